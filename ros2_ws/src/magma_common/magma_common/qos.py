@@ -1,0 +1,61 @@
+"""Quality of service of every topic in the graph, as named profiles.
+
+A publisher and a subscription that use the same profile always match. Depth 1 everywhere: a robot acts on the newest
+value, and a queue of old ones is latency.
+"""
+
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+COMMAND_LIFESPAN_S = 0.5
+"""Seconds after which an action or a command that nobody took is thrown away by the middleware."""
+
+SENSOR = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""What drivers publish: /camera/image_raw, /camera/camera_info."""
+
+FRAME = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Model-ready pictures: /magma/frame. A lost picture is replaced by the next one, never sent again."""
+
+COMMAND = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+    lifespan=Duration(seconds=COMMAND_LIFESPAN_S),
+)
+"""What moves the arm: /magma/action_chunk, /teleop/command, /magma/command. Expires, so that nothing old is executed."""
+
+ROBOT_STATE = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Measurements of the arm: /magma/end_effector_state, /joint_states."""
+
+STATE = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""What a latecomer must know at once: /magma/instruction, /magma/action_spec, /magma/controller_state,
+/magma/episode_status."""
+
+DIAGNOSTICS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=10,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""/diagnostics, shared by several publishers, as the ROS diagnostic tools expect it."""

@@ -1,0 +1,86 @@
+"""The content of our messages as plain dataclasses on numpy, without ROS: what the classes behind the nodes work on.
+
+Units and frames: metres, radians, seconds; stamps are nanoseconds of ROS time; quaternions xyzw. A delta is a float
+array (7,): dx, dy, dz in metres (added to the target position), an axis-angle vector rx, ry, rz in radians (applied on
+the left of the target orientation), and the absolute gripper opening 0 closed ... 1 open. The dataclasses do not judge
+their values: a message with a NaN in it can be held, so that whoever is in charge can refuse it with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+DELTA_SIZE = 7
+TRANSLATION = slice(0, 3)
+ROTATION = slice(3, 6)
+GRIPPER = 6
+
+
+@dataclass(frozen=True)
+class EndEffectorDelta:
+    """One relative motion with its stamp and frame."""
+
+    delta: NDArray[np.float64]
+    """(7,)"""
+    stamp_ns: int
+    frame: str = "base"
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """Actions that a policy proposes for the next steps."""
+
+    deltas: NDArray[np.float64]
+    """(n, 7)"""
+    stamp_ns: int
+    """capture time of the camera frame acted on"""
+    step_period_s: float
+    policy: str
+    instruction: str
+    sequence: int
+    frame: str = "base"
+    step_frames: tuple[str, ...] = ()
+    """frame of each step; empty, or an empty name, means the frame of the chunk"""
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    """milliseconds by name of stage"""
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What a policy's actions mean. See ActionSpec.msg for each field."""
+
+    policy: str
+    horizon: int
+    step_period_s: float
+    frame: str
+    rotation: str
+    gripper: str
+    statistics_key: str
+    camera: str
+    image_height: int
+    image_width: int
+    proprioception: bool
+
+
+@dataclass(frozen=True)
+class EndEffectorState:
+    """Where the end effector is and where it was last told to go."""
+
+    stamp_ns: int
+    position: NDArray[np.float64]
+    """(3,) measured"""
+    quaternion_xyzw: NDArray[np.float64]
+    """(4,) measured"""
+    target_position: NDArray[np.float64]
+    """(3,) to which the next delta is added"""
+    target_quaternion_xyzw: NDArray[np.float64]
+    """(4,)"""
+    gripper: float
+    """measured opening 0 ... 1"""
+    gripper_target: float
+    """commanded opening 0 ... 1"""
+    frame: str = "base"

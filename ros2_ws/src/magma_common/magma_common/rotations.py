@@ -1,0 +1,47 @@
+"""Unit quaternions xyzw (as in ROS) and axis-angle vectors in radians, as small numpy arrays.
+
+Formulas: J. Sola, "Quaternion kinematics for the error-state Kalman filter", arXiv:1711.02508, sections 1 and 2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def quaternion_from_axis_angle(rotation: ArrayLike) -> FloatArray:
+    """Axis-angle vector (3,) rad -> unit quaternion xyzw (4,). The zero vector is the identity."""
+    vector = np.asarray(rotation, dtype=np.float64)
+    angle = float(np.linalg.norm(vector))
+    # Near zero sin(angle/2)/angle loses its digits; its series does not.
+    scale = 0.5 - angle * angle / 48.0 if angle < 1e-4 else np.sin(0.5 * angle) / angle
+    return np.append(scale * vector, np.cos(0.5 * angle))
+
+
+def axis_angle_from_quaternion(quaternion_xyzw: ArrayLike) -> FloatArray:
+    """Unit quaternion xyzw (4,) -> axis-angle vector (3,) rad, the shorter way round (at most pi)."""
+    quaternion = np.asarray(quaternion_xyzw, dtype=np.float64)
+    if quaternion[3] < 0.0:
+        quaternion = -quaternion
+    sine = float(np.linalg.norm(quaternion[:3]))
+    if sine < 1e-9:
+        return 2.0 * quaternion[:3]
+    return (2.0 * np.arctan2(sine, quaternion[3]) / sine) * quaternion[:3]
+
+
+def multiply(left_xyzw: ArrayLike, right_xyzw: ArrayLike) -> FloatArray:
+    """Hamilton product, normalised: the rotation that does `right` first and `left` after it."""
+    left = np.asarray(left_xyzw, dtype=np.float64)
+    right = np.asarray(right_xyzw, dtype=np.float64)
+    vector = left[3] * right[:3] + right[3] * left[:3] + np.cross(left[:3], right[:3])
+    product = np.append(vector, left[3] * right[3] - left[:3] @ right[:3])
+    return product / np.linalg.norm(product)
+
+
+def conjugate(quaternion_xyzw: ArrayLike) -> FloatArray:
+    """The inverse of a unit quaternion xyzw (4,)."""
+    quaternion = np.array(quaternion_xyzw, dtype=np.float64)
+    quaternion[:3] *= -1.0
+    return quaternion

@@ -152,7 +152,7 @@ def _checked_scalar(name: str, value: Any, kind: type, info: ParameterInfo) -> A
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"parameter {name} takes a {kind.__name__}, got {value!r}")
-    if kind in (int, float):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ConfigError(f"parameter {name} must be finite, got {value!r}")
         if info.minimum is not None and value < info.minimum:

@@ -242,7 +242,7 @@ def image_to_msg(rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str = "camera_
     message.step = 3 * message.width
     # An array.array is the one type that rclpy takes for uint8[] without looking at each element.
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(rgb)).cast("B"))
+    data.frombytes(np.ascontiguousarray(rgb).data.cast("B"))
     message.data = data
     return message
 

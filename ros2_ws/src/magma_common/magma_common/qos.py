@@ -33,7 +33,7 @@ COMMAND = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
     lifespan=Duration(seconds=COMMAND_LIFESPAN_S),
 )
-"""What moves the arm: /magma/action_chunk, /teleop/command, /magma/command. Expires, so that nothing old is acted on."""
+"""What moves the arm: /magma/action_chunk, /teleop/command, /magma/command. Expires: nothing old is acted on."""
 
 ROBOT_STATE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,

@@ -1,0 +1,25 @@
+from setuptools import find_packages, setup
+
+PACKAGE = "magma_camera"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
+        ("share/" + PACKAGE, ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="Magma robot stack maintainers",
+    maintainer_email="maintainers@magma-robot.invalid",
+    description="Model-ready frames from any camera driver, and a driver for webcams and video files.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "camera_subscriber = magma_camera.camera_subscriber:main",
+            "camera_source = magma_camera.camera_source:main",
+        ]
+    },
+)

@@ -1,0 +1,1 @@
+"""A vision-language-action policy as a ROS 2 node."""

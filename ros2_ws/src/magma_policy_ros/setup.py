@@ -1,0 +1,24 @@
+from setuptools import find_packages, setup
+
+PACKAGE = "magma_policy_ros"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
+        ("share/" + PACKAGE, ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="Magma robot stack maintainers",
+    maintainer_email="maintainers@magma-robot.invalid",
+    description="A vision-language-action policy as a ROS 2 node.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "policy = magma_policy_ros.policy_node:main",
+        ]
+    },
+)

@@ -1,0 +1,537 @@
+"""The controller's core: who moves the arm, whether, and how far. No clock, no I/O, no ROS; not thread-safe.
+
+The caller feeds every input as it arrives, with the present `Instant`, and then calls `tick`, which returns at most one
+command. All refusals and clips are counted by reason; `report` says what is going on, `take_events` what to log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_common.data import (
+    ROTATION,
+    TRANSLATION,
+    ActionChunk,
+    ActionSpec,
+    EndEffectorDelta,
+    EndEffectorState,
+)
+from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+from magma_control.config import ControllerConfig
+from magma_control.freshness import Instant, StampGate
+from magma_control.phases import MOVING, Phase, check_transition
+from magma_control.safety import Refusal, limit, refuse_chunk, refuse_deltas, refuse_frames, refuse_spec, refuse_state
+from magma_control.schedule import ChunkSchedule
+
+
+class Source(Enum):
+    """Who asked for a command."""
+
+    POLICY = "policy"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One motion to send to the arm; it satisfies every limit."""
+
+    delta: NDArray[np.float64]
+    """(7,)"""
+    stamp_ns: int
+    """capture time of the frame acted on; for an operator's command the operator's stamp"""
+    source: Source
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a person reading the log should see."""
+
+    warning: bool
+    code: str
+    """equal for events of one kind, so that repeats can be throttled"""
+    text: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Answer to an operator's request."""
+
+    success: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ControllerState.msg carries. Ages in milliseconds, NaN when there has been none."""
+
+    phase: Phase
+    reason_code: str
+    reason: str
+    instruction: str
+    frame_age_ms: float
+    chunk_age_ms: float
+    teleop_age_ms: float
+    state_age_ms: float
+    chunks_received: int
+    commands_sent: int
+    chunks_rejected: int
+    commands_clipped: int
+    counts: dict[str, int]
+    """how often by reason: refusals, and clips as "clipped: <limit>" """
+
+
+@dataclass(frozen=True)
+class _Arrived:
+    """An operator's command waiting for its turn."""
+
+    command: EndEffectorDelta
+    steady_s: float
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A command that the arm's reports may not show yet."""
+
+    at: Instant
+    translation: NDArray[np.float64]
+
+
+_BROKEN_SENDER = frozenset(
+    {
+        "not finite",
+        "absurd translation",
+        "absurd rotation",
+        "gripper out of range",
+        "wrong frame",
+        "empty chunk",
+        "chunk too long",
+        "chunk with a wrong step period",
+        "chunk of another policy",
+        "action spec does not fit",
+    }
+)
+"""After one of these the sender is not to be trusted with the rest of its earlier chunk either: hold at once."""
+
+
+class Controller:
+    """Mux, watchdog, safety stage and e-stop latch in front of the arm."""
+
+    def __init__(self, config: ControllerConfig, now: Instant) -> None:
+        self._config = config
+        self._phase = Phase.HOLD
+        self._cause = Refusal("waiting", "waiting for the first action chunk")
+        self._started_s = now.steady_s
+        self._spec: ActionSpec | None = None
+        self._spec_refusal: Refusal | None = None
+        self._state: EndEffectorState | None = None
+        self._state_arrival_s = 0.0
+        self._state_refusal: Refusal | None = None
+        self._state_gate = StampGate("end effector state", "arm state")
+        self._instruction: str | None = None
+        self._schedule = ChunkSchedule()
+        self._chunk_gate = StampGate("frame", "frame")
+        self._chunk_arrival_s: float | None = None
+        self._chunk_accepted_s: float | None = None
+        self._useful_until_s = now.steady_s
+        self._last_refusal: tuple[Refusal, float] | None = None
+        self._frame_stamp_ns: int | None = None
+        self._operator: _Arrived | None = None
+        self._operator_gate = StampGate("operator command", "operator command")
+        self._operator_arrival_s: float | None = None
+        self._operator_refusal: tuple[Refusal, float] | None = None
+        self._last_command_s: float | None = None
+        self._sent_since_state: list[_Sent] = []
+        self._rebase_after_s: float | None = None
+        self._chunks_received = 0
+        self._chunks_rejected = 0
+        self._commands_sent = 0
+        self._commands_clipped = 0
+        self._counts: Counter[str] = Counter()
+        self._events: list[Event] = []
+
+    @property
+    def phase(self) -> Phase:
+        return self._phase
+
+    @property
+    def config(self) -> ControllerConfig:
+        return self._config
+
+    def reconfigure(self, config: ControllerConfig) -> None:
+        """Takes new limits and times, in force from the next input or tick."""
+        self._config = config
+
+    # Inputs
+
+    def on_instruction(self, text: str) -> None:
+        """What the robot is to do; an empty text means nothing, and the arm holds."""
+        if text == self._instruction:
+            return
+        self._instruction = text
+        # What was planned for another instruction is not carried out.
+        self._schedule.clear()
+        self._log(False, "instruction", f"instruction: {text!r}")
+        if not text and self._phase is Phase.AUTONOMOUS:
+            self._go(Phase.HOLD, self._no_instruction())
+
+    def on_spec(self, spec: ActionSpec, now: Instant) -> Refusal | None:
+        """What the policy's actions mean. A spec that does not fit bars all of its chunks."""
+        if spec == self._spec:
+            return self._spec_refusal
+        self._spec = spec
+        self._spec_refusal = refuse_spec(spec, self._config)
+        self._schedule.clear()
+        if self._spec_refusal is None:
+            self._log(False, "spec", f"policy {spec.policy!r} fits this arm (horizon {spec.horizon})")
+            return None
+        self._count(self._spec_refusal)
+        if self._phase is Phase.AUTONOMOUS:
+            self._go(Phase.HOLD, self._spec_refusal)
+        return self._spec_refusal
+
+    def on_state(self, state: EndEffectorState, now: Instant) -> Refusal | None:
+        """A report of the arm. One that makes no sense is a FAULT: no limit can be kept without knowing where the
+        arm is."""
+        config = self._config
+        refusal = refuse_state(state, config) or self._state_gate.refuse(
+            state.stamp_ns, now, config.state_timeout_s, config.future_tolerance_s
+        )
+        if refusal is not None:
+            self._state_refusal = refusal
+            self._count(refusal)
+            if refusal.code == "arm state makes no sense":
+                self.fault(refusal.text)
+            return refusal
+        self._state_gate.accept(state.stamp_ns)
+        self._state, self._state_arrival_s, self._state_refusal = state, now.steady_s, None
+        self._sent_since_state = [
+            sent
+            for sent in self._sent_since_state
+            if sent.at.ros_ns >= state.stamp_ns and now.steady_s - sent.at.steady_s <= config.state_timeout_s
+        ]
+        return None
+
+    def on_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
+        """A policy's chunk. Returns why it is not executed, or None when it is; then call `tick`."""
+        self._chunks_received += 1
+        self._chunk_arrival_s = now.steady_s
+        refusal = self._refuse_chunk(chunk, now)
+        if refusal is not None:
+            self._chunks_rejected += 1
+            self._last_refusal = (refusal, now.steady_s)
+            self._count(refusal)
+            if self._phase is Phase.AUTONOMOUS and refusal.code in _BROKEN_SENDER:
+                self._go(Phase.HOLD, refusal)
+            return refusal
+        config = self._config
+        self._chunk_gate.accept(chunk.stamp_ns)
+        self._last_refusal = None
+        self._chunk_accepted_s = now.steady_s
+        start_s = now.steady_s
+        if self._last_command_s is not None:
+            start_s = max(start_s, self._last_command_s + config.command_interval_s)
+        self._schedule.replace(chunk, start_s)
+        self._useful_until_s = start_s + (len(chunk.deltas) - 1) * chunk.step_period_s
+        if self._phase is Phase.HOLD:
+            self._go(Phase.AUTONOMOUS, Refusal("policy", f"policy {chunk.policy!r} is acting"))
+        return None
+
+    def on_operator(self, command: EndEffectorDelta, now: Instant) -> Refusal | None:
+        """An operator's command. Any one that is new takes the arm over, even if it cannot be carried out."""
+        config = self._config
+        refusal = self._latched_refusal() or self._operator_gate.refuse(
+            command.stamp_ns, now, config.teleop_timeout_s, config.future_tolerance_s
+        )
+        if refusal is not None:
+            self._operator_refusal = (refusal, now.steady_s)
+            self._count(refusal)
+            return refusal
+        self._operator_gate.accept(command.stamp_ns)
+        self._operator_arrival_s = now.steady_s
+        if self._phase is not Phase.TELEOP:
+            self._schedule.clear()
+            self._go(Phase.TELEOP, Refusal("operator", "the operator has taken over"))
+        refusal = refuse_frames([command.frame], config) or refuse_deltas(command.delta[None], config)
+        if refusal is not None:
+            self._operator = None
+            self._operator_refusal = (refusal, now.steady_s)
+            self._count(refusal)
+            return refusal
+        self._operator_refusal = None
+        self._operator = _Arrived(command, now.steady_s)
+        return None
+
+    # Requests
+
+    def estop(self, why: str) -> Outcome:
+        """Stops at once, from any phase, and stays stopped until `rearm`."""
+        self._drop_pending()
+        if self._phase is not Phase.ESTOP:
+            self._go(Phase.ESTOP, Refusal("estop", f"emergency stop: {why}; re-arm with /magma/rearm"))
+        return Outcome(True, "stopped; re-arm with /magma/rearm")
+
+    def fault(self, why: str) -> None:
+        """Stops at once because the controller cannot trust its inputs about the arm, or itself."""
+        self._drop_pending()
+        if self._phase not in (Phase.ESTOP, Phase.FAULT):
+            self._go(Phase.FAULT, Refusal("fault", f"fault: {why}; re-arm with /magma/rearm"))
+
+    def rearm(self, now: Instant) -> Outcome:
+        """Leaves ESTOP or FAULT for HOLD. Nothing moves by that: the policy needs a frame captured after it, the
+        operator a new command, and the first motion starts from where the arm really is."""
+        if self._phase not in (Phase.ESTOP, Phase.FAULT):
+            return Outcome(False, f"nothing to re-arm: the phase is {self._phase.name}")
+        self._drop_pending()
+        self._chunk_gate.require_after(now, "the re-arm")
+        self._operator_gate.require_after(now, "the re-arm")
+        self._rebase_after_s = now.steady_s
+        self._go(Phase.HOLD, Refusal("re-armed", "re-armed: waiting for a chunk from a frame captured after it"))
+        return Outcome(True, "re-armed: holding until a fresh chunk or an operator's command comes")
+
+    def hand_back(self, now: Instant) -> Outcome:
+        """The operator gives the arm back; the policy goes on from a frame captured after this moment."""
+        if self._phase is not Phase.TELEOP:
+            return Outcome(False, f"nothing to hand back: the phase is {self._phase.name}")
+        self._drop_pending()
+        self._chunk_gate.require_after(now, "the hand-back")
+        self._operator_gate.require_after(now, "the hand-back")
+        self._go(Phase.HOLD, Refusal("handed back", "handed back: waiting for a chunk from a frame captured after it"))
+        return Outcome(True, "handed back: the policy goes on with its next frame")
+
+    # Work
+
+    def tick(self, now: Instant) -> Command | None:
+        """Does what is due now: the watchdog, and at most one command."""
+        if self._phase is Phase.AUTONOMOUS:
+            return self._tick_policy(now)
+        if self._phase is Phase.TELEOP:
+            return self._tick_operator(now)
+        return None
+
+    def report(self, now: Instant) -> Report:
+        """What is going on, for a person to read."""
+        reason = self._reason(now)
+        return Report(
+            phase=self._phase,
+            reason_code=reason.code,
+            reason=reason.text,
+            instruction=self._instruction or "",
+            frame_age_ms=float("nan") if self._frame_stamp_ns is None else (now.ros_ns - self._frame_stamp_ns) * 1e-6,
+            chunk_age_ms=_age_ms(self._chunk_accepted_s, now),
+            teleop_age_ms=_age_ms(self._operator_arrival_s, now),
+            state_age_ms=_age_ms(self._state_arrival_s if self._state is not None else None, now),
+            chunks_received=self._chunks_received,
+            commands_sent=self._commands_sent,
+            chunks_rejected=self._chunks_rejected,
+            commands_clipped=self._commands_clipped,
+            counts=dict(sorted(self._counts.items())),
+        )
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    # How it decides
+
+    def _tick_policy(self, now: Instant) -> Command | None:
+        trouble = self._refuse_moving(now)
+        if trouble is not None:
+            self._go(Phase.HOLD, trouble)
+            return None
+        if now.steady_s - self._useful_until_s > self._config.watchdog_s:
+            self._go(Phase.HOLD, self._refused_lately(now) or self._silence(now))
+            return None
+        if not self._interval_passed(now):
+            return None
+        overtaken = self._schedule.overtaken
+        step = self._schedule.due(now.steady_s)
+        lost = self._schedule.overtaken - overtaken
+        if lost:
+            self._counts["step overtaken"] += lost
+            self._log(
+                True, "step overtaken", f"{lost} steps of a chunk were not executed: the control loop came too late"
+            )
+        if step is None:
+            return None
+        self._frame_stamp_ns = step.chunk.stamp_ns
+        return self._command(step.chunk.deltas[step.index], step.chunk.stamp_ns, Source.POLICY, now)
+
+    def _tick_operator(self, now: Instant) -> Command | None:
+        waiting = self._operator
+        if waiting is None:
+            return None
+        config = self._config
+        age_s = max(now.steady_s - waiting.steady_s, (now.ros_ns - waiting.command.stamp_ns) * 1e-9)
+        if age_s > config.teleop_timeout_s:
+            self._operator = None
+            self._count(Refusal("operator command too old", f"operator command waited {age_s:.2f} s and was dropped"))
+            return None
+        trouble = self._refuse_moving(now)
+        if trouble is not None:
+            self._operator = None
+            self._operator_refusal = (trouble, now.steady_s)
+            self._count(trouble)
+            return None
+        if not self._interval_passed(now):
+            return None
+        self._operator = None
+        return self._command(waiting.command.delta, waiting.command.stamp_ns, Source.OPERATOR, now)
+
+    def _command(self, delta: NDArray[np.float64], stamp_ns: int, source: Source, now: Instant) -> Command:
+        state = self._state
+        if self._phase not in MOVING or state is None:
+            raise RuntimeError(f"a command was about to be sent in phase {self._phase.name}")
+        if self._rebase_after_s is not None:
+            delta = _from_measured(delta, state)
+        unseen = np.sum([sent.translation for sent in self._sent_since_state] or [np.zeros(3)], axis=0)
+        # A command that the last report may or may not contain yet: the box must hold either way.
+        targets = [state.target_position, state.target_position + unseen]
+        limited, clips = limit(delta, targets, self._config)
+        if not clips:
+            self._rebase_after_s = None
+        if clips:
+            self._commands_clipped += 1
+            for clip in clips:
+                self._counts[f"clipped: {clip}"] += 1
+            self._log(True, "clipped: " + ", ".join(clips), f"{source.value} command shortened by: {', '.join(clips)}")
+        self._commands_sent += 1
+        self._last_command_s = now.steady_s
+        self._sent_since_state.append(_Sent(now, limited[TRANSLATION].copy()))
+        return Command(limited, stamp_ns, source)
+
+    def _refuse_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
+        config = self._config
+        latched = self._latched_refusal()
+        if latched is not None:
+            return latched
+        if self._phase is Phase.TELEOP:
+            return Refusal("operator in charge", "the operator has the arm; hand back with /magma/hand_back")
+        if self._spec is None:
+            return Refusal("no action spec", f"policy {chunk.policy!r} has not announced an action spec")
+        if self._spec_refusal is not None:
+            return self._spec_refusal
+        if not (self._instruction if self._instruction is not None else chunk.instruction):
+            return self._no_instruction()
+        return (
+            refuse_chunk(chunk, self._spec, config)
+            or self._chunk_gate.refuse(chunk.stamp_ns, now, config.max_frame_age_s, config.future_tolerance_s)
+            or self._refuse_moving(now)
+        )
+
+    def _latched_refusal(self) -> Refusal | None:
+        if self._phase is Phase.ESTOP:
+            return Refusal("emergency stop", "the emergency stop is latched; re-arm with /magma/rearm")
+        if self._phase is Phase.FAULT:
+            return Refusal("fault", "a fault is latched; re-arm with /magma/rearm")
+        return None
+
+    def _refuse_moving(self, now: Instant) -> Refusal | None:
+        """Why the arm may not be moved at all now, whoever asks."""
+        if self._state is None:
+            return self._state_refusal or Refusal(
+                "no end effector state", "no end effector state received: is the arm driver or simulator running?"
+            )
+        age_s = max(now.steady_s - self._state_arrival_s, (now.ros_ns - self._state.stamp_ns) * 1e-9)
+        if age_s > self._config.state_timeout_s:
+            if self._state_refusal is not None:
+                return self._state_refusal
+            return Refusal("arm state too old", f"end effector state is {age_s:.1f} s old: arm driver silent")
+        if self._rebase_after_s is not None and self._state_arrival_s <= self._rebase_after_s:
+            return Refusal("waiting for arm state", "waiting for an end effector state from after the re-arm")
+        return None
+
+    def _interval_passed(self, now: Instant) -> bool:
+        last_s = self._last_command_s
+        return last_s is None or now.steady_s - last_s >= self._config.command_interval_s * (1.0 - 1e-6)
+
+    def _reason(self, now: Instant) -> Refusal:
+        if self._phase is Phase.HOLD:
+            return self._waiting_for(now)
+        if self._phase is Phase.TELEOP:
+            return self._operator_reason(now)
+        return self._cause
+
+    def _waiting_for(self, now: Instant) -> Refusal:
+        """What keeps the arm in HOLD now; the first thing to put right comes first."""
+        if self._instruction == "":
+            return self._no_instruction()
+        if self._spec is None:
+            return Refusal("no action spec", "no action spec received: is a policy running?")
+        if self._spec_refusal is not None:
+            return self._spec_refusal
+        trouble = self._refuse_moving(now) or self._refused_lately(now)
+        if trouble is not None:
+            return trouble
+        since_s = self._chunk_arrival_s if self._chunk_arrival_s is not None else self._started_s
+        return self._silence(now) if now.steady_s - since_s > self._config.watchdog_s else self._cause
+
+    def _operator_reason(self, now: Instant) -> Refusal:
+        arrival_s = self._operator_arrival_s
+        if self._operator_refusal is not None and now.steady_s - self._operator_refusal[1] <= self._config.watchdog_s:
+            return self._operator_refusal[0]
+        if arrival_s is not None and now.steady_s - arrival_s > self._config.teleop_timeout_s:
+            return Refusal(
+                "operator silent",
+                f"holding: operator silent for {now.steady_s - arrival_s:.1f} s; hand back with /magma/hand_back",
+            )
+        return self._cause
+
+    def _refused_lately(self, now: Instant) -> Refusal | None:
+        if self._last_refusal is None or now.steady_s - self._last_refusal[1] > self._config.watchdog_s:
+            return None
+        return self._last_refusal[0]
+
+    def _silence(self, now: Instant) -> Refusal:
+        since_s = self._chunk_arrival_s
+        if since_s is None:
+            return Refusal("no chunk yet", "no action chunk received yet: policy silent")
+        return Refusal("policy silent", f"no action chunk for {now.steady_s - since_s:.1f} s: policy silent")
+
+    @staticmethod
+    def _no_instruction() -> Refusal:
+        return Refusal("no instruction", "no instruction: publish one on /magma/instruction")
+
+    def _drop_pending(self) -> None:
+        self._schedule.clear()
+        self._operator = None
+        self._operator_refusal = None
+        self._last_refusal = None
+
+    def _go(self, phase: Phase, cause: Refusal) -> None:
+        check_transition(self._phase, phase)
+        self._log(
+            phase not in MOVING,
+            f"{self._phase.name} -> {phase.name}",
+            f"{self._phase.name} -> {phase.name}: {cause.text}",
+        )
+        self._phase = phase
+        self._cause = cause
+        if phase not in MOVING:
+            self._schedule.clear()
+            self._operator = None
+
+    def _count(self, refusal: Refusal) -> None:
+        self._counts[refusal.code] += 1
+        self._log(True, refusal.code, f"refused: {refusal.text}")
+
+    def _log(self, warning: bool, code: str, text: str) -> None:
+        self._events.append(Event(warning, code, text))
+
+
+def _from_measured(delta: NDArray[np.float64], state: EndEffectorState) -> NDArray[np.float64]:
+    """The delta that leads from the target pose to where `delta` would lead from the measured pose."""
+    result = delta.copy()
+    result[TRANSLATION] += state.position - state.target_position
+    wanted = multiply(quaternion_from_axis_angle(delta[ROTATION]), state.quaternion_xyzw)
+    result[ROTATION] = axis_angle_from_quaternion(multiply(wanted, conjugate(state.target_quaternion_xyzw)))
+    return result
+
+
+def _age_ms(since_s: float | None, now: Instant) -> float:
+    return float("nan") if since_s is None else (now.steady_s - since_s) * 1e3

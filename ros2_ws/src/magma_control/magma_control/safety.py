@@ -1,0 +1,177 @@
+"""The safety stage: what is refused whole, and what is cut down to size. Pure functions of their inputs.
+
+Nothing is repaired that makes no sense: a value that is not finite, in another frame or absurdly large tells that its
+sender is broken, so its whole chunk is refused. Only a sensible motion that goes a little too far is shortened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_common.data import GRIPPER, ROTATION, TRANSLATION, ActionChunk, ActionSpec, EndEffectorState
+from magma_control.config import ControllerConfig
+
+MAX_PLAUSIBLE_REACH_M = 10.0
+"""A report of an end effector farther away than this is no pose of a table-top arm."""
+QUATERNION_NORM_TOLERANCE = 1e-2
+"""How far the norm of a reported quaternion may be from one (drivers send float32 and rounded values)."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an input is not acted on."""
+
+    code: str
+    """short and without numbers: what the counters are kept by"""
+    text: str
+    """for a person: what was wrong, with which value, what was expected"""
+
+
+def refuse_spec(spec: ActionSpec, config: ControllerConfig) -> Refusal | None:
+    """Compares what a policy's actions mean with what the arm takes; names the first field that differs."""
+    expected = {"frame": config.frame, "rotation": config.rotation, "gripper": config.gripper}
+    for name, value in expected.items():
+        got = getattr(spec, name)
+        if got != value:
+            return Refusal(
+                "action spec does not fit",
+                f"action spec of policy {spec.policy!r}: {name} is {got!r}, this arm takes {value!r}",
+            )
+    if not abs(spec.step_period_s - config.step_period_s) <= config.step_period_tolerance * config.step_period_s:
+        return Refusal(
+            "action spec does not fit",
+            f"action spec of policy {spec.policy!r}: step_period_s is {spec.step_period_s}, "
+            f"this arm takes {config.step_period_s}",
+        )
+    if not 1 <= spec.horizon <= config.max_horizon:
+        return Refusal(
+            "action spec does not fit",
+            f"action spec of policy {spec.policy!r}: horizon is {spec.horizon}, "
+            f"this arm takes 1 to {config.max_horizon}",
+        )
+    return None
+
+
+def refuse_chunk(chunk: ActionChunk, spec: ActionSpec, config: ControllerConfig) -> Refusal | None:
+    """Judges a chunk's content against the spec that its policy announced. Stamps are judged elsewhere."""
+    if chunk.policy != spec.policy:
+        return Refusal(
+            "chunk of another policy",
+            f"chunk comes from policy {chunk.policy!r}, the action spec from {spec.policy!r}: run one policy at a time",
+        )
+    if not abs(chunk.step_period_s - spec.step_period_s) <= config.step_period_tolerance * spec.step_period_s:
+        return Refusal(
+            "chunk with a wrong step period",
+            f"chunk has step_period_s {chunk.step_period_s}, its action spec {spec.step_period_s}",
+        )
+    if len(chunk.deltas) == 0:
+        return Refusal("empty chunk", "chunk has no steps")
+    if len(chunk.deltas) > spec.horizon:
+        return Refusal("chunk too long", f"chunk has {len(chunk.deltas)} steps, its action spec allows {spec.horizon}")
+    return refuse_frames((chunk.frame, *(name for name in chunk.step_frames if name)), config) or refuse_deltas(
+        chunk.deltas, config
+    )
+
+
+def refuse_frames(frames: Sequence[str], config: ControllerConfig) -> Refusal | None:
+    """Refuses any frame but the arm's."""
+    for frame in frames:
+        if frame != config.frame:
+            return Refusal("wrong frame", f"motion is given in frame {frame!r}, this arm takes {config.frame!r}")
+    return None
+
+
+def refuse_deltas(deltas: NDArray[np.float64], config: ControllerConfig) -> Refusal | None:
+    """Refuses deltas (n, 7) of which one is not finite, absurdly large, or has an impossible gripper opening."""
+    for index, delta in enumerate(deltas):
+        if not np.isfinite(delta).all():
+            return Refusal("not finite", f"step {index} holds a value that is not finite: {_listed(delta)}")
+        translation = float(np.linalg.norm(delta[TRANSLATION]))
+        if translation > config.reject_translation_m:
+            return Refusal(
+                "absurd translation",
+                f"step {index} asks for {translation:.3g} m, more than {config.reject_translation_m:g} m is absurd",
+            )
+        rotation = float(np.linalg.norm(delta[ROTATION]))
+        if rotation > config.reject_rotation_rad:
+            return Refusal(
+                "absurd rotation",
+                f"step {index} asks for {rotation:.3g} rad, more than {config.reject_rotation_rad:g} rad is absurd",
+            )
+        if not -config.gripper_tolerance <= delta[GRIPPER] <= 1.0 + config.gripper_tolerance:
+            return Refusal(
+                "gripper out of range",
+                f"step {index} asks for a gripper opening of {delta[GRIPPER]:.3g}, not in 0 ... 1",
+            )
+    return None
+
+
+def refuse_state(state: EndEffectorState, config: ControllerConfig) -> Refusal | None:
+    """Judges a report of the arm: frame, finite, unit quaternions, a plausible distance."""
+    if state.frame != config.frame:
+        return Refusal(
+            "arm state in a wrong frame", f"end effector state is given in frame {state.frame!r}, not {config.frame!r}"
+        )
+    for name in ("position", "target_position"):
+        value = getattr(state, name)
+        # Not "norm > limit", so that a NaN is refused too; hypot-like overflow to infinity is refused as well.
+        if not bool(np.all(np.abs(value) <= MAX_PLAUSIBLE_REACH_M)):
+            return Refusal("arm state makes no sense", f"end effector state: {name} is {_listed(value)}")
+    for name in ("quaternion_xyzw", "target_quaternion_xyzw"):
+        value = getattr(state, name)
+        if not (np.all(np.abs(value) <= 2.0) and abs(float(np.linalg.norm(value)) - 1.0) <= QUATERNION_NORM_TOLERANCE):
+            return Refusal("arm state makes no sense", f"end effector state: {name} is {_listed(value)}")
+    for name in ("gripper", "gripper_target"):
+        value = getattr(state, name)
+        if not np.isfinite(value):
+            return Refusal("arm state makes no sense", f"end effector state: {name} is {value}")
+    return None
+
+
+def limit(
+    delta: NDArray[np.float64], targets: Sequence[NDArray[np.float64]], config: ControllerConfig
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Shortens one sensible delta until it satisfies every limit.
+
+    Args:
+        delta: (7,), finite.
+        targets: each (3,), metres, base frame: where the arm's target may be when the delta is added to it. Every one
+            of them must end inside the workspace box.
+
+    Returns:
+        The delta (7,), and the names of the limits that shortened it. A target that is already outside the box may
+        move inwards or stay, never farther out. The length of translation and rotation never grows.
+    """
+    result = np.array(delta, dtype=np.float64)
+    clips: list[str] = []
+    for part, step_limit, speed_limit, step_name, speed_name in (
+        (TRANSLATION, config.max_step_translation_m, config.max_speed_m_s, "step translation", "speed"),
+        (ROTATION, config.max_step_rotation_rad, config.max_angular_speed_rad_s, "step rotation", "angular speed"),
+    ):
+        length = float(np.linalg.norm(result[part]))
+        allowed = min(step_limit, speed_limit * config.step_period_s)
+        if length > allowed:
+            result[part] *= allowed / length
+            clips.append(step_name if allowed == step_limit else speed_name)
+    low, high = np.array(config.workspace_min_m), np.array(config.workspace_max_m)
+    before = result[TRANSLATION].copy()
+    for target in targets:
+        inside = np.clip(target + result[TRANSLATION], np.minimum(low, target), np.maximum(high, target))
+        # Rounding must not turn a step that fits into one that is a little different.
+        moved = inside != target + result[TRANSLATION]
+        result[TRANSLATION] = np.where(moved, inside - target, result[TRANSLATION])
+    if not np.array_equal(before, result[TRANSLATION]):
+        clips.append("workspace")
+    gripper = min(1.0, max(0.0, float(result[GRIPPER])))
+    if gripper != result[GRIPPER]:
+        result[GRIPPER] = gripper
+        clips.append("gripper")
+    return result, tuple(clips)
+
+
+def _listed(values: NDArray[np.float64]) -> str:
+    return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"

@@ -1,0 +1,433 @@
+import math
+
+import numpy as np
+import pytest
+from control_builders import DOWN, EPOCH_NS, FORWARD, STILL, acting, at, chunk, operator, ready, spec, state
+
+from magma_control.config import ControllerConfig
+from magma_control.controller import Controller, Source
+from magma_control.freshness import Instant
+from magma_control.phases import Phase
+
+
+def count(controller, reason):
+    return controller.report(at(0)).counts.get(reason, 0)
+
+
+def keep_state(controller, *seconds):
+    for moment in seconds:
+        assert controller.on_state(state(moment), at(moment)) is None
+
+
+class TestGoing:
+    def test_step_zero_is_sent_at_once_with_the_stamp_of_its_frame(self):
+        controller, command = acting()
+        assert controller.phase is Phase.AUTONOMOUS
+        assert command.source is Source.POLICY
+        assert command.stamp_ns == at(0.05).ros_ns
+        np.testing.assert_array_equal(command.delta, FORWARD)
+        report = controller.report(at(0.15))
+        assert report.frame_age_ms == pytest.approx(100.0)
+        assert (report.chunks_received, report.commands_sent, report.chunks_rejected) == (1, 1, 0)
+
+    def test_steps_come_at_their_time_then_the_arm_holds_still(self):
+        controller = ready()
+        deltas = [(0.01 * (k + 1), 0, 0, 0, 0, 0, 1) for k in range(3)]
+        controller.on_chunk(chunk(0.0, *deltas), at(0.1))
+        sent = []
+        for k in range(60):
+            command = controller.tick(at(0.1 + 0.02 * k))
+            if command is not None:
+                sent.append((round(0.02 * k, 2), round(float(command.delta[0]), 3)))
+        assert sent == [(0.0, 0.01), (0.2, 0.02), (0.4, 0.03)]
+
+    def test_the_newest_chunk_replaces_the_rest_of_the_old_one(self):
+        controller = ready()
+        controller.on_chunk(chunk(0.0, *[FORWARD] * 4), at(0.1))
+        controller.tick(at(0.1))
+        backward = (-0.02, 0, 0, 0, 0, 0, 1)
+        controller.on_chunk(chunk(0.2, backward), at(0.3))
+        assert controller.tick(at(0.3)).delta[0] == -0.02
+        assert controller.tick(at(0.5)) is None
+
+    def test_commands_never_come_faster_than_the_arm_takes_them(self):
+        controller = ready()
+        times = []
+        for k in range(50):
+            now = at(0.1 + 0.03 * k)
+            keep_state(controller, 0.1 + 0.03 * k)
+            controller.on_chunk(chunk(0.09 + 0.03 * k), now)
+            if controller.tick(now) is not None:
+                times.append(now.steady_s)
+        assert len(times) > 3
+        assert min(np.diff(times)) >= 0.18 - 1e-9
+
+    def test_in_lock_step_every_chunk_is_executed_at_once(self):
+        controller = ready(ControllerConfig(min_command_interval_s=0.0))
+        for k in range(5):
+            now = at(0.1 + 0.01 * k)
+            controller.on_chunk(chunk(0.09 + 0.01 * k), now)
+            assert controller.tick(now) is not None
+
+    def test_a_late_control_loop_skips_what_was_overtaken(self):
+        controller = ready()
+        controller.on_chunk(chunk(0.0, *[(0.01 * k, 0, 0, 0, 0, 0, 1) for k in range(4)]), at(0.1))
+        controller.tick(at(0.1))
+        assert controller.tick(at(0.75)).delta[0] == pytest.approx(0.03)
+        assert controller.tick(at(0.76)) is None
+        assert count(controller, "step overtaken") == 2
+
+    def test_after_a_long_pause_of_the_process_nothing_old_is_executed(self):
+        controller = ready()
+        controller.on_chunk(chunk(0.0, *[FORWARD] * 4), at(0.1))
+        keep_state(controller, 5.0)
+        assert controller.tick(at(5.0)) is None
+        assert controller.phase is Phase.HOLD
+
+    def test_a_new_instruction_drops_what_was_planned_for_the_old_one(self):
+        controller = ready()
+        controller.on_chunk(chunk(0.0, *[FORWARD] * 4), at(0.1))
+        controller.tick(at(0.1))
+        controller.on_instruction("put the spoon on the towel")
+        assert controller.tick(at(0.3)) is None
+        assert controller.report(at(0.3)).instruction == "put the spoon on the towel"
+
+    def test_an_empty_instruction_holds(self):
+        controller, _ = acting()
+        controller.on_instruction("carrot")
+        controller.on_instruction("")
+        assert controller.phase is Phase.HOLD
+        assert controller.on_chunk(chunk(0.2), at(0.3)).code == "no instruction"
+        assert "publish one on /magma/instruction" in controller.report(at(0.3)).reason
+
+
+class TestNotGoing:
+    def test_without_a_spec(self):
+        controller = Controller(ControllerConfig(), at(0))
+        controller.on_state(state(0.0), at(0.0))
+        assert controller.on_chunk(chunk(0.0), at(0.1)).code == "no action spec"
+        assert controller.phase is Phase.HOLD
+        assert controller.report(at(0.1)).reason == "no action spec received: is a policy running?"
+
+    def test_without_a_state(self):
+        controller = Controller(ControllerConfig(), at(0))
+        controller.on_spec(spec(), at(0))
+        assert controller.on_chunk(chunk(0.0), at(0.1)).code == "no end effector state"
+        assert controller.report(at(0.1)).reason_code == "no end effector state"
+
+    def test_with_a_spec_that_does_not_fit(self):
+        controller, _ = acting()
+        controller.on_spec(spec(rotation="euler_xyz"), at(0.2))
+        assert controller.phase is Phase.HOLD
+        assert controller.on_chunk(chunk(0.2), at(0.3)).code == "action spec does not fit"
+        report = controller.report(at(0.3))
+        assert report.reason == ("action spec of policy 'test': rotation is 'euler_xyz', this arm takes 'axis_angle'")
+        assert report.counts["action spec does not fit"] == 2
+        controller.on_spec(spec(), at(0.4))
+        keep_state(controller, 0.4)
+        assert controller.on_chunk(chunk(0.4), at(0.5)) is None
+
+    @pytest.mark.parametrize(
+        ("value", "code"),
+        [
+            (chunk(-0.6), "frame too old"),
+            (chunk(0.5), "frame from the future"),
+            (chunk(0.05), "frame repeated"),
+            (chunk(0.01), "frame out of order"),
+            (chunk(0.0, stamp_ns=0), "frame without a stamp"),
+        ],
+    )
+    def test_stamps(self, value, code):
+        controller, _ = acting()
+        keep_state(controller, 0.3)
+        assert controller.on_chunk(value, at(0.3)).code == code
+        assert controller.tick(at(0.3)) is None
+        assert controller.phase is Phase.AUTONOMOUS
+        assert count(controller, code) == 1
+
+    @pytest.mark.parametrize(
+        "delta", [(float("nan"), 0, 0, 0, 0, 0, 1), (10.0, 0, 0, 0, 0, 0, 1), (0, 0, 0, 0, 0, 2.0, 1)]
+    )
+    def test_a_wild_chunk_stops_what_its_sender_had_planned(self, delta):
+        controller = ready()
+        controller.on_chunk(chunk(0.0, *[FORWARD] * 4), at(0.1))
+        controller.tick(at(0.1))
+        refusal = controller.on_chunk(chunk(0.1, delta), at(0.2))
+        assert controller.phase is Phase.HOLD
+        assert controller.tick(at(0.4)) is None
+        assert controller.report(at(0.4)).reason == refusal.text
+        keep_state(controller, 0.5)
+        assert controller.on_chunk(chunk(0.5), at(0.6)) is None
+        assert controller.tick(at(0.6)) is not None
+
+    def test_policy_silent(self):
+        controller, _ = acting()
+        keep_state(controller, 0.5)
+        assert controller.tick(at(0.6)) is None
+        assert controller.phase is Phase.AUTONOMOUS
+        controller.tick(at(0.75))
+        assert controller.phase is Phase.HOLD
+        assert controller.report(at(0.75)).reason == "no action chunk for 0.7 s: policy silent"
+        keep_state(controller, 2.0)
+        controller.on_chunk(chunk(2.0), at(2.1))
+        assert controller.phase is Phase.AUTONOMOUS
+        assert controller.tick(at(2.1)) is not None
+
+    def test_camera_frozen(self):
+        controller, _ = acting()
+        for k in range(1, 8):
+            now = at(0.1 + 0.1 * k)
+            keep_state(controller, 0.1 + 0.1 * k)
+            controller.on_chunk(chunk(0.05), now)
+            assert controller.tick(now) is None
+        assert controller.phase is Phase.HOLD
+        assert "stamp is not advancing" in controller.report(at(0.8)).reason
+
+    def test_frames_too_old(self):
+        controller, _ = acting()
+        for k in range(1, 8):
+            now = at(0.1 + 0.1 * k)
+            keep_state(controller, 0.1 + 0.1 * k)
+            controller.on_chunk(chunk(0.1 + 0.1 * k - 0.8), now)
+            controller.tick(now)
+        assert controller.phase is Phase.HOLD
+        assert controller.report(at(0.8)).reason == "frame is 0.80 s old, at most 0.5 s is allowed"
+
+    def test_arm_silent(self):
+        controller = ready(ControllerConfig(max_frame_age_s=5.0, watchdog_s=5.0))
+        controller.on_chunk(chunk(0.0, *[FORWARD] * 4), at(0.8))
+        assert controller.tick(at(0.8)) is not None
+        assert controller.tick(at(1.1)) is None
+        assert controller.phase is Phase.HOLD
+        assert controller.report(at(1.1)).reason == "end effector state is 1.1 s old: arm driver silent"
+        keep_state(controller, 1.2)
+        assert controller.on_chunk(chunk(1.2), at(1.3)) is None
+        assert controller.tick(at(1.3)) is not None
+
+    def test_a_state_in_another_frame_is_named_once_the_good_one_is_old(self):
+        controller = ready()
+        controller.on_state(state(0.5, frame="map"), at(0.5))
+        controller.on_chunk(chunk(1.2), at(1.3))
+        assert controller.phase is Phase.HOLD
+        assert "frame 'map', not 'base'" in controller.report(at(1.3)).reason
+
+    def test_a_mad_arm_is_a_fault_until_it_is_re_armed(self):
+        controller, _ = acting()
+        controller.on_state(state(0.2, position=np.array([np.nan, 0, 0])), at(0.2))
+        assert controller.phase is Phase.FAULT
+        assert "position is [nan" in controller.report(at(0.2)).reason
+        keep_state(controller, 0.3)
+        assert controller.on_chunk(chunk(0.3), at(0.35)).code == "fault"
+        assert controller.on_operator(operator(0.35), at(0.35)).code == "fault"
+        assert controller.tick(at(0.4)) is None
+        assert controller.rearm(at(0.5)).success
+        assert controller.phase is Phase.HOLD
+
+
+class TestClock:
+    def test_a_clock_set_back_does_not_block_for_ever(self):
+        controller, _ = acting()
+        hour_ns = 3_600_000_000_000
+        earlier = Instant(10.0, EPOCH_NS - hour_ns)
+        shifted = state(0.0, stamp_ns=earlier.ros_ns)
+        assert controller.on_state(shifted, earlier) is None
+        assert controller.on_chunk(chunk(0.0, stamp_ns=earlier.ros_ns - 10_000_000), earlier) is None
+        assert controller.tick(earlier) is not None
+
+    def test_a_clock_set_forward_makes_frames_old(self):
+        controller, _ = acting()
+        later = Instant(0.2, EPOCH_NS + 3_600_000_000_000)
+        assert controller.on_chunk(chunk(0.15), later).code == "frame too old"
+
+    def test_the_gate_of_a_re_arm_survives_a_small_step_back_of_the_clock(self):
+        controller, _ = acting()
+        controller.estop("test")
+        controller.rearm(at(1.0))
+        back = Instant(1.05, at(0.85).ros_ns)
+        controller.on_state(state(0.84), back)
+        assert controller.on_chunk(chunk(0.83), back).code == "frame from before the re-arm"
+
+
+class TestEmergencyStop:
+    @pytest.mark.parametrize("phase", list(Phase))
+    def test_it_latches_from_every_phase(self, phase):
+        controller, _ = acting()
+        if phase is Phase.HOLD:
+            controller.tick(at(0.9))
+        elif phase is Phase.TELEOP:
+            controller.on_operator(operator(0.1), at(0.1))
+        elif phase is Phase.ESTOP:
+            controller.estop("before")
+        elif phase is Phase.FAULT:
+            controller.fault("before")
+        assert controller.phase is phase
+        assert controller.estop("button").success
+        assert controller.phase is Phase.ESTOP
+        keep_state(controller, 0.95)
+        assert controller.on_chunk(chunk(0.95), at(1.0)).code == "emergency stop"
+        assert controller.on_operator(operator(1.0), at(1.0)).code == "emergency stop"
+        assert not controller.hand_back(at(1.0)).success
+        assert controller.tick(at(1.0)) is None
+        assert controller.phase is Phase.ESTOP
+
+    def test_re_arming_moves_nothing_and_needs_a_fresh_frame(self):
+        controller, _ = acting()
+        controller.estop("button")
+        keep_state(controller, 0.9)
+        controller.on_chunk(chunk(0.95), at(0.96))
+        assert controller.rearm(at(1.0)).success
+        assert controller.phase is Phase.HOLD
+        assert controller.tick(at(1.0)) is None
+        assert controller.on_chunk(chunk(0.99), at(1.05)).code == "frame from before the re-arm"
+        assert controller.on_chunk(chunk(1.05), at(1.1)).code == "waiting for arm state"
+        keep_state(controller, 1.1)
+        assert controller.on_chunk(chunk(1.1), at(1.15)) is None
+        assert controller.tick(at(1.15)) is not None
+        assert controller.phase is Phase.AUTONOMOUS
+
+    def test_the_first_motion_starts_where_the_arm_really_is(self):
+        controller, _ = acting()
+        controller.estop("button")
+        controller.rearm(at(1.0))
+        measured = np.array([0.50, 0.0, 0.27])
+        controller.on_state(state(1.1, position=measured), at(1.1))
+        controller.on_chunk(chunk(1.1), at(1.15))
+        command = controller.tick(at(1.15))
+        # The target lies 3 cm above the measured position, and the policy asks for 2 cm forward.
+        np.testing.assert_allclose(command.delta[:3], [0.02, 0.0, -0.03], atol=1e-12)
+        controller.on_state(state(1.2, target=measured), at(1.2))
+        controller.on_chunk(chunk(1.3), at(1.4))
+        np.testing.assert_allclose(controller.tick(at(1.4)).delta[:3], [0.02, 0.0, 0.0], atol=1e-12)
+
+    def test_the_first_rotation_starts_where_the_arm_really_is(self):
+        controller, _ = acting()
+        controller.estop("button")
+        controller.rearm(at(1.0))
+        half = 0.05
+        turned = np.array([np.cos(half), np.sin(half), 0.0, 0.0])
+        controller.on_state(state(1.1, quaternion_xyzw=turned), at(1.1))
+        controller.on_chunk(chunk(1.1, STILL), at(1.15))
+        rotation = controller.tick(at(1.15)).delta[3:6]
+        assert np.linalg.norm(rotation) == pytest.approx(2 * half)
+        assert abs(rotation[2]) == pytest.approx(2 * half)
+        assert np.allclose(DOWN, [1, 0, 0, 0])
+
+    def test_there_is_nothing_to_re_arm_while_it_runs(self):
+        controller, _ = acting()
+        outcome = controller.rearm(at(0.2))
+        assert not outcome.success and "AUTONOMOUS" in outcome.message
+        assert controller.phase is Phase.AUTONOMOUS
+
+
+class TestOperator:
+    def test_any_command_takes_over_and_is_executed(self):
+        controller, _ = acting()
+        controller.on_chunk(chunk(0.2, *[FORWARD] * 4), at(0.3))
+        controller.tick(at(0.3))
+        assert controller.on_operator(operator(0.4, (0, 0.01, 0, 0, 0, 0, 0)), at(0.4)) is None
+        assert controller.phase is Phase.TELEOP
+        assert controller.tick(at(0.4)) is None  # the arm's step is not over yet
+        command = controller.tick(at(0.5))
+        assert command.source is Source.OPERATOR and command.stamp_ns == at(0.4).ros_ns
+        np.testing.assert_array_equal(command.delta, [0, 0.01, 0, 0, 0, 0, 0])
+        assert controller.tick(at(0.7)) is None
+        assert controller.on_chunk(chunk(0.7), at(0.7)).code == "operator in charge"
+
+    def test_a_silent_operator_keeps_the_arm_and_it_holds(self):
+        controller = ready()
+        controller.on_operator(operator(0.1), at(0.1))
+        controller.tick(at(0.1))
+        keep_state(controller, 1.0, 2.0)
+        assert controller.on_chunk(chunk(1.9), at(2.0)).code == "operator in charge"
+        assert controller.tick(at(2.0)) is None
+        assert controller.phase is Phase.TELEOP
+        assert controller.report(at(2.0)).reason.startswith("holding: operator silent for 1.9 s")
+
+    def test_hand_back_waits_for_a_frame_from_after_it(self):
+        controller = ready()
+        controller.on_operator(operator(0.1), at(0.1))
+        assert controller.hand_back(at(0.5)).success
+        assert controller.phase is Phase.HOLD
+        keep_state(controller, 0.5)
+        assert controller.on_chunk(chunk(0.45), at(0.55)).code == "frame from before the hand-back"
+        assert controller.on_chunk(chunk(0.55), at(0.6)) is None
+        assert controller.phase is Phase.AUTONOMOUS
+        assert not controller.hand_back(at(0.7)).success
+
+    def test_a_command_from_before_the_hand_back_does_not_take_over_again(self):
+        controller = ready()
+        controller.on_operator(operator(0.1), at(0.1))
+        controller.hand_back(at(0.5))
+        assert controller.on_operator(operator(0.45), at(0.55)).code == "operator command from before the hand-back"
+        assert controller.phase is Phase.HOLD
+
+    @pytest.mark.parametrize(
+        ("command", "code"),
+        [
+            (operator(0.1, (float("nan"), 0, 0, 0, 0, 0, 0)), "not finite"),
+            (operator(0.1, (10, 0, 0, 0, 0, 0, 0)), "absurd translation"),
+            (operator(0.1, FORWARD, frame="camera"), "wrong frame"),
+        ],
+    )
+    def test_a_wild_command_takes_over_but_moves_nothing(self, command, code):
+        controller, _ = acting()
+        assert controller.on_operator(command, at(0.15)).code == code
+        assert controller.phase is Phase.TELEOP
+        assert controller.tick(at(0.4)) is None
+        assert controller.report(at(0.4)).reason_code == code
+
+    @pytest.mark.parametrize(
+        ("seconds", "code"), [(-0.5, "operator command too old"), (0.6, "operator command from the future")]
+    )
+    def test_an_old_or_future_command_does_not_take_over(self, seconds, code):
+        controller, _ = acting()
+        assert controller.on_operator(operator(seconds), at(0.15)).code == code
+        assert controller.phase is Phase.AUTONOMOUS
+
+    def test_a_command_that_waited_too_long_is_dropped(self):
+        controller = ready()
+        controller.on_operator(operator(0.1), at(0.1))
+        assert controller.tick(at(0.5)) is None
+        assert count(controller, "operator command too old") == 1
+
+    def test_operator_commands_are_limited_too(self):
+        controller = ready()
+        controller.on_operator(operator(0.1, (0.2, 0, 0, 0, 0, 0, 1)), at(0.1))
+        assert controller.tick(at(0.1)).delta[0] == pytest.approx(0.08)
+        assert count(controller, "clipped: step translation") == 1
+
+    def test_without_a_state_the_operator_owns_the_arm_but_cannot_move_it(self):
+        controller = Controller(ControllerConfig(), at(0))
+        controller.on_operator(operator(0.1), at(0.1))
+        assert controller.tick(at(0.1)) is None
+        assert controller.phase is Phase.TELEOP
+        assert controller.report(at(0.1)).reason_code == "no end effector state"
+
+
+def test_commands_that_the_last_report_does_not_show_yet_count_for_the_box():
+    controller = ready(ControllerConfig(min_command_interval_s=0.0))
+    controller.on_state(state(0.05, target=(0.80, 0.0, 0.3)), at(0.05))
+    total = 0.0
+    for k in range(5):
+        now = at(0.1 + 0.05 * k)
+        controller.on_chunk(chunk(0.06 + 0.05 * k), now)
+        total += float(controller.tick(now).delta[0])
+    assert total == pytest.approx(0.05)
+    assert controller.report(at(0.4)).commands_clipped == 3
+
+
+def test_ages_are_nan_before_anything_came():
+    report = Controller(ControllerConfig(), at(0)).report(at(1))
+    assert all(
+        math.isnan(age) for age in (report.frame_age_ms, report.chunk_age_ms, report.teleop_age_ms, report.state_age_ms)
+    )
+
+
+def test_events_tell_of_transitions_and_refusals():
+    controller, _ = acting()
+    controller.on_chunk(chunk(0.2, (float("nan"), 0, 0, 0, 0, 0, 1)), at(0.3))
+    texts = [event.text for event in controller.take_events()]
+    assert texts[0] == "HOLD -> AUTONOMOUS: policy 'test' is acting"
+    assert texts[1].startswith("refused: step 0 holds a value that is not finite")
+    assert texts[2].startswith("AUTONOMOUS -> HOLD: step 0 holds")
+    assert controller.take_events() == []

@@ -1,0 +1,82 @@
+"""Entry point of the `ros2` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+# command -> (module, one line of help). Modules are imported only when asked for: most need rclpy, which takes time.
+COMMANDS = {
+    "interface": ("interface", "Show information about ROS interfaces"),
+    "launch": ("launch", "Run a launch file"),
+    "node": ("node", "Various node related sub-commands"),
+    "param": ("param", "Various param related sub-commands"),
+    "pkg": ("pkg", "Various package related sub-commands"),
+    "run": ("run", "Run a package specific executable"),
+    "service": ("service", "Various service related sub-commands"),
+    "topic": ("topic", "Various topic related sub-commands"),
+}
+# Commands of the stock tool, so that their names are recognised.
+NOT_COVERED = (
+    "action", "bag", "component", "control", "daemon", "doctor", "extension_points", "extensions", "lifecycle",
+    "multicast", "security", "test", "wtf",
+)
+
+
+def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, ModuleType | None]:
+    parser = argparse.ArgumentParser(
+        prog="ros2",
+        description="ros2 is an extensible command-line tool for ROS 2. This one is rclpy_dds', for environments "
+        "without a ROS 2 installation.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="Commands", metavar="<command>", dest="command")
+    module = None
+    for name, (module_name, text) in COMMANDS.items():
+        sub_parser = commands.add_parser(name, help=text, description=text)
+        if name == chosen:
+            module = import_module(f"rclpy_dds.cli.{module_name}")
+            module.add_arguments(sub_parser)
+    return parser, module
+
+
+def _status(result: Any) -> int:
+    """Return the exit status for what a command returned: None, a number, or an error message."""
+    if isinstance(result, str):
+        print(result, file=sys.stderr)
+        return 1
+    return int(result or 0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line (without the program's name) and return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    if chosen in NOT_COVERED:
+        return _status(f"ros2: command '{chosen}' is not covered by rclpy_dds; it needs a ROS 2 installation")
+    parser, module = _parser(chosen)
+    args = parser.parse_args(argv)
+    if module is None:
+        parser.print_help()
+        return 0
+    try:
+        return _status(module.main(args))
+    except KeyboardInterrupt:
+        return int(signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of a pipe (say, head) has had enough; Python would complain about it while exiting.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except NotImplementedError as error:
+        return _status(f"ros2: {error}")
+    except (ValueError, RuntimeError, LookupError, OSError) as error:
+        return _status(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

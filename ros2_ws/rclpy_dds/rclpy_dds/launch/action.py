@@ -1,0 +1,39 @@
+"""Base class of all actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .condition import Condition
+from .launch_description_entity import LaunchDescriptionEntity
+
+if TYPE_CHECKING:
+    from .launch_context import LaunchContext
+
+
+class Action(LaunchDescriptionEntity):
+    """Something to do while launching, unless its condition is false."""
+
+    def __init__(self, *, condition: Condition | None = None) -> None:
+        if condition is not None and not isinstance(condition, Condition):
+            raise TypeError(
+                f"{type(self).__name__}: condition must be a launch.conditions object such as IfCondition(...), "
+                f"got {condition!r}"
+            )
+        self.__condition = condition
+
+    @property
+    def condition(self) -> Condition | None:
+        """The condition under which the action is executed; None means always."""
+        return self.__condition
+
+    def visit(self, context: LaunchContext) -> Iterable[LaunchDescriptionEntity] | None:
+        """Execute the action if its condition holds."""
+        if self.__condition is None or self.__condition.evaluate(context):
+            return self.execute(context)
+        return None
+
+    def execute(self, context: LaunchContext) -> Iterable[LaunchDescriptionEntity] | None:
+        """Do the work and return the entities to visit next (or None)."""
+        return None

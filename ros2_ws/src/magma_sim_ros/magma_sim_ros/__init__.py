@@ -1,0 +1,1 @@
+"""The built-in simulator as camera and arm of the robot graph, and scripted policies."""

@@ -1,0 +1,116 @@
+"""Policies without a model: the scripted expert, and the two baselines every result is compared with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from magma_common.data import EndEffectorState
+
+if TYPE_CHECKING:
+    from magma_sim.expert import ScriptedExpert
+
+Pose = tuple[np.ndarray, np.ndarray]
+"""(position (3,) m, quaternion xyzw (4,)) in the base frame."""
+Kind = Literal["expert", "hold", "random"]
+KINDS: tuple[Kind, ...] = ("expert", "hold", "random")
+
+
+class CannotActError(ValueError):
+    """There is no action for this observation; the message says why."""
+
+
+class ScriptedPolicy(Protocol):
+    """From the measured world to one action."""
+
+    def reset(self, instruction: str) -> None:
+        """A new task begins."""
+
+    def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
+        """EndEffectorDelta (7,); raises CannotActError when the instruction or the scene does not allow one."""
+
+
+class Expert:
+    """Solves the built-in tasks from object poses; finds the task by its sentence."""
+
+    def __init__(self) -> None:
+        from magma_sim.backends.tabletop.objects import GOALS
+
+        self._tasks = {_plain(goal.instruction): goal.task for goal in GOALS.values()}
+        self._expert: ScriptedExpert | None = None
+        self._obstacle = "the expert has no instruction"
+
+    def reset(self, instruction: str) -> None:
+        from magma_sim.expert import ScriptedExpert
+
+        self._expert = None
+        task = self._tasks.get(_plain(instruction))
+        if task is None:
+            known = "; ".join(self._tasks)
+            self._obstacle = f"the expert does not know the instruction {instruction!r}; it knows: {known}"
+            return
+        self._expert = ScriptedExpert(task)
+
+    def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
+        from magma_sim import EndEffectorState as SimulatedState
+
+        if self._expert is None:
+            raise CannotActError(self._obstacle)
+        simulated = SimulatedState(
+            position=state.position,
+            quaternion_xyzw=state.quaternion_xyzw,
+            target_position=state.target_position,
+            target_quaternion_xyzw=state.target_quaternion_xyzw,
+            gripper=state.gripper,
+            gripper_target=state.gripper_target,
+        )
+        try:
+            return self._expert.act(simulated, objects)
+        except KeyError as error:
+            raise CannotActError(f"not possible in this scene: {error.args[0]}") from None
+
+
+class Hold:
+    """Never moves: what a task scores for nothing."""
+
+    def reset(self, instruction: str) -> None:
+        pass
+
+    def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
+        return np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, state.gripper_target])
+
+
+class RandomMotion:
+    """Uniform small motions: what a task scores by chance."""
+
+    STEP_M = 0.02
+    TURN_RAD = 0.1
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = np.random.default_rng(seed)
+
+    def reset(self, instruction: str) -> None:
+        pass
+
+    def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
+        limits = np.array([self.STEP_M] * 3 + [self.TURN_RAD] * 3)
+        return np.append(self._random.uniform(-limits, limits), float(self._random.random() > 0.5))
+
+
+def make_policy(kind: str, seed: int = 0) -> ScriptedPolicy:
+    """The policy of a kind; ValueError for an unknown one."""
+    if kind == "expert":
+        return Expert()
+    if kind == "hold":
+        return Hold()
+    if kind == "random":
+        return RandomMotion(seed)
+    raise ValueError(f"unknown scripted policy {kind!r}; there are {', '.join(KINDS)}")
+
+
+def _plain(instruction: str) -> str:
+    """Lower case, single spaces, no full stop at the end: people type sentences in many ways."""
+    return re.sub(r"\s+", " ", instruction).strip().rstrip(".!").lower()

@@ -1,0 +1,163 @@
+"""Node scripted_policy: the expert or a baseline in the place of the policy."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import rclpy
+from magma_interfaces.msg import ActionChunk as ActionChunkMsg
+from magma_interfaces.msg import ActionSpec as ActionSpecMsg
+from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+
+from magma_common.config import NodeConfig, parameter
+from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_ns, state_from_msg
+from magma_common.data import ActionChunk, ActionSpec
+from magma_common.diagnostics import OK, WARN, DiagnosticsPublisher, Report
+from magma_common.node_config import NodeParameters
+from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE, TRANSFORMS
+from magma_sim_ros.matched_world import MatchedWorld
+from magma_sim_ros.scripted_policies import KINDS, CannotActError, make_policy
+
+FRAME_ID = "base"
+
+
+@dataclass(frozen=True)
+class ScriptedPolicyConfig(NodeConfig):
+    """Parameters of the node."""
+
+    kind: str = parameter(
+        "expert",
+        "expert solves the task from /tf; hold never moves; random moves at random.",
+        choices=KINDS,
+        read_only=True,
+    )
+    seed: int = parameter(0, "Of the random motions.", minimum=0, read_only=True)
+    step_period_s: float = parameter(0.2, "Seconds per action.", minimum=0.001, read_only=True)
+    camera: str = parameter("third_person", "Name of the camera to announce.", read_only=True)
+    image_height: int = parameter(128, "Pixels of the frame to announce.", minimum=1, maximum=8192, read_only=True)
+    image_width: int = parameter(128, "Pixels of the frame to announce.", minimum=1, maximum=8192, read_only=True)
+
+
+class ScriptedPolicyNode(Node):
+    """Publishes one /magma/action_chunk for each /magma/frame, as a policy that looks at the picture does."""
+
+    def __init__(self) -> None:
+        super().__init__("scripted_policy", automatically_declare_parameters_from_overrides=True)
+        config = NodeParameters(self, ScriptedPolicyConfig).config
+        self._config = config
+        self._policy = make_policy(config.kind, config.seed)
+        self._world = MatchedWorld()
+        self._instruction = ""
+        self._trouble: str | None = None
+        self._sequence = 0
+        self._frame_received_s = 0.0
+        self._frame_age_ms = 0.0
+
+        self._chunks = self.create_publisher(ActionChunkMsg, "/magma/action_chunk", COMMAND)
+        self._spec = self.create_publisher(ActionSpecMsg, "/magma/action_spec", STATE)
+        self._diagnostics = DiagnosticsPublisher(self, self._report)
+        self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
+        self.create_subscription(EndEffectorStateMsg, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
+        self.create_subscription(TFMessage, "/tf", self._on_transforms, TRANSFORMS)
+        self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
+        spec = ActionSpec(
+            policy=config.kind,
+            horizon=1,
+            step_period_s=config.step_period_s,
+            frame=FRAME_ID,
+            rotation="axis_angle",
+            gripper="absolute_open_1",
+            statistics_key="not_applicable",
+            camera=config.camera,
+            image_height=config.image_height,
+            image_width=config.image_width,
+            proprioception=True,
+        )
+        self._spec.publish(action_spec_to_msg(spec))
+
+    def _on_instruction(self, message: String) -> None:
+        self._instruction = message.data.strip()
+        self._policy.reset(self._instruction)
+        self._trouble = None
+        self._act()
+
+    def _on_state(self, message: EndEffectorStateMsg) -> None:
+        self._world.add_state(state_from_msg(message))
+        self._act()
+
+    def _on_transforms(self, message: TFMessage) -> None:
+        by_stamp: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+        for item in message.transforms:
+            if item.header.frame_id == FRAME_ID:
+                translation, rotation = item.transform.translation, item.transform.rotation
+                pose = (
+                    np.array([translation.x, translation.y, translation.z]),
+                    np.array([rotation.x, rotation.y, rotation.z, rotation.w]),
+                )
+                by_stamp.setdefault(stamp_to_ns(item.header.stamp), {})[item.child_frame_id] = pose
+        for stamp_ns, poses in by_stamp.items():
+            self._world.add_poses(stamp_ns, poses)
+        self._act()
+
+    def _on_frame(self, message: Image) -> None:
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        self._frame_received_s = time.monotonic()
+        self._frame_age_ms = (self.get_clock().now().nanoseconds - stamp_ns) * 1e-6
+        self._world.add_frame(stamp_ns)
+        self._act()
+
+    def _act(self) -> None:
+        if not self._instruction:
+            return
+        instant = self._world.take()
+        if instant is None:
+            return
+        state, poses = instant
+        started = time.monotonic()
+        try:
+            delta = self._policy.act(state, poses)
+        except CannotActError as error:
+            self._trouble = str(error)
+            self._diagnostics.update()
+            return
+        self._trouble = None
+        chunk = ActionChunk(
+            deltas=delta[None],
+            stamp_ns=state.stamp_ns,
+            step_period_s=self._config.step_period_s,
+            policy=self._config.kind,
+            instruction=self._instruction,
+            sequence=self._sequence,
+            frame=FRAME_ID,
+            stage_ms={
+                "frame": self._frame_age_ms,
+                "wait": (started - self._frame_received_s) * 1e3,
+                "policy": (time.monotonic() - started) * 1e3,
+            },
+        )
+        self._chunks.publish(chunk_to_msg(chunk))
+        self._sequence += 1
+
+    def _report(self) -> Report:
+        values = {"chunks": self._sequence, "instruction": self._instruction}
+        if self._trouble is not None:
+            return Report(WARN, self._trouble, values)
+        return Report(OK, f"{self._config.kind} is ready", values)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point."""
+    rclpy.init(args=args)
+    try:
+        rclpy.spin(ScriptedPolicyNode())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()

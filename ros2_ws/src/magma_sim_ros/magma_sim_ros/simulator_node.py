@@ -1,0 +1,235 @@
+"""Node simulator: the camera and the arm of the robot graph, in a simulated world."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import rclpy
+from magma_interfaces.msg import ActionSpec, EpisodeStatus
+from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
+from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
+from magma_interfaces.srv import ResetEpisode
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+from magma_common.config import NodeConfig, parameter
+from magma_common.conversions import action_spec_from_msg, delta_from_msg, image_to_msg, ns_to_stamp, state_to_msg
+from magma_common.data import EndEffectorDelta
+from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
+from magma_common.node_config import NodeParameters
+from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
+from magma_sim_ros import messages
+from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings
+from magma_sim_ros.spec_agreement import disagreement
+
+
+@dataclass(frozen=True)
+class SimulatorConfig(NodeConfig):
+    """Parameters of the node."""
+
+    task: str = parameter("carrot_on_plate", "Task of the first episode.", read_only=True)
+    variant: str = parameter("eval", "Layouts of the first episode.", choices=VARIANTS, read_only=True)
+    layout: int = parameter(0, "Layout of the first episode.", minimum=0, maximum=2**32 - 1, read_only=True)
+    clock: str = parameter(
+        "lockstep",
+        "lockstep: one command moves the world by one step period, without commands it stands still; "
+        "realtime: it moves on by itself.",
+        choices=("lockstep", "realtime"),
+        read_only=True,
+    )
+    republish_s: float = parameter(
+        0.5,
+        "Lock-step: publish the standing world again after so many seconds, so that a lost frame stops nothing. "
+        "Longer than the policy takes for an action.",
+        minimum=0.05,
+        maximum=60.0,
+        read_only=True,
+    )
+    success_hold_steps: int = parameter(
+        5, "End an episode when the goal held at so many steps in a row; 0 = play all steps.", minimum=0, read_only=True
+    )
+    after_episode: str = parameter(
+        "continue",
+        "continue: the world goes on; stop: it stands still until the next reset; reset: the next layout begins.",
+        choices=("continue", "stop", "reset"),
+        read_only=True,
+    )
+    freeze_camera: bool = parameter(False, "Fault injection: the camera repeats its last picture under new stamps.")
+
+    def episode_settings(self) -> EpisodeSettings:
+        """The part that the episode uses."""
+        return EpisodeSettings(
+            lockstep=self.clock == "lockstep",
+            success_hold_steps=self.success_hold_steps,
+            stop_when_done=self.after_episode == "stop",
+        )
+
+
+class Simulator(Node):
+    """Publishes what camera and arm would; moves on /magma/command only. See the package's README."""
+
+    def __init__(self) -> None:
+        super().__init__("simulator", automatically_declare_parameters_from_overrides=True)
+        from magma_sim import make_task  # here, because SAPIEN takes seconds to load
+
+        self._parameters = NodeParameters(self, SimulatorConfig)
+        config = self._parameters.config
+        self._lockstep = config.clock == "lockstep"
+        self._refused: Counter[str] = Counter()
+        self._spec_problem: str | None = None
+        self._spec: ActionSpec | None = None
+        self._pending: EndEffectorDelta | None = None
+        self._frozen_picture = None
+        self._published_ns = 0
+        self._steps = 0
+
+        self.get_logger().info(f"building the world for {config.task} …")
+        self._episode = Episode(make_task, config.episode_settings())
+        self._episode.reset(config.task, config.variant, config.layout)
+        spec = self._episode.task.spec
+
+        self._state = self.create_publisher(EndEffectorStateMsg, "/magma/end_effector_state", ROBOT_STATE)
+        self._transforms = self.create_publisher(TFMessage, "/tf", TRANSFORMS)
+        self._static = self.create_publisher(TFMessage, "/tf_static", TRANSFORMS_STATIC)
+        self._image = self.create_publisher(Image, "/camera/image_raw", SENSOR)
+        self._info = self.create_publisher(CameraInfo, "/camera/camera_info", SENSOR)
+        self._status = self.create_publisher(EpisodeStatus, "/magma/episode_status", STATE)
+        self._diagnostics = DiagnosticsPublisher(self, self._report, hardware_id=spec.suite)
+        self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, STATE)
+        self.create_subscription(EndEffectorDeltaMsg, "/magma/command", self._on_command, COMMAND)
+        self.create_service(ResetEpisode, "/magma/reset_episode", self._on_reset)
+        stamp = self.get_clock().now().to_msg()
+        self._static.publish(TFMessage(transforms=[messages.camera_transform(spec, stamp)]))
+        self._publish()
+        # The timer looks ten times per republishing period, so that the wait is never much longer than asked for.
+        period_s = config.republish_s / 10 if self._lockstep else spec.step_period_s
+        self.create_timer(period_s, self._republish if self._lockstep else self._tick)
+        self.get_logger().info(f"{config.clock} simulation of {spec.suite}/{spec.task} is running")
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    # Moving the world.
+
+    def _on_command(self, message: EndEffectorDeltaMsg) -> None:
+        command = delta_from_msg(message)
+        refusal = self._episode.refusal(command.stamp_ns)
+        if refusal is None and self._spec_problem is not None:
+            refusal = "the policy's spec disagrees with the task"
+        if refusal is None and command.frame not in ("", self._episode.task.spec.frame):
+            refusal = f"its frame {command.frame!r} is not {self._episode.task.spec.frame!r}"
+        if refusal is not None:
+            self._refuse(refusal)
+        elif self._lockstep:
+            self._advance(command)
+        else:
+            self._pending = command
+
+    def _tick(self) -> None:
+        """Real time: one step period has passed, command or not."""
+        command, self._pending = self._pending, None
+        if self._episode.done and self._parameters.config.after_episode == "stop":
+            self._publish()
+        else:
+            self._advance(command)
+
+    def _advance(self, command: EndEffectorDelta | None) -> None:
+        try:
+            if command is None:
+                self._episode.step(None)
+            else:
+                self._episode.step(command.delta, command.stamp_ns)
+        except ValueError as error:
+            self.get_logger().error(f"command refused: {error}")
+            self._refused["not an action"] += 1
+            return
+        self._steps += 1
+        self._publish()
+        if self._episode.done and self._parameters.config.after_episode == "reset":
+            self._begin("", "", self._episode.next_layout())
+
+    def _refuse(self, reason: str) -> None:
+        if not self._refused[reason]:
+            self.get_logger().warning(f"command refused: {reason}")
+        self._refused[reason] += 1
+
+    # Publishing it.
+
+    def _republish(self) -> None:
+        if self._now_ns() - self._published_ns >= self._parameters.config.republish_s * 1e9:
+            self._publish()
+
+    def _publish(self) -> None:
+        """State before picture, all with one stamp."""
+        observation, spec = self._episode.observation, self._episode.task.spec
+        stamp_ns = self._now_ns()
+        stamp = ns_to_stamp(stamp_ns)
+        self._published_ns = stamp_ns
+        self._episode.published(stamp_ns)
+        self._state.publish(state_to_msg(messages.end_effector_state(observation, stamp_ns, spec.frame)))
+        self._transforms.publish(messages.transforms(observation, stamp, spec.frame))
+        if not self._parameters.config.freeze_camera or self._frozen_picture is None:
+            self._frozen_picture = observation.image
+        self._image.publish(image_to_msg(self._frozen_picture, stamp_ns, messages.CAMERA_FRAME))
+        self._status.publish(messages.episode_status(self._episode, stamp))
+        self._info.publish(messages.camera_info(spec, stamp))
+
+    # Episodes.
+
+    def _on_reset(self, request: ResetEpisode.Request, response: ResetEpisode.Response) -> ResetEpisode.Response:
+        try:
+            self._begin(request.task, request.variant, request.layout)
+        except (ValueError, RuntimeError) as error:
+            response.success = False
+            response.message = str(error)
+            return response
+        spec = self._episode.task.spec
+        response.success = self._spec_problem is None
+        response.message = "" if self._spec_problem is None else f"policy and task disagree about {self._spec_problem}"
+        response.instruction = spec.instruction
+        response.max_steps = spec.max_steps
+        return response
+
+    def _begin(self, task: str, variant: str, layout: int) -> None:
+        self._episode.reset(task, variant, layout)
+        self._pending = None
+        self._check_spec()
+        self._publish()
+
+    def _on_spec(self, spec: ActionSpec) -> None:
+        self._spec = spec
+        self._check_spec()
+
+    def _check_spec(self) -> None:
+        if self._spec is None:
+            return
+        problem = disagreement(action_spec_from_msg(self._spec), self._episode.task.spec)
+        if problem != self._spec_problem:
+            self._spec_problem = problem
+            self._diagnostics.update()
+
+    def _report(self) -> Report:
+        episode = self._episode
+        values: dict[str, object] = {
+            "task": episode.task.spec.task,
+            "episode step": episode.observation.step,
+            "steps in all": self._steps,
+        }
+        values.update({f"refused: {reason}": count for reason, count in self._refused.items()})
+        if self._spec_problem is not None:
+            return Report(ERROR, f"policy and task disagree about {self._spec_problem}; commands are refused", values)
+        return Report(OK, "simulating", values)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point."""
+    rclpy.init(args=args)
+    try:
+        rclpy.spin(Simulator())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()

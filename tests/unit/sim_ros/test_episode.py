@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from magma_sim.task import EndEffectorState, Observation, TaskSpec
+from magma_sim_ros.episode import Episode, EpisodeSettings
+
+UNIT = np.array([0.0, 0.0, 0.0, 1.0])
+ACTION = np.array([0.01, 0, 0, 0, 0, 0, 1.0])
+
+
+class CountingTask:
+    """A task without physics: succeeds from `succeeds_at` on."""
+
+    evaluation_layouts = 3
+
+    def __init__(self, name, succeeds_at=None, max_steps=6):
+        if name == "unknown":
+            raise ValueError("unknown task 'unknown'")
+        self.spec = TaskSpec("fake", name, f"do {name}", max_steps, 4, 4, np.eye(3), np.eye(4), 0.0)
+        self.succeeds_at = succeeds_at
+        self.actions = []
+
+    def _observe(self):
+        step = len(self.actions)
+        arm = EndEffectorState(np.zeros(3), UNIT, np.zeros(3), UNIT, 1.0, 0.25)
+        success = self.succeeds_at is not None and step >= self.succeeds_at
+        return Observation(np.zeros((4, 4, 3), np.uint8), arm, {}, step, success, self.spec.instruction)
+
+    def reset(self, variant, layout):
+        if layout > 100:
+            raise ValueError("no such layout")
+        self.actions = []
+        return self._observe()
+
+    def step(self, action):
+        if not np.isfinite(action).all():
+            raise ValueError("not finite")
+        self.actions.append(action)
+        return self._observe()
+
+
+def started(settings=None, **task):
+    episode = Episode(lambda name: CountingTask(name, **task), settings or EpisodeSettings())
+    episode.reset("a", "eval", 0)
+    episode.published(100)
+    return episode
+
+
+def test_a_command_must_answer_the_world_as_it_is():
+    episode = started()
+    assert episode.refusal(99) is not None
+    assert episode.refusal(100) is None
+    episode.published(150)
+    assert episode.refusal(120) is None, "the first publication of this world counts, not the repeated one"
+    episode.step(ACTION, 100)
+    episode.published(200)
+    assert "before the last step" in episode.refusal(150), "a second answer to the world before"
+    assert episode.refusal(100) is None, "the next step of the same chunk"
+    assert episode.refusal(200) is None
+
+
+def test_in_real_time_only_commands_from_before_the_reset_are_refused():
+    episode = started(EpisodeSettings(lockstep=False))
+    episode.step(None)
+    episode.published(200)
+    assert episode.refusal(100) is None and episode.refusal(99) is not None
+    episode.reset()
+    episode.published(300)
+    assert episode.refusal(200) is not None
+
+
+def test_reset_forgets_the_chunk_before():
+    episode = started()
+    episode.step(ACTION, 100)
+    episode.reset("", "", 1)
+    assert episode.refusal(100) == "no episode is running"
+    episode.published(300)
+    assert episode.refusal(100) is not None and episode.refusal(300) is None
+    assert (episode.task.spec.task, episode.variant, episode.layout) == ("a", "eval", 1)
+
+
+def test_no_command_leaves_target_and_gripper_where_they_are():
+    episode = started(EpisodeSettings(lockstep=False))
+    episode.step(None)
+    np.testing.assert_array_equal(episode.task.actions[0], [0, 0, 0, 0, 0, 0, 0.25])
+
+
+def test_ends_after_the_last_step_with_the_flag_of_that_step():
+    episode = started()
+    for _ in range(6):
+        assert not episode.done
+        episode.step(ACTION)
+    assert episode.done and not episode.observation.success
+    assert episode.refusal(10**9) == "no episode is running"
+    episode.published(200)
+    assert episode.refusal(200) is None, "the world goes on unless told to stop"
+
+
+def test_ends_early_once_success_has_held_and_then_refuses_when_told_to():
+    episode = started(EpisodeSettings(success_hold_steps=2, stop_when_done=True), succeeds_at=3)
+    for step in range(1, 5):
+        assert not episode.done
+        episode.step(ACTION)
+        assert episode.observation.success == (step >= 3)
+    assert episode.done
+    episode.published(200)
+    assert episode.refusal(200) == "the episode has ended"
+    episode.reset()
+    episode.published(300)
+    assert not episode.done and episode.refusal(300) is None
+
+
+def test_all_steps_are_played_when_asked():
+    episode = started(EpisodeSettings(success_hold_steps=0), succeeds_at=0)
+    for _ in range(5):
+        episode.step(ACTION)
+        assert not episode.done
+    episode.step(ACTION)
+    assert episode.done and episode.observation.success
+
+
+@pytest.mark.parametrize("wrong", [("unknown", "eval", 0), ("a", "training", 0), ("a", "eval", 101)])
+def test_a_wrong_reset_leaves_the_running_episode_alone(wrong):
+    episode = started()
+    episode.step(ACTION, 100)
+    episode.published(200)
+    with pytest.raises(ValueError, match=r"unknown|no such"):
+        episode.reset(*wrong)
+    assert episode.observation.step == 1 and episode.refusal(200) is None
+
+
+def test_an_invalid_action_moves_nothing():
+    episode = started()
+    with pytest.raises(ValueError, match="finite"):
+        episode.step(np.full(7, np.nan), 100)
+    assert episode.observation.step == 0 and episode.refusal(100) is None
+
+
+def test_evaluation_layouts_go_round_and_random_ones_do_not():
+    episode = started()
+    episode.reset("", "eval", 2)
+    assert episode.next_layout() == 0
+    episode.reset("", "random", 2)
+    assert episode.next_layout() == 3
+    with pytest.raises(RuntimeError, match="reset"):
+        _ = Episode(CountingTask, EpisodeSettings()).observation
+    with pytest.raises(ValueError, match="success_hold_steps"):
+        EpisodeSettings(success_hold_steps=-1)

@@ -52,7 +52,7 @@ class StampGate:
         if stamp_ns == last_ns:
             return Refusal(
                 f"{self._prefix} repeated",
-                f"{self._noun} is {age_s:.2f} s old and came before: its stamp is not advancing, the sender may be frozen",
+                f"{self._noun} is {age_s:.2f} s old and came before: its stamp is not advancing (source frozen?)",
             )
         if age_s > max_age_s:
             return Refusal(

@@ -1,0 +1,47 @@
+"""The `main` of every node: start, spin, and end with a clear message and status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from magma_common.config import ConfigError
+
+EXIT_CONFIGURATION = 2
+"""Exit status when a parameter is unknown or not allowed, as command line tools use it for wrong usage."""
+
+
+def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """Runs a node until it is interrupted or ROS shuts down.
+
+    Args:
+        make_node: makes the node once rclpy is initialised. If the node has a method `close`, it is called at the end,
+            before the node is destroyed.
+        args: command line; None takes that of the process.
+
+    Returns:
+        The exit status: 0, or 2 after a configuration error (which is printed, not raised).
+    """
+    rclpy.init(args=args)
+    node: Node | None = None
+    try:
+        node = make_node()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            if hasattr(node, "close"):
+                node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

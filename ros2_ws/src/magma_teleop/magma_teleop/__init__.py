@@ -1,0 +1,1 @@
+"""Moving the arm by hand."""

@@ -1,0 +1,139 @@
+"""The node `keyboard_teleop`: a terminal in, operator's commands and requests out."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import rclpy
+from magma_interfaces.msg import ControllerState, EndEffectorDelta, EndEffectorState
+from rclpy.client import Client
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from magma_common import qos
+from magma_common.conversions import delta_to_msg
+from magma_common.node_config import NodeParameters
+from magma_common.node_main import run_node
+from magma_teleop.config import KeyboardConfig
+from magma_teleop.display import PHASE_NAMES, Status, status_line
+from magma_teleop.keys import HELP_LINES, KeyDecoder, Request
+from magma_teleop.session import KeyboardSession, NewInstruction
+from magma_teleop.terminal import KeyTerminal, TerminalClosedError
+
+POLL_PERIOD_S = 0.02
+"""How often keys are read: short beside a person's reaction time, long beside what it costs."""
+
+
+class KeyboardTeleop(Node):
+    """Reads keys at 50 Hz, sends at most one command per step period, and shows what the controller says."""
+
+    def __init__(self) -> None:
+        super().__init__("keyboard_teleop", automatically_declare_parameters_from_overrides=True)
+        self._parameters = NodeParameters(self, KeyboardConfig, self._on_config)
+        self._session = KeyboardSession(self._parameters.config)
+        self._decoder = KeyDecoder()
+        self._controller: tuple[ControllerState, float] | None = None
+        self._gripper_target: float | None = None
+        self._line_shown = ""
+        self._help_shown = False
+
+        self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
+        self._instructions = self.create_publisher(String, "/magma/instruction", qos.STATE)
+        self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
+        self.create_subscription(
+            EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
+        )
+        self._services: dict[Request, Client] = {
+            Request.ESTOP: self.create_client(Trigger, "/magma/estop"),
+            Request.REARM: self.create_client(Trigger, "/magma/rearm"),
+            Request.HAND_BACK: self.create_client(Trigger, "/magma/hand_back"),
+        }
+        # Last, so that whatever fails before it leaves the terminal alone.
+        self._terminal = KeyTerminal()
+        self.create_timer(POLL_PERIOD_S, self._work, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """Puts the terminal back."""
+        self._terminal.close()
+
+    def _on_config(self, config: KeyboardConfig) -> None:
+        self._session.reconfigure(config)
+
+    def _on_controller(self, message: ControllerState) -> None:
+        before = self._controller[0].phase if self._controller else None
+        self._controller = (message, time.monotonic())
+        if before == ControllerState.TELEOP and message.phase != ControllerState.TELEOP:
+            self._session.operator_lost_the_arm()
+
+    def _on_end_effector_state(self, message: EndEffectorState) -> None:
+        self._gripper_target = min(1.0, max(0.0, message.gripper_target))
+
+    def _work(self) -> None:
+        now_s = time.monotonic()
+        try:
+            data = self._terminal.read()
+        except TerminalClosedError as error:
+            self.get_logger().warning(f"{error}; ending")
+            rclpy.try_shutdown()
+            return
+        for key in self._decoder.feed(data) if data else self._decoder.flush():
+            wanted = self._session.press(key, now_s)
+            if isinstance(wanted, NewInstruction):
+                self._instructions.publish(String(data=wanted.text))
+                self._session.notice = f"asked for: {wanted.text}"
+            elif wanted is not None:
+                self._call(wanted)
+        delta = self._session.command(now_s, self._gripper_target)
+        if delta is not None:
+            stamp_ns = self.get_clock().now().nanoseconds
+            self._commands.publish(delta_to_msg(delta, stamp_ns, self._parameters.config.frame))
+        self._draw(now_s)
+
+    def _call(self, request: Request) -> None:
+        client = self._services[request]
+        if not client.service_is_ready():
+            self._session.notice = f"cannot {request.value}: NO CONTROLLER is there"
+            return
+        self._session.notice = f"{request.value} ..."
+        client.call_async(Trigger.Request()).add_done_callback(lambda future: self._on_answer(request, future))
+
+    def _on_answer(self, request: Request, future: Future) -> None:
+        answer = future.result()
+        if answer is None:
+            self._session.notice = f"{request.value}: no answer"
+        else:
+            self._session.notice = answer.message if answer.success else f"refused: {answer.message}"
+
+    def _draw(self, now_s: float) -> None:
+        if self._session.show_help != self._help_shown:
+            self._help_shown = self._session.show_help
+            if self._help_shown:
+                self._terminal.print_lines(HELP_LINES)
+                self._line_shown = ""
+        status = None
+        if self._controller is not None and now_s - self._controller[1] <= self._parameters.config.state_timeout_s:
+            message = self._controller[0]
+            status = Status(
+                phase=PHASE_NAMES[message.phase] if message.phase < len(PHASE_NAMES) else f"phase {message.phase}",
+                reason=message.reason,
+                instruction=message.instruction,
+                frame_age_ms=message.frame_age_ms,
+                gripper_target=self._gripper_target,
+            )
+        line = status_line(status, self._session.typed, self._session.notice, self._terminal.width - 1)
+        if line != self._line_shown:
+            self._terminal.show_line(line)
+            self._line_shown = line
+
+
+def main() -> int:
+    """Entry point of `ros2 run magma_teleop keyboard_teleop`."""
+    return run_node(KeyboardTeleop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

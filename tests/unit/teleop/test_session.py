@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from magma_teleop.config import KeyboardConfig
+from magma_teleop.display import Status, status_line
+from magma_teleop.keys import CTRL_X, ENTER, ESCAPE, Request
+from magma_teleop.session import KeyboardSession, NewInstruction
+
+
+@pytest.fixture
+def session() -> KeyboardSession:
+    return KeyboardSession(KeyboardConfig())
+
+
+def type_keys(session, keys):
+    return [outcome for outcome in (session.press(key, 0.0) for key in keys) if outcome is not None]
+
+
+@pytest.mark.parametrize(
+    ("key", "request_"),
+    [
+        ("h", Request.HAND_BACK),
+        (ENTER, Request.HAND_BACK),
+        ("x", Request.ESTOP),
+        (CTRL_X, Request.ESTOP),
+        ("c", Request.REARM),
+    ],
+)
+def test_requests(session, key, request_):
+    assert session.press(key, 0.0) is request_
+
+
+def test_motion_keys_become_a_command(session):
+    session.press("w", 0.0)
+    np.testing.assert_allclose(session.command(0.0, 0.0), [0.02, 0, 0, 0, 0, 0, 0.0])
+
+
+def test_an_emergency_stop_forgets_motions(session):
+    session.press("w", 0.0)
+    session.press("x", 0.0)
+    assert session.command(0.0, 1.0) is None
+
+
+def test_losing_the_arm_forgets_motions(session):
+    session.press("w", 0.0)
+    session.operator_lost_the_arm()
+    assert session.command(0.0, 1.0) is None
+
+
+def test_nothing_is_sent_before_the_gripper_is_known(session):
+    session.press("w", 0.0)
+    assert session.command(0.0, None) is None
+    assert "no end effector state" in session.notice
+    assert session.command(0.1, 1.0) is None
+
+
+def test_an_instruction_is_typed_without_moving_the_arm(session):
+    assert type_keys(session, ["i", *"grab carrots", "backspace", "up", ENTER]) == [NewInstruction("grab carrot")]
+    assert session.typed is None
+    assert session.command(0.0, 1.0) is None
+
+
+@pytest.mark.parametrize("keys", [["i", ENTER], ["i", " ", ENTER], ["i", "a", ESCAPE]])
+def test_an_empty_or_dropped_instruction_is_not_sent(session, keys):
+    assert type_keys(session, keys) == []
+    assert session.typed is None
+    assert session.notice == "no new instruction"
+
+
+def test_the_emergency_stop_works_while_typing(session):
+    assert type_keys(session, ["i", "a", "x", CTRL_X]) == [Request.ESTOP]
+    assert session.typed is None
+
+
+def test_help_toggles_and_other_keys_say_that_they_do_nothing(session):
+    shown = session.show_help
+    session.press("?", 0.0)
+    assert session.show_help is not shown
+    session.press("z", 0.0)
+    assert session.notice == "key 'z' does nothing; ? for help"
+
+
+def test_new_step_sizes_apply_at_once(session):
+    session.reconfigure(KeyboardConfig(step_translation_m=0.005))
+    session.press("w", 0.0)
+    assert session.command(0.0, 1.0)[0] == 0.005
+
+
+STATUS = Status("AUTONOMOUS", "policy 'magma-tiny' is acting", "put the carrot on the plate", 53.2, 1.0)
+
+
+def test_the_line_says_what_matters_and_fits():
+    line = status_line(STATUS, None, "", 200)
+    assert line == (
+        "AUTONOMOUS · policy 'magma-tiny' is acting · \"put the carrot on the plate\" · gripper open · frame 53 ms"
+    )
+    assert status_line(STATUS, None, "", 20) == line[:20]
+    assert "no controller heard" in status_line(None, None, "", 200)
+
+
+def test_a_long_instruction_shows_its_end():
+    line = status_line(STATUS, "word " * 40 + "end", "", 80)
+    assert len(line) <= 80 and line.endswith("end_")
+
+
+def test_text_from_the_network_cannot_control_the_screen():
+    status = Status("HOLD", "\x1b[2Jgone", "a\nb", float("nan"), None)
+    assert status_line(status, None, "", 200) == 'HOLD · ?[2Jgone · "a?b"'

@@ -1,0 +1,135 @@
+"""The whole robot: camera, policy, controller, and the simulator when there is no arm.
+
+ros2 launch magma_bringup robot.launch.py
+ros2 launch magma_bringup robot.launch.py policy:=expert instruction:="put the spoon on the towel"
+ros2 launch magma_bringup robot.launch.py sim:=none camera:=/dev/video0 policy:=/data/my-checkpoint
+"""
+
+import os
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SCRIPTED = ("expert", "hold", "random")
+
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        "sim", default_value="tabletop", choices=["tabletop", "none"], description="Simulated camera and arm, or none."
+    ),
+    DeclareLaunchArgument(
+        "task",
+        default_value="carrot_on_plate",
+        description="Simulated task: carrot_on_plate, spoon_on_towel, stack_blocks or eggplant_in_basket.",
+    ),
+    DeclareLaunchArgument(
+        "variant", default_value="eval", choices=["eval", "random"], description="Set of layouts of the simulated task."
+    ),
+    DeclareLaunchArgument("layout", default_value="0", description="Number of the layout."),
+    DeclareLaunchArgument(
+        "clock",
+        default_value="lockstep",
+        choices=["lockstep", "realtime"],
+        description="Simulation: wait for each command, or go on in real time.",
+    ),
+    DeclareLaunchArgument(
+        "after_episode",
+        default_value="continue",
+        choices=["continue", "stop", "reset"],
+        description="Simulation after success or the last step: go on, stand still, or begin the next layout.",
+    ),
+    DeclareLaunchArgument(
+        "policy",
+        default_value="magma-tiny",
+        description="Name or folder of a checkpoint; expert, hold or random; none = only the operator moves the arm.",
+    ),
+    DeclareLaunchArgument(
+        "device", default_value="auto", choices=["auto", "cuda", "cpu"], description="Where the policy runs."
+    ),
+    DeclareLaunchArgument(
+        "control",
+        default_value="none",
+        choices=["none", "blind", "deaf"],
+        description="Control experiment: a policy that cannot see, or one that cannot read.",
+    ),
+    DeclareLaunchArgument(
+        "instruction",
+        default_value="",
+        description="First instruction; empty = what the simulated task asks for; none = wait for /magma/instruction.",
+    ),
+    DeclareLaunchArgument(
+        "teleop", default_value="none", choices=["none", "keyboard"], description="Operator's input in this terminal."
+    ),
+    DeclareLaunchArgument(
+        "camera",
+        default_value="none",
+        description="Camera to open without a driver of its own: 0, /dev/video0, a video file or a stream's URL.",
+    ),
+    DeclareLaunchArgument(
+        "camera_topic", default_value="/camera/image_raw", description="Where the camera's driver publishes."
+    ),
+    DeclareLaunchArgument(
+        "config", default_value="", description="YAML file with parameters of any node; goes before the defaults."
+    ),
+]
+
+
+def robot(context):
+    """Nodes for the arguments given; raises RuntimeError when they contradict each other."""
+
+    def value(name):
+        return LaunchConfiguration(name).perform(context).strip()
+
+    simulated = value("sim") != "none"
+    camera = value("camera")
+    if simulated and camera != "none":
+        raise RuntimeError(f"the simulator is the camera: camera:={camera} needs sim:=none")
+    share = get_package_share_directory("magma_bringup")
+    defaults = f"{value('clock')}.yaml" if simulated else "robot.yaml"
+    files = [os.path.join(share, "config", defaults)]
+    if value("config"):
+        if not os.path.isfile(value("config")):
+            raise RuntimeError(f"config:={value('config')} is not a file")
+        files.append(value("config"))
+
+    def node(package, executable, name=None, parameters=None, **rest):
+        # A file given by the user stands after the arguments: the last definition counts.
+        settings = [files[0], *([parameters] if parameters else []), *files[1:]]
+        return Node(package=package, executable=executable, name=name or executable, parameters=settings, **rest)
+
+    topic = value("camera_topic")
+    from_camera = [("/camera/image_raw", topic), ("/camera/image_raw/compressed", topic + "/compressed")]
+    nodes = [
+        node("magma_camera", "camera_subscriber", remappings=from_camera),
+        node("magma_control", "controller"),
+        node("magma_bringup", "instruction_keeper", parameters={"instruction": value("instruction")}),
+    ]
+    if simulated:
+        world = {
+            "task": value("task"),
+            "variant": value("variant"),
+            "layout": int(value("layout")),
+            "after_episode": value("after_episode"),
+        }
+        nodes.append(node("magma_sim_ros", "simulator", parameters=world, remappings=from_camera))
+    elif camera != "none":
+        nodes.append(node("magma_camera", "camera_source", parameters={"device": camera}, remappings=from_camera))
+    policy = value("policy")
+    if policy in SCRIPTED:
+        if not simulated and policy == "expert":
+            raise RuntimeError("policy:=expert needs sim:=tabletop, which knows where the objects are")
+        if value("control") != "none":
+            raise RuntimeError(f"control:={value('control')} is for policies that see and read; {policy} does neither")
+        nodes.append(node("magma_sim_ros", "scripted_policy", parameters={"kind": policy}))
+    elif policy != "none":
+        settings = {"checkpoint": policy, "device": value("device"), "control": value("control")}
+        nodes.append(node("magma_policy_ros", "policy", parameters=settings))
+    if value("teleop") == "keyboard":
+        nodes.append(node("magma_teleop", "keyboard_teleop", output="screen"))
+    return nodes
+
+
+def generate_launch_description():
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=robot)])

@@ -1,0 +1,1 @@
+"""Starts the robot graph and plays episodes through it."""

@@ -1,0 +1,232 @@
+"""Starts the robot graph with the simulator, plays episodes through it, and ends everything again.
+
+python -m magma_bringup.demo --task carrot_on_plate --episodes 10 --policy magma-tiny
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+from rclpy.node import Node
+
+TASKS = ("carrot_on_plate", "spoon_on_towel", "stack_blocks", "eggplant_in_basket")
+END_TIMEOUT_S = 5.0
+"""The graph has so long to end by itself."""
+LOOK_AROUND_S = 0.5
+"""Nodes of the same domain are discovered within so long."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the command line says; see `parse`."""
+
+    task: str
+    variant: str
+    episodes: int
+    first_layout: int
+    policy: str
+    control: str
+    clock: str
+    device: str
+    out: Path
+    videos: bool
+    config: str
+    step_timeout_s: float
+    start_timeout_s: float
+
+    def launch_arguments(self) -> list[str]:
+        """Arguments for robot.launch.py."""
+        values = {
+            "task": self.task,
+            "variant": self.variant,
+            "layout": str(self.first_layout),
+            "clock": self.clock,
+            "policy": self.policy,
+            "control": self.control,
+            "device": self.device,
+            "after_episode": "stop",
+            "instruction": "none",
+            **({"config": self.config} if self.config else {}),
+        }
+        return [f"{name}:={value}" for name, value in values.items()]
+
+    def runner_arguments(self) -> list[str]:
+        """Parameters for the episode_runner node, as its command line takes them."""
+        values = {
+            "task": self.task,
+            "variant": self.variant,
+            "episodes": str(self.episodes),
+            "first_layout": str(self.first_layout),
+            "clock": self.clock,
+            "out": str(self.out),
+            "videos": str(self.videos).lower(),
+            "step_timeout_s": repr(self.step_timeout_s),
+            "start_timeout_s": repr(self.start_timeout_s),
+        }
+        parameters = [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
+        return ["--ros-args", *parameters]
+
+
+def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
+    """Reads the command line; ends the program with a message when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="./run demo",
+        description="Plays episodes of a simulated task through the whole robot graph: camera, policy, controller, arm.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--task", default="carrot_on_plate", choices=TASKS, help="what the robot is asked to do")
+    add("--episodes", type=_positive, default=10, help="number of episodes, on consecutive layouts")
+    add("--policy", default="magma-tiny", help="name or folder of a checkpoint, or expert, hold, random")
+    add("--variant", default="eval", choices=("eval", "random"), help="fixed evaluation layouts, or training layouts")
+    add("--first-layout", type=_not_negative, default=0, help="layout of the first episode")
+    add("--control", default="none", choices=("none", "blind", "deaf"), help="control experiment: cannot see or read")
+    add("--clock", default="lockstep", choices=("lockstep", "realtime"), help="the world waits for the policy, or not")
+    add("--device", default="auto", choices=("auto", "cuda", "cpu"), help="where the policy runs")
+    add("--out", type=Path, help="folder for results and videos (default: runs/demo/<time>)")
+    add("--no-videos", dest="videos", action="store_false", help="write no videos")
+    add("--config", default="", help="YAML file with parameters of any node")
+    add("--step-timeout", type=float, default=30.0, metavar="S", help="give up when no step comes for so many seconds")
+    add("--start-timeout", type=float, default=120.0, metavar="S", help="give up when the graph does not start in time")
+    given = parser.parse_args(arguments)
+    out = given.out or Path("runs") / "demo" / time.strftime("%Y%m%d-%H%M%S")
+    return DemoOptions(
+        task=given.task,
+        variant=given.variant,
+        episodes=given.episodes,
+        first_layout=given.first_layout,
+        policy=given.policy,
+        control=given.control,
+        clock=given.clock,
+        device=given.device,
+        out=out,
+        videos=given.videos,
+        config=given.config,
+        step_timeout_s=given.step_timeout,
+        start_timeout_s=given.start_timeout,
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
+    return value
+
+
+class Graph:
+    """The launched robot graph: a process of its own, with its output in a file."""
+
+    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+        """Starts it; raises FileNotFoundError when there is no `ros2` command."""
+        beside = Path(sys.executable).with_name("ros2")
+        command = shutil.which("ros2") or (str(beside) if beside.exists() else None)
+        if command is None:
+            raise FileNotFoundError("no `ros2` command: activate the environment or source ROS 2")
+        self.log = log
+        self._file = log.open("w", encoding="utf-8")
+        # In a group of its own, so that Ctrl-C reaches this program only, which then ends the graph in good order.
+        self._process = subprocess.Popen(
+            [command, "launch", "magma_bringup", "robot.launch.py", *arguments],
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def running(self) -> bool:
+        """Whether the launch is still there."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """Asks it to end, and makes it when it does not."""
+        for number, patience_s in ((signal.SIGINT, END_TIMEOUT_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
+            if not self.running():
+                break
+            # The launch ends its nodes; only when that fails the whole group is meant.
+            send = os.kill if number == signal.SIGINT else os.killpg
+            try:
+                send(self._process.pid, number)
+                self._process.wait(timeout=patience_s)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+        self._file.close()
+
+    def last_lines(self, count: int = 15) -> str:
+        """The end of its output."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+
+
+def already_running(node: Node) -> bool:
+    """Whether a simulator or controller is in this ROS domain already, with which ours would mix."""
+    deadline_s = time.monotonic() + LOOK_AROUND_S
+    while time.monotonic() < deadline_s:
+        if {"simulator", "controller"} & set(node.get_node_names()):
+            return True
+        rclpy.spin_once(node, timeout_sec=0.05)
+    return False
+
+
+def play(options: DemoOptions) -> int:
+    """Runs the demo; exit status: 0 when the graph did its work, whatever the success rate."""
+    from magma_bringup.episode_runner import EpisodeRunner, run
+
+    rclpy.init(args=options.runner_arguments())
+    runner = EpisodeRunner()
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    if already_running(runner):
+        print(f"error: a robot graph runs in ROS domain {domain} already; end it, or set another ROS_DOMAIN_ID")
+        return 1
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(
+        f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), policy {options.policy}"
+        + (f" ({options.control})" if options.control != "none" else "")
+        + f"\nstarting the robot graph in ROS domain {domain} (its output: {options.out / 'launch.log'}) …",
+        flush=True,
+    )
+    graph = Graph(options.launch_arguments(), options.out / "launch.log")
+    try:
+        runner.watch_over(graph.running)
+        status = run(runner, lambda text: print(text, flush=True))
+    finally:
+        # A second Ctrl-C must not leave nodes behind.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        graph.end()
+        signal.signal(signal.SIGINT, previous)
+        runner.destroy_node()
+        rclpy.try_shutdown()
+    if status == 1:
+        print(f"the end of {graph.log}:\n{graph.last_lines()}", flush=True)
+    return status
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        raise SystemExit(play(parse()))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except FileNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

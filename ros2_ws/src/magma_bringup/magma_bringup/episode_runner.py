@@ -1,0 +1,365 @@
+"""Node episode_runner: plays episodes through the running graph and counts successes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EpisodeStatus
+from magma_interfaces.srv import ResetEpisode
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from magma_bringup.episode_video import VideoFrame, write_video
+from magma_bringup.results import EpisodeResult, append, rate_text
+from magma_bringup.step_times import Percentiles, StepTimes
+from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.conversions import image_from_msg, stamp_to_ns
+from magma_common.node_config import NodeParameters
+from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
+
+FIRST_STEPS_S = 3.0
+"""A graph that has only just been discovered may need so long before its first step."""
+
+
+class GraphError(RuntimeError):
+    """The graph does not do its part; the message says which part and what is known about it."""
+
+
+@dataclass(frozen=True)
+class EpisodeRunnerConfig(NodeConfig):
+    """Parameters of the node."""
+
+    task: str = parameter("carrot_on_plate", "Task to play.")
+    variant: str = parameter("eval", "Layouts to play.", choices=("eval", "random"))
+    episodes: int = parameter(10, "Number of episodes.", minimum=1, maximum=100_000)
+    first_layout: int = parameter(0, "Layout of the first episode; the others follow.", minimum=0, maximum=2**32 - 1)
+    clock: str = parameter("lockstep", "Written into the results.", choices=("lockstep", "realtime"))
+    step_period_s: float = parameter(0.2, "Of the task; gives the videos their speed.", minimum=0.001)
+    success_rule: str = parameter(
+        "flag at the last step; an episode ends when the goal held at 5 steps in a row", "Written into the results."
+    )
+    out: str = parameter("runs/demo", "Folder for results.jsonl and the videos.")
+    videos: bool = parameter(True, "Whether to write a video of each episode.")
+    start_timeout_s: float = parameter(120.0, "Longest wait for the graph to be there, in seconds.", minimum=1.0)
+    step_timeout_s: float = parameter(30.0, "Longest wait for the next step, in seconds.", minimum=1.0)
+
+    def check(self) -> None:
+        if not self.task:
+            raise ConfigError("task must be given")
+
+
+class EpisodeRunner(Node):
+    """Resets the simulator, gives the instruction, watches the episode to its end, and measures.
+
+    An executor spins it in a thread of its own; `play` is called from another.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("episode_runner", automatically_declare_parameters_from_overrides=True)
+        self.config = NodeParameters(self, EpisodeRunnerConfig).config
+        self.times = StepTimes()
+        self._changed = threading.Condition()
+        self._spec: ActionSpec | None = None
+        self._controller: ControllerState | None = None
+        self._status: EpisodeStatus | None = None
+        self._troubles: dict[str, str] = {}
+        self._commands = 0
+        self._pictures: dict[int, Image] = {}
+        self._frames: dict[int, VideoFrame] = {}
+        self._episode_times = StepTimes()
+        self._graph_running: Callable[[], bool] = lambda: True
+
+        self._instruction = self.create_publisher(String, "/magma/instruction", STATE)
+        self._reset = self.create_client(ResetEpisode, "/magma/reset_episode")
+        self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, STATE)
+        self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, STATE)
+        self.create_subscription(ActionChunk, "/magma/action_chunk", self._on_chunk, COMMAND)
+        self.create_subscription(EndEffectorDelta, "/magma/command", self._on_command, COMMAND)
+        self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_status, STATE)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, DIAGNOSTICS)
+        if self.config.videos:
+            self.create_subscription(Image, "/camera/image_raw", self._on_picture, SENSOR)
+
+    def watch_over(self, running: Callable[[], bool]) -> None:
+        """Makes `play` give up as soon as `running` says that the graph has ended."""
+        self._graph_running = running
+
+    # Executor's thread.
+
+    def _on_spec(self, spec: ActionSpec) -> None:
+        with self._changed:
+            self._spec = spec
+            self._changed.notify_all()
+
+    def _on_controller(self, state: ControllerState) -> None:
+        with self._changed:
+            self._controller = state
+            self._changed.notify_all()
+
+    def _on_diagnostics(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            if status.level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE):
+                self._troubles[status.name] = status.message
+            else:
+                self._troubles.pop(status.name, None)
+
+    def _on_chunk(self, chunk: ActionChunk) -> None:
+        stages = {stage.name: float(stage.duration_ms) for stage in chunk.stages}
+        for times in (self.times, self._episode_times):
+            times.chunk(stamp_to_ns(chunk.header.stamp), stages)
+
+    def _on_command(self, command: EndEffectorDelta) -> None:
+        now_ns = self.get_clock().now().nanoseconds
+        for times in (self.times, self._episode_times):
+            times.command(stamp_to_ns(command.header.stamp), now_ns)
+        with self._changed:
+            self._commands += 1
+            self._changed.notify_all()
+
+    def _on_picture(self, picture: Image) -> None:
+        self._pictures[stamp_to_ns(picture.header.stamp)] = picture
+        while len(self._pictures) > 8:
+            self._pictures.pop(next(iter(self._pictures)))
+        self._join_picture()
+
+    def _on_status(self, status: EpisodeStatus) -> None:
+        stepped = self._status is None or status.step != self._status.step
+        if stepped:
+            for times in (self.times, self._episode_times):
+                times.step(stamp_to_ns(status.header.stamp))
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
+        self._join_picture()
+
+    def _join_picture(self) -> None:
+        """Picture and status come by different ways, in either order, with one stamp."""
+        status = self._status
+        if status is None:
+            return
+        picture = self._pictures.get(stamp_to_ns(status.header.stamp))
+        if picture is not None and status.step not in self._frames:
+            # A copy: the message's memory belongs to the middleware.
+            pixels = image_from_msg(picture).copy()
+            self._frames[int(status.step)] = VideoFrame(pixels, int(status.step), bool(status.success))
+
+    # The thread that plays.
+
+    def play(self, on_result: Callable[[EpisodeResult], None]) -> list[EpisodeResult]:
+        """Plays all episodes and hands out each result as it comes.
+
+        Raises:
+            GraphError: a part of the graph is missing or does not go on; what was played is in the results file.
+        """
+        config = self.config
+        folder = Path(config.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._wait_for_graph()
+        results = []
+        for number in range(config.episodes):
+            result = self._episode(config.first_layout + number, folder)
+            append(folder / "results.jsonl", result)
+            results.append(result)
+            on_result(result)
+        self._instruction.publish(String(data=""))
+        return results
+
+    def _wait_for_graph(self) -> None:
+        deadline_s = time.monotonic() + self.config.start_timeout_s
+        for what, there in (
+            ("the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
+            ("a policy (topic /magma/action_spec)", lambda: self._spec is not None),
+            ("the controller (topic /magma/controller_state)", lambda: self._controller is not None),
+        ):
+            while not there():
+                if time.monotonic() > deadline_s:
+                    waited = f"{self.config.start_timeout_s:g} s"
+                    raise GraphError(f"{what} is not there after {waited}. {self._known()}")
+                self._check_running()
+                time.sleep(0.02)
+
+    def _episode(self, layout: int, folder: Path) -> EpisodeResult:
+        config = self.config
+        # Without an instruction nobody acts while the world changes.
+        self._instruction.publish(String(data=""))
+        answer = self._call_reset(layout)
+        self._episode_times = StepTimes()
+        self._frames = {}
+        started_s = time.monotonic()
+        self._instruction.publish(String(data=answer.instruction))
+        status = self._watch(layout)
+        duration_s = time.monotonic() - started_s
+        self.times.pause()
+        spec = self._spec
+        policy = spec.policy if spec is not None else ""
+        video = ""
+        if self._frames:
+            name = f"{config.task}-{config.variant}-{layout:03d}-{'success' if status.success else 'failure'}.mp4"
+            frames = [self._frames[step] for step in sorted(self._frames)]
+            write_video(folder / name, frames, 1.0 / config.step_period_s, answer.instruction, answer.max_steps, policy)
+            video = name
+        return EpisodeResult(
+            task=config.task,
+            variant=config.variant,
+            layout=layout,
+            policy=policy,
+            instruction=answer.instruction,
+            success=bool(status.success),
+            steps=int(status.step),
+            max_steps=int(answer.max_steps),
+            clock=config.clock,
+            duration_s=round(duration_s, 3),
+            success_rule=config.success_rule,
+            times_ms=_as_numbers(self._episode_times.table()),
+            video=video,
+        )
+
+    def _call_reset(self, layout: int) -> ResetEpisode.Response:
+        config = self.config
+        request = ResetEpisode.Request(task=config.task, variant=config.variant, layout=layout)
+        answered = threading.Event()
+        future = self._reset.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        deadline_s = time.monotonic() + config.start_timeout_s
+        while not answered.wait(0.2):
+            self._check_running()
+            if time.monotonic() > deadline_s:
+                raise GraphError(f"the simulator did not answer /magma/reset_episode. {self._known()}")
+        answer = future.result()
+        if not answer.success:
+            raise GraphError(f"the simulator refused {config.task} {config.variant} {layout}: {answer.message}")
+        return answer
+
+    def _watch(self, layout: int) -> EpisodeStatus:
+        """Waits for the end of the episode; the last status of it."""
+        config = self.config
+        began = False
+        last_progress: tuple[int, int] | None = None
+        deadline_s = time.monotonic() + config.step_timeout_s + FIRST_STEPS_S
+        with self._changed:
+            while True:
+                status = self._status
+                if status is not None and (status.task, status.variant, status.layout) == (
+                    config.task,
+                    config.variant,
+                    layout,
+                ):
+                    # The end of an episode before, on the same layout, must not count.
+                    began = began or not status.done
+                    if began and status.done:
+                        return status
+                    # In real time the world goes on by itself: only commands show that somebody acts.
+                    progress = (int(status.step), self._commands)
+                    if last_progress is None or (progress[0] != last_progress[0] and progress[1] != last_progress[1]):
+                        last_progress = progress
+                        deadline_s = time.monotonic() + config.step_timeout_s
+                if time.monotonic() > deadline_s:
+                    silence = f"no step for {config.step_timeout_s:g} s"
+                    raise GraphError(f"{silence} in {config.task} {config.variant} {layout}. {self._known()}")
+                self._check_running()
+                self._changed.wait(timeout=0.2)
+
+    def _check_running(self) -> None:
+        if not rclpy.ok():
+            raise ExternalShutdownException
+        if not self._graph_running():
+            raise GraphError("the robot graph has ended by itself")
+
+    def _known(self) -> str:
+        """What the nodes say about themselves."""
+        parts = []
+        if self._controller is not None:
+            parts.append(f"controller: {self._controller.reason}")
+        parts += [f"{name}: {message}" for name, message in sorted(self._troubles.items()) if name != "controller"]
+        return "; ".join(parts) if parts else "No node reports a problem; look at the output of the launch."
+
+
+def _as_numbers(table: dict[str, Percentiles]) -> dict[str, dict[str, float]]:
+    return {name.strip(): {"p50": round(value.p50, 3), "p95": round(value.p95, 3)} for name, value in table.items()}
+
+
+def line(result: EpisodeResult, number: int, episodes: int) -> str:
+    """One episode in one line."""
+    verdict = "success" if result.success else "failure"
+    return (
+        f"episode {number:>3}/{episodes}  {result.task} {result.variant} {result.layout:>3}  {verdict}  "
+        f"{result.steps:>3} steps  {result.duration_s:5.1f} s"
+    )
+
+
+def summary(results: list[EpisodeResult], times: StepTimes, folder: Path, videos: bool) -> str:
+    """The table at the end, as plain text."""
+    if not results:
+        return "no episode was completed"
+    first = results[0]
+    steps = sorted(result.steps for result in results)
+    lines = [
+        "",
+        f"task         {first.task} ({first.variant} layouts {first.layout} to {results[-1].layout}, {first.clock})",
+        f"policy       {first.policy}",
+        f"success      {rate_text(results)}",
+        f"             ({first.success_rule})",
+        f"steps        median {steps[len(steps) // 2]}, {steps[0]} to {steps[-1]}",
+        "",
+        f"{'milliseconds per step':<34}{'p50':>9}{'p95':>9}",
+    ]
+    lines += [f"{name:<34}{value.p50:>9.1f}{value.p95:>9.1f}" for name, value in times.table().items()]
+    lines += ["", f"results      {folder / 'results.jsonl'}"]
+    if videos:
+        lines.append(f"videos       {folder}")
+    return "\n".join(lines)
+
+
+def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
+    """Plays the node's episodes and says how it goes; exit status."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin() -> None:
+        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, name="executor", daemon=True)
+    thread.start()
+    results: list[EpisodeResult] = []
+
+    def on_result(result: EpisodeResult) -> None:
+        results.append(result)
+        say(line(result, len(results), node.config.episodes))
+
+    status = 0
+    try:
+        node.play(on_result)
+    except GraphError as error:
+        say(f"error: {error}")
+        status = 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        say("interrupted")
+        status = 130
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+    if results:
+        say(summary(results, node.times, Path(node.config.out), node.config.videos))
+    return status
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: status 0 when the graph did its work, whatever the success rate."""
+    rclpy.init(args=args)
+    try:
+        status = run(EpisodeRunner(), lambda text: print(text, flush=True))
+    except ConfigError as error:
+        print(f"error: {error}", flush=True)
+        status = 2
+    finally:
+        rclpy.try_shutdown()
+    raise SystemExit(status)

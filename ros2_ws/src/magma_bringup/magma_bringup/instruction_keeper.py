@@ -1,0 +1,71 @@
+"""Node instruction_keeper: holds the instruction in force for nodes that start later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import rclpy
+from magma_interfaces.msg import EpisodeStatus
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from magma_common.config import NodeConfig, parameter
+from magma_common.node_config import NodeParameters
+from magma_common.qos import STATE
+
+NO_INSTRUCTION = "none"
+
+
+@dataclass(frozen=True)
+class InstructionKeeperConfig(NodeConfig):
+    """Parameters of the node."""
+
+    instruction: str = parameter(
+        "", "First instruction; empty = what the simulated task asks for; none = wait for one.", read_only=True
+    )
+
+
+class InstructionKeeper(Node):
+    """Publishes the first instruction, and repeats what others publish.
+
+    Whoever publishes an instruction may end a moment later (`ros2 topic pub --once`), and its word with it. This node
+    stays, so that a policy that is started again learns what it was doing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("instruction_keeper", automatically_declare_parameters_from_overrides=True)
+        first = NodeParameters(self, InstructionKeeperConfig).config.instruction
+        self._kept: str | None = None
+        self._publisher = self.create_publisher(String, "/magma/instruction", STATE)
+        self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
+        if first == NO_INSTRUCTION:
+            return
+        if first:
+            self._keep(first)
+        else:
+            self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_status, STATE)
+
+    def _on_instruction(self, message: String) -> None:
+        if message.data != self._kept:
+            self._keep(message.data)
+
+    def _on_status(self, status: EpisodeStatus) -> None:
+        if self._kept is None and status.instruction:
+            self._keep(status.instruction)
+
+    def _keep(self, instruction: str) -> None:
+        self._kept = instruction
+        self.get_logger().info(f"instruction: {instruction or '(none)'}")
+        self._publisher.publish(String(data=instruction))
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point."""
+    rclpy.init(args=args)
+    try:
+        rclpy.spin(InstructionKeeper())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()

@@ -1,0 +1,39 @@
+import os
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "magma_bringup"
+HERE = Path(__file__).resolve().parent
+LAUNCH = HERE.parents[2] / "launch"
+
+
+def files(pattern):
+    """Files of the repository's launch folder, relative to this one as setuptools wants them."""
+    return sorted(os.path.relpath(path, HERE) for path in LAUNCH.glob(pattern))
+
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
+        ("share/" + PACKAGE, ["package.xml"]),
+        ("share/" + PACKAGE + "/launch", files("*.launch.py")),
+        ("share/" + PACKAGE + "/config", files("*.yaml")),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="Magma robot stack maintainers",
+    maintainer_email="maintainers@magma-robot.invalid",
+    description="Starts the robot graph and plays episodes through it.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "episode_runner = magma_bringup.episode_runner:main",
+            "instruction_keeper = magma_bringup.instruction_keeper:main",
+            "demo = magma_bringup.demo:main",
+        ]
+    },
+)

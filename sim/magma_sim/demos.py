@@ -1,0 +1,394 @@
+"""`magma-demos`: demonstrations of the scripted expert, with noise-injected recoveries, written to disk.
+
+Every step is labelled with the expert's clean action for the state that was visited, while a noisy action is executed
+(Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017). Only layouts of the variant "random"
+occur; evaluation layouts come from another stream (see `magma_sim.backends.tabletop.layouts`).
+
+On disk (no pickle):
+    OUT/card.json                    the data card: configuration, counts, camera, versions
+    OUT/episodes/<task>-<seed>.npz   one episode of T steps:
+        frames uint8 (T, 128, 128, 3)      RGB, as `Observation.image` in an evaluation; absent without images
+        proprioception float32 (T, 16)     `EndEffectorState.as_vector`
+        actions float32 (T, 7)             the expert's clean EndEffectorDelta
+        executed float32 (T, 7)            what was executed
+        points float32 (T, 4, 3)           base frame, m: source centre, source tip, rest point of the target, tool
+        marks float32 (T, 4, 2)            the same points as pixels (u, v) of the 128 px frame
+        instruction, task                  strings;  success: bool, at the last step
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_sim.backends.tabletop.layouts import STREAMS, WORKSPACE_HIGH, WORKSPACE_LOW
+from magma_sim.backends.tabletop.objects import OBJECTS, TASKS, Goal, goal_of
+from magma_sim.expert import ScriptedExpert
+from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw, rotate
+from magma_sim.task import Observation, TaskSpec
+
+FORMAT_VERSION = 1
+POINT_NAMES = ("source_centre", "source_tip", "target_rest_point", "tool")
+_BOX_LOW = np.array([0.30, -0.32, 0.004])
+_BOX_HIGH = np.array([0.74, 0.32, 0.38])
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Noise on executed actions. Probabilities are per step or per episode; a scale of 0 switches it off."""
+
+    scale: float = 1.0
+    """multiplies every magnitude and probability below"""
+    clean_episodes: float = 0.2
+    """share of episodes without any noise on actions"""
+    translation_m: float = 0.006
+    """standard deviation per axis and step"""
+    rotation_rad: float = 0.03
+    """standard deviation about the vertical; a third of it about the other axes"""
+    burst_probability: float = 0.06
+    """chance per step that a drift of 2 to 5 steps begins"""
+    burst_m: float = 0.025
+    """largest drift per step"""
+    burst_rad: float = 0.15
+    """largest drift about the vertical per step"""
+    flip_probability: float = 0.02
+    """chance per step that the gripper does the opposite for 1 to 3 steps"""
+    random_starts: float = 0.3
+    """share of episodes that begin with the tool anywhere over the table"""
+    hovering_starts: float = 0.2
+    """share of episodes that begin with the tool close above the source"""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"noise.{name} must be a number of at least 0, got {value}")
+        if self.random_starts + self.hovering_starts > 1:
+            raise ValueError("noise.random_starts and noise.hovering_starts are shares of episodes: their sum exceeds 1")
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig:
+    """What `magma-demos` makes."""
+
+    out: Path
+    """directory to write to; episodes that are already there are kept"""
+    tasks: tuple[str, ...] = TASKS
+    """tasks to demonstrate"""
+    episodes: int = 200
+    """episodes per task"""
+    seed: int = 0
+    """number of the first random layout; episode i uses seed + i"""
+    workers: int = 1
+    """parallel processes"""
+    images: bool = True
+    """render the camera; without images an episode takes a fraction of the time"""
+    hold_steps: int = 5
+    """steps recorded after the goal was reached"""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            goal_of(task)
+        if not self.tasks:
+            raise ValueError("no task given")
+        for name, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("hold_steps", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+
+
+class ActionNoise:
+    """Noise of one episode; its state (bursts, flips) belongs to that episode."""
+
+    def __init__(self, config: NoiseConfig, rng: np.random.Generator) -> None:
+        self._config = config
+        self._rng = rng
+        self._scale = 0.0 if rng.random() < config.clean_episodes else config.scale * float(rng.uniform(0.5, 1.5))
+        self._burst = np.zeros(6)
+        self._burst_left = 0
+        self._flip_left = 0
+
+    def executed(self, clean: NDArray[np.float64], target_position: NDArray[np.float64], *, done: bool) -> NDArray[np.float64]:
+        """The action to execute instead of the clean one; after success neither bursts nor flips begin.
+
+        Args:
+            clean: EndEffectorDelta (7,).
+            target_position: (3,) m, the controller's target before the action; the noise keeps it over the table.
+            done: whether the goal holds.
+        """
+        config, rng, scale = self._config, self._rng, self._scale
+        if scale == 0.0:
+            return clean
+        noise = np.zeros(6)
+        noise[:3] = rng.normal(0.0, scale * config.translation_m, 3)
+        noise[3:] = rng.normal(0.0, scale * config.rotation_rad, 3) * (1 / 3, 1 / 3, 1.0)
+        if not done and self._burst_left == 0 and rng.random() < scale * config.burst_probability:
+            self._burst_left = int(rng.integers(2, 6))
+            direction = rng.normal(size=3)
+            self._burst[:3] = direction / np.linalg.norm(direction) * rng.uniform(0.3, 1.0) * scale * config.burst_m
+            self._burst[5] = rng.uniform(-1.0, 1.0) * scale * config.burst_rad
+        if self._burst_left > 0:
+            self._burst_left -= 1
+            noise += self._burst
+        if not done and self._flip_left == 0 and rng.random() < scale * config.flip_probability:
+            self._flip_left = int(rng.integers(1, 4))
+        gripper = clean[6]
+        if self._flip_left > 0:
+            self._flip_left -= 1
+            gripper = 1.0 - gripper
+        move = np.clip(target_position + clean[:3] + noise[:3], _BOX_LOW, _BOX_HIGH) - target_position
+        return np.array([*move, *(clean[3:6] + noise[3:]), gripper])
+
+
+def _start_pose(
+    noise: NoiseConfig, source_position: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Start of the tool: the layout's own (None), anywhere over the table, or close above the source."""
+    kind = rng.random()
+    if noise.scale == 0.0 or kind >= noise.random_starts + noise.hovering_starts:
+        return None, None
+    if kind < noise.random_starts:
+        position = rng.uniform([*WORKSPACE_LOW, 0.10], [*WORKSPACE_HIGH, 0.30])
+    else:
+        position = source_position + rng.uniform([-0.03, -0.03, 0.075], [0.03, 0.03, 0.14])
+    tilt = quaternion_from_axis_angle(np.array([*rng.normal(0.0, 0.04, 2), 0.0]))
+    turned = multiply(quaternion_from_yaw(float(rng.uniform(-0.7, 0.7))), np.array([1.0, 0.0, 0.0, 0.0]))
+    return position, multiply(tilt, turned)
+
+
+def key_points(goal: Goal, observation: Observation) -> NDArray[np.float64]:
+    """The four points of `POINT_NAMES` in the base frame, (4, 3) m."""
+    source, target = OBJECTS[goal.source], OBJECTS[goal.target]
+    source_position, source_rotation = observation.object_poses[goal.source]
+    target_position, target_rotation = observation.object_poses[goal.target]
+    tip = source_position if source.tip is None else source_position + rotate(source_rotation, np.array(source.tip))
+    rest = target_position + rotate(target_rotation, np.array([0.0, 0.0, target.support_height - target.rest_height]))
+    return np.stack([source_position, tip, rest, observation.end_effector.position])
+
+
+def project(points: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.float64]:
+    """Points (..., 3) of the base frame -> pixels (..., 2) as (u, v) of the spec's image."""
+    camera = points @ spec.camera_extrinsics[:3, :3].T + spec.camera_extrinsics[:3, 3]
+    pixels = camera @ spec.camera_intrinsics.T
+    return pixels[..., :2] / pixels[..., 2:]
+
+
+def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[str, NDArray[Any]]:
+    """Plays one demonstration in this process and returns the arrays of its file."""
+    from magma_sim.backends.tabletop.layouts import make_layout
+    from magma_sim.backends.tabletop.task import TabletopTask
+
+    rng = np.random.default_rng([seed, TASKS.index(task), 0xD3])
+    goal = goal_of(task)
+    world = TabletopTask(task, images=config.images)
+    layout = make_layout(task, "random", seed)
+    x, y, _ = layout.placements[goal.source]
+    position, rotation = _start_pose(config.noise, np.array([x, y, OBJECTS[goal.source].rest_height]), rng)
+    observation = world.reset("random", seed, start_position=position, start_quaternion_xyzw=rotation)
+    expert = ScriptedExpert(task)
+    noise = ActionNoise(config.noise, rng)
+    steps: dict[str, list[NDArray[Any]]] = {name: [] for name in ("proprioception", "actions", "executed", "points")}
+    frames: list[NDArray[np.uint8]] = []
+    held = 0
+    while observation.step < world.spec.max_steps and held < config.hold_steps:
+        clean = expert.act(observation.end_effector, observation.object_poses)
+        executed = noise.executed(clean, observation.end_effector.target_position, done=observation.success)
+        steps["proprioception"].append(observation.end_effector.as_vector())
+        steps["actions"].append(clean)
+        steps["executed"].append(executed)
+        steps["points"].append(key_points(goal, observation))
+        if observation.image is not None:
+            frames.append(observation.image)
+        observation = world.step(executed)
+        held = held + 1 if observation.success else 0
+    points = np.stack(steps["points"])
+    arrays: dict[str, NDArray[Any]] = {
+        "proprioception": np.stack(steps["proprioception"]).astype(np.float32),
+        "actions": np.stack(steps["actions"]).astype(np.float32),
+        "executed": np.stack(steps["executed"]).astype(np.float32),
+        "points": points.astype(np.float32),
+        "marks": project(points, world.spec).astype(np.float32),
+        "instruction": np.array(observation.instruction),
+        "task": np.array(task),
+        "success": np.array(observation.success),
+    }
+    if config.images:
+        arrays["frames"] = np.stack(frames)
+    return arrays
+
+
+def episode_path(out: Path, task: str, seed: int) -> Path:
+    """File of one episode."""
+    return out / "episodes" / f"{task}-{seed}.npz"
+
+
+def _record_to_disk(job: tuple[DemonstrationConfig, str, int]) -> tuple[str, int, int, bool]:
+    """Worker: plays an episode and writes its file whole or not at all. Returns task, seed, steps, success."""
+    config, task, seed = job
+    arrays = record_episode(config, task, seed)
+    path = episode_path(config.out, task, seed)
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
+    return task, seed, len(arrays["actions"]), bool(arrays["success"])
+
+
+def _prepare_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _identity(config: DemonstrationConfig) -> dict[str, Any]:
+    """The part of the configuration that all episodes of one directory must share."""
+    return {"images": config.images, "hold_steps": config.hold_steps, "noise": dataclasses.asdict(config.noise)}
+
+
+def _card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds: float) -> dict[str, Any]:
+    from magma_sim.backends.tabletop.task import IMAGE_SIZE, MAX_STEPS
+    from magma_sim.backends.tabletop.scene import (
+        CONTROL_FREQUENCY_HZ,
+        RENDER_SIZE,
+        SIM_FREQUENCY_HZ,
+        camera_extrinsics,
+        camera_intrinsics,
+    )
+
+    return {
+        "format_version": FORMAT_VERSION,
+        "suite": "tabletop",
+        "variant": "random",
+        "layout_stream": STREAMS["random"],
+        "evaluation_layout_stream": STREAMS["eval"],
+        "tasks": list(config.tasks),
+        "instructions": {task: goal_of(task).instruction for task in config.tasks},
+        "episodes_wanted_per_task": config.episodes,
+        "first_seed": config.seed,
+        "counts": rows,
+        "recording": _identity(config),
+        "action": {
+            "fields": ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"],
+            "units": "m, axis-angle rad, absolute opening 0 closed .. 1 open; base frame, relative to the controller's target",
+        },
+        "points": list(POINT_NAMES),
+        "step_period_s": 1.0 / CONTROL_FREQUENCY_HZ,
+        "frame_rate_hz": CONTROL_FREQUENCY_HZ,
+        "max_steps": MAX_STEPS,
+        "physics_rate_hz": SIM_FREQUENCY_HZ,
+        "image_size": IMAGE_SIZE,
+        "rendered_size": RENDER_SIZE,
+        "camera_intrinsics": camera_intrinsics(IMAGE_SIZE).tolist(),
+        "camera_extrinsics_base_to_optical": camera_extrinsics().tolist(),
+        "table_height_m": 0.0,
+        "seconds_of_last_run": round(seconds, 1),
+        "versions": {name: importlib.metadata.version(name) for name in ("mani_skill", "sapien", "numpy")}
+        | {"python": platform.python_version()},
+    }
+
+
+def _write_card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds: float) -> None:
+    partial = config.out / "card.json.partial"
+    partial.write_text(json.dumps(_card(config, rows, seconds), indent=2) + "\n")
+    partial.replace(config.out / "card.json")
+
+
+def _finished(config: DemonstrationConfig, jobs: list[tuple[str, int]]) -> Iterator[tuple[str, int, int, bool]]:
+    if config.workers == 1:
+        _prepare_worker()
+        for task, seed in jobs:
+            yield _record_to_disk((config, task, seed))
+        return
+    # SAPIEN's engine does not survive a fork. One rendering thread each: the processes are the parallelism.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(config.workers, initializer=_prepare_worker) as pool:
+        yield from pool.imap_unordered(_record_to_disk, [(config, task, seed) for task, seed in jobs])
+
+
+def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
+    """Makes every missing episode. May be interrupted at any time and run again.
+
+    Returns:
+        task -> {"episodes", "steps", "successes"} over all episodes that are now there.
+
+    Raises:
+        ValueError: the directory holds episodes recorded with other settings.
+        magma_sim.rendering.RenderingUnavailableError: images wanted and no device can render.
+    """
+    from tqdm import tqdm
+
+    (config.out / "episodes").mkdir(parents=True, exist_ok=True)
+    card_path = config.out / "card.json"
+    if card_path.exists():
+        recorded = json.loads(card_path.read_text())["recording"]
+        if recorded != _identity(config):
+            raise ValueError(
+                f"{config.out} holds episodes recorded with {recorded}, not with {_identity(config)}; "
+                "choose another --out or the same settings"
+            )
+    if config.images:
+        from magma_sim.rendering import choose_render_device
+
+        choose_render_device()
+    rows = {task: {"episodes": 0, "steps": 0, "successes": 0} for task in config.tasks}
+
+    def count(task: str, steps: int, success: bool) -> None:
+        rows[task]["episodes"] += 1
+        rows[task]["steps"] += steps
+        rows[task]["successes"] += int(success)
+
+    jobs = []
+    # Task after task for each seed, so that an interrupted run holds all tasks in equal parts.
+    for seed in range(config.seed, config.seed + config.episodes):
+        for task in config.tasks:
+            path = episode_path(config.out, task, seed)
+            if path.exists():
+                with np.load(path, allow_pickle=False) as episode:
+                    count(task, len(episode["actions"]), bool(episode["success"]))
+            else:
+                jobs.append((task, seed))
+    begin = time.monotonic()
+    _write_card(config, rows, 0.0)
+    with tqdm(total=len(jobs), unit="episode", file=sys.stderr, mininterval=2.0) as bar:
+        for index, (task, _, steps, success) in enumerate(_finished(config, jobs)):
+            count(task, steps, success)
+            bar.update()
+            if index % 100 == 99:
+                _write_card(config, rows, time.monotonic() - begin)
+    _write_card(config, rows, time.monotonic() - begin)
+    return rows
+
+
+def main() -> None:
+    """Command line entry point of `magma-demos`."""
+    import tyro
+
+    from magma_sim.rendering import RenderingUnavailableError
+
+    config = tyro.cli(DemonstrationConfig, prog="magma-demos", description=__doc__)
+    try:
+        rows = generate(config)
+    except (ValueError, RenderingUnavailableError) as error:
+        sys.exit(f"magma-demos: {error}")
+    except KeyboardInterrupt:
+        sys.exit("magma-demos: interrupted; run the same command again to go on")
+    for task, row in rows.items():
+        print(f"{task:20s} {row['episodes']} episodes, {row['steps']} steps, {row['successes']} successes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What every simulated task offers, whichever simulator runs it: `Task`, `TaskSpec`, `Observation`, `EndEffectorState`.
+
+Units and frames: metres, radians, seconds; everything in the robot base frame, quaternions xyzw. The action is one
+`EndEffectorDelta`: a float array (7,) holding dx, dy, dz (m, added to the controller's target position), an axis-angle
+vector rx, ry, rz (rad, applied on the left of the target orientation) and the absolute gripper opening
+(0 closed ... 1 open).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Variant = Literal["eval", "random"]
+VARIANTS: tuple[Variant, ...] = ("eval", "random")
+Pose = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""(position (3,) m, quaternion xyzw (4,)) in the base frame."""
+
+
+@dataclass(frozen=True)
+class EndEffectorState:
+    """Measured and commanded state of the end effector (the point between the finger tips), base frame."""
+
+    position: NDArray[np.float64]
+    """(3,) m, measured"""
+    quaternion_xyzw: NDArray[np.float64]
+    """(4,), measured"""
+    target_position: NDArray[np.float64]
+    """(3,) m, where the arm's controller is going"""
+    target_quaternion_xyzw: NDArray[np.float64]
+    """(4,)"""
+    gripper: float
+    """measured opening, 0 closed ... 1 open"""
+    gripper_target: float
+    """commanded opening, 0 ... 1"""
+
+    def as_vector(self) -> NDArray[np.float32]:
+        """The sixteen numbers of the demonstration format, in the order of the fields, float32 (16,)."""
+        return np.concatenate(
+            [
+                self.position,
+                self.quaternion_xyzw,
+                self.target_position,
+                self.target_quaternion_xyzw,
+                [self.gripper, self.gripper_target],
+            ]
+        ).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known after `reset` or `step`. Arrays are the caller's own; the simulator never writes to them again."""
+
+    image: NDArray[np.uint8] | None
+    """(H, W, 3) RGB; None when the task was made without rendering or the step asked for no image"""
+    end_effector: EndEffectorState
+    object_poses: Mapping[str, Pose]
+    """privileged: every object of the scene by name"""
+    step: int
+    """steps executed since the reset"""
+    success: bool
+    """whether the goal holds now; not latched"""
+    instruction: str
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Fixed facts of a task that a policy and a controller must agree with."""
+
+    suite: str
+    task: str
+    instruction: str
+    max_steps: int
+    image_height: int
+    image_width: int
+    camera_intrinsics: NDArray[np.float64]
+    """K (3, 3) in pixels of the image above; pixel centres at half-integers"""
+    camera_extrinsics: NDArray[np.float64]
+    """(4, 4) base -> camera_optical (x right, y down, z forward): point_camera = E @ point_base"""
+    table_height_m: float
+    step_period_s: float = 0.2
+    frame: str = "base"
+    rotation: str = "axis_angle"
+    gripper: str = "absolute_open_1"
+    camera: str = "third_person"
+    object_names: tuple[str, ...] = field(default_factory=tuple)
+    """every name that `Observation.object_poses` may hold"""
+
+
+class Task(abc.ABC):
+    """One episode after another of one task. Not thread-safe: one thread owns a task."""
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> TaskSpec:
+        """Facts that never change for this task."""
+
+    @property
+    @abc.abstractmethod
+    def evaluation_layouts(self) -> int:
+        """Number of fixed layouts of the variant "eval"; their numbers run from 0."""
+
+    @abc.abstractmethod
+    def reset(self, variant: Variant, layout: int) -> Observation:
+        """Starts an episode. Equal arguments give equal worlds, to the pixel.
+
+        Args:
+            variant: "eval" for the fixed evaluation layouts, "random" for training layouts.
+            layout: number of the evaluation layout, or any non-negative seed of a random one.
+
+        Raises:
+            ValueError: unknown variant or layout out of range.
+        """
+
+    @abc.abstractmethod
+    def step(self, action: NDArray[np.floating], *, render: bool = True) -> Observation:
+        """Executes one action for one step period of simulated time.
+
+        Args:
+            action: EndEffectorDelta (7,).
+            render: False leaves `Observation.image` None, which is much faster.
+
+        Raises:
+            ValueError: wrong shape, a value that is not finite, or a gripper outside [0, 1]; nothing has moved then.
+            RuntimeError: no episode was started.
+        """
+
+    @abc.abstractmethod
+    def render_large(self) -> NDArray[np.uint8]:
+        """A larger picture (H, W, 3) RGB uint8 of the present state for people to look at."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Releases the simulator; the task cannot be used afterwards."""
+
+
+def check_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Returns the action as float64 (7,), or raises ValueError saying what is wrong with it."""
+    array = np.asarray(action, dtype=np.float64)
+    if array.shape != (7,):
+        raise ValueError(f"an action has shape (7,): dx dy dz rx ry rz gripper; got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"an action must be finite, got {array.tolist()}; nothing was moved")
+    if not 0.0 <= array[6] <= 1.0:
+        raise ValueError(f"the gripper is an absolute opening in [0, 1], got {array[6]}; nothing was moved")
+    return array

@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
     """Reads the command line; ends the program with a message when it is wrong."""
     parser = argparse.ArgumentParser(
         prog="./run demo",
-        description="Plays episodes of a simulated task through the whole robot graph: camera, policy, controller, arm.",
+        description="Plays episodes of a simulated task through the robot graph: camera, policy, controller, arm.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument

@@ -62,6 +62,12 @@ class TestGoing:
         assert len(times) > 3
         assert min(np.diff(times)) >= 0.18 - 1e-9
 
+    def test_a_chunk_that_comes_early_waits_with_all_of_its_steps(self):
+        controller, _ = acting()
+        controller.on_chunk(chunk(0.14, FORWARD, FORWARD), at(0.15))
+        sent = [0.15 + 0.01 * k for k in range(40) if controller.tick(at(0.15 + 0.01 * k)) is not None]
+        assert sent == pytest.approx([0.28, 0.48])
+
     def test_in_lock_step_every_chunk_is_executed_at_once(self):
         controller = ready(ControllerConfig(min_command_interval_s=0.0))
         for k in range(5):
@@ -204,6 +210,11 @@ class TestNotGoing:
         assert controller.on_chunk(chunk(1.2), at(1.3)) is None
         assert controller.tick(at(1.3)) is not None
 
+    def test_arm_reports_that_come_late_count_from_their_stamp(self):
+        controller = ready()
+        assert controller.on_state(state(0.2), at(1.1)) is None
+        assert controller.on_chunk(chunk(1.2), at(1.25)).code == "arm state too old"
+
     def test_a_state_in_another_frame_is_named_once_the_good_one_is_old(self):
         controller = ready()
         controller.on_state(state(0.5, frame="map"), at(0.5))
@@ -298,6 +309,25 @@ class TestEmergencyStop:
         controller.on_state(state(1.2, target=measured), at(1.2))
         controller.on_chunk(chunk(1.3), at(1.4))
         np.testing.assert_allclose(controller.tick(at(1.4)).delta[:3], [0.02, 0.0, 0.0], atol=1e-12)
+
+    def test_a_long_way_back_to_the_measured_pose_takes_several_commands(self):
+        controller, _ = acting()
+        controller.estop("button")
+        controller.rearm(at(1.0))
+        target, measured = np.array([0.5, 0.0, 0.3]), np.array([0.5, 0.0, 0.16])
+        for k in range(3):
+            seconds = 1.1 + 0.3 * k
+            controller.on_state(state(seconds, target=target, position=measured), at(seconds))
+            controller.on_chunk(chunk(seconds, STILL), at(seconds + 0.05))
+            target = target + controller.tick(at(seconds + 0.05)).delta[:3]
+        np.testing.assert_allclose(target, measured, atol=1e-12)
+
+    def test_an_operator_command_from_before_the_re_arm_moves_nothing(self):
+        controller, _ = acting()
+        controller.estop("button")
+        controller.rearm(at(1.0))
+        assert controller.on_operator(operator(0.95), at(1.05)).code == "operator command from before the re-arm"
+        assert controller.phase is Phase.HOLD
 
     def test_the_first_rotation_starts_where_the_arm_really_is(self):
         controller, _ = acting()

@@ -1,0 +1,137 @@
+"""The keyboard node behind a real pseudo-terminal, with the real controller."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+
+import numpy as np
+import pytest
+from magma_interfaces.msg import ControllerState, EndEffectorDelta
+from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
+from std_msgs.msg import String
+
+from magma_common import qos
+from magma_common.conversions import state_to_msg
+from magma_common.data import EndEffectorState
+
+MODULE = "magma_teleop.keyboard_teleop_node"
+
+
+class Keyboard:
+    """A person at a terminal in which keyboard_teleop runs."""
+
+    def __init__(self):
+        self.fd, self._terminal = pty.openpty()
+        self.before = termios.tcgetattr(self._terminal)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", MODULE],
+            stdin=self._terminal,
+            stdout=self._terminal,
+            stderr=self._terminal,
+            start_new_session=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        self.screen = ""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while True:
+            try:
+                self.screen += os.read(self.fd, 4096).decode(errors="replace")
+            except OSError:
+                return
+
+    def press(self, keys: bytes):
+        os.write(self.fd, keys)
+
+    @property
+    def restored(self):
+        return termios.tcgetattr(self._terminal)[3] == self.before[3]
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._terminal)
+        os.close(self.fd)
+
+
+@pytest.fixture
+def keyboard(ros_domain):
+    keyboard = Keyboard()
+    yield keyboard
+    keyboard.close()
+    print(f"--- screen\n{keyboard.screen}")
+
+
+@pytest.fixture
+def robot(start_node, peer):
+    """The controller, and an arm that reports its state."""
+    start_node("magma_control.controller_node")
+    arm = peer.publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE)
+    position, down = np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0])
+
+    def report():
+        arm.publish(state_to_msg(EndEffectorState(peer.now_ns(), position, down, position, down, 0.3, 0.25)))
+
+    peer.node.create_timer(0.05, report)
+    return peer
+
+
+def test_an_operator_moves_stops_re_arms_and_instructs(robot, keyboard, wait):
+    states = robot.collect(ControllerState, "/magma/controller_state", qos.STATE)
+    commands = robot.collect(EndEffectorDelta, "/magma/command", qos.COMMAND)
+    instructions = robot.collect(String, "/magma/instruction", qos.STATE)
+
+    def shown(text):
+        wait(lambda: text in keyboard.screen, lambda: f"{text!r} on the screen:\n{keyboard.screen}")
+
+    shown("emergency stop (always: Ctrl-X)")
+    shown("HOLD")
+    shown("gripper closed")
+    keyboard.press(b"r")
+    command = commands.wait_for()
+    assert (command.translation.z, command.gripper) == (pytest.approx(0.02), 0.25)
+    states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    shown("TELEOP")
+    keyboard.press(b" ")
+    assert commands.wait_for(lambda command: command.gripper == 1.0).translation.z == 0.0
+    keyboard.press(b"\x1b[D")
+    commands.wait_for(lambda command: command.translation.y > 0.0)
+
+    keyboard.press(b"x")
+    states.wait_for(lambda state: state.phase == ControllerState.ESTOP)
+    shown("ESTOP")
+    states.clear()
+    keyboard.press(b"c")
+    states.wait_for(lambda state: state.phase == ControllerState.HOLD)
+    keyboard.press(b"w")
+    states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    states.clear()
+    keyboard.press(b"h")
+    states.wait_for(lambda state: state.phase == ControllerState.HOLD)
+
+    keyboard.press(b"iopen the drawer\r")
+    assert instructions.wait_for().data == "open the drawer"
+    states.wait_for(lambda state: state.instruction == "open the drawer" and state.phase == ControllerState.HOLD)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_terminal_is_put_back(keyboard, number, wait):
+    wait(lambda: "no controller heard" in keyboard.screen, lambda: f"the status line:\n{keyboard.screen}")
+    assert not keyboard.restored
+    keyboard.process.send_signal(number)
+    keyboard.process.wait(10.0)
+    assert keyboard.restored
+
+
+def test_without_a_terminal_it_says_so(start_node):
+    node = start_node(MODULE)
+    assert node.wait() == 2
+    assert "its standard input is none" in node.output

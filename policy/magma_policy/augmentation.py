@@ -1,0 +1,21 @@
+"""Picture augmentation without geometry: light and colour change, sensor noise. Marks stay where they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+    """uint8 (B, H, W, 3) to uint8: per-picture brightness, contrast and channel gains, and Gaussian noise."""
+    batch = len(images)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator) * 2.0 - 1.0
+
+    x = images.to(torch.float32)
+    gain = (1.0 + strength * 0.15 * uniform(batch, 1, 1, 1)) * (1.0 + strength * 0.06 * uniform(batch, 1, 1, 3))
+    shift = strength * 12.0 * uniform(batch, 1, 1, 1)
+    noise = strength * 4.0 * torch.rand((batch, 1, 1, 1), generator=generator)
+    x = x * gain + shift + noise * torch.randn(x.shape, generator=generator)
+    return x.clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,372 @@
+"""Configuration of every part of the model, as frozen dataclasses with a JSON form.
+
+One set of classes describes Magma-8B and the small `magma-tiny`; they differ by the numbers (and by the optional
+modules `grounding`, `geometry` and `proprioception`, which are `None` in Magma-8B). Values are checked at construction
+and unknown keys are errors, so that a typing mistake in a file never silently falls back to a default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+
+class ConfigError(ValueError):
+    """A configuration value is missing, unknown or out of range."""
+
+
+T = TypeVar("T")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """ConvNeXt tower: `depths` blocks of `dims` channels per stage; stage s has stride 4 * 2**s."""
+
+    depths: tuple[int, ...]
+    dims: tuple[int, ...]
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _require(len(self.depths) == len(self.dims) > 0, f"vision depths {self.depths} and dims {self.dims} must pair up")
+        _require(min(self.depths) > 0 and min(self.dims) > 0, "vision depths and dims must be positive")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of the last stage."""
+        return int(4 * 2 ** (len(self.dims) - 1))
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Pixels: tile side, number of tiles allowed, and the per-channel normalisation (CLIP's by default)."""
+
+    base_size: int
+    max_num_crops: int
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    def __post_init__(self) -> None:
+        _require(self.base_size > 0, f"image base_size must be positive, got {self.base_size}")
+        _require(self.max_num_crops > 0, f"image max_num_crops must be positive, got {self.max_num_crops}")
+        _require(min(self.std) > 0, f"image std must be positive, got {self.std}")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Llama decoder. `vocab_size` None means: read it from the checkpoint's embedding table."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    vocab_size: int | None = None
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 500000.0
+    max_position_embeddings: int = 8192
+
+    def __post_init__(self) -> None:
+        _require(
+            self.hidden_size % self.num_attention_heads == 0,
+            f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}",
+        )
+        _require(
+            self.num_attention_heads % self.num_key_value_heads == 0,
+            f"num_attention_heads {self.num_attention_heads} is not a multiple of "
+            f"num_key_value_heads {self.num_key_value_heads}",
+        )
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+
+@dataclass(frozen=True)
+class TokenConfig:
+    """Layout of the vocabulary. The 256 action ids are the last 256 of the `base_vocab_size` base entries."""
+
+    base_vocab_size: int
+    begin_of_text: int
+    start_header: int
+    end_header: int
+    end_of_turn: int
+    pad: int
+    image: int
+    action: int
+    image_start: int
+    image_end: int
+
+    def __post_init__(self) -> None:
+        _require(self.base_vocab_size > 256, f"base_vocab_size must exceed 256, got {self.base_vocab_size}")
+        for item in dataclasses.fields(self):
+            if item.name != "base_vocab_size":
+                value = getattr(self, item.name)
+                _require(
+                    value >= self.base_vocab_size,
+                    f"special token {item.name} = {value} lies inside the base vocabulary of {self.base_vocab_size}",
+                )
+
+    @classmethod
+    def magma_layout(cls, base_vocab_size: int) -> TokenConfig:
+        """Magma's offsets: Llama-3's 256 reserved tokens, then Magma's five (base 128000 gives the published ids)."""
+        b = base_vocab_size
+        return cls(b, b, b + 6, b + 7, b + 9, b + 256, b + 257, b + 258, b + 259, b + 260)
+
+    @property
+    def total_size(self) -> int:
+        """Rows the embedding table needs to hold every token named here."""
+        return max(self.image_end, self.image_start, self.action, self.image, self.pad) + 1
+
+
+@dataclass(frozen=True)
+class GroundingConfig:
+    """Set-of-Mark pointing: `num_marks` query tokens point into a key map made from the vision levels.
+
+    `map_size` is the side of the heat map in cells; `window` the radius in cells of the local soft-argmax.
+    """
+
+    num_marks: int = 4
+    key_dim: int = 48
+    map_size: int = 32
+    window: int = 2
+
+    def __post_init__(self) -> None:
+        _require(self.num_marks > 0 and self.key_dim > 0, "grounding num_marks and key_dim must be positive")
+        _require(self.map_size > 0 and self.window >= 1, "grounding map_size must be positive and window at least 1")
+
+
+@dataclass(frozen=True)
+class GeometryConfig:
+    """Calibrated camera: marks are projected on the plane z = `plane_height_m` of the base frame.
+
+    `intrinsics` is K (3x3, pixels, at `image_height` x `image_width`); `extrinsics` is the 4x4 transform from the
+    base frame to the camera's optical frame (x right, y down, z forward).
+    """
+
+    kind: str
+    intrinsics: tuple[tuple[float, ...], ...]
+    extrinsics: tuple[tuple[float, ...], ...]
+    image_height: int
+    image_width: int
+    plane_height_m: float
+
+    def __post_init__(self) -> None:
+        _require(self.kind == "table_plane", f"geometry kind must be 'table_plane', got {self.kind!r}")
+        _require(
+            len(self.intrinsics) == 3 and all(len(r) == 3 for r in self.intrinsics), "geometry intrinsics must be 3x3"
+        )
+        _require(
+            len(self.extrinsics) == 4 and all(len(r) == 4 for r in self.extrinsics), "geometry extrinsics must be 4x4"
+        )
+        values = [v for row in (*self.intrinsics, *self.extrinsics) for v in row]
+        _require(all(math.isfinite(v) for v in values), "geometry matrices must be finite")
+
+
+@dataclass(frozen=True)
+class StateConfig:
+    """How the measured state (and the marks) become tokens that follow the prompt."""
+
+    num_tokens: int = 2
+    hidden_size: int = 384
+    fourier_bands: int = 6
+
+    def __post_init__(self) -> None:
+        _require(self.num_tokens > 0 and self.hidden_size > 0, "state num_tokens and hidden_size must be positive")
+        _require(self.fourier_bands >= 0, "state fourier_bands must not be negative")
+
+
+@dataclass(frozen=True)
+class MagmaConfig:
+    """The whole model. The last four fields are this project's optional additions to Magma; None switches them off."""
+
+    name: str
+    vision: VisionConfig
+    image: ImageConfig
+    text: TextConfig
+    tokens: TokenConfig
+    grounding: GroundingConfig | None = None
+    geometry: GeometryConfig | None = None
+    proprioception: bool = False
+    state: StateConfig | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image.base_size % self.vision.stride == 0,
+            f"image base_size {self.image.base_size} is not a multiple of the vision stride {self.vision.stride}",
+        )
+        _require(
+            self.geometry is None or self.grounding is not None,
+            "geometry projects marks, so it needs grounding; switch grounding on or geometry off",
+        )
+        needs_state = self.grounding is not None or self.proprioception
+        _require(
+            needs_state == (self.state is not None),
+            "state tokens carry grounding and proprioception: set `state` exactly when one of those is on",
+        )
+        if self.grounding is not None:
+            _require(
+                self.image.max_num_crops == 1, "grounding points into a single tile: set image max_num_crops to 1"
+            )
+
+    @property
+    def cells_per_tile(self) -> int:
+        """Side of one tile's feature map."""
+        return self.image.base_size // self.vision.stride
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Dataclass to plain JSON types."""
+    return dict(json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def from_dict(cls: type[T], data: Any, where: str = "") -> T:
+    """Build dataclass `cls` from parsed JSON; unknown or missing keys and wrong types raise `ConfigError`."""
+    where = where or cls.__name__
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected an object, got {type(data).__name__}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(fields))
+    if unknown:
+        raise ConfigError(f"{where}: unknown keys {unknown}; known keys are {sorted(fields)}")
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where}: missing keys {missing}")
+    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = [o for o in typing.get_args(hint) if o is not type(None)]
+        if value is None:
+            return None
+        return _convert(options[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}: expected a list, got {value!r}")
+        args = typing.get_args(hint)
+        kinds = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else list(args)
+        if len(kinds) != len(value):
+            raise ConfigError(f"{where}: expected {len(kinds)} entries, got {len(value)}")
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def save_json(config: Any, path: Path) -> None:
+    """Write a dataclass as JSON."""
+    path.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
+
+
+def load_json(cls: type[T], path: Path) -> T:
+    """Read a dataclass from JSON; errors name the file."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not valid JSON ({error})") from error
+    return from_dict(cls, data, str(path))
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What a policy's actions mean; a controller or task that disagrees must refuse to start.
+
+    Deltas are (dx, dy, dz) in metres and a rotation vector in radians in frame `frame`; the gripper is absolute,
+    0 closed to 1 open. `horizon` actions per call, `step_period_s` seconds each.
+    """
+
+    policy: str
+    horizon: int
+    step_period_s: float
+    frame: str
+    rotation: str
+    gripper: str
+    statistics_key: str
+    camera: str
+    image_height: int
+    image_width: int
+    proprioception: bool
+
+    def __post_init__(self) -> None:
+        _require(self.horizon >= 1, f"action_spec horizon must be at least 1, got {self.horizon}")
+        _require(self.step_period_s > 0, f"action_spec step_period_s must be positive, got {self.step_period_s}")
+        _require(self.frame == "base", f"action_spec frame {self.frame!r} is not supported, only 'base'")
+        _require(
+            self.rotation == "axis_angle", f"action_spec rotation {self.rotation!r} is not supported, only 'axis_angle'"
+        )
+        _require(
+            self.gripper == "absolute_open_1",
+            f"action_spec gripper {self.gripper!r} is not supported, only 'absolute_open_1'",
+        )
+        _require(
+            self.image_height > 0 and self.image_width > 0,
+            f"action_spec image size must be positive, got {self.image_height}x{self.image_width}",
+        )
+
+
+def magma_8b_config() -> MagmaConfig:
+    """microsoft/Magma-8B as published: ConvNeXt-XXL, 512 px tiles, Llama-3-8B; no additions.
+
+    Numbers: the model's config.json on Hugging Face and open_clip's `convnext_xxlarge` geometry.
+    """
+    return MagmaConfig(
+        name="magma-8b",
+        vision=VisionConfig(depths=(3, 4, 30, 3), dims=(384, 768, 1536, 3072)),
+        image=ImageConfig(base_size=512, max_num_crops=4),
+        text=TextConfig(
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+        ),
+        tokens=TokenConfig.magma_layout(128000),
+    )
+
+
+def magma_tiny_config(geometry: GeometryConfig | None = None) -> MagmaConfig:
+    """The small model that ships with the project: same classes, about 3 million parameters, acts on a CPU."""
+    tokens = TokenConfig.magma_layout(1024)
+    return MagmaConfig(
+        name="magma-tiny",
+        vision=VisionConfig(depths=(2, 2, 4, 1), dims=(32, 64, 128, 192)),
+        image=ImageConfig(base_size=128, max_num_crops=1),
+        text=TextConfig(
+            hidden_size=192,
+            intermediate_size=512,
+            num_hidden_layers=4,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            vocab_size=tokens.total_size,
+            rope_theta=10000.0,
+            max_position_embeddings=1024,
+        ),
+        tokens=tokens,
+        grounding=GroundingConfig(),
+        geometry=geometry,
+        proprioception=True,
+        state=StateConfig(),
+    )

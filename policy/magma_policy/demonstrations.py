@@ -1,0 +1,197 @@
+"""Reader of demonstration sets: a data card and one .npz per episode (numpy arrays only, never pickle)."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from magma_policy.action_tokens import ACTION_DIMS
+from magma_policy.config import GeometryConfig
+from magma_policy.state import PROPRIOCEPTION_DIMS
+
+CARD = "card.json"
+EPISODES = "episodes"
+# Index into the proprioception vector: the commanded gripper opening.
+GRIPPER_TARGET = 15
+
+
+class DemonstrationError(ValueError):
+    """A demonstration set is missing, malformed or does not fit the others."""
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What the model needs from card.json; the card's other entries (counts, seeds, noise) are for people.
+
+    `intrinsics` K in pixels of the stored square frames of `image_size` px; `extrinsics` base -> camera_optical.
+    """
+
+    intrinsics: tuple[tuple[float, ...], ...]
+    extrinsics: tuple[tuple[float, ...], ...]
+    image_size: int
+    table_height_m: float
+    step_period_s: float
+
+    @classmethod
+    def read(cls, directory: Path) -> DataCard:
+        """Read DIR/card.json; DemonstrationError names a missing or malformed entry."""
+        path = directory / CARD
+        if not path.is_file():
+            raise DemonstrationError(f"{path}: no such data card; is {directory} a demonstration set?")
+        try:
+            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                intrinsics=_matrix(data["camera_intrinsics"], 3),
+                extrinsics=_matrix(data["camera_extrinsics_base_to_optical"], 4),
+                image_size=int(data["image_size"]),
+                table_height_m=float(data["table_height_m"]),
+                step_period_s=float(data["step_period_s"]),
+            )
+        except json.JSONDecodeError as error:
+            raise DemonstrationError(f"{path}: not valid JSON ({error})") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise DemonstrationError(f"{path}: bad entry {error!r}") from error
+
+    def geometry(self, height_above_table_m: float) -> GeometryConfig:
+        """Plane parallel to the table, `height_above_table_m` above it, seen by the card's camera."""
+        return GeometryConfig(
+            kind="table_plane",
+            intrinsics=self.intrinsics,
+            extrinsics=self.extrinsics,
+            image_height=self.image_size,
+            image_width=self.image_size,
+            plane_height_m=self.table_height_m + height_above_table_m,
+        )
+
+    def fits(self, other: DataCard) -> bool:
+        """Same camera, picture and clock, within rounding."""
+        mine = [v for m in (self.intrinsics, self.extrinsics) for row in m for v in row]
+        theirs = [v for m in (other.intrinsics, other.extrinsics) for row in m for v in row]
+        return (
+            all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for a, b in zip(mine, theirs, strict=True))
+            and self.image_size == other.image_size
+            and math.isclose(self.table_height_m, other.table_height_m, abs_tol=1e-6)
+            and math.isclose(self.step_period_s, other.step_period_s)
+        )
+
+
+def _matrix(rows: Any, size: int) -> tuple[tuple[float, ...], ...]:
+    matrix = np.asarray(rows, dtype=np.float64)
+    if matrix.shape != (size, size):
+        raise ValueError(f"expected a {size}x{size} matrix, got shape {matrix.shape}")
+    return tuple(tuple(float(v) for v in row) for row in matrix)
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """All steps of many episodes, concatenated.
+
+    frames uint8 (F, H, W, 3); frame_index int64 (N,) is a step's row in `frames`, -1 without a picture;
+    proprioception float32 (N, 16); actions float32 (N, 7), the expert's clean deltas; marks float32 (N, K, 2) as
+    fractions (x, y) of the picture; instruction int64 (N,) indexes `instructions`; episode int64 (N,);
+    onset bool (N,) marks steps near a commanded change of the gripper.
+    """
+
+    card: DataCard
+    instructions: tuple[str, ...]
+    frames: np.ndarray
+    frame_index: np.ndarray
+    proprioception: np.ndarray
+    actions: np.ndarray
+    marks: np.ndarray
+    instruction: np.ndarray
+    episode: np.ndarray
+    onset: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def gripper_onsets(actions: np.ndarray, proprioception: np.ndarray, before: int = 2, after: int = 1) -> np.ndarray:
+    """bool (T,): steps within `before`/`after` of one whose action flips the commanded gripper."""
+    flips = np.abs(actions[:, -1] - proprioception[:, GRIPPER_TARGET]) > 0.5
+    near = np.zeros(len(flips), dtype=bool)
+    for step in np.flatnonzero(flips):
+        near[max(0, step - before) : step + after + 1] = True
+    return near
+
+
+def read_episode(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of one episode, checked for shape and finiteness; `frames` is absent in state-only episodes."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DemonstrationError(f"{path}: cannot be read ({error})") from error
+    needed = {"proprioception", "actions", "marks", "instruction"}
+    if needed - set(data):
+        raise DemonstrationError(f"{path}: lacks {sorted(needed - set(data))}")
+    steps = len(data["actions"])
+    shapes = {"proprioception": (steps, PROPRIOCEPTION_DIMS), "actions": (steps, ACTION_DIMS)}
+    for name, shape in shapes.items():
+        if data[name].shape != shape:
+            raise DemonstrationError(f"{path}: {name} has shape {data[name].shape}, expected {shape}")
+        if not np.isfinite(data[name]).all():
+            raise DemonstrationError(f"{path}: {name} is not finite")
+    if data["marks"].ndim != 3 or len(data["marks"]) != steps or data["marks"].shape[-1] != 2:
+        raise DemonstrationError(f"{path}: marks has shape {data['marks'].shape}, expected ({steps}, K, 2)")
+    if "frames" in data and (data["frames"].ndim != 4 or len(data["frames"]) != steps):
+        raise DemonstrationError(f"{path}: frames has shape {data['frames'].shape}, expected ({steps}, H, W, 3)")
+    return data
+
+
+def list_episodes(directories: Sequence[Path]) -> list[Path]:
+    """Every episode file, ordered by name; DemonstrationError when there is none."""
+    paths = [path for directory in directories for path in sorted((directory / EPISODES).glob("*.npz"))]
+    if not paths:
+        raise DemonstrationError(f"no episodes (*.npz) under {[str(d / EPISODES) for d in directories]}")
+    return paths
+
+
+def read_demonstrations(directories: Sequence[Path], paths: Iterable[Path] | None = None) -> Demonstrations:
+    """Read sets that share one camera. `paths` limits the episodes read (all by default)."""
+    cards = [DataCard.read(directory) for directory in directories]
+    for directory, card in zip(directories[1:], cards[1:], strict=True):
+        if not card.fits(cards[0]):
+            raise DemonstrationError(f"{directory}: its camera, table or clock differs from {directories[0]}")
+    card = cards[0]
+    instructions: dict[str, int] = {}
+    columns: dict[str, list[np.ndarray]] = {
+        name: []
+        for name in ("frames", "frame_index", "proprioception", "actions", "marks", "instruction", "episode", "onset")
+    }
+    frames = 0
+    chosen = list(paths) if paths is not None else list_episodes(directories)
+    for number, path in enumerate(tqdm(chosen, desc="reading demonstrations", unit="episode", mininterval=2.0)):
+        data = read_episode(path)
+        steps = len(data["actions"])
+        text = str(data["instruction"])
+        columns["proprioception"].append(data["proprioception"].astype(np.float32))
+        columns["actions"].append(data["actions"].astype(np.float32))
+        columns["marks"].append((data["marks"] / card.image_size).astype(np.float32))
+        columns["instruction"].append(np.full(steps, instructions.setdefault(text, len(instructions))))
+        columns["episode"].append(np.full(steps, number))
+        columns["onset"].append(gripper_onsets(data["actions"], data["proprioception"]))
+        if "frames" in data:
+            expected = (card.image_size, card.image_size, 3)
+            if data["frames"].shape[1:] != expected or data["frames"].dtype != np.uint8:
+                raise DemonstrationError(
+                    f"{path}: frames are {data['frames'].dtype} {data['frames'].shape[1:]}, the card says uint8 {expected}"
+                )
+            columns["frames"].append(data["frames"])
+            columns["frame_index"].append(np.arange(frames, frames + steps))
+            frames += steps
+        else:
+            columns["frame_index"].append(np.full(steps, -1))
+    if not columns["frames"]:
+        columns["frames"].append(np.zeros((0, card.image_height, card.image_width, 3), dtype=np.uint8))
+    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Demonstrations(card=card, instructions=tuple(instructions), **arrays)

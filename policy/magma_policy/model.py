@@ -1,0 +1,248 @@
+"""Magma: vision tower, projector and Llama decoder, with the small model's optional modules beside them.
+
+Module names are the published tensor names, so `state_dict()` is the checkpoint layout. The additions of `magma-tiny`
+live under `grounding.` and `state_encoder.` and do not exist in a plain Magma.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from magma_policy.action_tokens import NUM_BINS
+from magma_policy.config import MagmaConfig
+from magma_policy.grounding import Grounding, local_soft_argmax
+from magma_policy.llama import Cache, RotaryTable, build_language_model, causal_mask, run_layers
+from magma_policy.projector import MultiModalProjector, visual_token_count
+from magma_policy.state import StateEncoder
+from magma_policy.vision import VisionTower
+
+
+@dataclass
+class Prefix:
+    """What the decoder has read so far, and how to see it.
+
+    `next_position` (B,) is the position of the next token; `visible` is bool (B, T) over the cache, None when every
+    entry counts (no padding); `last_hidden` (B, H) is the final hidden state of the last token read.
+    """
+
+    cache: Cache
+    next_position: Tensor
+    visible: Tensor | None
+    last_hidden: Tensor
+
+    @property
+    def length(self) -> int:
+        """Entries in the cache."""
+        return self.cache[0][0].shape[2]
+
+    def expand(self, batch: int) -> Prefix:
+        """A batch of one seen as `batch` equal rows, without copying."""
+        return Prefix(
+            [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in self.cache],
+            self.next_position.expand(batch),
+            self.visible.expand(batch, -1) if self.visible is not None else None,
+            self.last_hidden.expand(batch, -1),
+        )
+
+    def select(self, rows: Tensor) -> Prefix:
+        """Rows by index, repeats allowed."""
+        return Prefix(
+            [(k[rows], v[rows]) for k, v in self.cache],
+            self.next_position[rows],
+            self.visible[rows] if self.visible is not None else None,
+            self.last_hidden[rows],
+        )
+
+
+@dataclass
+class Grounded:
+    """Pointing result: heat-map logits (B, K, M, M) and marks (B, K, 2) as fractions (x, y) of the picture."""
+
+    logits: Tensor
+    marks: Tensor
+
+
+class Magma(nn.Module):
+    """The model. All methods take batches; ids are int64, pictures are normalised tiles."""
+
+    def __init__(self, config: MagmaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_tower = VisionTower(config.vision)
+        self.multi_modal_projector = MultiModalProjector(config.vision.dims[-1], config.text.hidden_size)
+        self.language_model = build_language_model(config.text)
+        self.grounding: Grounding | None = None
+        self.state_encoder: StateEncoder | None = None
+        if config.grounding is not None:
+            self.grounding = Grounding(config.grounding, config.vision.dims, config.text.hidden_size)
+        if config.state is not None:
+            self.state_encoder = StateEncoder(config)
+        self.rotary = RotaryTable(config.text)
+        self.first_action_id = config.tokens.base_vocab_size - NUM_BINS
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(B, T) ids to (B, T, H) embeddings."""
+        embeddings: Tensor = self.language_model.model.embed_tokens(ids)
+        return embeddings
+
+    def encode_image(self, tiles: Tensor, rows: int, cols: int) -> tuple[Tensor, list[Tensor]]:
+        """(B*rows*cols, 3, S, S) tiles to visual tokens (B, N, H) and the vision levels."""
+        levels = self.vision_tower(tiles)
+        return self.multi_modal_projector(levels[-1], rows, cols), levels
+
+    def merge(
+        self, ids: Tensor, visual: Tensor, attention: Tensor | None, first_position: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Replace each row's single `<image>` id by that picture's N visual tokens.
+
+        ids (B, T); visual (B, N, H); attention bool (B, T) or None, False on left padding. Returns embeddings
+        (B, T - 1 + N, H), positions (B, T - 1 + N) from `first_position` on, and the attention of the merged sequence.
+        Raises ValueError unless every row has exactly one `<image>`.
+        """
+        is_image = ids == self.config.tokens.image
+        if not bool((is_image.sum(dim=1) == 1).all()):
+            counts = is_image.sum(dim=1).tolist()
+            raise ValueError(f"every prompt needs exactly one <image> token, got {counts}")
+        batch, length = ids.shape
+        count = visual.shape[1]
+        # As the original does: the placeholder is looked up as id 0, and that embedding is then replaced.
+        text = self.embed(ids.masked_fill(is_image, 0))
+        start = is_image.int().argmax(dim=1, keepdim=True)
+        slot = torch.arange(length - 1 + count, device=ids.device)[None].expand(batch, -1)
+        before, after = slot < start, slot >= start + count
+        index = torch.where(before, slot, torch.where(after, slot - count + 1, length + slot - start))
+        pool = torch.cat([text, visual.to(text.dtype)], dim=1)
+        merged = pool.gather(1, index[..., None].expand(-1, -1, pool.shape[-1]))
+        if attention is None:
+            return merged, slot + first_position, None
+        everything = torch.cat([attention, torch.ones_like(attention[:, :1]).expand(-1, count)], dim=1)
+        visible = everything.gather(1, index)
+        return merged, (visible.cumsum(dim=1) - 1).clamp(min=0) + first_position, visible
+
+    def read(
+        self, hidden: Tensor, positions: Tensor, visible: Tensor | None, prefix: Prefix | None = None
+    ) -> tuple[Tensor, Prefix]:
+        """Run the decoder over new tokens after `prefix`; returns their hidden states (B, T, H) and the new prefix."""
+        past = prefix.cache if prefix is not None else None
+        before = prefix.visible if prefix is not None else None
+        past_length = prefix.length if prefix is not None else 0
+        length = hidden.shape[1]
+        mask: Tensor | None = None
+        if visible is not None or before is not None:
+            shape = (hidden.shape[0], length)
+            visible = visible if visible is not None else torch.ones(shape, dtype=torch.bool, device=hidden.device)
+            if past_length:
+                earlier = (hidden.shape[0], past_length)
+                if before is None:
+                    before = torch.ones(earlier, dtype=torch.bool, device=hidden.device)
+                visible = torch.cat([before, visible], dim=1)
+            mask = causal_mask(length, past_length + length, hidden.device) & visible[:, None, None, :]
+            # A padding query sees nothing; letting it see itself keeps its softmax finite (its output is never used).
+            own = torch.eye(length, dtype=torch.bool, device=hidden.device)
+            mask = mask | nn.functional.pad(own, (past_length, 0))[None, None]
+        out, cache = run_layers(self.language_model, self.rotary, hidden, positions, past, mask)
+        return out, Prefix(cache, positions[:, -1] + 1, visible, out[:, -1])
+
+    def extend(self, tokens: Tensor, prefix: Prefix) -> tuple[Tensor, Prefix]:
+        """Read T further embeddings (B, T, H) after `prefix`."""
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        return self.read(tokens, prefix.next_position[:, None] + steps, None, prefix)
+
+    def read_head(self, ids: Tensor) -> Prefix:
+        """The beginning (1, T) that all prompts share; its cache can serve many prompts."""
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        return self.read(self.embed(ids), positions, None)[1]
+
+    def read_prompt(
+        self,
+        ids: Tensor,
+        visual: Tensor,
+        levels: list[Tensor],
+        attention: Tensor | None = None,
+        head: Prefix | None = None,
+    ) -> tuple[Prefix, Grounded | None]:
+        """Prompts (B, T) with their pictures, and the mark tokens when grounding is on.
+
+        `head` is an already read common beginning, which `ids` then do not repeat.
+        """
+        first = head.length if head is not None else 0
+        merged, positions, visible = self.merge(ids, visual, attention, first)
+        before = head.expand(len(ids)) if head is not None else None
+        if self.grounding is None:
+            _, prefix = self.read(merged, positions, visible, before)
+            return prefix, None
+        count = self.grounding.config.num_marks
+        marks = self.grounding.mark_tokens.to(merged.dtype).expand(len(ids), -1, -1)
+        steps = torch.arange(1, count + 1, device=ids.device)
+        positions = torch.cat([positions, positions[:, -1:] + steps], dim=1)
+        if visible is not None:
+            visible = torch.cat([visible, torch.ones_like(visible[:, :1]).expand(-1, count)], dim=1)
+        hidden, prefix = self.read(torch.cat([merged, marks], dim=1), positions, visible, before)
+        logits = self.grounding(hidden[:, -count:], levels)
+        return prefix, Grounded(logits, local_soft_argmax(logits, self.grounding.config.window))
+
+    def read_text_only(self, ids: Tensor, attention: Tensor | None = None, head: Prefix | None = None) -> Prefix:
+        """Prompts (B, T) without their picture and marks, whose positions are left free.
+
+        Used in training on samples that have a state but no picture: the state tokens that follow stand at the same
+        positions as behind a picture. `attention` bool (B, T) is False on left padding; `head` as in `read_prompt`.
+        """
+        # The <image> id itself stands for the first visual token's position but is hidden from everything else.
+        is_image = ids == self.config.tokens.image
+        count = visual_token_count(1, 1, self.config.cells_per_tile)
+        attention = torch.ones_like(is_image) if attention is None else attention
+        positions = (attention.cumsum(dim=1) - 1).clamp(min=0) + (head.length if head is not None else 0)
+        positions = positions + torch.where(is_image.cumsum(dim=1) > 0, count - 1, 0)
+        before = head.expand(len(ids)) if head is not None else None
+        _, prefix = self.read(self.embed(ids.masked_fill(is_image, 0)), positions, attention & ~is_image, before)
+        marks = self.grounding.config.num_marks if self.grounding is not None else 0
+        return Prefix(prefix.cache, prefix.next_position + marks, prefix.visible, prefix.last_hidden)
+
+    def read_state(self, prefix: Prefix, marks: Tensor | None, proprioception: Tensor | None) -> Prefix:
+        """State tokens after the prompt; returns the prefix unchanged when the model has none."""
+        if self.state_encoder is None:
+            return prefix
+        return self.extend(self.state_tokens(marks, proprioception), prefix)[1]
+
+    def state_tokens(self, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
+        """(B, S, H) state tokens. Raises ValueError when an input that the config switches on is missing."""
+        if self.state_encoder is None:
+            raise ValueError("this model has no state tokens")
+        if (marks is None) != (self.grounding is None):
+            raise ValueError("marks must be given exactly when grounding is on")
+        if (proprioception is None) == self.config.proprioception:
+            raise ValueError("proprioception must be given exactly when it is switched on")
+        tokens: Tensor = self.state_encoder(marks, proprioception)
+        return tokens
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., H) to float32 logits over the whole vocabulary."""
+        out: Tensor = self.language_model.lm_head(hidden)
+        return out.float()
+
+    def action_logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., H) to float32 logits (..., 256) over the action ids alone, ascending ids.
+
+        The same numbers as the slice of `logits`, without computing the rest of the vocabulary.
+        """
+        weight = self.language_model.lm_head.weight[self.first_action_id : self.first_action_id + NUM_BINS]
+        return nn.functional.linear(hidden, weight).float()
+
+    def teacher_forced_action_logits(
+        self, prefix: Prefix, state: Tensor | None, action_ids: Tensor
+    ) -> Tensor:
+        """Logits (B, 7, 256) of the seven action ids given the true earlier ones.
+
+        `state` are the state tokens (B, S, H) still to be read, or None when the model has none.
+        """
+        inputs = self.embed(action_ids[:, :-1])
+        if state is not None:
+            inputs = torch.cat([state.to(inputs.dtype), inputs], dim=1)
+        hidden, _ = self.extend(inputs, prefix)
+        count = action_ids.shape[1]
+        if state is not None:
+            return self.action_logits(hidden[:, -count:])
+        return self.action_logits(torch.cat([prefix.last_hidden[:, None], hidden], dim=1))

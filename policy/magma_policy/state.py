@@ -1,0 +1,116 @@
+"""Measured state (and marks) as tokens: what one picture cannot show, given to the decoder before it acts.
+
+The controller's target leads the arm by centimetres, which a single frame does not reveal; and the small model gets the
+marks as metric positions from the calibrated camera when `geometry` is on. Both are inputs that Magma does not have.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from magma_policy.config import MagmaConfig
+from magma_policy.geometry import TablePlane
+
+# Layout of the proprioception vector (base frame, metres, quaternions xyzw, gripper opening 0..1).
+POSITION = slice(0, 3)
+QUATERNION = slice(3, 7)
+TARGET_POSITION = slice(7, 10)
+TARGET_QUATERNION = slice(10, 14)
+GRIPPER = slice(14, 15)
+GRIPPER_TARGET = slice(15, 16)
+PROPRIOCEPTION_DIMS = 16
+
+# The longest wavelength of the Fourier features, in metres (or fractions of the picture without geometry).
+LONGEST_WAVELENGTH = 0.8
+# Softens the direction of a long axis for objects that have none (tip = centre); metres.
+AXIS_SOFTENING = 0.01
+
+
+def fourier(values: Tensor, bands: int) -> Tensor:
+    """(B, N) to (B, N * (1 + 2 * bands)): the scaled values, and sines and cosines at octave wavelengths."""
+    parts = [values * (4.0 / LONGEST_WAVELENGTH)]
+    for band in range(bands):
+        angle = values * (2.0 * math.pi * 2.0**band / LONGEST_WAVELENGTH)
+        parts += [angle.sin(), angle.cos()]
+    return torch.cat(parts, dim=-1)
+
+
+def tool_axes(quaternion: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit quaternions xyzw (B, 4) to the tool's x axis and z axis in the base frame, (B, 3) each."""
+    x, y, z, w = quaternion.unbind(-1)
+    x_axis = torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w)], dim=-1)
+    z_axis = torch.stack([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)], dim=-1)
+    return x_axis, z_axis
+
+
+def double_angle(direction: Tensor, softening: float) -> Tensor:
+    """(B, 2) direction to (cos, sin) of twice its angle: an axis without a sign, as a two-finger gripper sees it."""
+    dx, dy = direction.unbind(-1)
+    norm = dx * dx + dy * dy + softening**2
+    return torch.stack([(dx * dx - dy * dy) / norm, 2 * dx * dy / norm], dim=-1)
+
+
+class StateEncoder(nn.Module):
+    """Features of marks and proprioception, then two linear layers to `num_tokens` tokens."""
+
+    def __init__(self, config: MagmaConfig) -> None:
+        super().__init__()
+        if config.state is None:
+            raise ValueError("state encoder needs config.state")
+        self.config = config
+        self.state = config.state
+        self.plane = TablePlane(config.geometry) if config.geometry is not None else None
+        # On the CPU whatever the default device is: only the number of features is wanted here.
+        with torch.no_grad(), torch.device("cpu"):
+            marks = torch.zeros(1, config.grounding.num_marks, 2) if config.grounding is not None else None
+            proprioception = torch.zeros(1, PROPRIOCEPTION_DIMS) if config.proprioception else None
+            width = self.features(marks, proprioception).shape[-1]
+        hidden = config.text.hidden_size
+        self.fc1 = nn.Linear(width, self.state.hidden_size)
+        self.fc2 = nn.Linear(self.state.hidden_size, self.state.hidden_size)
+        self.fc3 = nn.Linear(self.state.hidden_size, self.state.num_tokens * hidden)
+
+    def features(self, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
+        """Marks (B, K, 2) as fractions of the picture and proprioception (B, 16) to features (B, F), float32."""
+        bands = self.state.fourier_bands
+        parts: list[Tensor] = []
+        yaw: Tensor | None = None
+        if proprioception is not None:
+            p = proprioception.float()
+            target = p[:, TARGET_POSITION]
+            lag = target - p[:, POSITION]
+            x_axis, z_axis = tool_axes(p[:, TARGET_QUATERNION])
+            measured_x_axis, _ = tool_axes(p[:, QUATERNION])
+            yaw = double_angle(x_axis[:, :2], 0.0001)
+            parts += [fourier(target, bands), lag * 20.0, x_axis, z_axis, (x_axis - measured_x_axis) * 5.0, yaw]
+            parts += [p[:, GRIPPER], p[:, GRIPPER_TARGET], p[:, GRIPPER] - p[:, GRIPPER_TARGET]]
+            parts += [fourier(p[:, GRIPPER] * 0.4, 3)]
+        if marks is not None:
+            points = self.plane.project(marks) if self.plane is not None else marks.float() - 0.5
+            if self.plane is not None and proprioception is not None:
+                reference = proprioception[:, TARGET_POSITION][:, :2].float()
+            else:
+                reference = points[:, -1]
+            relative = (points - reference[:, None]).flatten(1)
+            axis = points[:, 1] - points[:, 0] if points.shape[1] > 1 else points[:, 0] * 0.0
+            parts += [fourier(relative, bands), fourier(axis, bands), points.flatten(1) * 2.0]
+            if points.shape[1] > 2:
+                parts.append(fourier(points[:, 2] - points[:, 0], bands))
+            direction = double_angle(axis, AXIS_SOFTENING)
+            parts += [direction, double_angle(direction, 0.1)]
+            if yaw is not None:
+                (c, s), (cy, sy) = direction.unbind(-1), yaw.unbind(-1)
+                turned = torch.stack([c * cy + s * sy, s * cy - c * sy], dim=-1)
+                # Twice again: four-fold symmetry, for blocks.
+                parts += [turned, double_angle(turned, 0.1)]
+        return torch.cat(parts, dim=-1)
+
+    def forward(self, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
+        """Same inputs as `features` to tokens (B, num_tokens, hidden)."""
+        x = self.features(marks, proprioception).to(self.fc1.weight.dtype)
+        x = self.fc2(F.gelu(self.fc1(x)))
+        return self.fc3(F.gelu(x)).unflatten(-1, (self.state.num_tokens, -1))

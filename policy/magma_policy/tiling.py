@@ -1,0 +1,59 @@
+"""Anyres "crop" tiling: choose a grid, stretch the picture to it, cut it in tiles.
+
+Order of operations is Magma's and matters for parity: scale to 0..1, normalise, then bilinear resize without
+antialias on the tensor, then tiles row-major. There is no thumbnail view.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from magma_policy.config import ImageConfig
+
+
+def candidate_grids(max_num_crops: int) -> list[tuple[int, int]]:
+    """Allowed (cols, rows) in order of preference on ties: width i in 1..max, height j in 1..max//i."""
+    return [(i, j) for i in range(1, max_num_crops + 1) for j in range(1, max_num_crops // i + 1)]
+
+
+def choose_grid(width: int, height: int, base_size: int, max_num_crops: int) -> tuple[int, int]:
+    """(rows, cols) for a picture of width x height px.
+
+    Maximises the area of the aspect-preserving fit (capped by the picture's own area), then minimises the wasted area.
+    """
+    best: tuple[int, int] = (1, 1)
+    best_score = (-1, 0)
+    for cols, rows in candidate_grids(max_num_crops):
+        grid_width, grid_height = cols * base_size, rows * base_size
+        scale = min(grid_width / width, grid_height / height)
+        effective = min(int(width * scale) * int(height * scale), width * height)
+        score = (effective, -(grid_width * grid_height - effective))
+        if score > best_score:
+            best, best_score = (rows, cols), score
+    return best
+
+
+def normalise(image: Tensor, config: ImageConfig) -> Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W): scaled to 0..1, then normalised per channel."""
+    mean = torch.tensor(config.mean, device=image.device)
+    std = torch.tensor(config.std, device=image.device)
+    pixels = (image.to(torch.float32) / 255.0 - mean) / std
+    return pixels.permute(0, 3, 1, 2)
+
+
+def tile_image(image: np.ndarray, config: ImageConfig) -> tuple[Tensor, tuple[int, int]]:
+    """uint8 (H, W, 3) rgb to ((rows*cols, 3, base, base) float32, (rows, cols))."""
+    height, width = image.shape[:2]
+    rows, cols = choose_grid(width, height, config.base_size, config.max_num_crops)
+    # np.array copies: frames from the network are often read-only, which torch refuses to share silently.
+    pixels = normalise(torch.from_numpy(np.array(image))[None], config)
+    base = config.base_size
+    if (height, width) != (rows * base, cols * base):
+        pixels = F.interpolate(
+            pixels, size=(rows * base, cols * base), mode="bilinear", align_corners=False, antialias=False
+        )
+    tiles = pixels.reshape(3, rows, base, cols, base).permute(1, 3, 0, 2, 4).reshape(rows * cols, 3, base, base)
+    return tiles, (rows, cols)

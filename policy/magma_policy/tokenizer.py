@@ -1,0 +1,115 @@
+"""Text to ids, for Magma's own `tokenizer.json` and for the small one that is made here.
+
+The small tokenizer is a byte-level BPE with Llama-3's splitting rule, so it encodes any text, and Magma's layout: base
+entries (whose last 256 are the action ids, which no text produces), Llama-3's 256 reserved tokens, Magma's five.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from magma_policy.action_tokens import NUM_BINS
+from magma_policy.config import ConfigError, TokenConfig
+from magma_policy.prompt import ROBOT_QUESTION, SYSTEM_TEXT
+
+# Llama-3's pre-tokenizer pattern (its tokenizer.json).
+LLAMA3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+# Words that instructions for table-top manipulation use; each becomes a single token of the small vocabulary.
+INSTRUCTION_WORDS = (
+    "put place move set lay drop pick grasp lift take up the a an it on onto in into inside to top of over next and then "
+    "carrot plate spoon towel cloth stack block cube green yellow eggplant basket bowl red blue orange purple"
+).split()
+
+
+class MagmaTokenizer:
+    """A `tokenizers.Tokenizer` whose special tokens were checked against the model's `TokenConfig`."""
+
+    def __init__(self, tokenizer: Tokenizer, tokens: TokenConfig) -> None:
+        expected = {
+            "<|begin_of_text|>": tokens.begin_of_text,
+            "<|start_header_id|>": tokens.start_header,
+            "<|end_header_id|>": tokens.end_header,
+            "<|eot_id|>": tokens.end_of_turn,
+            "<pad>": tokens.pad,
+            "<image>": tokens.image,
+            "<action>": tokens.action,
+            "<image_start>": tokens.image_start,
+            "<image_end>": tokens.image_end,
+        }
+        wrong = {name: tokenizer.token_to_id(name) for name, id_ in expected.items() if tokenizer.token_to_id(name) != id_}
+        if wrong:
+            raise ConfigError(f"tokenizer does not fit the model: {wrong}, expected {({n: expected[n] for n in wrong})}")
+        self.tokenizer = tokenizer
+        self.tokens = tokens
+
+    @classmethod
+    def load(cls, path: Path, tokens: TokenConfig) -> MagmaTokenizer:
+        """Read tokenizer.json; raises ConfigError when it is missing, malformed or laid out otherwise."""
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception for malformed files
+            raise ConfigError(f"{path}: not a tokenizer file ({error})") from error
+        return cls(tokenizer, tokens)
+
+    def save(self, path: Path) -> None:
+        self.tokenizer.save(str(path))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` with one begin-of-text prepended, as the original processor does (prompts bring their own)."""
+        return list(self.tokenizer.encode(text, add_special_tokens=True).ids)
+
+
+def _special_names() -> list[str]:
+    reserved = iter(f"<|reserved_special_token_{i}|>" for i in range(251))
+    fixed = {0: "<|begin_of_text|>", 1: "<|end_of_text|>", 6: "<|start_header_id|>", 7: "<|end_header_id|>", 9: "<|eot_id|>"}
+    names = [fixed[i] if i in fixed else next(reserved) for i in range(256)]
+    return [*names, "<pad>", "<image>", "<action>", "<image_start>", "<image_end>"]
+
+
+def build_small_tokenizer(tokens: TokenConfig, extra_texts: Iterable[str] = ()) -> MagmaTokenizer:
+    """Train the small tokenizer on the prompt template, the instruction words and `extra_texts`.
+
+    Raises ConfigError when the base vocabulary is too small for 256 bytes and 256 action ids.
+    """
+    room = tokens.base_vocab_size - NUM_BINS
+    if room < 256:
+        raise ConfigError(f"base vocabulary of {tokens.base_vocab_size} cannot hold 256 bytes and {NUM_BINS} action ids")
+    split = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA3_SPLIT), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    draft = Tokenizer(models.BPE())
+    draft.pre_tokenizer = split
+    trainer = trainers.BpeTrainer(
+        vocab_size=room, min_frequency=1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    template = [SYSTEM_TEXT, "system\n\n", "user\n\n", "assistant\n\n", "\n" + ROBOT_QUESTION.format(task="put")]
+    words = [f" {word}" for word in INSTRUCTION_WORDS]
+    draft.train_from_iterator([*template * 4, *words * 2, *extra_texts], trainer)
+    learned = json.loads(draft.to_str())["model"]
+    vocab: dict[str, int] = learned["vocab"]
+    for index in range(len(vocab), room):
+        vocab[f"<unused_{index}>"] = index
+    for index in range(NUM_BINS):
+        vocab[f"<action_{index}>"] = room + index
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learned["merges"]]
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    tokenizer.pre_tokenizer = split
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in _special_names()])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", tokens.begin_of_text)]
+    )
+    return MagmaTokenizer(tokenizer, tokens)

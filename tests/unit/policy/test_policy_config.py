@@ -1,0 +1,109 @@
+import dataclasses
+
+import pytest
+from magma_policy.config import (
+    ActionSpec,
+    ConfigError,
+    GeometryConfig,
+    GroundingConfig,
+    MagmaConfig,
+    TokenConfig,
+    VisionConfig,
+    from_dict,
+    load_json,
+    magma_8b_config,
+    magma_tiny_config,
+    save_json,
+    to_dict,
+)
+
+GEOMETRY = GeometryConfig(
+    kind="table_plane",
+    intrinsics=((150.0, 0.0, 64.0), (0.0, 150.0, 64.0), (0.0, 0.0, 1.0)),
+    extrinsics=((0.0, -1.0, 0.0, 0.0), (-1.0, 0.0, 0.0, 0.5), (0.0, 0.0, -1.0, 0.8), (0.0, 0.0, 0.0, 1.0)),
+    image_height=128,
+    image_width=128,
+    plane_height_m=0.02,
+)
+
+
+@pytest.mark.parametrize("config", [magma_8b_config(), magma_tiny_config(), magma_tiny_config(GEOMETRY)])
+def test_json_round_trip(config, tmp_path):
+    save_json(config, tmp_path / "config.json")
+    assert load_json(MagmaConfig, tmp_path / "config.json") == config
+
+
+def test_unknown_and_missing_keys_are_errors():
+    data = to_dict(magma_tiny_config())
+    data["text"]["hiden_size"] = 3
+    with pytest.raises(ConfigError, match=r"text: unknown keys \['hiden_size'\]"):
+        from_dict(MagmaConfig, data)
+    data = to_dict(magma_tiny_config())
+    del data["vision"]["depths"]
+    with pytest.raises(ConfigError, match=r"vision: missing keys \['depths'\]"):
+        from_dict(MagmaConfig, data)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("vision", "depths"), "22"),
+        (("image", "base_size"), 128.5),
+        (("proprioception",), 1),
+        (("name",), None),
+        (("text",), []),
+        (("image", "mean"), [0.1, 0.2]),
+    ],
+)
+def test_wrong_types_are_errors_that_name_the_field(path, value):
+    data = to_dict(magma_tiny_config())
+    target = data
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    with pytest.raises(ConfigError, match=path[-1]):
+        from_dict(MagmaConfig, data)
+
+
+def test_bad_json_names_the_file(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"config\.json: not valid JSON"):
+        load_json(MagmaConfig, tmp_path / "config.json")
+    with pytest.raises(ConfigError, match="no such file"):
+        load_json(MagmaConfig, tmp_path / "other.json")
+
+
+def test_inconsistent_models_are_refused():
+    tiny = magma_tiny_config(GEOMETRY)
+    with pytest.raises(ConfigError, match="geometry projects marks"):
+        dataclasses.replace(tiny, grounding=None)
+    with pytest.raises(ConfigError, match="state tokens"):
+        dataclasses.replace(tiny, state=None)
+    with pytest.raises(ConfigError, match="multiple of the vision stride"):
+        dataclasses.replace(tiny, image=dataclasses.replace(tiny.image, base_size=100))
+    with pytest.raises(ConfigError, match="pair up"):
+        VisionConfig(depths=(1, 2), dims=(8,))
+    with pytest.raises(ConfigError, match="window"):
+        GroundingConfig(window=0)
+    with pytest.raises(ConfigError, match="table_plane"):
+        dataclasses.replace(GEOMETRY, kind="sphere")
+
+
+def test_special_tokens_follow_the_published_layout():
+    tokens = TokenConfig.magma_layout(128000)
+    assert dataclasses.astuple(tokens) == (
+        128000, 128000, 128006, 128007, 128009, 128256, 128257, 128258, 128259, 128260,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="inside the base vocabulary"):
+        dataclasses.replace(tokens, image=5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("frame", "camera"), ("rotation", "euler"), ("gripper", "relative"), ("horizon", 0)]
+)
+def test_action_spec_refuses_conventions_it_does_not_speak(field, value):
+    spec = ActionSpec(
+        "magma", 1, 0.2, "base", "axis_angle", "absolute_open_1", "tabletop", "third_person", 128, 128, True
+    )
+    with pytest.raises(ConfigError, match=field):
+        dataclasses.replace(spec, **{field: value})

@@ -6,6 +6,7 @@ ros2 launch magma_bringup robot.launch.py sim:=none camera:=/dev/video0 policy:=
 """
 
 import os
+import shutil
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
@@ -57,10 +58,13 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "instruction",
         default_value="",
-        description="First instruction; empty = what the simulated task asks for; none = wait for /magma/instruction.",
+        description="First instruction; empty = the simulated task's own; none = wait for /magma/instruction.",
     ),
     DeclareLaunchArgument(
-        "teleop", default_value="none", choices=["none", "keyboard"], description="Operator's input in this terminal."
+        "teleop",
+        default_value="none",
+        choices=["none", "keyboard"],
+        description="Operator's input in a terminal window.",
     ),
     DeclareLaunchArgument(
         "camera",
@@ -74,6 +78,17 @@ ARGUMENTS = [
         "config", default_value="", description="YAML file with parameters of any node; goes before the defaults."
     ),
 ]
+
+
+def terminal():
+    """Command that opens a terminal window: launched nodes have no keyboard of their own."""
+    program = next((name for name in ("xterm", "x-terminal-emulator") if shutil.which(name)), None)
+    if program is None or not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise RuntimeError(
+            "teleop:=keyboard opens a terminal window, and there is no xterm or no display here; "
+            "run `ros2 run magma_teleop keyboard_teleop` in a second terminal instead"
+        )
+    return program + " -e"
 
 
 def robot(context):
@@ -127,7 +142,7 @@ def robot(context):
         settings = {"checkpoint": policy, "device": value("device"), "control": value("control")}
         nodes.append(node("magma_policy_ros", "policy", parameters=settings))
     if value("teleop") == "keyboard":
-        nodes.append(node("magma_teleop", "keyboard_teleop", output="screen"))
+        nodes.append(node("magma_teleop", "keyboard_teleop", prefix=terminal()))
     return nodes
 
 

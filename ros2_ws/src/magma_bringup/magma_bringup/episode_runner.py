@@ -363,3 +363,7 @@ def main(args: list[str] | None = None) -> None:
     finally:
         rclpy.try_shutdown()
     raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

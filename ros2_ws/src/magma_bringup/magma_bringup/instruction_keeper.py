@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
-import rclpy
 from magma_interfaces.msg import EpisodeStatus
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from std_msgs.msg import String
 
 from magma_common.config import NodeConfig, parameter
 from magma_common.node_config import NodeParameters
+from magma_common.node_main import run_node
 from magma_common.qos import STATE
 
 NO_INSTRUCTION = "none"
@@ -60,12 +60,10 @@ class InstructionKeeper(Node):
         self._publisher.publish(String(data=instruction))
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> int:
     """Entry point."""
-    rclpy.init(args=args)
-    try:
-        rclpy.spin(InstructionKeeper())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    return run_node(InstructionKeeper)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

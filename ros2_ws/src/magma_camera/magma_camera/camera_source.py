@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import array
+import sys
 import threading
 import time
 from dataclasses import dataclass
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
@@ -17,6 +16,7 @@ from magma_camera.video_source import SourceUnavailableError, VideoSource, Video
 from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
+from magma_common.node_main import run_node
 from magma_common.qos import SENSOR
 
 
@@ -63,12 +63,11 @@ class CameraSource(Node):
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
         self._thread.start()
 
-    def destroy_node(self) -> None:
-        """Stops the capture thread, then destroys the node."""
+    def close(self) -> None:
+        """Stops the capture thread."""
         self._stop.set()
         # A camera that hangs inside its driver is left to the daemon thread.
         self._thread.join(timeout=1.0)
-        super().destroy_node()
 
     def _capture(self) -> None:
         next_s = time.monotonic()
@@ -109,14 +108,10 @@ class CameraSource(Node):
         return Report(OK, "end of the video file" if self._ended else "publishing pictures", values)
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> int:
     """Entry point."""
-    rclpy.init(args=args)
-    node = CameraSource()
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    return run_node(CameraSource)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

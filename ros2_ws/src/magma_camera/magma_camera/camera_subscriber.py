@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 
-import rclpy
 from magma_interfaces.msg import ActionSpec, EndEffectorState
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -18,6 +17,7 @@ from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import image_to_msg, pose_to_arrays, stamp_to_ns
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
+from magma_common.node_main import run_node
 from magma_common.qos import FRAME, ROBOT_STATE, SENSOR, STATE
 
 REPORTED_AFTER = 3
@@ -158,12 +158,10 @@ class CameraSubscriber(Node):
         return Report(OK, "forwarding frames", values)
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> int:
     """Entry point."""
-    rclpy.init(args=args)
-    try:
-        rclpy.spin(CameraSubscriber())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    return run_node(CameraSubscriber)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

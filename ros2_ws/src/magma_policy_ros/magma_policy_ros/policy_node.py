@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import rclpy
 from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -23,6 +23,7 @@ from magma_common.conversions import action_spec_to_msg, chunk_to_msg, image_fro
 from magma_common.data import ActionChunk, EndEffectorState
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
+from magma_common.node_main import run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
 from magma_policy_ros.checkpoint_paths import find_checkpoint
 from magma_policy_ros.control_experiment import CONTROLS, NEUTRAL_INSTRUCTION, observe, policy_name
@@ -96,7 +97,7 @@ class PolicyNode(Node):
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ends the inference thread; waits for a call of the model that is under way, but not for long."""
         self._stopping.set()
         if self._observation is not None:
@@ -251,16 +252,17 @@ def _proprioception(state: EndEffectorState) -> Proprioception:
     )
 
 
-def main(args: list[str] | None = None) -> None:
-    """Entry point; ends with status 1 when the policy cannot be loaded."""
-    rclpy.init(args=args)
-    node = PolicyNode()
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.stop()
-        rclpy.try_shutdown()
-    if node.failure is not None:
-        raise SystemExit(1)
+def main() -> int:
+    """Entry point; status 1 when the policy cannot be loaded."""
+    made: list[PolicyNode] = []
+
+    def make_node() -> PolicyNode:
+        made.append(PolicyNode())
+        return made[0]
+
+    status = run_node(make_node)
+    return 1 if made and made[0].failure is not None else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

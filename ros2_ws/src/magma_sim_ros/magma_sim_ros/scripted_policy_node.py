@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
-import rclpy
 from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -21,6 +20,7 @@ from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_
 from magma_common.data import ActionChunk, ActionSpec
 from magma_common.diagnostics import OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
+from magma_common.node_main import run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE, TRANSFORMS
 from magma_sim_ros.matched_world import MatchedWorld
 from magma_sim_ros.scripted_policies import KINDS, CannotActError, make_policy
@@ -152,12 +152,10 @@ class ScriptedPolicyNode(Node):
         return Report(OK, f"{self._config.kind} is ready", values)
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> int:
     """Entry point."""
-    rclpy.init(args=args)
-    try:
-        rclpy.spin(ScriptedPolicyNode())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    return run_node(ScriptedPolicyNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

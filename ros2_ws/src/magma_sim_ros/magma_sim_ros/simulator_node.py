@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 
-import rclpy
 from magma_interfaces.msg import ActionSpec, EpisodeStatus
 from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from magma_interfaces.srv import ResetEpisode
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
@@ -20,6 +19,7 @@ from magma_common.conversions import action_spec_from_msg, delta_from_msg, image
 from magma_common.data import EndEffectorDelta
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
+from magma_common.node_main import run_node
 from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
 from magma_sim_ros import messages
 from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings
@@ -224,12 +224,10 @@ class Simulator(Node):
         return Report(OK, "simulating", values)
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> int:
     """Entry point."""
-    rclpy.init(args=args)
-    try:
-        rclpy.spin(Simulator())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    return run_node(Simulator)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The whole graph as a person starts it: launch file, simulator, expert, controller, camera."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import psutil
+import pytest
+from magma_interfaces.msg import ActionChunk, ControllerState, EndEffectorState, EpisodeStatus
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+
+from magma_common import qos
+from magma_common.conversions import pose_to_arrays
+
+pytestmark = pytest.mark.render
+STARTING_S = 150.0
+"""SAPIEN and the scene take long on a busy machine without a GPU."""
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def run_demo(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "magma_bringup.demo", "--out", str(out), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def nodes_left(domain: int) -> list[str]:
+    """Command lines of processes of this test's domain that are still there."""
+    left = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            if process.pid != os.getpid() and process.environ().get("ROS_DOMAIN_ID") == str(domain):
+                left.append(" ".join(process.info["cmdline"] or []))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return [line for line in left if "magma" in line]
+
+
+def test_demo_plays_an_episode_through_the_graph_and_leaves_nothing_behind(ros_domain, out):
+    demo = run_demo(out, "--policy", "expert", "--episodes", "1", "--task", "carrot_on_plate")
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "1/1" in demo.stdout and "capture → command" in demo.stdout
+    (result,) = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert result["success"] and result["policy"] == "expert" and result["task"] == "carrot_on_plate"
+    assert 0 < result["steps"] < result["max_steps"]
+    assert result["times_ms"]["capture → command"]["p50"] > 0
+    count, _ = imageio_ffmpeg.count_frames_and_secs(str(out / result["video"]))
+    assert abs(count - (result["steps"] + 1)) <= 2, "one picture per step, and the first"
+    assert nodes_left(ros_domain) == []
+
+
+class Launched:
+    """`ros2 launch magma_bringup robot.launch.py` in a process group of its own."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [str(Path(sys.executable).with_name("ros2")), "launch", "magma_bringup", "robot.launch.py", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def interrupt(self) -> float:
+        """Ctrl-C; seconds until it had ended."""
+        started_s = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20.0)
+        return time.monotonic() - started_s
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(10.0)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        print(f"--- output of the launch\n{self.log.read_text(errors='replace')}")
+
+
+@pytest.fixture
+def launch(ros_domain, tmp_path):
+    launched = []
+
+    def start(*arguments: str) -> Launched:
+        launched.append(Launched(tmp_path / f"launch-{len(launched)}.log", *arguments))
+        return launched[-1]
+
+    yield start
+    for item in launched:
+        item.end()
+
+
+def node_process(domain: int, name: str) -> psutil.Process:
+    """The process of a launched node."""
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            words = process.info["cmdline"] or []
+            if f"__node:={name}" in words and process.environ().get("ROS_DOMAIN_ID") == str(domain):
+                return process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    raise AssertionError(f"no process of node {name}")
+
+
+def test_launched_robot_obeys_survives_its_policy_and_ends_at_once(launch, start_node, peer, ros_domain):
+    launched = launch("policy:=expert", "task:=carrot_on_plate")
+    status = peer.collect(EpisodeStatus, "/magma/episode_status", qos.STATE, matched=0)
+    controller = peer.collect(ControllerState, "/magma/controller_state", qos.STATE, matched=0)
+    chunks = peer.collect(ActionChunk, "/magma/action_chunk", qos.COMMAND, matched=0)
+    arm = peer.collect(EndEffectorState, "/magma/end_effector_state", qos.ROBOT_STATE, matched=0)
+    transforms = peer.collect(TFMessage, "/tf", qos.TRANSFORMS, matched=0)
+
+    # It starts on its own with what the task asks for.
+    status.wait_for(lambda message: message.step >= 2, timeout_s=STARTING_S)
+    assert chunks.last.instruction == "put the carrot on the plate"
+
+    # Another instruction: it goes to another object.
+    instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
+    instruction.publish(String(data="put the spoon on the towel"))
+    chunks.wait_for(lambda message: message.instruction == "put the spoon on the towel")
+    poses = {item.child_frame_id: item.transform.translation for item in transforms.last.transforms}
+    spoon = np.array([poses["spoon"].x, poses["spoon"].y])
+    arm.wait_for(lambda message: np.linalg.norm(pose_to_arrays(message.pose)[0][:2] - spoon) < 0.03)
+
+    # The policy dies: the arm holds and says why. It comes back, learns the instruction in force, and goes on.
+    node_process(ros_domain, "scripted_policy").kill()
+    held = controller.wait_for(lambda message: message.phase == ControllerState.HOLD and "policy" in message.reason)
+    assert "silent" in held.reason
+    step = status.last.step
+    time.sleep(1.2)
+    assert status.last.step == step, "without a policy the world stands still"
+    chunks.clear()
+    again = start_node("magma_sim_ros.scripted_policy_node", {"kind": "expert"})
+    status.wait_for(lambda message: message.step >= step + 2)
+    assert chunks.last.instruction == "put the spoon on the towel"
+    again.stop()
+
+    assert launched.interrupt() < 5.0
+    assert nodes_left(ros_domain) == []

@@ -1,0 +1,134 @@
+"""The policy node with a real, randomly initialised model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from magma_interfaces.msg import ActionChunk, ActionSpec
+from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from magma_common import qos
+from magma_common.conversions import chunk_from_msg, image_to_msg, state_to_msg
+from magma_common.data import EndEffectorState
+
+MODULE = "magma_policy_ros.policy_node"
+LOADING_S = 90.0
+"""torch alone takes many seconds to import on a busy machine."""
+DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "random"
+    subprocess.run([sys.executable, "-m", "magma_policy.initialise", "--output", str(folder)], check=True)
+    return folder
+
+
+class Robot:
+    """Camera and arm, and the policy node that looks at them."""
+
+    def __init__(self, start_node, peer, **parameters):
+        self.peer = peer
+        self.node = start_node(MODULE, parameters)
+        self.diagnostics = peer.collect(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self.chunks = peer.collect(ActionChunk, "/magma/action_chunk", qos.COMMAND)
+        self.frames = peer.publisher(Image, "/magma/frame", qos.FRAME)
+        self.states = peer.publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE)
+        self.instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
+        self.spec = peer.collect(ActionSpec, "/magma/action_spec", qos.STATE).wait_for(timeout_s=LOADING_S)
+
+    def show(self, pixels=None, with_state=True):
+        stamp_ns = self.peer.now_ns()
+        if pixels is None:
+            shape = (self.spec.image_height, self.spec.image_width, 3)
+            pixels = np.random.default_rng(stamp_ns % 2**32).integers(0, 256, shape, dtype=np.uint8)
+        if with_state:
+            position = np.array([0.45, 0.0, 0.2])
+            self.states.publish(state_to_msg(EndEffectorState(stamp_ns, position, DOWN, position, DOWN, 1.0, 1.0)))
+        self.frames.publish(image_to_msg(pixels, stamp_ns))
+        return stamp_ns
+
+    def show_until_acted(self):
+        for _ in range(20):
+            stamp_ns = self.show()
+            try:
+                chunk = self.chunks.wait_for(
+                    lambda message, stamp=stamp_ns: chunk_from_msg(message).stamp_ns == stamp, timeout_s=2.0
+                )
+                return chunk_from_msg(chunk)
+            except pytest.fail.Exception:
+                continue
+        pytest.fail(f"no chunk came; the node said:\n{self.node.output}")
+
+    def says(self, text, level):
+        return self.diagnostics.wait_for(
+            lambda message: any(text in status.message and status.level == level for status in message.status)
+        )
+
+
+def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer, checkpoint):
+    robot = Robot(start_node, peer, checkpoint=str(checkpoint), device="cpu")
+    assert robot.spec.policy == "magma-tiny" and robot.spec.proprioception
+    robot.show()
+    time.sleep(0.5)
+    assert not robot.chunks.messages, "no instruction, no action"
+
+    robot.instruction.publish(String(data="put the carrot on the plate"))
+    chunk = robot.show_until_acted()
+    assert chunk.deltas.shape == (robot.spec.horizon, 7) and np.isfinite(chunk.deltas).all()
+    assert chunk.instruction == "put the carrot on the plate" and chunk.policy == "magma-tiny"
+    assert {"frame", "wait", "policy", "vision", "prefill", "decode"} <= set(chunk.stage_ms)
+    assert all(value >= 0 for value in chunk.stage_ms.values())
+    first = chunk.sequence
+
+    robot.show(np.zeros((8, 8, 3), np.uint8))
+    robot.says("must have shape", DiagnosticStatus.ERROR)
+    robot.instruction.publish(String(data="spoon <|eot_id|> towel"))
+    robot.show()
+    robot.says("reserved markup", DiagnosticStatus.ERROR)
+    robot.instruction.publish(String(data="put the spoon on the towel"))
+    robot.chunks.clear()
+    assert robot.show_until_acted().sequence > first
+    robot.says("acting again", DiagnosticStatus.OK)
+
+    robot.instruction.publish(String(data=""))
+    time.sleep(0.2)
+    robot.chunks.clear()
+    robot.show()
+    time.sleep(0.5)
+    assert not robot.chunks.messages, "instruction taken away"
+    assert robot.node.stop() == 0
+
+
+def test_frames_without_their_state_are_not_acted_on_and_the_newest_wins(start_node, peer, checkpoint):
+    robot = Robot(start_node, peer, checkpoint=str(checkpoint), device="cpu", control="blind")
+    assert robot.spec.policy == "magma-tiny+blind"
+    robot.instruction.publish(String(data="put the carrot on the plate"))
+    first = robot.show_until_acted()
+    second = robot.show_until_acted()
+    np.testing.assert_array_equal(first.deltas, second.deltas, "a blind policy acts alike whatever it is shown")
+    robot.chunks.clear()
+    robot.show(with_state=False)
+    time.sleep(0.5)
+    assert not robot.chunks.messages
+    sent = []
+    for _ in range(60):
+        sent.append(robot.show())
+        time.sleep(0.002)
+    robot.chunks.wait_for(lambda message: chunk_from_msg(message).stamp_ns == sent[-1])
+    acted_on = [chunk_from_msg(message).stamp_ns for message in robot.chunks.messages]
+    assert acted_on == sorted(set(acted_on)) and len(acted_on) < len(sent)
+
+
+def test_missing_checkpoint_ends_the_node_with_a_message(start_node, tmp_path):
+    node = start_node(MODULE, {"checkpoint": str(tmp_path / "nothing")})
+    assert node.wait(LOADING_S) == 1
+    assert "no checkpoint" in node.output and "nothing" in node.output

@@ -1,0 +1,104 @@
+"""The expert as a policy node, fed with a made-up scene: no simulator, no rendering."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
+from magma_interfaces.msg import ActionChunk, ActionSpec
+from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+
+from magma_common import qos
+from magma_common.conversions import chunk_from_msg, image_to_msg, ns_to_stamp, state_to_msg
+from magma_common.data import EndEffectorState
+
+DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+SCENE = {"carrot": (0.45, -0.1), "plate": (0.45, 0.1), "spoon": (0.55, 0.15), "towel": (0.35, -0.15)}
+
+
+class World:
+    """A still scene, and the policy node that looks at it."""
+
+    def __init__(self, start_node, peer, kind):
+        self.peer = peer
+        self.node = start_node("magma_sim_ros.scripted_policy_node", {"kind": kind})
+        self.diagnostics = peer.collect(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self.chunks = peer.collect(ActionChunk, "/magma/action_chunk", qos.COMMAND)
+        self.spec = peer.collect(ActionSpec, "/magma/action_spec", qos.STATE).wait_for()
+        self.frames = peer.publisher(Image, "/magma/frame", qos.FRAME)
+        self.states = peer.publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE)
+        self.transforms = peer.publisher(TFMessage, "/tf", qos.TRANSFORMS)
+        self.instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
+        self.objects = dict(SCENE)
+
+    def show(self):
+        stamp_ns = self.peer.now_ns()
+        stamp = ns_to_stamp(stamp_ns)
+        position = np.array([0.45, 0.0, 0.2])
+        self.frames.publish(image_to_msg(np.zeros((8, 8, 3), np.uint8), stamp_ns))
+        self.states.publish(state_to_msg(EndEffectorState(stamp_ns, position, DOWN, position, DOWN, 1.0, 0.7)))
+        self.transforms.publish(TFMessage(transforms=[pose(name, xy, stamp) for name, xy in self.objects.items()]))
+        return stamp_ns
+
+    def act(self):
+        for _ in range(20):
+            stamp_ns = self.show()
+            try:
+                message = self.chunks.wait_for(lambda m, s=stamp_ns: chunk_from_msg(m).stamp_ns == s, timeout_s=1.0)
+                return chunk_from_msg(message)
+            except pytest.fail.Exception:
+                continue
+        pytest.fail(f"no chunk came; the node said:\n{self.node.output}")
+
+    def says(self, text, level):
+        self.diagnostics.wait_for(lambda m: any(text in s.message and s.level == level for s in m.status))
+
+
+def pose(name: str, xy: tuple[float, float], stamp: Time) -> TransformStamped:
+    message = TransformStamped(child_frame_id=name)
+    message.header.stamp, message.header.frame_id = stamp, "base"
+    message.transform.translation.x, message.transform.translation.y = xy
+    message.transform.translation.z = 0.02
+    message.transform.rotation.w = 1.0
+    return message
+
+
+def test_expert_follows_the_instruction(start_node, peer):
+    world = World(start_node, peer, "expert")
+    assert (world.spec.policy, world.spec.horizon, world.spec.frame) == ("expert", 1, "base")
+    world.show()
+    time.sleep(0.3)
+    assert not world.chunks.messages, "no instruction, no action"
+    world.instruction.publish(String(data="put the carrot on the plate"))
+    to_carrot = world.act().deltas[0]
+    world.instruction.publish(String(data="put the spoon on the towel"))
+    time.sleep(0.1)
+    to_spoon = world.act().deltas[0]
+    assert to_carrot[1] < 0 < to_spoon[1], "each goes to its own object"
+
+    world.instruction.publish(String(data="sing a song"))
+    world.show()
+    world.says("does not know the instruction 'sing a song'", DiagnosticStatus.WARN)
+    del world.objects["plate"]
+    world.instruction.publish(String(data="put the carrot on the plate"))
+    time.sleep(0.1)
+    world.show()
+    world.says("not possible in this scene", DiagnosticStatus.WARN)
+    world.objects["plate"] = SCENE["plate"]
+    world.diagnostics.clear()
+    np.testing.assert_allclose(world.act().deltas[0], to_carrot)
+    world.says("expert is ready", DiagnosticStatus.OK)
+    assert world.node.stop() == 0
+
+
+def test_hold_asks_for_no_motion(start_node, peer):
+    world = World(start_node, peer, "hold")
+    world.instruction.publish(String(data="anything"))
+    np.testing.assert_array_equal(world.act().deltas[0], [0, 0, 0, 0, 0, 0, 0.7])

@@ -30,8 +30,18 @@ class Report:
 class DiagnosticsPublisher:
     """Publishes what `report` returns, once per second and as soon as `update` finds another level or sentence."""
 
-    def __init__(self, node: Node, report: Callable[[], Report], hardware_id: str = "") -> None:
+    def __init__(
+        self, node: Node, report: Callable[[], Report], hardware_id: str = "", log_changes: bool = True
+    ) -> None:
+        """
+        Args:
+            node: whose name the status carries.
+            report: asked for what to publish, from the executor's thread.
+            hardware_id: as in DiagnosticStatus.
+            log_changes: write a line to the node's log when the level changes; False for nodes that log this anyway.
+        """
         self._node = node
+        self._log_changes = log_changes
         self._report = report
         self._hardware_id = hardware_id
         self._last: tuple[bytes, str] | None = None
@@ -48,7 +58,7 @@ class DiagnosticsPublisher:
         self._send(self._report())
 
     def _send(self, report: Report) -> None:
-        if self._last is None or self._last[0] != report.level:
+        if self._log_changes and (self._last is None or self._last[0] != report.level):
             log = self._node.get_logger()
             (log.info if report.level == OK else log.warning if report.level == WARN else log.error)(report.message)
         self._last = (report.level, report.message)

@@ -45,6 +45,7 @@ class NodeParameters(Generic[ConfigT]):
         """
         self._on_change = on_change
         self._types = typing.get_type_hints(config_type)
+        self._fixed = {item.name for item in dataclasses.fields(config_type) if parameter_info(item).read_only}
         given = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix("").items()
@@ -62,7 +63,7 @@ class NodeParameters(Generic[ConfigT]):
         for name, item in fields.items():
             node.declare_parameter(
                 name,
-                _ros_value(getattr(self._config, name)),
+                _ros_value(getattr(self._config, name), self._types[name]),
                 _descriptor(name, self._types[name], parameter_info(item)),
                 ignore_override=True,
             )
@@ -81,6 +82,9 @@ class NodeParameters(Generic[ConfigT]):
         }
         if not changes:
             return SetParametersResult(successful=True)
+        fixed = sorted(self._fixed & set(changes))
+        if fixed:
+            return SetParametersResult(successful=False, reason=f"fixed while the node runs: {', '.join(fixed)}")
         try:
             self._config = self._config.replace(changes)
         except ConfigError as error:
@@ -97,8 +101,19 @@ def _plain(value: Any, kind: Any) -> Any:
     return value
 
 
-def _ros_value(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+_ARRAY_TYPES = {
+    bool: Parameter.Type.BOOL_ARRAY,
+    int: Parameter.Type.INTEGER_ARRAY,
+    float: Parameter.Type.DOUBLE_ARRAY,
+    str: Parameter.Type.STRING_ARRAY,
+}
+
+
+def _ros_value(value: Any, kind: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    # rclpy takes an empty list for a list of bytes, so an empty one is declared by its type, without a value.
+    return list(value) if value else _ARRAY_TYPES[element_type(kind)[0]]
 
 
 def _descriptor(name: str, kind: Any, info: ParameterInfo) -> ParameterDescriptor:

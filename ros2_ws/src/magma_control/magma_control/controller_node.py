@@ -8,14 +8,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EndEffectorState
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from magma_common import qos
+from magma_common import diagnostics, qos
 from magma_common.conversions import (
     action_spec_from_msg,
     chunk_from_msg,
@@ -37,11 +36,11 @@ LOG_PERIOD_S = 5.0
 """One log line per kind of refusal in this time."""
 
 _LEVELS = {
-    Phase.HOLD: DiagnosticStatus.WARN,
-    Phase.AUTONOMOUS: DiagnosticStatus.OK,
-    Phase.TELEOP: DiagnosticStatus.OK,
-    Phase.ESTOP: DiagnosticStatus.ERROR,
-    Phase.FAULT: DiagnosticStatus.ERROR,
+    Phase.HOLD: diagnostics.WARN,
+    Phase.AUTONOMOUS: diagnostics.OK,
+    Phase.TELEOP: diagnostics.OK,
+    Phase.ESTOP: diagnostics.ERROR,
+    Phase.FAULT: diagnostics.ERROR,
 }
 
 
@@ -59,7 +58,8 @@ class ControllerNode(Node):
 
         self._commands = self.create_publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
         self._states = self.create_publisher(ControllerState, "/magma/controller_state", qos.STATE)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        # The core's own events are logged, so levels need not be.
+        diagnostics.DiagnosticsPublisher(self, self._diagnose, log_changes=False)
 
         self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, qos.STATE)
         self.create_subscription(
@@ -77,7 +77,6 @@ class ControllerNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / config.tick_rate_hz, lambda: self._handle(lambda now: None), clock=steady)
         self.create_timer(1.0 / config.state_rate_hz, self._publish_state, clock=steady)
-        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self._publish_state()
         self.get_logger().info("holding; waiting for a policy, an arm and an instruction")
 
@@ -158,31 +157,21 @@ class ControllerNode(Node):
         self._states.publish(message)
         self._published_key = _key(report)
 
-    def _publish_diagnostics(self) -> None:
-        now = self._now()
-        report = self._core.report(now)
+    def _diagnose(self) -> diagnostics.Report:
+        report = self._core.report(self._now())
         values = {
             "phase": report.phase.name,
             "instruction": report.instruction,
             "capture_to_command_p50_ms": f"{self._latency.percentile_ms(50):.2f}",
             "capture_to_command_p95_ms": f"{self._latency.percentile_ms(95):.2f}",
             "end_effector_state_age_ms": f"{report.state_age_ms:.1f}",
-            "chunks_received": str(report.chunks_received),
-            "chunks_rejected": str(report.chunks_rejected),
-            "commands_sent": str(report.commands_sent),
-            "commands_clipped": str(report.commands_clipped),
-            **{f"count: {reason}": str(count) for reason, count in report.counts.items()},
+            "chunks_received": report.chunks_received,
+            "chunks_rejected": report.chunks_rejected,
+            "commands_sent": report.commands_sent,
+            "commands_clipped": report.commands_clipped,
+            **{f"count: {reason}": count for reason, count in report.counts.items()},
         }
-        status = DiagnosticStatus(
-            level=_LEVELS[report.phase],
-            name="controller",
-            message=report.reason,
-            hardware_id="",
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = ns_to_stamp(now.ros_ns)
-        self._diagnostics.publish(message)
+        return diagnostics.Report(_LEVELS[report.phase], report.reason, values)
 
 
 def _key(report: Report) -> tuple[Any, ...]:

@@ -105,6 +105,11 @@ class Task(abc.ABC):
     def evaluation_layouts(self) -> int:
         """Number of fixed layouts of the variant "eval"; their numbers run from 0."""
 
+    @property
+    @abc.abstractmethod
+    def joint_positions(self) -> Mapping[str, float]:
+        """Measured position of every joint by name: rad, or m where a joint slides."""
+
     @abc.abstractmethod
     def reset(self, variant: Variant, layout: int) -> Observation:
         """Starts an episode. Equal arguments give equal worlds, to the pixel.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
 from magma_interfaces.msg import EpisodeStatus
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, JointState
 from tf2_msgs.msg import TFMessage
 
 from magma_common.data import EndEffectorState
@@ -59,6 +60,13 @@ def transforms(observation: Observation, stamp: Time, frame: str) -> TFMessage:
     poses = [(END_EFFECTOR_FRAME, measured.position, measured.quaternion_xyzw)]
     poses += [(name, position, quaternion) for name, (position, quaternion) in observation.object_poses.items()]
     return TFMessage(transforms=[transform(frame, child, *pose, stamp) for child, *pose in poses])
+
+
+def joint_state(positions: Mapping[str, float], stamp: Time) -> JointState:
+    """Joint positions by name: rad, or m where a joint slides."""
+    message = JointState(name=list(positions), position=list(positions.values()))
+    message.header.stamp = stamp
+    return message
 
 
 def camera_info(spec: TaskSpec, stamp: Time) -> CameraInfo:

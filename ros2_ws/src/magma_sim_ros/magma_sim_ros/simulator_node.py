@@ -11,7 +11,7 @@ from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from magma_interfaces.srv import ResetEpisode
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 
 from magma_common.config import NodeConfig, parameter
@@ -92,6 +92,7 @@ class Simulator(Node):
         spec = self._episode.task.spec
 
         self._state = self.create_publisher(EndEffectorStateMsg, "/magma/end_effector_state", ROBOT_STATE)
+        self._joints = self.create_publisher(JointState, "/joint_states", ROBOT_STATE)
         self._transforms = self.create_publisher(TFMessage, "/tf", TRANSFORMS)
         self._static = self.create_publisher(TFMessage, "/tf_static", TRANSFORMS_STATIC)
         self._image = self.create_publisher(Image, "/camera/image_raw", SENSOR)
@@ -175,6 +176,7 @@ class Simulator(Node):
             self._frozen_picture = observation.image
         self._image.publish(image_to_msg(self._frozen_picture, stamp_ns, messages.CAMERA_FRAME))
         self._status.publish(messages.episode_status(self._episode, stamp))
+        self._joints.publish(messages.joint_state(self._episode.task.joint_positions, stamp))
         self._info.publish(messages.camera_info(spec, stamp))
 
     # Episodes.

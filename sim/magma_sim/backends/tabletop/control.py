@@ -151,6 +151,12 @@ class EndEffectorController:
         """Measured opening of the gripper, 0 ... 1."""
         return float(np.clip(self._robot.qpos[_ARM_JOINTS:].mean() / FINGER_OPEN_M, 0.0, 1.0))
 
+    def joint_positions(self) -> dict[str, float]:
+        """Measured position of every joint by name: rad, the two finger joints m."""
+        # ManiSkill names joints scene-<number>-<robot>_<name in the robot's own model>.
+        names = (joint.name.rpartition("-")[2].removeprefix("panda_") for joint in self._joints)
+        return {name: float(value) for name, value in zip(names, self._robot.qpos, strict=True)}
+
     def measured_pose(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Position (3,) m and quaternion xyzw (4,) of the tool centre point."""
         return pose_from_sapien(self._tool.entity_pose)

@@ -77,6 +77,10 @@ class TabletopTask(Task):
         return EVALUATION_LAYOUTS
 
     @property
+    def joint_positions(self) -> dict[str, float]:
+        return self._require_scene().controller.joint_positions()
+
+    @property
     def layout(self) -> Layout:
         """The layout of the running episode.
 

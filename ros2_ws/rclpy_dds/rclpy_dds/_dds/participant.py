@@ -1,0 +1,294 @@
+"""DDS participant, writers and readers that carry serialised messages."""
+
+import ctypes as ct
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from . import config
+from .libddsc import (
+    ANY_STATE,
+    INFINITY,
+    RETCODE_ALREADY_DELETED,
+    RETCODE_BAD_PARAMETER,
+    RETCODE_TIMEOUT,
+    SERDATA_KIND_DATA,
+    BytesVector,
+    DDSError,
+    Guid,
+    IoVector,
+    MatchedStatus,
+    SampleInfo,
+    TopicDescriptor,
+    WheelMismatchError,
+    check,
+    load,
+)
+from .qos import EndpointPolicies, native_qos
+
+# Payloads up to this size are copied out of libddsc; larger ones are handed on as views of its buffer.
+VIEW_THRESHOLD_BYTES = 64 * 1024
+
+# One octet at offset 0, then return (dds_opcodes.h: DDS_OP_ADR | DDS_OP_TYPE_1BY). libddsc keeps a received sample whole
+# and checks only what the program describes; every ROS message has at least one byte, so this serves all types.
+_OPAQUE_OPS = (ct.c_uint32 * 3)(0x01010000, 0, 0)
+_RESTRICT_DATA_REPRESENTATION = 1 << 7
+
+Buffer = bytes | bytearray | memoryview | np.ndarray
+
+
+class Sample(NamedTuple):
+    """One received sample: the whole CDR stream including its 4-byte header, and where it came from."""
+
+    payload: bytes | memoryview
+    source_timestamp_ns: int
+    publication_handle: int
+
+
+class Writer:
+    """A DDS data writer for serialised messages. Thread-safe."""
+
+    def __init__(self, entity: int) -> None:
+        self._lib = load()
+        self.entity = entity
+        self.guid = _guid(entity)
+        self.instance_handle = _instance_handle(entity)
+        sertype = ct.c_void_p()
+        check(self._lib.dds_get_entity_sertype(entity, ct.byref(sertype)), "dds_get_entity_sertype")
+        self._sertype = sertype.value
+        self.closed = False
+
+    def write(self, payload: bytes | bytearray) -> None:
+        """Write one message given as a whole CDR stream (header included, length a multiple of 4)."""
+        vector = BytesVector(bytes(payload), len(payload))
+        self._write(ct.byref(vector), 1, len(payload))
+
+    def write_parts(self, parts: Sequence[Buffer]) -> None:
+        """Write one message whose CDR stream is the concatenation of ``parts``, without joining them here."""
+        views = [np.frombuffer(part, dtype=np.uint8) for part in parts]
+        vectors = (IoVector * len(views))(*((view.ctypes.data, view.nbytes) for view in views))
+        self._write(vectors, len(views), sum(view.nbytes for view in views))
+
+    def _write(self, vectors: object, count: int, total: int) -> None:
+        if self.closed:
+            raise DDSError("dds_writecdr", RETCODE_ALREADY_DELETED)
+        serdata = self._lib.ddsi_serdata_from_ser_iov(self._sertype, SERDATA_KIND_DATA, count, vectors, total)
+        if not serdata:
+            raise DDSError(f"ddsi_serdata_from_ser_iov ({total} bytes)", RETCODE_BAD_PARAMETER)
+        check(self._lib.dds_writecdr(self.entity, serdata), "dds_writecdr")
+
+    def matched_count(self) -> int:
+        """Number of readers this writer is matched with."""
+        status = MatchedStatus()
+        check(
+            self._lib.dds_get_publication_matched_status(self.entity, ct.byref(status)),
+            "dds_get_publication_matched_status",
+        )
+        return status.current_count
+
+    def assert_liveliness(self) -> None:
+        """Show that the writer is alive, for liveliness manual by topic."""
+        check(self._lib.dds_assert_liveliness(self.entity), "dds_assert_liveliness")
+
+    def wait_for_acks(self, timeout_ns: int | None) -> bool:
+        """Wait until all reliable readers have everything; False when the time (None: unlimited) is over."""
+        code = self._lib.dds_wait_for_acks(self.entity, INFINITY if timeout_ns is None else timeout_ns)
+        if code == RETCODE_TIMEOUT:
+            return False
+        check(code, "dds_wait_for_acks")
+        return True
+
+    def close(self) -> None:
+        """Delete the writer; further writes raise :class:`DDSError`."""
+        if not self.closed:
+            self.closed = True
+            self._lib.dds_delete(self.entity)
+
+
+class Reader:
+    """A DDS data reader for serialised messages. ``take`` may be called from one thread at a time."""
+
+    def __init__(self, entity: int) -> None:
+        self._lib = load()
+        self.entity = entity
+        self.guid = _guid(entity)
+        self.condition = check(self._lib.dds_create_readcondition(entity, ANY_STATE), "dds_create_readcondition")
+        self._serdata = (ct.c_void_p * 1)()
+        self._info = (SampleInfo * 1)()
+        self._lock = threading.Lock()
+        self.closed = False
+
+    def take(self) -> Sample | None:
+        """Take the oldest sample, or None when there is none."""
+        lib = self._lib
+        with self._lock:
+            while not self.closed:
+                taken = lib.dds_takecdr(self.entity, self._serdata, 1, self._info, ANY_STATE)
+                if taken <= 0:
+                    if taken < 0 and not self.closed:
+                        check(taken, "dds_takecdr")
+                    return None
+                serdata = self._serdata[0]
+                info = self._info[0]
+                if not info.valid_data:
+                    lib.ddsi_serdata_unref(serdata)
+                    continue
+                return Sample(_payload(lib, serdata), info.source_timestamp, info.publication_handle)
+        return None
+
+    def matched_count(self) -> int:
+        """Number of writers this reader is matched with."""
+        status = MatchedStatus()
+        check(
+            self._lib.dds_get_subscription_matched_status(self.entity, ct.byref(status)),
+            "dds_get_subscription_matched_status",
+        )
+        return status.current_count
+
+    def close(self) -> None:
+        """Delete the reader and its condition; samples already taken stay valid."""
+        with self._lock:
+            if not self.closed:
+                self.closed = True
+                self._lib.dds_delete(self.entity)
+
+
+def _payload(lib: ct.CDLL, serdata: int) -> bytes | memoryview:
+    size = lib.ddsi_serdata_size(serdata)
+    vector = IoVector()
+    reference = lib.ddsi_serdata_to_ser_ref(serdata, 0, size, ct.byref(vector))
+    lib.ddsi_serdata_unref(serdata)
+    if size <= VIEW_THRESHOLD_BYTES:
+        payload = ct.string_at(vector.base, size)
+        lib.ddsi_serdata_to_ser_unref(reference, ct.byref(vector))
+        return payload
+    memory = (ct.c_ubyte * size).from_address(vector.base)
+    # The buffer may also be in a writer's history: read-only. It is released with the last view of it.
+    release = weakref.finalize(memory, _release, lib, reference, vector)
+    release.atexit = False
+    return memoryview(memory).cast("B").toreadonly()
+
+
+def _release(lib: ct.CDLL, reference: int, vector: IoVector) -> None:
+    lib.ddsi_serdata_to_ser_unref(reference, ct.byref(vector))
+
+
+def _guid(entity: int) -> bytes:
+    guid = Guid()
+    check(load().dds_get_guid(entity, ct.byref(guid)), "dds_get_guid")
+    return bytes(guid.v)
+
+
+def _instance_handle(entity: int) -> int:
+    handle = ct.c_uint64()
+    check(load().dds_get_instance_handle(entity, ct.byref(handle)), "dds_get_instance_handle")
+    return handle.value
+
+
+class Participant:
+    """A DDS participant in one domain. Create it after any fork: libddsc's threads do not survive one.
+
+    Raises:
+        WheelMismatchError: the wheel is not the expected one or does not behave like it.
+        DDSError: the participant cannot be created.
+    """
+
+    _domains_lock = threading.Lock()
+    _configured: set[int] = set()
+    _self_tested = False
+
+    def __init__(self, domain: int) -> None:
+        self._lib = load()
+        self.domain = domain
+        self.process_id = os.getpid()
+        config.warn_about_small_buffers()
+        with Participant._domains_lock:
+            self._configure_domain(domain)
+        with native_qos(None, "enclave=/;") as qos:
+            self.entity = check(
+                self._lib.dds_create_participant(domain, qos, None),
+                f"Creating a DDS participant in domain {domain}",
+            )
+        self.guid = _guid(self.entity)
+        self.closed = False
+        with Participant._domains_lock:
+            if not Participant._self_tested:
+                self._self_test()
+                Participant._self_tested = True
+
+    def _configure_domain(self, domain: int) -> None:
+        xml = config.domain_xml()
+        if domain in Participant._configured or xml is None:
+            return
+        # The domain outlives its participants, so this happens once per process; the first configuration stays.
+        check(self._lib.dds_create_domain(domain, xml.encode()), f"Configuring DDS domain {domain}")
+        Participant._configured.add(domain)
+
+    def _self_test(self) -> None:
+        """Send one sample from a writer to a reader of this participant: the ABI is the expected one."""
+        name = f"rclpy_dds_self_test_{self.process_id}"
+        policies = EndpointPolicies(1, 2, 1, 1, 2**63 - 1, 2**63 - 1, 1, 2**63 - 1)
+        payload = bytes([0, 1, 0, 0, *range(1, 9)])
+        reader = self.create_reader(name, "rclpy_dds::SelfTest_", policies)
+        writer = self.create_writer(name, "rclpy_dds::SelfTest_", policies)
+        try:
+            writer.write_parts([payload[:8], payload[8:]])
+            sample = reader.take()
+            if sample is None or bytes(sample.payload) != payload or sample.source_timestamp_ns <= 0:
+                raise WheelMismatchError(
+                    "libddsc did not return what was written to it (wrote "
+                    f"{payload.hex()}, read {bytes(sample.payload).hex() if sample else 'nothing'}): "
+                    "reinstall cyclonedds==11.0.1"
+                )
+        finally:
+            writer.close()
+            reader.close()
+
+    def _create_topic(self, name: str, type_name: str) -> int:
+        descriptor = TopicDescriptor(
+            size=1,
+            align=1,
+            flagset=_RESTRICT_DATA_REPRESENTATION,
+            type_name=type_name.encode(),
+            ops_count=2,
+            ops=ct.cast(_OPAQUE_OPS, ct.POINTER(ct.c_uint32)),
+            meta=b"",
+            restrict_data_representation=1,
+        )
+        return check(
+            self._lib.dds_create_topic(self.entity, ct.byref(descriptor), name.encode(), None, None),
+            f"Creating DDS topic {name!r} of type {type_name!r}",
+        )
+
+    def create_writer(self, topic: str, type_name: str, policies: EndpointPolicies, user_data: str = "") -> Writer:
+        """Create a writer on a DDS topic name with a DDS type name."""
+        handle = self._create_topic(topic, type_name)
+        try:
+            with native_qos(policies, user_data) as qos:
+                entity = self._lib.dds_create_writer(self.entity, handle, qos, None)
+                return Writer(check(entity, f"Creating a DDS writer on {topic!r}"))
+        finally:
+            self._lib.dds_delete(handle)
+
+    def create_reader(
+        self, topic: str, type_name: str, policies: EndpointPolicies, user_data: str = "", ignore_local: bool = False
+    ) -> Reader:
+        """Create a reader on a DDS topic name with a DDS type name."""
+        handle = self._create_topic(topic, type_name)
+        try:
+            with native_qos(policies, user_data, ignore_local) as qos:
+                entity = self._lib.dds_create_reader(self.entity, handle, qos, None)
+                return Reader(check(entity, f"Creating a DDS reader on {topic!r}"))
+        finally:
+            self._lib.dds_delete(handle)
+
+    def close(self) -> None:
+        """Delete the participant and everything in it. In a forked child this does nothing."""
+        if not self.closed:
+            self.closed = True
+            if os.getpid() == self.process_id:
+                self._lib.dds_delete(self.entity)

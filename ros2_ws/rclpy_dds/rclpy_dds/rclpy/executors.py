@@ -1,0 +1,386 @@
+"""Executors: wait for work of their nodes and call callbacks.
+
+An executor waits on a DDS waitset for its nodes' readers and on a guard condition that anybody may trigger. Each ready
+entity then gets one turn (one sample) before the executor waits again, so that a busy topic cannot starve the rest.
+"""
+
+import inspect
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future as _PoolFuture
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rclpy_dds._dds.libddsc import DDSError
+from rclpy_dds._dds.waitset import GuardCondition as _Guard
+from rclpy_dds._dds.waitset import WaitSet
+
+from .context import Context
+from .task import Future, Task
+from .utilities import get_default_context
+
+
+class ShutdownException(Exception):
+    """The executor was shut down."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__("Executor has been shutdown", *args)
+
+
+class ExternalShutdownException(Exception):
+    """The context was shut down while the executor was spinning."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__("Context has been shutdown", *args)
+
+
+class TimeoutException(Exception):
+    """The time was over."""
+
+
+class ConditionReachedException(Exception):
+    """A condition was reached."""
+
+
+class TimeoutObject:
+    """A time by which something must be done."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+
+
+class Executor:
+    """Base class of executors."""
+
+    def __init__(self, *, context: Context | None = None) -> None:
+        self._context = context or get_default_context()
+        participant = self._context.participant.entity
+        self._waitset = WaitSet(participant)
+        self._guard = _Guard(participant)
+        self._lock = threading.RLock()
+        self._nodes: list[Any] = []
+        self._ready: deque[Any] = deque()
+        self._tasks: deque[Task] = deque()
+        self._waiting_tasks: set[Task] = set()
+        self._is_shutdown = False
+        self._spinning = threading.Lock()
+        self._context.add_wakeup(self.wake)
+
+    # --- nodes ---
+
+    @property
+    def context(self) -> Context:
+        """The context."""
+        return self._context
+
+    def add_node(self, node: Any) -> bool:
+        """Add a node; return False when it is here already. A node has one executor at most."""
+        with self._lock:
+            if node in self._nodes:
+                return False
+            self._nodes.append(node)
+        node.executor = self
+        self.wake()
+        return True
+
+    def remove_node(self, node: Any) -> None:
+        """Remove a node."""
+        with self._lock:
+            if node not in self._nodes:
+                return
+            self._nodes.remove(node)
+        if node.executor is self:
+            node._executor_weakref = None
+        self.wake()
+
+    def get_nodes(self) -> list[Any]:
+        """Return the nodes."""
+        with self._lock:
+            return list(self._nodes)
+
+    # --- life ---
+
+    def wake(self) -> None:
+        """Make the executor look for work again; from any thread."""
+        self._guard.trigger()
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """Stop; return whether all work had ended in time."""
+        with self._lock:
+            if self._is_shutdown:
+                return True
+            self._is_shutdown = True
+        self.wake()
+        finished = self._finish(timeout_sec)
+        for node in self.get_nodes():
+            self.remove_node(node)
+        if self._spinning.acquire(timeout=5.0 if timeout_sec is None else max(timeout_sec, 0)):
+            self._spinning.release()
+            self._waitset.close()
+            self._guard.close()
+        return finished
+
+    def _finish(self, timeout_sec: float | None) -> bool:
+        """Wait for work in other threads."""
+        return True
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.shutdown()
+
+    # --- tasks ---
+
+    def create_task(self, callback: Any, *args: Any, **kwargs: Any) -> Task:
+        """Run a function or coroutine in this executor; the task is the future of its result."""
+        task = Task(callback, args, kwargs, executor=self)
+        self._schedule(task)
+        return task
+
+    def _schedule(self, task: Task) -> None:
+        self._waiting_tasks.discard(task)
+        self._tasks.append(task)
+        self.wake()
+
+    def _run_task(self, task: Task) -> None:
+        if task.done():
+            return
+        task()
+        if task.done():
+            self._raise_exception_of(task)
+        elif isinstance(task.waiting_for, Future):
+            self._waiting_tasks.add(task)
+            _call_when_done(task.waiting_for, lambda _: self._schedule(task))
+        else:
+            self._schedule(task)
+
+    @staticmethod
+    def _raise_exception_of(task: Task) -> None:
+        exception = task.exception()
+        if exception is not None:
+            raise exception
+
+    # --- spinning ---
+
+    def spin(self) -> None:
+        """Run callbacks until the executor or its context is shut down."""
+        while self._context.ok() and not self._is_shutdown:
+            self.spin_once()
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Run one callback, or wait for one at most ``timeout_sec`` seconds (None or negative: without a limit).
+
+        Raises:
+            ExternalShutdownException: the context was shut down.
+            ShutdownException: the executor was shut down.
+        """
+        raise NotImplementedError("Executor is abstract: use SingleThreadedExecutor or MultiThreadedExecutor")
+
+    def spin_until_future_complete(self, future: Future, timeout_sec: float | None = None) -> None:
+        """Run callbacks until a future is done, the time is over, or the executor or context is shut down."""
+        future.add_done_callback(lambda _: self.wake())
+        deadline = None if timeout_sec is None or timeout_sec < 0 else time.monotonic() + timeout_sec
+        while self._context.ok() and not future.done() and not self._is_shutdown:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            self.spin_once_until_future_complete(future, left)
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+
+    def spin_once_until_future_complete(self, future: Future, timeout_sec: float | None = None) -> None:
+        """Run one callback, unless the future is done meanwhile."""
+        future.add_done_callback(lambda _: self.wake())
+        self._spin_once(timeout_sec, lambda: future.done())
+
+    def _spin_once(self, timeout_sec: float | None, stop: Callable[[], bool] | None = None) -> None:
+        raise NotImplementedError("Executor is abstract: use SingleThreadedExecutor or MultiThreadedExecutor")
+
+    def _next_work(self, timeout_sec: float | None, stop: Callable[[], bool] | None) -> Callable[[], None] | None:
+        """Return the next thing to do, or None when the time is over or ``stop`` says so."""
+        if not self._spinning.acquire(blocking=False):
+            raise ValueError("Executor is already spinning")
+        try:
+            deadline = None if timeout_sec is None or timeout_sec < 0 else time.monotonic() + timeout_sec
+            waited = False
+            while True:
+                if self._is_shutdown:
+                    raise ShutdownException()
+                if not self._context.ok():
+                    raise ExternalShutdownException()
+                self._check_workers()
+                if self._tasks:
+                    task = self._tasks.popleft()
+                    return lambda: self._run_task(task)
+                work = self._next_ready()
+                if work is not None:
+                    return work
+                if stop is not None and stop():
+                    return None
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0 and waited:
+                    return None
+                waited = True
+                self._wait(left)
+        finally:
+            self._spinning.release()
+
+    def _check_workers(self) -> None:
+        """Raise what a callback in another thread raised."""
+
+    def _next_ready(self) -> Callable[[], None] | None:
+        while self._ready:
+            entity = self._ready.popleft()
+            group = entity.callback_group
+            if group is not None and not group.beginning_execution(entity):
+                continue
+            try:
+                arguments = entity.take()
+            except BaseException:
+                if group is not None:
+                    group.ending_execution(entity)
+                raise
+            if arguments is None:
+                if group is not None:
+                    group.ending_execution(entity)
+                continue
+            return lambda entity=entity, arguments=arguments: self._run_entity(entity, arguments)  # type: ignore[misc]
+        return None
+
+    def _run_entity(self, entity: Any, arguments: tuple) -> None:
+        group = entity.callback_group
+        keep = False
+        try:
+            result = entity.run(*arguments)
+            if inspect.iscoroutine(result):
+                keep = True
+                task = Task(result, executor=self)
+                _call_when_done(task, lambda _: self._end(group, entity))
+                self._run_task(task)
+        finally:
+            if not keep:
+                self._end(group, entity)
+
+    def _end(self, group: Any, entity: Any) -> None:
+        if group is not None:
+            group.ending_execution(entity)
+
+    def _wait(self, left: float | None) -> None:
+        """Wait until something is ready, and note what."""
+        limit_ns = None if left is None else max(int(left * 1e9), 0)
+        conditions: dict[int, Any] = {}
+        timers = []
+        for node in self.get_nodes():
+            for timer in node.timers:
+                group = timer.callback_group
+                until = timer.time_until_next_call()
+                if until is None or (group is not None and not group.can_execute(timer)):
+                    continue
+                if until <= 0:
+                    timers.append(timer)
+                    limit_ns = 0
+                elif not timer.clock._is_simulated():
+                    # A timer by simulated time is looked at again when /clock comes in.
+                    limit_ns = until if limit_ns is None else min(limit_ns, until)
+            for entity in node._waited_entities():
+                group = entity.callback_group
+                if group is None or group.can_execute(entity):
+                    conditions[entity.condition] = entity
+        if self._tasks:
+            limit_ns = 0
+        handles = set(conditions)
+        handles.add(self._guard.condition)
+        # A limit even without a timer: outside the main thread there may be no wake-up by signals.
+        limit_ns = _LONGEST_WAIT_NS if limit_ns is None else min(limit_ns, _LONGEST_WAIT_NS)
+        try:
+            triggered = self._waitset.wait(handles, limit_ns)
+        except DDSError:
+            if not self._context.ok():
+                raise ExternalShutdownException() from None
+            raise
+        if self._guard.condition in triggered:
+            self._guard.reset()
+        if not timers:
+            timers = [
+                timer
+                for node in self.get_nodes()
+                for timer in node.timers
+                if timer.is_ready() and (timer.callback_group is None or timer.callback_group.can_execute(timer))
+            ]
+        self._ready.extend(timers)
+        self._ready.extend(entity for condition, entity in conditions.items() if condition in triggered)
+
+
+_LONGEST_WAIT_NS = 1_000_000_000
+
+
+class SingleThreadedExecutor(Executor):
+    """Runs callbacks in the thread that spins."""
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        self._spin_once(timeout_sec)
+
+    def _spin_once(self, timeout_sec: float | None, stop: Callable[[], bool] | None = None) -> None:
+        work = self._next_work(timeout_sec, stop)
+        if work is not None:
+            work()
+
+
+class MultiThreadedExecutor(Executor):
+    """Runs callbacks in a pool of threads, as far as their callback groups allow it at the same time."""
+
+    def __init__(self, num_threads: int | None = None, *, context: Context | None = None) -> None:
+        """
+        Args:
+            num_threads: threads of the pool; the number of processors, at least 2, when None.
+            context: the context.
+        """
+        super().__init__(context=context)
+        if num_threads is None:
+            num_threads = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 2)
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be positive, not {num_threads}")
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="rclpy_executor")
+        self._futures: list[_PoolFuture] = []
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        self._spin_once(timeout_sec)
+
+    def _spin_once(self, timeout_sec: float | None, stop: Callable[[], bool] | None = None) -> None:
+        work = self._next_work(timeout_sec, stop)
+        if work is not None:
+            future = self._pool.submit(work)
+            self._futures.append(future)
+            future.add_done_callback(lambda _: self.wake())
+
+    def _check_workers(self) -> None:
+        finished = [future for future in self._futures if future.done()]
+        if finished:
+            self._futures = [future for future in self._futures if not future.done()]
+            for future in finished:
+                future.result()
+
+    def _end(self, group: Any, entity: Any) -> None:
+        super()._end(group, entity)
+        self.wake()
+
+    def _finish(self, timeout_sec: float | None) -> bool:
+        deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
+        own = threading.current_thread() in getattr(self._pool, "_threads", ())
+        while not own and any(not future.done() for future in self._futures):
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            time.sleep(0.001)
+        self._pool.shutdown(wait=False)
+        return True
+
+
+def _call_when_done(future: Future, callback: Callable[[Future], None]) -> None:
+    """Like ``add_done_callback``, but always called at once, never as a task of an executor."""
+    with future._lock:
+        if not future.done():
+            future._direct_callbacks.append(callback)
+            return
+    callback(future)

@@ -1,0 +1,1 @@
+"""Details that rclpy keeps here."""

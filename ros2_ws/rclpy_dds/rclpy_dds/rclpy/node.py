@@ -1,0 +1,716 @@
+"""Nodes."""
+
+import struct
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from rclpy_dds._dds import names
+from rclpy_dds._dds.libddsc import DDSError
+from rclpy_dds.interfaces import message_class
+from rclpy_dds.interfaces.type_hash import user_data
+
+from . import logging
+from .arguments import ParsedArguments, node_matches, parse_arguments
+from .callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from .client import Client
+from .clock import Clock, ROSClock
+from .constants import S_TO_NS
+from .context import Context
+from .event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from .exceptions import InvalidHandle, NotInitializedException, RCLError
+from .guard_condition import GuardCondition
+from .impl.logging_severity import LoggingSeverity
+from .node_graph import NodeGraph
+from .node_parameters import NodeParameters
+from .parameter import Parameter
+from .parameter_service import ParameterService
+from .publisher import Publisher
+from .qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    endpoint_policies,
+    qos_profile_parameter_events,
+    qos_profile_rosout_default,
+    qos_profile_services_default,
+)
+from .service import Service
+from .subscription import Subscription
+from .time_source import TimeSource
+from .timer import Rate, Timer
+from .type_support import check_is_valid_msg_type, check_is_valid_srv_type, interface_name
+from .utilities import get_default_context
+from .validate_names import (
+    expand_topic_name,
+    remap_name,
+    validate_full_topic_name,
+    validate_namespace,
+    validate_node_name,
+    validate_topic_name,
+)
+
+HIDDEN_NODE_PREFIX = "_"
+
+_endpoint_counter_lock = threading.Lock()
+_endpoint_counter = 0
+
+
+def _unique_id(participant_guid: bytes) -> str:
+    """Return an id for a client or server: participant prefix and a counter, as rmw_cyclonedds makes and writes it."""
+    global _endpoint_counter
+    with _endpoint_counter_lock:
+        _endpoint_counter += 1
+        raw = participant_guid[:12] + struct.pack(">I", _endpoint_counter)
+    return ".".join(f"{byte:x}" for byte in raw)
+
+
+class Node(NodeParameters, NodeGraph):
+    """A node: name, parameters, publishers, subscriptions, services, clients, timers."""
+
+    def __init__(
+        self,
+        node_name: str,
+        *,
+        context: Context | None = None,
+        cli_args: list[str] | None = None,
+        namespace: str | None = None,
+        use_global_arguments: bool = True,
+        enable_rosout: bool = True,
+        rosout_qos_profile: QoSProfile | int = qos_profile_rosout_default,
+        start_parameter_services: bool = True,
+        parameter_overrides: list[Parameter] | None = None,
+        allow_undeclared_parameters: bool = False,
+        automatically_declare_parameters_from_overrides: bool = False,
+        enable_logger_service: bool = False,
+    ) -> None:
+        """
+        Args:
+            node_name: name; ``__node:=`` on the command line replaces it.
+            context: context, the default one when None.
+            cli_args: arguments of this node alone, as if after ``--ros-args``.
+            namespace: namespace; ``__ns:=`` replaces it.
+            use_global_arguments: also follow the arguments of the context.
+            enable_rosout: publish log messages on ``/rosout``.
+            rosout_qos_profile: quality of service of ``/rosout``.
+            start_parameter_services: offer the parameter services.
+            parameter_overrides: values for parameters that will be declared.
+            allow_undeclared_parameters: setting and getting undeclared parameters is no error.
+            automatically_declare_parameters_from_overrides: declare what is overridden at once.
+            enable_logger_service: offer services to get and set logger levels.
+
+        Raises:
+            NotInitializedException: ``rclpy.init`` has not been called.
+            InvalidNodeNameException, InvalidNamespaceException: a name is not valid.
+        """
+        self.context = context or get_default_context()
+        if not self.context.ok():
+            raise NotInitializedException("cannot create node")
+        arguments = self._merge_arguments(cli_args, use_global_arguments)
+        self._remaps = arguments.remaps
+        self._name, self._namespace = self._resolve_own_name(node_name, namespace)
+        self._destroyed = False
+        self._executor_weakref: weakref.ReferenceType | None = None
+        self._lock = threading.RLock()
+        self._publishers: list[Publisher] = []
+        self._subscriptions: list[Subscription] = []
+        self._clients: list[Client] = []
+        self._services: list[Service] = []
+        self._timers: list[Timer] = []
+        self._guards: list[GuardCondition] = []
+        self._rates: dict[Rate, Timer] = {}
+        self._waited: list[Any] = []
+        self._default_callback_group = MutuallyExclusiveCallbackGroup()
+        overrides = self._parameter_values(arguments)
+        overrides.update({parameter.name: parameter for parameter in parameter_overrides or []})
+        self._init_parameters(overrides, allow_undeclared_parameters)
+        self._logger = logging.get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
+        self._clock = ROSClock()
+        self._graph_node = self.context.graph.add_node(self._namespace, self._name)
+        self.context.track_node(self)
+
+        self._rosout: Publisher | None = None
+        if enable_rosout:
+            self._rosout = self.create_publisher(message_class("rcl_interfaces/msg/Log"), "/rosout", rosout_qos_profile)
+            logging.add_sink(self._logger.name, self._publish_log)
+        self._parameter_event_publisher = self.create_publisher(
+            message_class("rcl_interfaces/msg/ParameterEvent"), "/parameter_events", qos_profile_parameter_events
+        )
+        if automatically_declare_parameters_from_overrides:
+            dynamic = message_class("rcl_interfaces/msg/ParameterDescriptor")
+            self.declare_parameters(
+                "",
+                [
+                    (name, entry.value, dynamic(dynamic_typing=True))
+                    for name, entry in self._parameter_overrides.items()
+                ],
+                ignore_override=True,
+            )
+        self._time_source = TimeSource(node=self)
+        self._time_source.attach_clock(self._clock)
+        if start_parameter_services:
+            self._parameter_service = ParameterService(self)
+            self._start_type_description_service()
+        if enable_logger_service:
+            from .logging_service import LoggingService
+
+            self._logging_service = LoggingService(self)
+
+    # --- name and arguments ---
+
+    def _merge_arguments(self, cli_args: list[str] | None, use_global: bool) -> ParsedArguments:
+        local = parse_arguments(["--ros-args", *cli_args]) if cli_args else ParsedArguments()
+        if use_global:
+            # Own arguments go first: the first matching remapping and the last parameter value win.
+            local.remaps += self.context.arguments.remaps
+            local.parameters = self.context.arguments.parameters + local.parameters
+        return local
+
+    def _resolve_own_name(self, name: str, namespace: str | None) -> tuple[str, str]:
+        namespace = namespace or "/"
+        if not namespace.startswith("/"):
+            namespace = "/" + namespace
+        original = name
+        for kind in ("name", "namespace"):
+            rule = next((rule for rule in self._remaps if rule.kind == kind and rule.node in ("", original)), None)
+            if rule is not None and kind == "name":
+                name = rule.replacement
+            elif rule is not None:
+                namespace = rule.replacement
+        validate_node_name(name)
+        validate_namespace(namespace)
+        # Rules for "node:" mean the name in the code; afterwards they are matched with the node's own name.
+        self._remaps = [
+            rule if rule.node != original else type(rule)(rule.kind, rule.match, rule.replacement, name)
+            for rule in self._remaps
+        ]
+        return name, namespace
+
+    def _parameter_values(self, arguments: ParsedArguments) -> dict[str, Parameter]:
+        full_name = self.get_fully_qualified_name()
+        return {
+            entry.name: Parameter(entry.name, value=entry.value)
+            for entry in arguments.parameters
+            if node_matches(entry.node, full_name)
+        }
+
+    def get_name(self) -> str:
+        """Return the node's name."""
+        return self._name
+
+    def get_namespace(self) -> str:
+        """Return the node's namespace."""
+        return self._namespace
+
+    def get_fully_qualified_name(self) -> str:
+        """Return ``/namespace/name``."""
+        return f"{self._namespace.rstrip('/')}/{self._name}"
+
+    def get_clock(self) -> Clock:
+        """Return the node's clock (ROS time)."""
+        return self._clock
+
+    def get_logger(self) -> Any:
+        """Return the node's logger."""
+        return self._logger
+
+    @property
+    def handle(self) -> "Node":
+        """The node itself: there is no separate C object here."""
+        if self._destroyed:
+            raise InvalidHandle("cannot use Destroyable because destruction was requested (the node is gone)")
+        return self
+
+    @property
+    def default_callback_group(self) -> CallbackGroup:
+        """Group of entities that name none: mutually exclusive."""
+        return self._default_callback_group
+
+    @property
+    def publishers(self) -> Iterator[Publisher]:
+        """Publishers of this node."""
+        yield from list(self._publishers)
+
+    @property
+    def subscriptions(self) -> Iterator[Subscription]:
+        """Subscriptions of this node."""
+        yield from list(self._subscriptions)
+
+    @property
+    def clients(self) -> Iterator[Client]:
+        """Clients of this node."""
+        yield from list(self._clients)
+
+    @property
+    def services(self) -> Iterator[Service]:
+        """Services of this node."""
+        yield from list(self._services)
+
+    @property
+    def timers(self) -> Iterator[Timer]:
+        """Timers of this node."""
+        yield from list(self._timers)
+
+    @property
+    def guards(self) -> Iterator[GuardCondition]:
+        """Guard conditions of this node."""
+        yield from list(self._guards)
+
+    @property
+    def waitables(self) -> Iterator[Any]:
+        """Waitables: there are none here."""
+        yield from ()
+
+    # --- executor ---
+
+    @property
+    def executor(self) -> Any:
+        """The executor this node was added to, or None."""
+        return self._executor_weakref() if self._executor_weakref is not None else None
+
+    @executor.setter
+    def executor(self, new_executor: Any) -> None:
+        current = self.executor
+        if current is new_executor:
+            return
+        if current is not None:
+            current.remove_node(self)
+        if new_executor is None:
+            self._executor_weakref = None
+        else:
+            new_executor.add_node(self)
+            self._executor_weakref = weakref.ref(new_executor)
+
+    def _wake_executor(self) -> None:
+        executor = self.executor
+        if executor is not None:
+            executor.wake()
+
+    def _waited_entities(self) -> list[Any]:
+        return self._waited
+
+    def _register(self, entity: Any, collection: list, group: CallbackGroup | None) -> None:
+        if group is not None:
+            group.add_entity(entity)
+        with self._lock:
+            collection.append(entity)
+            self._waited = [*self._subscriptions, *self._guards, *self._clients, *self._services]
+        self._wake_executor()
+
+    def _unregister(self, entity: Any, collection: list) -> bool:
+        with self._lock:
+            if entity not in collection:
+                return False
+            collection.remove(entity)
+            self._waited = [*self._subscriptions, *self._guards, *self._clients, *self._services]
+        self._wake_executor()
+        return True
+
+    # --- names ---
+
+    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
+        """Return the fully qualified name of a topic, remapped unless ``only_expand``."""
+        return self._resolve(topic, "topic", only_expand)
+
+    def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str:
+        """Return the fully qualified name of a service, remapped unless ``only_expand``."""
+        return self._resolve(service, "service", only_expand)
+
+    def _resolve(self, name: str, kind: str, only_expand: bool) -> str:
+        is_service = kind == "service"
+        validate_topic_name(name, is_service=is_service)
+        full = expand_topic_name(name, self._name, self._namespace)
+        if not only_expand:
+            full = remap_name(full, kind, self._remaps, self._name, self._namespace)
+        validate_full_topic_name(full, is_service=is_service)
+        return full
+
+    @staticmethod
+    def _profile(qos_profile: QoSProfile | int) -> QoSProfile:
+        if isinstance(qos_profile, QoSProfile):
+            return qos_profile
+        if isinstance(qos_profile, int) and not isinstance(qos_profile, bool):
+            if qos_profile < 0:
+                raise ValueError("history depth must be greater than or equal to zero")
+            return QoSProfile(depth=qos_profile)
+        raise TypeError(f"Expected QoSProfile or int, but received {type(qos_profile)!r}")
+
+    # --- topics ---
+
+    def create_publisher(
+        self,
+        msg_type: type,
+        topic: str,
+        qos_profile: QoSProfile | int,
+        *,
+        callback_group: CallbackGroup | None = None,
+        event_callbacks: PublisherEventCallbacks | None = None,
+        qos_overriding_options: Any = None,
+        publisher_class: type[Publisher] = Publisher,
+    ) -> Publisher:
+        """Create a publisher.
+
+        Args:
+            msg_type: message class.
+            topic: name, subject to expansion and remapping.
+            qos_profile: quality of service, or the depth of a reliable keep-last history.
+            callback_group: group for event callbacks.
+            event_callbacks: callbacks for QoS events.
+            qos_overriding_options: not covered.
+            publisher_class: class of the result.
+
+        Raises:
+            InvalidTopicNameException, RuntimeError: invalid name or message type.
+        """
+        if qos_overriding_options is not None:
+            raise NotImplementedError("rclpy_dds does not declare parameters for QoS (qos_overriding_options)")
+        profile = self._profile(qos_profile)
+        check_is_valid_msg_type(msg_type)
+        full = self.resolve_topic_name(topic)
+        name = interface_name(msg_type, "msg")
+        try:
+            writer = self.context.participant.create_writer(
+                names.dds_topic(full, profile.avoid_ros_namespace_conventions),
+                names.dds_type(name),
+                endpoint_policies(profile),
+                user_data(name),
+            )
+        except DDSError as error:
+            raise RCLError(f"Cannot create a publisher on {full!r}: {error}") from error
+        group = callback_group or self._default_callback_group
+        publisher = publisher_class(writer, msg_type, full, profile, group, self)
+        self._register(publisher, self._publishers, None)
+        self.context.graph.add_endpoints(self._graph_node, writers=(writer.guid,))
+        return publisher
+
+    def create_subscription(
+        self,
+        msg_type: type,
+        topic: str,
+        callback: Callable[..., Any],
+        qos_profile: QoSProfile | int,
+        *,
+        callback_group: CallbackGroup | None = None,
+        event_callbacks: SubscriptionEventCallbacks | None = None,
+        qos_overriding_options: Any = None,
+        raw: bool = False,
+        content_filter_options: Any = None,
+    ) -> Subscription:
+        """Create a subscription.
+
+        Args:
+            msg_type: message class.
+            topic: name, subject to expansion and remapping.
+            callback: called with the message, or with the message and a dictionary of its times.
+            qos_profile: quality of service, or the depth of a reliable keep-last history.
+            callback_group: group of the callback.
+            event_callbacks: callbacks for QoS events.
+            qos_overriding_options: not covered.
+            raw: pass the serialised message as ``bytes``.
+            content_filter_options: not covered.
+
+        Raises:
+            InvalidTopicNameException, RuntimeError: invalid name or message type.
+        """
+        if qos_overriding_options is not None:
+            raise NotImplementedError("rclpy_dds does not declare parameters for QoS (qos_overriding_options)")
+        if content_filter_options is not None:
+            raise NotImplementedError("rclpy_dds has no content filters (content_filter_options)")
+        profile = self._profile(qos_profile)
+        check_is_valid_msg_type(msg_type)
+        full = self.resolve_topic_name(topic)
+        name = interface_name(msg_type, "msg")
+        dds_topic = names.dds_topic(full, profile.avoid_ros_namespace_conventions)
+        try:
+            reader = self.context.participant.create_reader(
+                dds_topic, names.dds_type(name), endpoint_policies(self._adapted(profile, dds_topic)), user_data(name)
+            )
+        except DDSError as error:
+            raise RCLError(f"Cannot create a subscription on {full!r}: {error}") from error
+        group = callback_group or self._default_callback_group
+        subscription = Subscription(reader, msg_type, full, callback, group, profile, raw, self)
+        self._register(subscription, self._subscriptions, group)
+        self.context.graph.add_endpoints(self._graph_node, readers=(reader.guid,))
+        return subscription
+
+    def _adapted(self, profile: QoSProfile, dds_topic: str) -> QoSProfile:
+        """Replace best-available policies by the strongest that all present publishers offer."""
+        best_reliability = profile.reliability is ReliabilityPolicy.BEST_AVAILABLE
+        best_durability = profile.durability is DurabilityPolicy.BEST_AVAILABLE
+        if not best_reliability and not best_durability:
+            return profile
+        offers = [entry.policies for entry in self.context.graph.endpoints(readers=False) if entry.topic == dds_topic]
+        adapted = profile.copy()
+        if best_reliability:
+            reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
+            adapted.reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        if best_durability:
+            latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+            adapted.durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+        return adapted
+
+    # --- services ---
+
+    def create_service(
+        self,
+        srv_type: type,
+        srv_name: str,
+        callback: Callable[..., Any],
+        *,
+        qos_profile: QoSProfile = qos_profile_services_default,
+        callback_group: CallbackGroup | None = None,
+    ) -> Service:
+        """Create a service server; ``callback(request, response)`` returns the response.
+
+        Raises:
+            InvalidServiceNameException, RuntimeError: invalid name or service type.
+        """
+        check_is_valid_srv_type(srv_type)
+        full = self.resolve_service_name(srv_name)
+        group = callback_group or self._default_callback_group
+        name, policies, identity = (
+            interface_name(srv_type, "srv"),
+            endpoint_policies(qos_profile),
+            self._id("serviceid"),
+        )
+        participant = self.context.participant
+        writer = participant.create_writer(
+            names.reply_topic(full),
+            names.dds_type(f"{name}_Response"),
+            policies,
+            identity + user_data(f"{name}_Response"),
+        )
+        reader = participant.create_reader(
+            names.request_topic(full),
+            names.dds_type(f"{name}_Request"),
+            policies,
+            identity + user_data(f"{name}_Request"),
+        )
+        service = Service(reader, writer, srv_type, full, callback, group, qos_profile, self)
+        self._register(service, self._services, group)
+        self.context.graph.add_endpoints(self._graph_node, readers=(reader.guid,), writers=(writer.guid,))
+        return service
+
+    def create_client(
+        self,
+        srv_type: type,
+        srv_name: str,
+        *,
+        qos_profile: QoSProfile = qos_profile_services_default,
+        callback_group: CallbackGroup | None = None,
+    ) -> Client:
+        """Create a service client.
+
+        Raises:
+            InvalidServiceNameException, RuntimeError: invalid name or service type.
+        """
+        check_is_valid_srv_type(srv_type)
+        full = self.resolve_service_name(srv_name)
+        group = callback_group or self._default_callback_group
+        name, policies, identity = interface_name(srv_type, "srv"), endpoint_policies(qos_profile), self._id("clientid")
+        participant = self.context.participant
+        reader = participant.create_reader(
+            names.reply_topic(full),
+            names.dds_type(f"{name}_Response"),
+            policies,
+            identity + user_data(f"{name}_Response"),
+        )
+        writer = participant.create_writer(
+            names.request_topic(full),
+            names.dds_type(f"{name}_Request"),
+            policies,
+            identity + user_data(f"{name}_Request"),
+        )
+        client = Client(writer, reader, srv_type, full, qos_profile, group, self)
+        self._register(client, self._clients, group)
+        self.context.graph.add_endpoints(self._graph_node, readers=(reader.guid,), writers=(writer.guid,))
+        return client
+
+    def _id(self, key: str) -> str:
+        return f"{key}={_unique_id(self.context.participant.guid)};"
+
+    def _start_type_description_service(self) -> None:
+        from .type_description_service import TypeDescriptionService
+
+        self._type_description_service = TypeDescriptionService(self)
+
+    # --- time ---
+
+    def create_timer(
+        self,
+        timer_period_sec: float,
+        callback: Callable[..., Any],
+        callback_group: CallbackGroup | None = None,
+        clock: Clock | None = None,
+        autostart: bool = True,
+    ) -> Timer:
+        """Create a timer.
+
+        Args:
+            timer_period_sec: period in seconds.
+            callback: function to call.
+            callback_group: its group.
+            clock: clock that decides when the period is over; the node's when None.
+            autostart: start at once; otherwise with ``Timer.reset``.
+        """
+        group = callback_group or self._default_callback_group
+        timer = Timer(
+            callback,
+            group,
+            int(float(timer_period_sec) * S_TO_NS),
+            clock or self._clock,
+            context=self.context,
+            autostart=autostart,
+        )
+        self._register(timer, self._timers, group)
+        return timer
+
+    def create_rate(self, frequency: float, clock: Clock | None = None) -> Rate:
+        """Create a rate of ``frequency`` Hz, by the node's clock or another.
+
+        Raises:
+            ValueError: the frequency is not positive.
+        """
+        if frequency <= 0:
+            raise ValueError("frequency must be > 0")
+        timer = self.create_timer(1.0 / frequency, lambda: None, MutuallyExclusiveCallbackGroup(), clock)
+        rate = Rate(timer, context=self.context)
+        self._rates[rate] = timer
+        return rate
+
+    def create_guard_condition(
+        self, callback: Callable[..., Any], callback_group: CallbackGroup | None = None
+    ) -> GuardCondition:
+        """Create a guard condition, whose callback runs in the executor after ``trigger``."""
+        group = callback_group or self._default_callback_group
+        guard = GuardCondition(callback, group, self.context)
+        self._register(guard, self._guards, group)
+        return guard
+
+    def add_waitable(self, waitable: Any) -> None:
+        """Waitables are not covered."""
+        raise NotImplementedError("rclpy_dds has no user-defined waitables (Node.add_waitable)")
+
+    def remove_waitable(self, waitable: Any) -> None:
+        """Waitables are not covered."""
+        raise NotImplementedError("rclpy_dds has no user-defined waitables (Node.remove_waitable)")
+
+    # --- log ---
+
+    def _publish_log(self, now: int, severity: LoggingSeverity, name: str, message: str, frame: FrameType) -> None:
+        publisher = self._rosout
+        if publisher is None or publisher.handle.closed or not self.context.ok():
+            return
+        seconds, nanoseconds = divmod(now, S_TO_NS)
+        log = message_class("rcl_interfaces/msg/Log")(
+            level=int(severity),
+            name=name,
+            msg=message,
+            file=frame.f_code.co_filename,
+            function=frame.f_code.co_name,
+            line=frame.f_lineno,
+        )
+        log.stamp.sec, log.stamp.nanosec = seconds, nanoseconds
+        publisher.publish(log)
+
+    # --- destruction ---
+
+    def _destroy_endpoints(self, entity: Any, collection: list, readers: tuple = (), writers: tuple = ()) -> bool:
+        if not self._unregister(entity, collection):
+            return False
+        entity.destroy()
+        if self.context.ok():
+            self.context.graph.remove_endpoints(
+                self._graph_node,
+                readers=tuple(reader.guid for reader in readers),
+                writers=tuple(writer.guid for writer in writers),
+            )
+        return True
+
+    def destroy_publisher(self, publisher: Publisher) -> bool:
+        """Destroy a publisher of this node; return False when it is not one."""
+        return self._destroy_endpoints(publisher, self._publishers, writers=(publisher._writer,))
+
+    def destroy_subscription(self, subscription: Subscription) -> bool:
+        """Destroy a subscription of this node; return False when it is not one."""
+        return self._destroy_endpoints(subscription, self._subscriptions, readers=(subscription._reader,))
+
+    def destroy_service(self, service: Service) -> bool:
+        """Destroy a service of this node; return False when it is not one."""
+        return self._destroy_endpoints(service, self._services, (service._reader,), (service._writer,))
+
+    def destroy_client(self, client: Client) -> bool:
+        """Destroy a client of this node; return False when it is not one."""
+        return self._destroy_endpoints(client, self._clients, (client._reader,), (client._writer,))
+
+    def destroy_timer(self, timer: Timer) -> bool:
+        """Destroy a timer of this node; return False when it is not one."""
+        found = self._unregister(timer, self._timers)
+        if found:
+            timer.destroy()
+        return found
+
+    def destroy_guard_condition(self, guard: GuardCondition) -> bool:
+        """Destroy a guard condition of this node; return False when it is not one."""
+        found = self._unregister(guard, self._guards)
+        if found:
+            guard.destroy()
+        return found
+
+    def destroy_rate(self, rate: Rate) -> bool:
+        """Destroy a rate of this node; return False when it is not one."""
+        timer = self._rates.pop(rate, None)
+        if timer is None:
+            return False
+        self.destroy_timer(timer)
+        rate.destroy()
+        return True
+
+    def destroy_node(self) -> None:
+        """Destroy the node and everything it has."""
+        with self._lock:
+            if self._destroyed:
+                return
+            self._destroyed = True
+        self.context.untrack_node(self)
+        executor = self.executor
+        if executor is not None:
+            executor.remove_node(self)
+        logging.remove_sink(self._logger.name, self._publish_log)
+        self._parameter_event_publisher = None
+        self._rosout = None
+        self._time_source.detach_node()
+        # The graph first: one announcement that the node is gone instead of one for each endpoint.
+        if self.context._graph is not None:
+            self.context._graph.remove_node(self._graph_node)
+        for rate in list(self._rates):
+            rate.destroy()
+        self._rates.clear()
+        with self._lock:
+            entities = [*self._publishers, *self._timers, *self._waited]
+            for collection in (
+                self._publishers,
+                self._subscriptions,
+                self._clients,
+                self._services,
+                self._timers,
+                self._guards,
+            ):
+                collection.clear()  # type: ignore[attr-defined]
+            self._waited = []
+        for entity in entities:
+            entity.destroy()
+
+    def __enter__(self) -> "Node":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.destroy_node()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.get_fully_qualified_name()}>"
+
+
+__all__ = ["HIDDEN_NODE_PREFIX", "Node"]

@@ -1,0 +1,154 @@
+"""Subscriptions."""
+
+import inspect
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from rclpy_dds._dds.participant import Reader
+from rclpy_dds.interfaces.cdr import MalformedMessageError, decode
+
+from .callback_groups import CallbackGroup
+from .qos import QoSProfile
+from .type_support import interface_name
+
+_WARNING_PERIOD_S = 5.0
+
+
+class Subscription:
+    """Receives messages of a topic; made by ``Node.create_subscription``.
+
+    Bytes that are not a message of the type are dropped and counted in ``malformed_count``; the node's log says so from
+    time to time.
+    """
+
+    class CallbackType(Enum):
+        """Whether the callback takes the message only or also the message info."""
+
+        MessageOnly = 0
+        WithMessageInfo = 1
+
+    def __init__(
+        self,
+        reader: Reader,
+        msg_type: type,
+        topic: str,
+        callback: Callable[..., Any],
+        callback_group: CallbackGroup,
+        qos_profile: QoSProfile,
+        raw: bool,
+        node: Any,
+    ) -> None:
+        self._reader = reader
+        self.msg_type = msg_type
+        self._interface = interface_name(msg_type, "msg")
+        self.topic = topic
+        self.callback_group = callback_group
+        self.qos_profile = qos_profile
+        self.raw = raw
+        self._node = node
+        self.malformed_count = 0
+        self._warned_at = -_WARNING_PERIOD_S
+        self._sequence = 0
+        self.callback = callback
+
+    @property
+    def topic_name(self) -> str:
+        """Fully qualified topic name."""
+        return self.topic
+
+    @property
+    def handle(self) -> Reader:
+        """The transport's reader."""
+        return self._reader
+
+    @property
+    def logger_name(self) -> str:
+        """Name of the node's logger."""
+        return self._node.get_logger().name
+
+    @property
+    def condition(self) -> int:
+        """DDS condition that holds while there are samples."""
+        return self._reader.condition
+
+    @property
+    def callback(self) -> Callable[..., Any]:
+        """Function that gets the message, or the message and its info."""
+        return self._callback
+
+    @callback.setter
+    def callback(self, value: Callable[..., Any]) -> None:
+        self._callback_type = _callback_type(value)
+        self._callback = value
+
+    def take(self) -> tuple | None:
+        """Take one message; return the arguments of the callback, or None when there is no (valid) message."""
+        sample = self._reader.take()
+        if sample is None:
+            return None
+        if self.raw:
+            message: Any = bytes(sample.payload)
+        else:
+            try:
+                message = decode(sample.payload, self._interface)
+            except MalformedMessageError as error:
+                self._count_malformed(error)
+                return None
+        if self._callback_type is Subscription.CallbackType.MessageOnly:
+            return (message,)
+        self._sequence += 1
+        info = {
+            "source_timestamp": sample.source_timestamp_ns,
+            "received_timestamp": time.time_ns(),
+            "publication_sequence_number": None,
+            "reception_sequence_number": self._sequence,
+        }
+        return message, info
+
+    def run(self, *arguments: Any) -> Any:
+        """Call the callback with what :meth:`take` returned."""
+        return self._callback(*arguments)
+
+    def _count_malformed(self, error: MalformedMessageError) -> None:
+        self.malformed_count += 1
+        now = time.monotonic()
+        if now - self._warned_at >= _WARNING_PERIOD_S:
+            self._warned_at = now
+            self._node.get_logger().warning(
+                f"Dropped a malformed message on {self.topic} ({self.malformed_count} so far): {error}"
+            )
+
+    def get_publisher_count(self) -> int:
+        """Return the number of publishers this subscription is matched with."""
+        return self._reader.matched_count()
+
+    def destroy(self) -> None:
+        """Destroy the subscription; use ``Node.destroy_subscription``."""
+        self._reader.close()
+
+    def __enter__(self) -> "Subscription":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.destroy()
+
+
+def _callback_type(callback: Callable[..., Any]) -> Subscription.CallbackType:
+    if not callable(callback):
+        raise RuntimeError("Subscription.__init__(): callback should be a callable")
+    try:
+        signature = inspect.signature(callback)
+    except ValueError:
+        return Subscription.CallbackType.MessageOnly
+    for count, kind in ((1, Subscription.CallbackType.MessageOnly), (2, Subscription.CallbackType.WithMessageInfo)):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            continue
+        return kind
+    raise RuntimeError(
+        "Subscription.__init__(): callback should be either be callable with one argument (to get only the message) "
+        "or two (to get message and message info)"
+    )

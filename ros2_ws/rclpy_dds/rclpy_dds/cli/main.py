@@ -56,6 +56,9 @@ def _status(result: Any) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    if hasattr(sys.stdout, "reconfigure"):
+        # Otherwise what goes into a pipe arrives in blocks, and is lost when the command is ended by a signal.
+        sys.stdout.reconfigure(line_buffering=True)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     if chosen in NOT_COVERED:
         return _status(f"ros2: command '{chosen}' is not covered by rclpy_dds; it needs a ROS 2 installation")

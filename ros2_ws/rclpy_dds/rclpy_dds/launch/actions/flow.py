@@ -166,15 +166,13 @@ class IncludeLaunchDescription(Action):
                     f"Included launch description missing required argument '{argument.name}' (description: "
                     f"'{argument.description}'), given: [{', '.join(sorted(given))}]"
                 )
-        before = {
-            name: value for name, value in context.get_locals_as_dict().items() if name.startswith("current_launch_")
-        }
+        context.push_locals()
         path = os.path.abspath(self._source.location)
         context.extend_locals({
             "current_launch_file_path": path,
             "current_launch_file_directory": os.path.dirname(path),
         })
-        return [*settings, description, OpaqueFunction(function=lambda context: context.extend_locals(before))]
+        return [*settings, description, OpaqueFunction(function=lambda context: context.pop_locals())]
 
 
 class RegisterEventHandler(Action):

@@ -1,0 +1,395 @@
+"""`ros2 launch` with real processes: output, events, restarts, and above all that nothing is left when it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from rclpy_dds.launch.actions import execute_process
+
+_TIMEOUT_S = 30.0
+# Prints its process id and waits for a signal; `ignoring` makes it deaf to SIGINT and SIGTERM.
+_CHILD = """
+import os, signal, sys, time
+if "ignoring" in sys.argv:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("pid", os.getpid(), flush=True)
+try:
+    while True:
+        time.sleep(0.05)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+_HEADER = """
+import sys
+from launch import LaunchDescription
+from launch.actions import *
+from launch.conditions import *
+from launch.event_handlers import *
+from launch.events import Shutdown as ShutdownEvent
+from launch.events import process as process_events
+from launch.substitutions import *
+from launch_ros.actions import *
+
+def python(code, *arguments, **kwargs):
+    kwargs.setdefault("output", "screen")
+    kwargs.setdefault("name", "child")
+    return ExecuteProcess(cmd=[sys.executable, "-c", code, *arguments], **kwargs)
+
+def generate_launch_description():
+    return LaunchDescription([
+{entities}
+    ])
+"""
+
+
+class Launch:
+    """A running `ros2 launch`, whose output collects in a file."""
+
+    def __init__(self, folder: Path, entities: str, *arguments: str, environment=None) -> None:
+        (folder / "child.py").write_text(_CHILD)
+        file = folder / "test.launch.py"
+        file.write_text(_HEADER.replace("{entities}", textwrap.indent(textwrap.dedent(entities), " " * 8)))
+        self.output_path = folder / "output.txt"
+        self.log_root = folder / "logs"
+        with open(self.output_path, "w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "rclpy_dds.cli.main", "launch", str(file), *arguments],
+                stdout=output, stderr=subprocess.STDOUT, cwd=folder, stdin=subprocess.DEVNULL,
+                env={**os.environ, "ROS_LOG_DIR": str(self.log_root), **(environment or {})},
+            )
+
+    @property
+    def output(self) -> str:
+        return self.output_path.read_text()
+
+    def wait_for(self, pattern: str, count: int = 1) -> list[str]:
+        """Wait until the pattern occurs `count` times in the output and return the matches."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while time.monotonic() < deadline:
+            found = re.findall(pattern, self.output)
+            if len(found) >= count:
+                return found
+            assert self.process.poll() is None or len(re.findall(pattern, self.output)) >= count, self.output
+            time.sleep(0.02)
+        raise AssertionError(f"{pattern!r} did not appear in:\n{self.output}")
+
+    def signal(self, number: int = signal.SIGINT) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for the end and return the exit status."""
+        return self.process.wait(_TIMEOUT_S)
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Start a launch of some entities; whatever still runs after the test is killed."""
+    started = []
+
+    def start(entities: str, *arguments: str, **kwargs) -> Launch:
+        started.append(Launch(tmp_path, entities, *arguments, **kwargs))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+def runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_output_arguments_conditions_and_exit_status(launch):
+    launched = launch(
+        """
+        DeclareLaunchArgument("who", default_value="nobody", description="whom to greet"),
+        DeclareLaunchArgument("loud", default_value="false"),
+        LogInfo(msg=["greeting ", LaunchConfiguration("who")]),
+        python("import sys; print('hello', sys.argv[1]); print('oops', file=sys.stderr)", LaunchConfiguration("who"),
+               name="greeter"),
+        python("print('LOUD')", condition=IfCondition(LaunchConfiguration("loud"))),
+        python("print('quiet')", condition=UnlessCondition(LaunchConfiguration("loud"))),
+        python("print('to the log only')", output="log"),
+        python("import os; print(os.environ['COLOUR'], os.environ['SIZE'])", additional_env={"SIZE": "big"}),
+        SetEnvironmentVariable("COLOUR", "too late"),
+        """,
+        "who:=world",
+        environment={"COLOUR": "red"},
+    )
+    assert launched.end() == 0
+    output = launched.output
+    assert "[INFO] [launch.user]: greeting world" in output
+    assert "[greeter-1] hello world" in output
+    assert "[greeter-1] oops" in output
+    assert "[child-2] quiet" in output
+    assert "LOUD" not in output
+    assert "to the log only" not in output
+    assert "[child-4] red big" in output
+    assert len(re.findall("process has finished cleanly", output)) == 4
+    (log,) = launched.log_root.glob("*/launch.log")
+    assert "to the log only" in log.read_text()
+
+
+def test_unknown_arguments_name_the_known_ones_and_start_nothing(launch):
+    launched = launch(
+        """
+        DeclareLaunchArgument("who", default_value="nobody"),
+        python("print('started')", LaunchConfiguration("undeclared", default="x")),
+        """,
+        "hwo:=world",
+    )
+    assert launched.end() == 1
+    assert "unknown launch argument 'hwo'; this launch file knows: undeclared, who" in launched.output
+    assert "started" not in launched.output
+
+
+def test_an_undeclared_argument_that_is_read_is_accepted(launch):
+    launched = launch("LogInfo(msg=LaunchConfiguration('free'))", "free:=yes")
+    assert launched.end() == 0
+    assert "[launch.user]: yes" in launched.output
+
+
+def test_a_missing_required_argument_ends_the_launch(launch):
+    launched = launch("python('print(1)'), DeclareLaunchArgument('needed', description='the point'),")
+    assert launched.end() == 1
+    assert "missing required argument 'needed' (description: 'the point')" in launched.output
+    assert "process started" not in launched.output
+
+
+def test_an_error_in_a_launch_file_starts_nothing_and_shows_where(launch):
+    launched = launch("python('print(1)'), OpaqueFunction(function=lambda context: 1 / 0),", "--debug")
+    assert launched.end() == 1
+    assert "division by zero" in launched.output
+    assert "test.launch.py" in launched.output
+    assert "process started" not in launched.output
+
+
+def test_show_args_and_print(launch):
+    entities = """
+        DeclareLaunchArgument("who", default_value="nobody", description="Whom to greet", choices=["nobody", "me"]),
+        GroupAction([DeclareLaunchArgument("where")], condition=IfCondition("true")),
+        LogInfo(msg="hi"),
+    """
+    shown = launch(entities, "--show-args")
+    assert shown.end() == 0
+    assert shown.output == textwrap.dedent("""\
+        Arguments (pass arguments as '<name>:=<value>'):
+
+            'who':
+                Whom to greet. Valid choices are: ['nobody', 'me']
+                (default: 'nobody')
+
+            'where':*
+                no description given
+
+        * argument(s) which are only used if specific conditions occur
+        """)
+    printed = launch(entities, "--print")
+    assert printed.end() == 0
+    assert "└── LogInfo('hi')" in printed.output
+
+
+def test_ctrl_c_reaches_all_processes(launch):
+    launched = launch(
+        """
+        ExecuteProcess(cmd=[sys.executable, "child.py"], output="screen"),
+        ExecuteProcess(cmd=[sys.executable, "child.py"], output="screen", emulate_tty=True),
+        """
+    )
+    pids = launched.wait_for(r"pid (\d+)", 2)
+    launched.signal()
+    assert launched.end() == 0
+    assert len(re.findall("interrupted", launched.output)) == 2 + 1  # and launch's own message
+    assert not any(map(runs, pids))
+
+
+def test_grace_before_killing_fits_into_five_seconds():
+    total = (
+        execute_process.DEFAULT_SIGTERM_TIMEOUT_S + execute_process.DEFAULT_SIGKILL_TIMEOUT_S
+        + 3 * execute_process.HURRY_TIMEOUT_S
+    )
+    assert total < 5.0
+
+
+# A shell that leaves a grandchild in its own session, one that has left the session, and one that is orphaned.
+_FAMILY = """
+ExecuteProcess(shell=True, output="screen", sigterm_timeout="0.3", sigkill_timeout="0.3", cmd=[
+    sys.executable, " child.py ignoring & setsid ", sys.executable, " child.py ignoring & (",
+    sys.executable, " child.py ignoring &) ; wait",
+]),
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_even_of_deaf_grandchildren(launch, number):
+    launched = launch(_FAMILY + "ExecuteProcess(cmd=[sys.executable, 'child.py', 'ignoring'], output='screen')",
+                      "sigterm_timeout:=0.3", "sigkill_timeout:=0.3")
+    pids = launched.wait_for(r"pid (\d+)", 4)
+    launched.signal(number)
+    assert launched.end() == 0
+    assert "escalating to 'SIGKILL'" in launched.output
+    assert not any(map(runs, pids))
+
+
+def test_a_second_ctrl_c_hurries(launch):
+    launched = launch(
+        "ExecuteProcess(cmd=[sys.executable, 'child.py', 'ignoring'], output='screen', sigterm_timeout='1000')"
+    )
+    pids = launched.wait_for(r"pid (\d+)")
+    launched.signal()
+    launched.wait_for("sending signal 'SIGINT'")
+    launched.signal()
+    assert launched.end() == 0
+    assert "ending the rest quickly" in launched.output
+    assert not any(map(runs, pids))
+
+
+def test_children_do_not_outlive_a_killed_launch(launch):
+    launched = launch("ExecuteProcess(cmd=[sys.executable, 'child.py'], output='screen')")
+    (pid,) = launched.wait_for(r"pid (\d+)")
+    launched.process.kill()
+    launched.process.wait()
+    deadline = time.monotonic() + _TIMEOUT_S
+    while runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not runs(pid)
+
+
+def test_respawn(launch):
+    launched = launch(
+        "python('print(\"alive\"); raise SystemExit(3)', respawn=True, respawn_delay=0.05, respawn_max_retries=2)"
+    )
+    assert launched.end() == 0
+    assert len(re.findall(r"\[child-1\] alive", launched.output)) == 3
+    assert len(re.findall("process has died .*exit code 3", launched.output)) == 3
+
+
+def test_respawn_ends_with_the_launch(launch):
+    launched = launch("python('print(\"alive\")', respawn=True, respawn_delay=1000.0)")
+    launched.wait_for("finished cleanly")
+    launched.signal()
+    assert launched.end() == 0
+    assert len(re.findall(r"\[child-1\] alive", launched.output)) == 1
+
+
+def test_event_handlers_and_timers(launch):
+    launched = launch(
+        """
+        *(lambda first, second: [
+            first,
+            RegisterEventHandler(OnProcessStart(target_action=first, on_start=[LogInfo(msg="first started")])),
+            RegisterEventHandler(OnProcessIO(target_action=first, on_stdout=lambda event: LogInfo(
+                msg="heard " + event.text.decode().strip()))),
+            RegisterEventHandler(OnProcessExit(target_action=first, on_exit=lambda event, context: [
+                LogInfo(msg=f"first ended with {event.returncode}"), second])),
+            RegisterEventHandler(OnProcessExit(target_action=second, on_exit=[
+                TimerAction(period=0.05, actions=[EmitEvent(event=ShutdownEvent(reason="done"))])])),
+            RegisterEventHandler(OnShutdown(on_shutdown=lambda event, context: LogInfo(msg=f"over: {event.reason}"))),
+            TimerAction(period=1000.0, actions=[LogInfo(msg="never")]),
+        ])(python("print('first'); raise SystemExit(4)"), python("print('second')")),
+        ExecuteProcess(cmd=[sys.executable, "child.py"], output="screen"),
+        """
+    )
+    assert launched.end() == 0
+    output = launched.output
+    for text in ("first started", "heard first", "first ended with 4", "second", "over: done"):
+        assert text in output
+    assert "never" not in output
+
+
+def test_on_exit_shutdown_ends_the_others(launch):
+    launched = launch(
+        """
+        ExecuteProcess(cmd=[sys.executable, "child.py"], output="screen"),
+        TimerAction(period=0.2, actions=[python("print('required')", on_exit=Shutdown(reason="it is over"))]),
+        """
+    )
+    assert launched.end() == 0
+    assert "process[child-2] was required: shutting down launched system" in launched.output
+
+
+def test_signal_events(launch):
+    launched = launch(
+        """
+        ExecuteProcess(cmd=[sys.executable, "child.py"], name="a", output="screen"),
+        RegisterEventHandler(OnProcessIO(on_stdout=lambda event: None if b"pid" not in event.text else EmitEvent(
+            event=process_events.SignalProcess(
+                signal_number="SIGINT", process_matcher=process_events.matches_name("a-1"))))),
+        """
+    )
+    assert launched.end() == 0
+    assert "[a-1] interrupted" in launched.output
+
+
+def test_a_command_that_does_not_exist_is_reported_and_the_rest_goes_on(launch):
+    launched = launch("ExecuteProcess(cmd=['no-such-program-here']), python('print(\"the rest\")'),")
+    assert launched.end() == 0
+    assert "could not be started" in launched.output
+    assert "the rest" in launched.output
+
+
+def test_output_places(launch):
+    launched = launch(
+        "python('import sys; print(\"out\"); print(\"err\", file=sys.stderr)', output={'stdout': 'screen', "
+        "'stderr': 'own_log', 'both': ['own_log']})"
+    )
+    assert launched.end() == 0
+    assert "[child-1] out" in launched.output
+    assert "err" not in launched.output
+    (folder,) = launched.log_root.iterdir()
+    assert "err" in (folder / "child-1-stderr.log").read_text()
+    assert sorted(line.split()[1] for line in (folder / "child-1.log").read_text().splitlines()) == ["err", "out"]
+
+
+def test_long_and_unfinished_lines_survive(launch):
+    launched = launch("python('print(\"é\" * 200000); print(\"no end\", end=\"\")')")
+    assert launched.end() == 0
+    assert "[child-1] " + "é" * 200000 + "\n" in launched.output
+    assert "[child-1] no end\n" in launched.output
+
+
+def test_severities_are_coloured_on_a_terminal_only(launch):
+    entities = "python('print(\"[WARN] [1.0] [n]: careful\")')"
+    plain = launch(entities)
+    assert plain.end() == 0
+    assert "\033" not in plain.output
+    coloured = launch(entities, environment={"RCUTILS_COLORIZED_OUTPUT": "1"})
+    assert coloured.end() == 0
+    assert "\033[33m[child-1] [WARN] [1.0] [n]: careful\033[0m" in coloured.output
+    assert "\033" not in "".join(path.read_text() for path in coloured.log_root.glob("*/launch.log"))
+
+
+def test_parameter_files_exist_while_running_and_are_removed(launch):
+    launched = launch(
+        """
+        Node(executable=sys.executable, exec_name="node", name="n", output="screen", parameters=[{"a": [1, 2]}],
+             arguments=["-c", "import sys; path = sys.argv[-1]; print('path', path); print(open(path).read())"]),
+        """
+    )
+    assert launched.end() == 0
+    assert "[node-1]   ros__parameters:" in launched.output
+    (path,) = re.findall(r"path (\S+)", launched.output)
+    assert not os.path.exists(path)
+
+
+def test_a_launch_folder_in_the_working_directory_does_not_hide_the_package(tmp_path):
+    # A repository with a folder `launch` is usual; as a namespace package it must not win over the real thing.
+    (tmp_path / "launch").mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", "from launch import LaunchDescription; import launch.actions"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )
+    assert result.returncode == 0, result.stderr

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from magma_sim.backends.tabletop.layouts import STREAMS, WORKSPACE_HIGH, WORKSPACE_LOW
 from magma_sim.backends.tabletop.objects import OBJECTS, TASKS, Goal, goal_of
 from magma_sim.expert import ScriptedExpert
-from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw, rotate
+from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw, rotate, yaw_from_quaternion
 from magma_sim.task import Observation, TaskSpec
 
 FORMAT_VERSION = 1
@@ -173,7 +173,12 @@ def key_points(goal: Goal, observation: Observation) -> NDArray[np.float64]:
     source, target = OBJECTS[goal.source], OBJECTS[goal.target]
     source_position, source_rotation = observation.object_poses[goal.source]
     target_position, target_rotation = observation.object_poses[goal.target]
-    tip = source_position if source.tip is None else source_position + rotate(source_rotation, np.array(source.tip))
+    if source.tip is not None:
+        tip = source_position + rotate(source_rotation, np.array(source.tip))
+    else:
+        # A block has no long axis, but the gripper turns to its faces: the one nearest to the base's x axis shows how.
+        yaw = (yaw_from_quaternion(source_rotation) + np.pi / 4) % (np.pi / 2) - np.pi / 4
+        tip = source_position + source.footprint_half[0] * np.array([np.cos(yaw), np.sin(yaw), 0.0])
     rest = target_position + rotate(target_rotation, np.array([0.0, 0.0, target.support_height - target.rest_height]))
     return np.stack([source_position, tip, rest, observation.end_effector.position])
 

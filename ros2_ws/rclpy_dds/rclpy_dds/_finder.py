@@ -6,9 +6,9 @@ found, this finder serves nothing at all.
 
 Served names:
 
-* ``rclpy``, ``launch``, ``launch_ros`` and ``ament_index_python``: aliases of ``rclpy_dds.rclpy`` and so on. A submodule
-  under either name is the same module object. A package under its alias is a thin proxy, because the import system
-  would otherwise load submodules a second time through the ``__path__`` of the aliased package.
+* ``rclpy``, ``launch``, ``launch_ros`` and ``ament_index_python``: aliases of ``rclpy_dds.rclpy`` and so on. A
+  submodule under either name is the same module object. A package under its alias is a thin proxy, because the import
+  system would otherwise load submodules a second time through the ``__path__`` of the aliased package.
 * message packages (``std_msgs.msg``, ``magma_interfaces.srv``, ...): modules whose classes are generated on first use.
 """
 
@@ -23,7 +23,7 @@ INTERFACE_KINDS = ("msg", "srv", "action")
 
 # Packages whose definitions come with this package or with the rosbags type stores. Share folders add to them.
 STANDARD_PACKAGES = frozenset(
-    [
+    {
         "action_msgs",
         "actionlib_msgs",
         "builtin_interfaces",
@@ -47,7 +47,7 @@ STANDARD_PACKAGES = frozenset(
         "type_description_interfaces",
         "unique_identifier_msgs",
         "visualization_msgs",
-    ]
+    }
 )
 
 

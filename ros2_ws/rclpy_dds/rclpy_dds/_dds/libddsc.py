@@ -7,9 +7,9 @@ is pinned and why :func:`load` refuses any other version. ctypes releases the GI
 
 import ctypes as ct
 import functools
-import importlib.metadata
 import importlib.util
 from pathlib import Path
+from typing import ClassVar
 
 EXPECTED_VERSION = "11.0.1"
 
@@ -49,25 +49,25 @@ class WheelMismatchError(ImportError):
 class Guid(ct.Structure):
     """``dds_guid_t``: 12-byte participant prefix and 4-byte entity id."""
 
-    _fields_ = [("v", ct.c_ubyte * 16)]
+    _fields_: ClassVar = [("v", ct.c_ubyte * 16)]
 
 
 class IoVector(ct.Structure):
     """``ddsrt_iovec_t`` (POSIX ``struct iovec``)."""
 
-    _fields_ = [("base", ct.c_void_p), ("length", ct.c_size_t)]
+    _fields_: ClassVar = [("base", ct.c_void_p), ("length", ct.c_size_t)]
 
 
 class BytesVector(ct.Structure):
     """``struct iovec`` whose base may be set to a ``bytes`` object directly."""
 
-    _fields_ = [("base", ct.c_char_p), ("length", ct.c_size_t)]
+    _fields_: ClassVar = [("base", ct.c_char_p), ("length", ct.c_size_t)]
 
 
 class SampleInfo(ct.Structure):
     """``dds_sample_info_t``."""
 
-    _fields_ = [
+    _fields_: ClassVar = [
         ("sample_state", ct.c_int),
         ("view_state", ct.c_int),
         ("instance_state", ct.c_int),
@@ -84,13 +84,13 @@ class SampleInfo(ct.Structure):
 
 
 class _TypeBlob(ct.Structure):
-    _fields_ = [("data", ct.c_void_p), ("size", ct.c_uint32)]
+    _fields_: ClassVar = [("data", ct.c_void_p), ("size", ct.c_uint32)]
 
 
 class TopicDescriptor(ct.Structure):
     """``dds_topic_descriptor_t`` (documented as unstable)."""
 
-    _fields_ = [
+    _fields_: ClassVar = [
         ("size", ct.c_uint32),
         ("align", ct.c_uint32),
         ("flagset", ct.c_uint32),
@@ -109,13 +109,13 @@ class TopicDescriptor(ct.Structure):
 class BuiltinParticipant(ct.Structure):
     """``dds_builtintopic_participant_t``."""
 
-    _fields_ = [("key", Guid), ("qos", ct.c_void_p)]
+    _fields_: ClassVar = [("key", Guid), ("qos", ct.c_void_p)]
 
 
 class BuiltinEndpoint(ct.Structure):
     """``dds_builtintopic_endpoint_t``."""
 
-    _fields_ = [
+    _fields_: ClassVar = [
         ("key", Guid),
         ("participant_key", Guid),
         ("participant_handle", ct.c_uint64),
@@ -128,7 +128,7 @@ class BuiltinEndpoint(ct.Structure):
 class MatchedStatus(ct.Structure):
     """``dds_publication_matched_status_t`` and ``dds_subscription_matched_status_t``."""
 
-    _fields_ = [
+    _fields_: ClassVar = [
         ("total_count", ct.c_uint32),
         ("total_count_change", ct.c_int32),
         ("current_count", ct.c_uint32),
@@ -206,23 +206,23 @@ _SIGNATURES: dict = {
 
 
 def _library_path() -> Path:
-    try:
-        version = importlib.metadata.version("cyclonedds")
-    except importlib.metadata.PackageNotFoundError:
-        raise WheelMismatchError(
-            f"rclpy_dds needs the cyclonedds wheel: pip install cyclonedds=={EXPECTED_VERSION}"
-        ) from None
+    spec = importlib.util.find_spec("cyclonedds")
+    package = Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+    if package is None:
+        raise WheelMismatchError(f"rclpy_dds needs the cyclonedds wheel: pip install cyclonedds=={EXPECTED_VERSION}")
+    # The names of the metadata folders, because importlib.metadata takes longer to import than all of this module.
+    versions = [
+        folder.name.removesuffix(".dist-info").split("-")[1] for folder in package.parent.glob("cyclonedds-*.dist-info")
+    ]
+    version = versions[0] if versions else "unknown"
     if version != EXPECTED_VERSION:
         raise WheelMismatchError(
             f"rclpy_dds uses libddsc's C interface as of cyclonedds {EXPECTED_VERSION}, but version {version} is "
             f"installed: pip install cyclonedds=={EXPECTED_VERSION}"
         )
-    spec = importlib.util.find_spec("cyclonedds")
-    if spec is not None and spec.submodule_search_locations:
-        package = Path(next(iter(spec.submodule_search_locations)))
-        for folder in (package.parent / "cyclonedds.libs", package / ".dylibs"):
-            for candidate in sorted(folder.glob("libddsc*")):
-                return candidate
+    for folder in (package.parent / "cyclonedds.libs", package / ".dylibs"):
+        for candidate in sorted(folder.glob("libddsc*")):
+            return candidate
     raise WheelMismatchError(
         f"No libddsc found in the cyclonedds {version} installation: install the binary wheel of "
         f"cyclonedds=={EXPECTED_VERSION} (it exists for Linux x86_64 and macOS arm64)"

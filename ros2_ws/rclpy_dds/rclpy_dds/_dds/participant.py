@@ -5,7 +5,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,8 @@ from .qos import EndpointPolicies, native_qos
 # Payloads up to this size are copied out of libddsc; larger ones are handed on as views of its buffer.
 VIEW_THRESHOLD_BYTES = 64 * 1024
 
-# One octet at offset 0, then return (dds_opcodes.h: DDS_OP_ADR | DDS_OP_TYPE_1BY). libddsc keeps a received sample whole
-# and checks only what the program describes; every ROS message has at least one byte, so this serves all types.
+# One octet at offset 0, then return (dds_opcodes.h: DDS_OP_ADR | DDS_OP_TYPE_1BY). libddsc keeps a received sample
+# whole and checks only what the program describes; every ROS message has at least one byte, so this serves all types.
 _OPAQUE_OPS = (ct.c_uint32 * 3)(0x01010000, 0, 0)
 _RESTRICT_DATA_REPRESENTATION = 1 << 7
 
@@ -198,7 +198,7 @@ class Participant:
     """
 
     _domains_lock = threading.Lock()
-    _configured: set[int] = set()
+    _configured: ClassVar[set[int]] = set()
     _self_tested = False
 
     def __init__(self, domain: int) -> None:

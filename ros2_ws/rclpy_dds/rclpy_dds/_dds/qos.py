@@ -34,7 +34,7 @@ class EndpointPolicies(NamedTuple):
 
 @contextmanager
 def native_qos(policies: EndpointPolicies | None, user_data: str = "", ignore_local: bool = False):
-    """Yield a ``dds_qos_t*`` for a reader or writer (or, without policies, for a participant) and free it afterwards."""
+    """Yield a ``dds_qos_t*`` and free it afterwards. Without policies it is for a participant."""
     lib = load()
     qos = lib.dds_create_qos()
     try:

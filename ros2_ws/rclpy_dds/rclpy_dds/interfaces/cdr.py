@@ -21,7 +21,7 @@ if sys.byteorder != "little":
 
 HEADER = b"\x00\x01\x00\x00"
 HEADER_BYTES = len(HEADER)
-# Numeric sequences of at least this many bytes are handed to the transport as they are, without a copy into the message.
+# Numeric sequences of at least this many bytes are handed to the transport as they are, not copied into the message.
 PART_THRESHOLD_BYTES = 16 * 1024
 # Received numeric sequences of at least this many bytes become read-only numpy views when the payload is a view.
 VIEW_THRESHOLD_BYTES = 64 * 1024

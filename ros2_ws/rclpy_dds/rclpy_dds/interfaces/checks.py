@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .cdr import ARRAY_CODES, DTYPES, PART_THRESHOLD_BYTES
-from .definition import INTEGER_RANGES, NUMERIC, FieldType
+from .definition import INTEGER_RANGES, FieldType
 
 _FLOAT32_MAX = 3.402823466e38
 _BYTE_BASES = frozenset({"uint8", "char"})
@@ -157,15 +157,3 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(np.asarray(one), np.asarray(other))
     return one == other
-
-
-__all__ = [
-    "NUMERIC",
-    "check_scalar",
-    "fail",
-    "integer_range",
-    "numeric_array",
-    "numeric_sequence",
-    "other_elements",
-    "same",
-]

@@ -3,7 +3,7 @@
 import array
 import keyword
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,8 +26,8 @@ class Message:
 
     __slots__ = ("__weakref__",)
     interface_name = ""
-    _fields_and_field_types: dict[str, str] = {}
-    _compared: tuple[str, ...] = ()
+    _fields_and_field_types: ClassVar[dict[str, str]] = {}
+    _compared: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def get_fields_and_field_types(cls) -> dict[str, str]:

@@ -7,6 +7,8 @@ the service and action texts that ship with this package, and the rosbags type s
 
 import functools
 import importlib
+import importlib.util
+import json
 import os
 import threading
 from pathlib import Path
@@ -37,7 +39,35 @@ def distro() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _rosbags_definitions() -> dict:
-    return importlib.import_module(f"rosbags.typesys.stores.ros2_{distro()}").FIELDDEFS
+    """Return the definitions of the distribution's type store: ``name -> [constants, fields]``.
+
+    Importing a type store makes a dataclass of every message of every older distribution and takes longer than all
+    else a node does at start; so the plain definitions are kept in a file of the user's cache folder.
+    """
+    name = f"ros2_{distro()}"
+    spec = importlib.util.find_spec("rosbags")
+    if spec is None or not spec.submodule_search_locations:
+        raise DefinitionError("rclpy_dds needs the rosbags wheel: pip install rosbags==0.11.9")
+    folder = Path(next(iter(spec.submodule_search_locations)), "typesys", "stores")
+    # The key changes with the installed wheel: a store builds on those of older distributions.
+    key = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(folder.glob("ros2_*.py"))]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rclpy_dds" / f"{name}.json"
+    try:
+        content = json.loads(cache.read_text(encoding="utf-8"))
+        if content["key"] == key:
+            return content["definitions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no file yet, or not one of ours: it is written anew
+    store = importlib.import_module(f"rosbags.typesys.stores.{name}").FIELDDEFS
+    definitions = {interface: entry[:2] for interface, entry in store.items()}
+    temporary = cache.with_suffix(f".{os.getpid()}")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"key": key, "definitions": definitions}), encoding="utf-8")
+        temporary.replace(cache)
+    except OSError:
+        pass  # a read-only home: every start is slower, nothing else
+    return definitions
 
 
 def _convert(description: tuple) -> FieldType:

@@ -3,13 +3,12 @@
 Syntax: https://docs.ros.org/en/jazzy/How-To-Guides/Node-arguments.html
 """
 
+import functools
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from .exceptions import UnknownROSArgsError
 from .impl.logging_severity import LoggingSeverity
@@ -47,32 +46,42 @@ class ParsedArguments:
     stdout: bool = True
 
 
-class _YamlLoader(yaml.SafeLoader):
-    """YAML as the ROS parameter parser reads it: ``1e3`` is a number, dates are strings."""
+@functools.lru_cache(maxsize=1)
+def _yaml_loader() -> Any:
+    """Return a YAML loader as the ROS parameter parser reads it: ``1e3`` is a number, dates are strings."""
+    import yaml  # here, because most processes have no parameters to parse
 
+    class Loader(yaml.SafeLoader):
+        """Builds plain values only."""
 
-_YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+|[-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(
+            r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+|[-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
+        list("-+0123456789."),
+    )
+    return Loader
 
 
 def load_yaml(text: str) -> Any:
     """Parse YAML as ROS parameters are parsed.
 
     Raises:
-        yaml.YAMLError: the text is not YAML.
+        ValueError: the text is not YAML.
     """
-    return yaml.load(text, Loader=_YamlLoader)  # a SafeLoader: builds plain values only
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_yaml_loader())  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {error}") from None
 
 
 def split_ros_args(args: list[str]) -> tuple[list[str], list[str]]:
@@ -156,8 +165,8 @@ def _parameter(parsed: ParsedArguments, text: str) -> None:
     node, colon, rest = name.rpartition(":")
     try:
         parsed_value = load_yaml(value)
-    except yaml.YAMLError as error:
-        raise UnknownROSArgsError(f"The value of the parameter assignment {text!r} is not YAML: {error}") from None
+    except ValueError as error:
+        raise UnknownROSArgsError(f"The value of the parameter assignment {text!r} is {error}") from None
     pattern = "/**" if not colon else node if node.startswith("/") else f"/**/{node}"
     _add_parameters(parsed, pattern, {rest: parsed_value}, f"-p {text}")
 
@@ -168,8 +177,8 @@ def _parameters_file(parsed: ParsedArguments, text: str) -> None:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UnknownROSArgsError(f"Cannot read the parameter file {text!r}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UnknownROSArgsError(f"The parameter file {text!r} is not YAML: {error}") from None
+    except ValueError as error:
+        raise UnknownROSArgsError(f"The parameter file {text!r} is {error}") from None
     if content is None:
         return
     if not isinstance(content, dict):

@@ -139,13 +139,11 @@ class Node(NodeParameters, NodeGraph):
             message_class("rcl_interfaces/msg/ParameterEvent"), "/parameter_events", qos_profile_parameter_events
         )
         if automatically_declare_parameters_from_overrides:
-            dynamic = message_class("rcl_interfaces/msg/ParameterDescriptor")
+            descriptor = message_class("rcl_interfaces/msg/ParameterDescriptor")
+            given = self._parameter_overrides.items()
             self.declare_parameters(
                 "",
-                [
-                    (name, entry.value, dynamic(dynamic_typing=True))
-                    for name, entry in self._parameter_overrides.items()
-                ],
+                [(name, entry.value, descriptor(dynamic_typing=True)) for name, entry in given],
                 ignore_override=True,
             )
         self._time_source = TimeSource(node=self)
@@ -470,11 +468,8 @@ class Node(NodeParameters, NodeGraph):
         check_is_valid_srv_type(srv_type)
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
-        name, policies, identity = (
-            interface_name(srv_type, "srv"),
-            endpoint_policies(qos_profile),
-            self._id("serviceid"),
-        )
+        name, policies = interface_name(srv_type, "srv"), endpoint_policies(qos_profile)
+        identity = self._id("serviceid")
         participant = self.context.participant
         writer = participant.create_writer(
             names.reply_topic(full),
@@ -509,7 +504,8 @@ class Node(NodeParameters, NodeGraph):
         check_is_valid_srv_type(srv_type)
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
-        name, policies, identity = interface_name(srv_type, "srv"), endpoint_policies(qos_profile), self._id("clientid")
+        name, policies = interface_name(srv_type, "srv"), endpoint_policies(qos_profile)
+        identity = self._id("clientid")
         participant = self.context.participant
         reader = participant.create_reader(
             names.reply_topic(full),

@@ -2,7 +2,9 @@
 
 ``rclpy_dds.pth`` imports this module at interpreter start, so it stays small and imports nothing heavy. One finder is
 appended to the END of ``sys.meta_path``: whatever any other finder can find wins, and when a real ``rclpy`` can be
-found, this finder serves nothing at all.
+found, this finder serves nothing at all. One exception: a folder without ``__init__.py`` counts as a package to Python
+(a namespace package), so a ``launch`` folder in the working directory would hide ``launch``. A guard at the front keeps
+such folders from winning; real packages are left to the other finders.
 
 Served names:
 
@@ -164,6 +166,36 @@ class Finder:
         return None
 
 
+class _FolderGuard:
+    """Stands before the other finders and serves a name for which they would only find a folder."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if path is not None or not (
+            fullname in ALIASES or fullname in STANDARD_PACKAGES or interface_kinds(fullname)
+        ):
+            return None
+        others = _specs_of_others(fullname)
+        if others and not any(map(_is_more_than_a_folder, others)):
+            return Finder().find_spec(fullname)
+        return None
+
+
+def _specs_of_others(name):
+    specs = []
+    for finder in sys.meta_path:
+        find_spec = getattr(finder, "find_spec", None)
+        if find_spec is None or isinstance(finder, (Finder, _FolderGuard)):
+            continue
+        spec = find_spec(name, None)
+        if spec is not None:
+            specs.append(spec)
+    return specs
+
+
+def _is_more_than_a_folder(spec):
+    return spec.origin is not None or spec.submodule_search_locations is None
+
+
 def _find_own(name):
     from importlib.util import find_spec
 
@@ -175,19 +207,14 @@ def _find_own(name):
 
 def real_rclpy_exists():
     """Return whether any other finder finds an ``rclpy``."""
-    for finder in sys.meta_path:
-        if isinstance(finder, Finder):
-            continue
-        find_spec = getattr(finder, "find_spec", None)
-        if find_spec is not None and find_spec("rclpy", None) is not None:
-            return True
-    return False
+    return any(map(_is_more_than_a_folder, _specs_of_others("rclpy")))
 
 
 def install():
-    """Append the finder to ``sys.meta_path``, once."""
+    """Add the finder at the end of ``sys.meta_path`` and its guard at the front, once."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.append(Finder())
+        sys.meta_path.insert(0, _FolderGuard())
 
 
 install()

@@ -113,6 +113,8 @@ def unknown_name(noun: str, name: str, known: list[str]) -> str:
 
 
 def _alternatives(name: str, known: list[str], noun: str) -> str:
+    # These belong to every node, also to the command's own.
+    known = [entry for entry in known if entry not in ("/parameter_events", "/rosout")]
     if not known:
         return f": no {noun} were found (is ROS_DOMAIN_ID the same there?)"
     close = difflib.get_close_matches(name, known, n=2)

@@ -113,11 +113,13 @@ def _call(args: argparse.Namespace) -> None:
     with joined_graph(args, f"_ros2cli_requester_{os.getpid()}", wait=False) as node:
         client = node.create_client(service, args.service_name)
         _wait_for_service(node, client, args.service_name)
-        while True:
+        while rclpy.ok():
             begin = time.monotonic()
             print(f"requester: making request: {request!r}\n")
             future = client.call_async(request)
             rclpy.spin_until_future_complete(node, future)
+            if not future.done():
+                return
             if future.exception() is not None:
                 raise RuntimeError(f"Exception while calling service: {future.exception()!r}")
             print(f"response:\n{future.result()!r}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,10 +117,11 @@ class EpisodeRunner(Node):
         for times in (self.times, self._episode_times):
             times.chunk(stamp_to_ns(chunk.header.stamp), stages)
 
-    def _on_command(self, command: EndEffectorDelta) -> None:
-        now_ns = self.get_clock().now().nanoseconds
+    def _on_command(self, command: EndEffectorDelta, info: Mapping[str, int]) -> None:
+        # When the controller sent it, by the middleware's own stamp: this node's delays are none of the robot's.
+        sent_ns = info["source_timestamp"] or self.get_clock().now().nanoseconds
         for times in (self.times, self._episode_times):
-            times.command(stamp_to_ns(command.header.stamp), now_ns)
+            times.command(stamp_to_ns(command.header.stamp), sent_ns)
         with self._changed:
             self._commands += 1
             self._changed.notify_all()

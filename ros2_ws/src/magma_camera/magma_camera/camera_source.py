@@ -51,14 +51,14 @@ class CameraSource(Node):
 
     def __init__(self) -> None:
         super().__init__("camera_source", automatically_declare_parameters_from_overrides=True)
-        self._parameters = NodeParameters(self, CameraSourceConfig)
-        self._source = VideoSource(self._parameters.config.source_settings())
+        self._node_parameters = NodeParameters(self, CameraSourceConfig)
+        self._source = VideoSource(self._node_parameters.config.source_settings())
         self._published = 0
         self._trouble: str | None = "not opened yet"
         self._ended = False
         self._stop = threading.Event()
         self._image = self.create_publisher(Image, "/camera/image_raw", SENSOR)
-        self._diagnostics = DiagnosticsPublisher(self, self._report, hardware_id=self._parameters.config.device)
+        self._diagnostics = DiagnosticsPublisher(self, self._report, hardware_id=self._node_parameters.config.device)
         # Reading blocks for as long as the camera likes; the executor must keep answering meanwhile.
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
         self._thread.start()
@@ -76,7 +76,7 @@ class CameraSource(Node):
                 pixels = self._source.read()
             except SourceUnavailableError as error:
                 self._trouble = str(error)
-                self._stop.wait(self._parameters.config.retry_s)
+                self._stop.wait(self._node_parameters.config.retry_s)
                 next_s = time.monotonic()
                 continue
             if pixels is None:
@@ -97,12 +97,12 @@ class CameraSource(Node):
         data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
         message = Image(height=height, width=width, encoding="bgr8", is_bigendian=0, step=3 * width, data=data)
         message.header.stamp = stamp
-        message.header.frame_id = self._parameters.config.frame_id
+        message.header.frame_id = self._node_parameters.config.frame_id
         self._image.publish(message)
         self._published += 1
 
     def _report(self) -> Report:
-        values = {"published": self._published, "device": self._parameters.config.device}
+        values = {"published": self._published, "device": self._node_parameters.config.device}
         if self._trouble is not None:
             return Report(ERROR, self._trouble, values)
         return Report(OK, "end of the video file" if self._ended else "publishing pictures", values)

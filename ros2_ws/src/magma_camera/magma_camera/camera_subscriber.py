@@ -63,8 +63,8 @@ class CameraSubscriber(Node):
 
     def __init__(self) -> None:
         super().__init__("camera_subscriber", automatically_declare_parameters_from_overrides=True)
-        self._parameters = NodeParameters(self, CameraSubscriberConfig, self._configure)
-        config = self._parameters.config
+        self._node_parameters = NodeParameters(self, CameraSubscriberConfig, self._configure)
+        config = self._node_parameters.config
         self._preparation = FramePreparation(config.frame_settings())
         if config.image_height:
             self._preparation.set_size(config.image_height, config.image_width)
@@ -148,7 +148,7 @@ class CameraSubscriber(Node):
         if preparation.size is not None:
             values["frame size"] = f"{preparation.size[1]}x{preparation.size[0]}"
         silent_s = time.monotonic() - self._last_picture_s
-        if silent_s > self._parameters.config.silent_after_s:
+        if silent_s > self._node_parameters.config.silent_after_s:
             return Report(ERROR, "no picture from the camera", {**values, "silent for s": f"{silent_s:.1f}"})
         if self._trouble == "size_unknown":
             return Report(WARN, "waiting for a policy to announce its frame size on /magma/action_spec", values)

@@ -49,8 +49,8 @@ class ControllerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("controller", automatically_declare_parameters_from_overrides=True)
-        self._parameters = NodeParameters(self, ControllerConfig, self._on_config)
-        config = self._parameters.config
+        self._node_parameters = NodeParameters(self, ControllerConfig, self._on_config)
+        config = self._node_parameters.config
         self._core = Controller(config, self._now())
         self._throttle = LogThrottle(LOG_PERIOD_S)
         self._latency = LatencyWindow()

@@ -75,8 +75,8 @@ class Simulator(Node):
         super().__init__("simulator", automatically_declare_parameters_from_overrides=True)
         from magma_sim import make_task  # here, because SAPIEN takes seconds to load
 
-        self._parameters = NodeParameters(self, SimulatorConfig)
-        config = self._parameters.config
+        self._node_parameters = NodeParameters(self, SimulatorConfig)
+        config = self._node_parameters.config
         self._lockstep = config.clock == "lockstep"
         self._refused: Counter[str] = Counter()
         self._spec_problem: str | None = None
@@ -132,7 +132,7 @@ class Simulator(Node):
     def _tick(self) -> None:
         """Real time: one step period has passed, command or not."""
         command, self._pending = self._pending, None
-        if self._episode.done and self._parameters.config.after_episode == "stop":
+        if self._episode.done and self._node_parameters.config.after_episode == "stop":
             self._publish()
         else:
             self._advance(command)
@@ -149,7 +149,7 @@ class Simulator(Node):
             return
         self._steps += 1
         self._publish()
-        if self._episode.done and self._parameters.config.after_episode == "reset":
+        if self._episode.done and self._node_parameters.config.after_episode == "reset":
             self._begin("", "", self._episode.next_layout())
 
     def _refuse(self, reason: str) -> None:
@@ -160,7 +160,7 @@ class Simulator(Node):
     # Publishing it.
 
     def _republish(self) -> None:
-        if self._now_ns() - self._published_ns >= self._parameters.config.republish_s * 1e9:
+        if self._now_ns() - self._published_ns >= self._node_parameters.config.republish_s * 1e9:
             self._publish()
 
     def _publish(self) -> None:
@@ -172,7 +172,7 @@ class Simulator(Node):
         self._episode.published(stamp_ns)
         self._state.publish(state_to_msg(messages.end_effector_state(observation, stamp_ns, spec.frame)))
         self._transforms.publish(messages.transforms(observation, stamp, spec.frame))
-        if not self._parameters.config.freeze_camera or self._frozen_picture is None:
+        if not self._node_parameters.config.freeze_camera or self._frozen_picture is None:
             self._frozen_picture = observation.image
         self._image.publish(image_to_msg(self._frozen_picture, stamp_ns, messages.CAMERA_FRAME))
         self._status.publish(messages.episode_status(self._episode, stamp))

@@ -33,8 +33,8 @@ class KeyboardTeleop(Node):
 
     def __init__(self) -> None:
         super().__init__("keyboard_teleop", automatically_declare_parameters_from_overrides=True)
-        self._parameters = NodeParameters(self, KeyboardConfig, self._on_config)
-        self._session = KeyboardSession(self._parameters.config)
+        self._node_parameters = NodeParameters(self, KeyboardConfig, self._on_config)
+        self._session = KeyboardSession(self._node_parameters.config)
         self._decoder = KeyDecoder()
         self._controller: tuple[ControllerState, float] | None = None
         self._gripper_target: float | None = None
@@ -47,7 +47,7 @@ class KeyboardTeleop(Node):
         self.create_subscription(
             EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
         )
-        self._services: dict[Request, Client] = {
+        self._requests: dict[Request, Client] = {
             Request.ESTOP: self.create_client(Trigger, "/magma/estop"),
             Request.REARM: self.create_client(Trigger, "/magma/rearm"),
             Request.HAND_BACK: self.create_client(Trigger, "/magma/hand_back"),
@@ -90,11 +90,11 @@ class KeyboardTeleop(Node):
         delta = self._session.command(now_s, self._gripper_target)
         if delta is not None:
             stamp_ns = self.get_clock().now().nanoseconds
-            self._commands.publish(delta_to_msg(delta, stamp_ns, self._parameters.config.frame))
+            self._commands.publish(delta_to_msg(delta, stamp_ns, self._node_parameters.config.frame))
         self._draw(now_s)
 
     def _call(self, request: Request) -> None:
-        client = self._services[request]
+        client = self._requests[request]
         if not client.service_is_ready():
             self._session.notice = f"cannot {request.value}: NO CONTROLLER is there"
             return
@@ -115,7 +115,7 @@ class KeyboardTeleop(Node):
                 self._terminal.print_lines(HELP_LINES)
                 self._line_shown = ""
         status = None
-        if self._controller is not None and now_s - self._controller[1] <= self._parameters.config.state_timeout_s:
+        if self._controller is not None and now_s - self._controller[1] <= self._node_parameters.config.state_timeout_s:
             message = self._controller[0]
             status = Status(
                 phase=PHASE_NAMES[message.phase] if message.phase < len(PHASE_NAMES) else f"phase {message.phase}",

@@ -234,10 +234,10 @@ class Peer:
 
     def close(self) -> None:
         """Ends the node and its thread."""
-        self._executor.shutdown()
-        self._thread.join(10.0)
-        self.node.destroy_node()
         self._context.try_shutdown()
+        self._thread.join(10.0)
+        self._executor.shutdown()
+        self.node.destroy_node()
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ class Robot:
         self.states.clear()
         self.states.wait_for(lambda state: state.phase == ControllerState.AUTONOMOUS)
         self.commands.wait_for()
+        self.states.clear()
 
     def holds(self, reason):
         """Waits until the arm holds for this reason, and makes sure that no command comes from then on."""

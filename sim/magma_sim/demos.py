@@ -76,7 +76,9 @@ class NoiseConfig:
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"noise.{name} must be a number of at least 0, got {value}")
         if self.random_starts + self.hovering_starts > 1:
-            raise ValueError("noise.random_starts and noise.hovering_starts are shares of episodes: their sum exceeds 1")
+            raise ValueError(
+                "noise.random_starts and noise.hovering_starts are shares of episodes; they add up to more than 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ class ActionNoise:
         self._burst_left = 0
         self._flip_left = 0
 
-    def executed(self, clean: NDArray[np.float64], target_position: NDArray[np.float64], *, done: bool) -> NDArray[np.float64]:
+    def executed(
+        self, clean: NDArray[np.float64], target_position: NDArray[np.float64], *, done: bool
+    ) -> NDArray[np.float64]:
         """The action to execute instead of the clean one; after success neither bursts nor flips begin.
 
         Args:
@@ -263,7 +267,6 @@ def _identity(config: DemonstrationConfig) -> dict[str, Any]:
 
 
 def _card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds: float) -> dict[str, Any]:
-    from magma_sim.backends.tabletop.task import IMAGE_SIZE, MAX_STEPS
     from magma_sim.backends.tabletop.scene import (
         CONTROL_FREQUENCY_HZ,
         RENDER_SIZE,
@@ -271,6 +274,7 @@ def _card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds:
         camera_extrinsics,
         camera_intrinsics,
     )
+    from magma_sim.backends.tabletop.task import IMAGE_SIZE, MAX_STEPS
 
     return {
         "format_version": FORMAT_VERSION,
@@ -286,7 +290,8 @@ def _card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds:
         "recording": _identity(config),
         "action": {
             "fields": ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"],
-            "units": "m, axis-angle rad, absolute opening 0 closed .. 1 open; base frame, relative to the controller's target",
+            "units": "m, axis-angle rad, absolute opening 0 closed .. 1 open",
+            "frame": "base frame, relative to the controller's target",
         },
         "points": list(POINT_NAMES),
         "step_period_s": 1.0 / CONTROL_FREQUENCY_HZ,

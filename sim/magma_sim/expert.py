@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from magma_sim.backends.tabletop.objects import BASKET_RIM_HEIGHT, OBJECTS, goal_of
 from magma_sim.backends.tabletop.success import placed
-from magma_sim.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_yaw, yaw_from_quaternion
+from magma_sim.rotations import (
+    axis_angle_from_quaternion,
+    conjugate,
+    multiply,
+    quaternion_from_yaw,
+    yaw_from_quaternion,
+)
 from magma_sim.task import EndEffectorState, Pose
 
 GRIPPER_SPAN_M = 0.08
@@ -143,7 +149,12 @@ class ScriptedExpert:
         return self._travel(state, grasp[:2], grasp[2] + config.hover_height, turn, 1.0)
 
     def _travel(
-        self, state: EndEffectorState, goal_xy: NDArray[np.float64], height: float, turn: NDArray[np.float64], gripper: float
+        self,
+        state: EndEffectorState,
+        goal_xy: NDArray[np.float64],
+        height: float,
+        turn: NDArray[np.float64],
+        gripper: float,
     ) -> NDArray[np.float64]:
         """Moves over the table at `height`; while still low it rises before it moves sideways."""
         goal = np.array([goal_xy[0], goal_xy[1], height])

@@ -33,7 +33,7 @@ def cluster_vertices(
     members = np.bincount(cluster, minlength=count)[:, None]
     merged_vertices = np.stack([np.bincount(cluster, vertices[:, k], count) for k in range(3)], axis=1) / members
     merged_normals = np.stack([np.bincount(cluster, normals[:, k], count) for k in range(3)], axis=1)
-    merged_normals /= np.maximum(np.linalg.norm(merged_normals, axis=1, keepdims=True), 1e-9)
+    merged_normals = merged_normals / np.maximum(np.linalg.norm(merged_normals, axis=1, keepdims=True), 1e-9)
     merged = cluster[triangles.astype(np.int64)]
     distinct = (merged[:, 0] != merged[:, 1]) & (merged[:, 1] != merged[:, 2]) & (merged[:, 2] != merged[:, 0])
     merged = merged[distinct]

@@ -25,6 +25,7 @@ WORKSPACE_HIGH = (0.66, 0.24)
 """corners of the part of the table on which footprints may stand, base frame, m"""
 HOME_POSITION = (0.46, 0.0, 0.24)
 """nominal tool centre point at the start, base frame, m"""
+TABLE_COLOUR: Colour = (0.36, 0.31, 0.26)
 _HOME_JITTER = (0.03, 0.04, 0.02)
 _FINGER_ROOM = 0.035
 """free space on both sides of a source across its long axis, for the open fingers, m"""
@@ -151,7 +152,8 @@ def make_layout(task: str, variant: Variant, number: int) -> Layout:
         placements = _place(names, rng)
     jitter = rng.uniform(-1.0, 1.0, size=3) * _HOME_JITTER
     home_x, home_y, home_z = (float(v) for v in np.asarray(HOME_POSITION) + jitter)
-    red, green, blue = (float(v) for v in np.array([0.36, 0.31, 0.26]) * rng.uniform(0.8, 1.2) * rng.uniform(0.94, 1.06, size=3))
+    tint = np.array(TABLE_COLOUR) * rng.uniform(0.8, 1.2) * rng.uniform(0.94, 1.06, size=3)
+    red, green, blue = (float(v) for v in tint)
     return Layout(
         task=task,
         variant=variant,

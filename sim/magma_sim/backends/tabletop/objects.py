@@ -8,6 +8,7 @@ chosen for the Panda gripper, which opens 80 mm.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -335,7 +336,7 @@ def part_mesh(part: Part) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDAr
         rings = rings[..., [1, 2, 0]]
     faces: list[NDArray[np.float64]] = []
     following = np.roll(np.arange(part.sides), -1)
-    for near, far in zip(rings[:-1], rings[1:], strict=True):
+    for near, far in itertools.pairwise(rings):
         faces.extend(np.stack([near[i], near[j], far[j]]) for i, j in enumerate(following))
         faces.extend(np.stack([near[i], far[j], far[i]]) for i, j in enumerate(following))
     for ring, flip in ((rings[0], True), (rings[-1], False)):

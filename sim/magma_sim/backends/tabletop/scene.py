@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from magma_sim.backends.tabletop.control import EndEffectorController, pose_to_sapien
 from magma_sim.backends.tabletop.decimation import decimate_robot
-from magma_sim.backends.tabletop.layouts import Layout
+from magma_sim.backends.tabletop.layouts import TABLE_COLOUR, Layout
 from magma_sim.backends.tabletop.objects import OBJECTS, ObjectModel, Part, part_mesh
+from magma_sim.rendering import use_fast_shader
 from magma_sim.rotations import quaternion_from_yaw
 
 SIM_FREQUENCY_HZ = 100
@@ -115,7 +116,7 @@ class TabletopEnv(BaseEnv):
 
     def _load_scene(self, options: dict) -> None:
         scene = self.scene.sub_scenes[0]
-        self._table_material = self._material((0.36, 0.31, 0.26))
+        self._table_material = self._material(TABLE_COLOUR)
         self._add_static(scene, "table", (0.45, 0.75, 0.02), (0.35, 0.0, -0.02), self._table_material)
         if self._chosen_device is not None:
             backdrop = self._material(BACKDROP_COLOUR)
@@ -135,10 +136,7 @@ class TabletopEnv(BaseEnv):
     def _setup_sensors(self, options: dict) -> None:
         super()._setup_sensors(options)
         scene = self.scene.sub_scenes[0]
-        sapien.render.set_camera_shader_dir("minimal")
-        sapien.render.set_picture_format("Color", "r8g8b8a8unorm")
-        sapien.render.set_picture_format("ColorRaw", "r8g8b8a8unorm")
-        sapien.render.set_picture_format("PositionSegmentation", "r16g16b16a16sint")
+        use_fast_shader()
         self._cameras = {}
         camera_to_base = np.linalg.inv(camera_extrinsics())
         # SAPIEN's camera looks along x with y left and z up; the optical frame has x right, y down, z forward.

@@ -11,7 +11,7 @@ import numpy as np
 from .cdr import ARRAY_CODES, DTYPES, PART_THRESHOLD_BYTES
 from .definition import INTEGER_RANGES, FieldType
 
-_FLOAT32_MAX = 3.402823466e38
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _BYTE_BASES = frozenset({"uint8", "char"})
 
 

@@ -92,8 +92,7 @@ class Executor:
             if node not in self._nodes:
                 return
             self._nodes.remove(node)
-        if node.executor is self:
-            node._executor_weakref = None
+        node._dds_forget_executor(self)
         self.wake()
 
     def get_nodes(self) -> list[Any]:
@@ -284,7 +283,7 @@ class Executor:
                 elif not timer.clock._is_simulated():
                     # A timer by simulated time is looked at again when /clock comes in.
                     limit_ns = until if limit_ns is None else min(limit_ns, until)
-            for entity in node._waited_entities():
+            for entity in node._dds_waited_entities():
                 group = entity.callback_group
                 if group is None or group.can_execute(entity):
                     conditions[entity.condition] = entity

@@ -68,7 +68,11 @@ def _unique_id(participant_guid: bytes) -> str:
 
 
 class Node(NodeParameters, NodeGraph):
-    """A node: name, parameters, publishers, subscriptions, services, clients, timers."""
+    """A node: name, parameters, publishers, subscriptions, services, clients, timers.
+
+    Internal names are private to the class (two underscores) or those of rclpy, because users derive from it and may
+    use any other name for themselves.
+    """
 
     def __init__(
         self,
@@ -108,33 +112,35 @@ class Node(NodeParameters, NodeGraph):
         self.context = context or get_default_context()
         if not self.context.ok():
             raise NotInitializedException("cannot create node")
-        arguments = self._merge_arguments(cli_args, use_global_arguments)
-        self._remaps = arguments.remaps
-        self._name, self._namespace = self._resolve_own_name(node_name, namespace)
-        self._destroyed = False
-        self._executor_weakref: weakref.ReferenceType | None = None
-        self._lock = threading.RLock()
-        self._publishers: list[Publisher] = []
-        self._subscriptions: list[Subscription] = []
-        self._clients: list[Client] = []
-        self._services: list[Service] = []
-        self._timers: list[Timer] = []
-        self._guards: list[GuardCondition] = []
-        self._rates: dict[Rate, Timer] = {}
-        self._waited: list[Any] = []
+        arguments = self.__merge_arguments(cli_args, use_global_arguments)
+        self.__remaps = arguments.remaps
+        self.__name, self.__namespace = self.__resolve_own_name(node_name, namespace)
+        self.__destroyed = False
+        self.__executor_weakref: weakref.ReferenceType | None = None
+        self.__lock = threading.RLock()
+        self.__publishers: list[Publisher] = []
+        self.__subscriptions: list[Subscription] = []
+        self.__clients: list[Client] = []
+        self.__services: list[Service] = []
+        self.__timers: list[Timer] = []
+        self.__guards: list[GuardCondition] = []
+        self.__rates: dict[Rate, Timer] = {}
+        self.__waited: list[Any] = []
         self._default_callback_group = MutuallyExclusiveCallbackGroup()
-        overrides = self._parameter_values(arguments)
+        overrides = self.__parameter_values(arguments)
         overrides.update({parameter.name: parameter for parameter in parameter_overrides or []})
-        self._init_parameters(overrides, allow_undeclared_parameters)
+        self._dds_init_parameters(overrides, allow_undeclared_parameters)
         self._logger = logging.get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
         self._clock = ROSClock()
-        self._graph_node = self.context.graph.add_node(self._namespace, self._name)
+        self.__graph_node = self.context.graph.add_node(self.__namespace, self.__name)
         self.context.track_node(self)
 
-        self._rosout: Publisher | None = None
+        self.__rosout: Publisher | None = None
         if enable_rosout:
-            self._rosout = self.create_publisher(message_class("rcl_interfaces/msg/Log"), "/rosout", rosout_qos_profile)
-            logging.add_sink(self._logger.name, self._publish_log)
+            self.__rosout = self.create_publisher(
+                message_class("rcl_interfaces/msg/Log"), "/rosout", rosout_qos_profile
+            )
+            logging.add_sink(self._logger.name, self.__publish_log)
         self._parameter_event_publisher = self.create_publisher(
             message_class("rcl_interfaces/msg/ParameterEvent"), "/parameter_events", qos_profile_parameter_events
         )
@@ -150,15 +156,15 @@ class Node(NodeParameters, NodeGraph):
         self._time_source.attach_clock(self._clock)
         if start_parameter_services:
             self._parameter_service = ParameterService(self)
-            self._start_type_description_service()
+            self.__start_type_description_service()
         if enable_logger_service:
             from .logging_service import LoggingService
 
-            self._logging_service = LoggingService(self)
+            self.__logging_service = LoggingService(self)
 
     # --- name and arguments ---
 
-    def _merge_arguments(self, cli_args: list[str] | None, use_global: bool) -> ParsedArguments:
+    def __merge_arguments(self, cli_args: list[str] | None, use_global: bool) -> ParsedArguments:
         local = parse_arguments(["--ros-args", *cli_args]) if cli_args else ParsedArguments()
         if use_global:
             # Own arguments go first: the first matching remapping and the last parameter value win.
@@ -166,13 +172,13 @@ class Node(NodeParameters, NodeGraph):
             local.parameters = self.context.arguments.parameters + local.parameters
         return local
 
-    def _resolve_own_name(self, name: str, namespace: str | None) -> tuple[str, str]:
+    def __resolve_own_name(self, name: str, namespace: str | None) -> tuple[str, str]:
         namespace = namespace or "/"
         if not namespace.startswith("/"):
             namespace = "/" + namespace
         original = name
         for kind in ("name", "namespace"):
-            rule = next((rule for rule in self._remaps if rule.kind == kind and rule.node in ("", original)), None)
+            rule = next((rule for rule in self.__remaps if rule.kind == kind and rule.node in ("", original)), None)
             if rule is not None and kind == "name":
                 name = rule.replacement
             elif rule is not None:
@@ -180,13 +186,13 @@ class Node(NodeParameters, NodeGraph):
         validate_node_name(name)
         validate_namespace(namespace)
         # Rules for "node:" mean the name in the code; afterwards they are matched with the node's own name.
-        self._remaps = [
+        self.__remaps = [
             rule if rule.node != original else type(rule)(rule.kind, rule.match, rule.replacement, name)
-            for rule in self._remaps
+            for rule in self.__remaps
         ]
         return name, namespace
 
-    def _parameter_values(self, arguments: ParsedArguments) -> dict[str, Parameter]:
+    def __parameter_values(self, arguments: ParsedArguments) -> dict[str, Parameter]:
         full_name = self.get_fully_qualified_name()
         return {
             entry.name: Parameter(entry.name, value=entry.value)
@@ -196,15 +202,15 @@ class Node(NodeParameters, NodeGraph):
 
     def get_name(self) -> str:
         """Return the node's name."""
-        return self._name
+        return self.__name
 
     def get_namespace(self) -> str:
         """Return the node's namespace."""
-        return self._namespace
+        return self.__namespace
 
     def get_fully_qualified_name(self) -> str:
         """Return ``/namespace/name``."""
-        return f"{self._namespace.rstrip('/')}/{self._name}"
+        return f"{self.__namespace.rstrip('/')}/{self.__name}"
 
     def get_clock(self) -> Clock:
         """Return the node's clock (ROS time)."""
@@ -217,7 +223,7 @@ class Node(NodeParameters, NodeGraph):
     @property
     def handle(self) -> "Node":
         """The node itself: there is no separate C object here."""
-        if self._destroyed:
+        if self.__destroyed:
             raise InvalidHandle("cannot use Destroyable because destruction was requested (the node is gone)")
         return self
 
@@ -229,32 +235,32 @@ class Node(NodeParameters, NodeGraph):
     @property
     def publishers(self) -> Iterator[Publisher]:
         """Publishers of this node."""
-        yield from list(self._publishers)
+        yield from list(self.__publishers)
 
     @property
     def subscriptions(self) -> Iterator[Subscription]:
         """Subscriptions of this node."""
-        yield from list(self._subscriptions)
+        yield from list(self.__subscriptions)
 
     @property
     def clients(self) -> Iterator[Client]:
         """Clients of this node."""
-        yield from list(self._clients)
+        yield from list(self.__clients)
 
     @property
     def services(self) -> Iterator[Service]:
         """Services of this node."""
-        yield from list(self._services)
+        yield from list(self.__services)
 
     @property
     def timers(self) -> Iterator[Timer]:
         """Timers of this node."""
-        yield from list(self._timers)
+        yield from list(self.__timers)
 
     @property
     def guards(self) -> Iterator[GuardCondition]:
         """Guard conditions of this node."""
-        yield from list(self._guards)
+        yield from list(self.__guards)
 
     @property
     def waitables(self) -> Iterator[Any]:
@@ -266,7 +272,7 @@ class Node(NodeParameters, NodeGraph):
     @property
     def executor(self) -> Any:
         """The executor this node was added to, or None."""
-        return self._executor_weakref() if self._executor_weakref is not None else None
+        return self.__executor_weakref() if self.__executor_weakref is not None else None
 
     @executor.setter
     def executor(self, new_executor: Any) -> None:
@@ -276,33 +282,38 @@ class Node(NodeParameters, NodeGraph):
         if current is not None:
             current.remove_node(self)
         if new_executor is None:
-            self._executor_weakref = None
+            self.__executor_weakref = None
         else:
             new_executor.add_node(self)
-            self._executor_weakref = weakref.ref(new_executor)
+            self.__executor_weakref = weakref.ref(new_executor)
 
     def _wake_executor(self) -> None:
         executor = self.executor
         if executor is not None:
             executor.wake()
 
-    def _waited_entities(self) -> list[Any]:
-        return self._waited
+    def _dds_forget_executor(self, executor: Any) -> None:
+        """Called by an executor that removes this node."""
+        if self.executor is executor:
+            self.__executor_weakref = None
 
-    def _register(self, entity: Any, collection: list, group: CallbackGroup | None) -> None:
+    def _dds_waited_entities(self) -> list[Any]:
+        return self.__waited
+
+    def __register(self, entity: Any, collection: list, group: CallbackGroup | None) -> None:
         if group is not None:
             group.add_entity(entity)
-        with self._lock:
+        with self.__lock:
             collection.append(entity)
-            self._waited = [*self._subscriptions, *self._guards, *self._clients, *self._services]
+            self.__waited = [*self.__subscriptions, *self.__guards, *self.__clients, *self.__services]
         self._wake_executor()
 
-    def _unregister(self, entity: Any, collection: list) -> bool:
-        with self._lock:
+    def __unregister(self, entity: Any, collection: list) -> bool:
+        with self.__lock:
             if entity not in collection:
                 return False
             collection.remove(entity)
-            self._waited = [*self._subscriptions, *self._guards, *self._clients, *self._services]
+            self.__waited = [*self.__subscriptions, *self.__guards, *self.__clients, *self.__services]
         self._wake_executor()
         return True
 
@@ -310,23 +321,23 @@ class Node(NodeParameters, NodeGraph):
 
     def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
         """Return the fully qualified name of a topic, remapped unless ``only_expand``."""
-        return self._resolve(topic, "topic", only_expand)
+        return self.__resolve(topic, "topic", only_expand)
 
     def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str:
         """Return the fully qualified name of a service, remapped unless ``only_expand``."""
-        return self._resolve(service, "service", only_expand)
+        return self.__resolve(service, "service", only_expand)
 
-    def _resolve(self, name: str, kind: str, only_expand: bool) -> str:
+    def __resolve(self, name: str, kind: str, only_expand: bool) -> str:
         is_service = kind == "service"
         validate_topic_name(name, is_service=is_service)
-        full = expand_topic_name(name, self._name, self._namespace)
+        full = expand_topic_name(name, self.__name, self.__namespace)
         if not only_expand:
-            full = remap_name(full, kind, self._remaps, self._name, self._namespace)
+            full = remap_name(full, kind, self.__remaps, self.__name, self.__namespace)
         validate_full_topic_name(full, is_service=is_service)
         return full
 
     @staticmethod
-    def _profile(qos_profile: QoSProfile | int) -> QoSProfile:
+    def __profile(qos_profile: QoSProfile | int) -> QoSProfile:
         if isinstance(qos_profile, QoSProfile):
             return qos_profile
         if isinstance(qos_profile, int) and not isinstance(qos_profile, bool):
@@ -364,7 +375,7 @@ class Node(NodeParameters, NodeGraph):
         """
         if qos_overriding_options is not None:
             raise NotImplementedError("rclpy_dds does not declare parameters for QoS (qos_overriding_options)")
-        profile = self._profile(qos_profile)
+        profile = self.__profile(qos_profile)
         check_is_valid_msg_type(msg_type)
         full = self.resolve_topic_name(topic)
         name = interface_name(msg_type, "msg")
@@ -379,8 +390,8 @@ class Node(NodeParameters, NodeGraph):
             raise RCLError(f"Cannot create a publisher on {full!r}: {error}") from error
         group = callback_group or self._default_callback_group
         publisher = publisher_class(writer, msg_type, full, profile, group, self)
-        self._register(publisher, self._publishers, None)
-        self.context.graph.add_endpoints(self._graph_node, writers=(writer.guid,))
+        self.__register(publisher, self.__publishers, None)
+        self.context.graph.add_endpoints(self.__graph_node, writers=(writer.guid,))
         return publisher
 
     def create_subscription(
@@ -416,24 +427,24 @@ class Node(NodeParameters, NodeGraph):
             raise NotImplementedError("rclpy_dds does not declare parameters for QoS (qos_overriding_options)")
         if content_filter_options is not None:
             raise NotImplementedError("rclpy_dds has no content filters (content_filter_options)")
-        profile = self._profile(qos_profile)
+        profile = self.__profile(qos_profile)
         check_is_valid_msg_type(msg_type)
         full = self.resolve_topic_name(topic)
         name = interface_name(msg_type, "msg")
         dds_topic = names.dds_topic(full, profile.avoid_ros_namespace_conventions)
         try:
             reader = self.context.participant.create_reader(
-                dds_topic, names.dds_type(name), endpoint_policies(self._adapted(profile, dds_topic)), user_data(name)
+                dds_topic, names.dds_type(name), endpoint_policies(self.__adapted(profile, dds_topic)), user_data(name)
             )
         except DDSError as error:
             raise RCLError(f"Cannot create a subscription on {full!r}: {error}") from error
         group = callback_group or self._default_callback_group
         subscription = Subscription(reader, msg_type, full, callback, group, profile, raw, self)
-        self._register(subscription, self._subscriptions, group)
-        self.context.graph.add_endpoints(self._graph_node, readers=(reader.guid,))
+        self.__register(subscription, self.__subscriptions, group)
+        self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,))
         return subscription
 
-    def _adapted(self, profile: QoSProfile, dds_topic: str) -> QoSProfile:
+    def __adapted(self, profile: QoSProfile, dds_topic: str) -> QoSProfile:
         """Replace best-available policies by the strongest that all present publishers offer."""
         best_reliability = profile.reliability is ReliabilityPolicy.BEST_AVAILABLE
         best_durability = profile.durability is DurabilityPolicy.BEST_AVAILABLE
@@ -469,7 +480,7 @@ class Node(NodeParameters, NodeGraph):
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
         name, policies = interface_name(srv_type, "srv"), endpoint_policies(qos_profile)
-        identity = self._id("serviceid")
+        identity = self.__id("serviceid")
         participant = self.context.participant
         writer = participant.create_writer(
             names.reply_topic(full),
@@ -484,8 +495,8 @@ class Node(NodeParameters, NodeGraph):
             identity + user_data(f"{name}_Request"),
         )
         service = Service(reader, writer, srv_type, full, callback, group, qos_profile, self)
-        self._register(service, self._services, group)
-        self.context.graph.add_endpoints(self._graph_node, readers=(reader.guid,), writers=(writer.guid,))
+        self.__register(service, self.__services, group)
+        self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,), writers=(writer.guid,))
         return service
 
     def create_client(
@@ -505,7 +516,7 @@ class Node(NodeParameters, NodeGraph):
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
         name, policies = interface_name(srv_type, "srv"), endpoint_policies(qos_profile)
-        identity = self._id("clientid")
+        identity = self.__id("clientid")
         participant = self.context.participant
         reader = participant.create_reader(
             names.reply_topic(full),
@@ -520,14 +531,14 @@ class Node(NodeParameters, NodeGraph):
             identity + user_data(f"{name}_Request"),
         )
         client = Client(writer, reader, srv_type, full, qos_profile, group, self)
-        self._register(client, self._clients, group)
-        self.context.graph.add_endpoints(self._graph_node, readers=(reader.guid,), writers=(writer.guid,))
+        self.__register(client, self.__clients, group)
+        self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,), writers=(writer.guid,))
         return client
 
-    def _id(self, key: str) -> str:
+    def __id(self, key: str) -> str:
         return f"{key}={_unique_id(self.context.participant.guid)};"
 
-    def _start_type_description_service(self) -> None:
+    def __start_type_description_service(self) -> None:
         from .type_description_service import TypeDescriptionService
 
         self._type_description_service = TypeDescriptionService(self)
@@ -560,7 +571,7 @@ class Node(NodeParameters, NodeGraph):
             context=self.context,
             autostart=autostart,
         )
-        self._register(timer, self._timers, group)
+        self.__register(timer, self.__timers, group)
         return timer
 
     def create_rate(self, frequency: float, clock: Clock | None = None) -> Rate:
@@ -573,7 +584,7 @@ class Node(NodeParameters, NodeGraph):
             raise ValueError("frequency must be > 0")
         timer = self.create_timer(1.0 / frequency, lambda: None, MutuallyExclusiveCallbackGroup(), clock)
         rate = Rate(timer, context=self.context)
-        self._rates[rate] = timer
+        self.__rates[rate] = timer
         return rate
 
     def create_guard_condition(
@@ -582,7 +593,7 @@ class Node(NodeParameters, NodeGraph):
         """Create a guard condition, whose callback runs in the executor after ``trigger``."""
         group = callback_group or self._default_callback_group
         guard = GuardCondition(callback, group, self.context)
-        self._register(guard, self._guards, group)
+        self.__register(guard, self.__guards, group)
         return guard
 
     def add_waitable(self, waitable: Any) -> None:
@@ -595,8 +606,8 @@ class Node(NodeParameters, NodeGraph):
 
     # --- log ---
 
-    def _publish_log(self, now: int, severity: LoggingSeverity, name: str, message: str, frame: FrameType) -> None:
-        publisher = self._rosout
+    def __publish_log(self, now: int, severity: LoggingSeverity, name: str, message: str, frame: FrameType) -> None:
+        publisher = self.__rosout
         if publisher is None or publisher.handle.closed or not self.context.ok():
             return
         seconds, nanoseconds = divmod(now, S_TO_NS)
@@ -613,13 +624,13 @@ class Node(NodeParameters, NodeGraph):
 
     # --- destruction ---
 
-    def _destroy_endpoints(self, entity: Any, collection: list, readers: tuple = (), writers: tuple = ()) -> bool:
-        if not self._unregister(entity, collection):
+    def __destroy_endpoints(self, entity: Any, collection: list, readers: tuple = (), writers: tuple = ()) -> bool:
+        if not self.__unregister(entity, collection):
             return False
         entity.destroy()
         if self.context.ok():
             self.context.graph.remove_endpoints(
-                self._graph_node,
+                self.__graph_node,
                 readers=tuple(reader.guid for reader in readers),
                 writers=tuple(writer.guid for writer in writers),
             )
@@ -627,37 +638,37 @@ class Node(NodeParameters, NodeGraph):
 
     def destroy_publisher(self, publisher: Publisher) -> bool:
         """Destroy a publisher of this node; return False when it is not one."""
-        return self._destroy_endpoints(publisher, self._publishers, writers=(publisher._writer,))
+        return self.__destroy_endpoints(publisher, self.__publishers, writers=(publisher._writer,))
 
     def destroy_subscription(self, subscription: Subscription) -> bool:
         """Destroy a subscription of this node; return False when it is not one."""
-        return self._destroy_endpoints(subscription, self._subscriptions, readers=(subscription._reader,))
+        return self.__destroy_endpoints(subscription, self.__subscriptions, readers=(subscription._reader,))
 
     def destroy_service(self, service: Service) -> bool:
         """Destroy a service of this node; return False when it is not one."""
-        return self._destroy_endpoints(service, self._services, (service._reader,), (service._writer,))
+        return self.__destroy_endpoints(service, self.__services, (service._reader,), (service._writer,))
 
     def destroy_client(self, client: Client) -> bool:
         """Destroy a client of this node; return False when it is not one."""
-        return self._destroy_endpoints(client, self._clients, (client._reader,), (client._writer,))
+        return self.__destroy_endpoints(client, self.__clients, (client._reader,), (client._writer,))
 
     def destroy_timer(self, timer: Timer) -> bool:
         """Destroy a timer of this node; return False when it is not one."""
-        found = self._unregister(timer, self._timers)
+        found = self.__unregister(timer, self.__timers)
         if found:
             timer.destroy()
         return found
 
     def destroy_guard_condition(self, guard: GuardCondition) -> bool:
         """Destroy a guard condition of this node; return False when it is not one."""
-        found = self._unregister(guard, self._guards)
+        found = self.__unregister(guard, self.__guards)
         if found:
             guard.destroy()
         return found
 
     def destroy_rate(self, rate: Rate) -> bool:
         """Destroy a rate of this node; return False when it is not one."""
-        timer = self._rates.pop(rate, None)
+        timer = self.__rates.pop(rate, None)
         if timer is None:
             return False
         self.destroy_timer(timer)
@@ -666,36 +677,36 @@ class Node(NodeParameters, NodeGraph):
 
     def destroy_node(self) -> None:
         """Destroy the node and everything it has."""
-        with self._lock:
-            if self._destroyed:
+        with self.__lock:
+            if self.__destroyed:
                 return
-            self._destroyed = True
+            self.__destroyed = True
         self.context.untrack_node(self)
         executor = self.executor
         if executor is not None:
             executor.remove_node(self)
-        logging.remove_sink(self._logger.name, self._publish_log)
+        logging.remove_sink(self._logger.name, self.__publish_log)
         self._parameter_event_publisher = None
-        self._rosout = None
+        self.__rosout = None
         self._time_source.detach_node()
         # The graph first: one announcement that the node is gone instead of one for each endpoint.
         if self.context._graph is not None:
-            self.context._graph.remove_node(self._graph_node)
-        for rate in list(self._rates):
+            self.context._graph.remove_node(self.__graph_node)
+        for rate in list(self.__rates):
             rate.destroy()
-        self._rates.clear()
-        with self._lock:
-            entities = [*self._publishers, *self._timers, *self._waited]
+        self.__rates.clear()
+        with self.__lock:
+            entities = [*self.__publishers, *self.__timers, *self.__waited]
             for collection in (
-                self._publishers,
-                self._subscriptions,
-                self._clients,
-                self._services,
-                self._timers,
-                self._guards,
+                self.__publishers,
+                self.__subscriptions,
+                self.__clients,
+                self.__services,
+                self.__timers,
+                self.__guards,
             ):
                 collection.clear()  # type: ignore[attr-defined]
-            self._waited = []
+            self.__waited = []
         for entity in entities:
             entity.destroy()
 

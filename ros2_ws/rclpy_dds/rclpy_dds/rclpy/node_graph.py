@@ -77,7 +77,7 @@ class NodeGraph:
         """Return names, namespaces and enclaves of all nodes; the enclave is always ``/``."""
         return [(node.name, node.namespace, "/") for node in self.context.graph.nodes()]
 
-    def _endpoints_of(self, node_name: str, node_namespace: str) -> tuple[NodeInfo, list[Endpoint]]:
+    def __endpoints_of(self, node_name: str, node_namespace: str) -> tuple[NodeInfo, list[Endpoint]]:
         node = self.context.graph.find_node(node_namespace, node_name)
         if node is None:
             raise NodeNameNonExistentError(
@@ -93,7 +93,7 @@ class NodeGraph:
         Raises:
             NodeNameNonExistentError: no such node.
         """
-        node, endpoints = self._endpoints_of(node_name, node_namespace)
+        node, endpoints = self.__endpoints_of(node_name, node_namespace)
         return _topics((entry for entry in endpoints if entry.gid in node.writers), no_demangle)
 
     def get_subscriber_names_and_types_by_node(
@@ -104,7 +104,7 @@ class NodeGraph:
         Raises:
             NodeNameNonExistentError: no such node.
         """
-        node, endpoints = self._endpoints_of(node_name, node_namespace)
+        node, endpoints = self.__endpoints_of(node_name, node_namespace)
         return _topics((entry for entry in endpoints if entry.gid in node.readers), no_demangle)
 
     def get_service_names_and_types_by_node(self, node_name: str, node_namespace: str) -> NamesAndTypes:
@@ -113,7 +113,7 @@ class NodeGraph:
         Raises:
             NodeNameNonExistentError: no such node.
         """
-        node, endpoints = self._endpoints_of(node_name, node_namespace)
+        node, endpoints = self.__endpoints_of(node_name, node_namespace)
         return _collect(
             (names.ros_service(entry.topic), names.ros_service_type(entry.type))
             for entry in endpoints
@@ -126,7 +126,7 @@ class NodeGraph:
         Raises:
             NodeNameNonExistentError: no such node.
         """
-        node, endpoints = self._endpoints_of(node_name, node_namespace)
+        node, endpoints = self.__endpoints_of(node_name, node_namespace)
         return _collect(
             (names.ros_service(entry.topic), names.ros_service_type(entry.type))
             for entry in endpoints
@@ -135,41 +135,41 @@ class NodeGraph:
 
     def count_publishers(self, topic_name: str) -> int:
         """Return the number of publishers of a topic."""
-        return self.context.graph.count(names.dds_topic(self._full_topic_name(topic_name)), writers=True)
+        return self.context.graph.count(names.dds_topic(self.__full_topic_name(topic_name)), writers=True)
 
     def count_subscribers(self, topic_name: str) -> int:
         """Return the number of subscriptions of a topic."""
-        return self.context.graph.count(names.dds_topic(self._full_topic_name(topic_name)), writers=False)
+        return self.context.graph.count(names.dds_topic(self.__full_topic_name(topic_name)), writers=False)
 
     def count_clients(self, service_name: str) -> int:
         """Return the number of clients of a service."""
-        service = self._full_service_name(service_name)
+        service = self.__full_service_name(service_name)
         return self.context.graph.count(names.request_topic(service), writers=True)
 
     def count_services(self, service_name: str) -> int:
         """Return the number of servers of a service."""
-        service = self._full_service_name(service_name)
+        service = self.__full_service_name(service_name)
         return self.context.graph.count(names.request_topic(service), writers=False)
 
-    def _full_topic_name(self, name: str) -> str:
+    def __full_topic_name(self, name: str) -> str:
         full = expand_topic_name(name, self.get_name(), self.get_namespace())
         validate_full_topic_name(full)
         return full
 
-    def _full_service_name(self, name: str) -> str:
+    def __full_service_name(self, name: str) -> str:
         full = expand_topic_name(name, self.get_name(), self.get_namespace())
         validate_full_topic_name(full, is_service=True)
         return full
 
     def get_publishers_info_by_topic(self, topic_name: str, no_mangle: bool = False) -> list[TopicEndpointInfo]:
         """Return information on all publishers of a topic (``no_mangle``: ``topic_name`` is a DDS topic)."""
-        return self._info_by_topic(topic_name, no_mangle, writers=True)
+        return self.__info_by_topic(topic_name, no_mangle, writers=True)
 
     def get_subscriptions_info_by_topic(self, topic_name: str, no_mangle: bool = False) -> list[TopicEndpointInfo]:
         """Return information on all subscriptions of a topic (``no_mangle``: ``topic_name`` is a DDS topic)."""
-        return self._info_by_topic(topic_name, no_mangle, writers=False)
+        return self.__info_by_topic(topic_name, no_mangle, writers=False)
 
-    def _info_by_topic(self, topic_name: str, no_mangle: bool, writers: bool) -> list[TopicEndpointInfo]:
+    def __info_by_topic(self, topic_name: str, no_mangle: bool, writers: bool) -> list[TopicEndpointInfo]:
         if no_mangle:
             topic = topic_name
         else:

@@ -41,12 +41,12 @@ class NodeParameters:
     _clock: "Clock"
     _parameter_event_publisher: Any
 
-    def _init_parameters(self, overrides: dict[str, Parameter], allow_undeclared: bool) -> None:
+    def _dds_init_parameters(self, overrides: dict[str, Parameter], allow_undeclared: bool) -> None:
         self._parameters: dict[str, Parameter] = {}
         self._descriptors: dict[str, Any] = {}
         self._parameter_overrides = overrides
         self._allow_undeclared_parameters = allow_undeclared
-        self._parameter_lock = threading.RLock()
+        self.__parameter_lock = threading.RLock()
         self._pre_set_parameters_callbacks: list[Callable[[list[Parameter]], list[Parameter]]] = []
         self._on_set_parameters_callbacks: list[SetParametersCallback] = []
         self._post_set_parameters_callbacks: list[Callable[[list[Parameter]], None]] = []
@@ -92,19 +92,19 @@ class NodeParameters:
                     f"Invalid parameter tuple length at index {index} in parameters list: {entry}; "
                     "expecting length between 1 and 3"
                 )
-            declared.append(self._parse_declaration(namespace, index, entry, ignore_override))
+            declared.append(self.__parse_declaration(namespace, index, entry, ignore_override))
         known = [parameter.name for parameter, _ in declared if parameter.name in self._parameters]
         if known:
             raise ParameterAlreadyDeclaredException(known)
         for parameter, descriptor in declared:
-            result = self._set_checked([parameter], {parameter.name: descriptor}, allow_not_set=True)
+            result = self.__set_checked([parameter], {parameter.name: descriptor}, allow_not_set=True)
             if not result.successful:
                 if result.reason.startswith("Wrong parameter type"):
                     raise InvalidParameterTypeException(parameter, Parameter.Type(descriptor.type).name)
                 raise InvalidParameterValueException(parameter.name, parameter.value, result.reason)
         return [self._parameters[parameter.name] for parameter, _ in declared]
 
-    def _parse_declaration(
+    def __parse_declaration(
         self, namespace: str, index: int, entry: tuple, ignore_override: bool
     ) -> tuple[Parameter, Any]:
         name = entry[0]
@@ -163,7 +163,7 @@ class NodeParameters:
         Raises:
             ParameterNotDeclaredException, ParameterImmutableException
         """
-        with self._parameter_lock:
+        with self.__parameter_lock:
             if not self.has_parameter(name):
                 raise ParameterNotDeclaredException(name)
             if self._descriptors[name].read_only:
@@ -271,7 +271,7 @@ class NodeParameters:
         Raises:
             ParameterNotDeclaredException: not declared (and undeclared ones are not allowed).
         """
-        return [self._set_with_callbacks([parameter]) for parameter in parameter_list]
+        return [self.__set_with_callbacks([parameter]) for parameter in parameter_list]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> Any:
         """Set all parameters or none; return one ``SetParametersResult``.
@@ -279,9 +279,9 @@ class NodeParameters:
         Raises:
             ParameterNotDeclaredException: not declared (and undeclared ones are not allowed).
         """
-        return self._set_with_callbacks(parameter_list)
+        return self.__set_with_callbacks(parameter_list)
 
-    def _set_with_callbacks(self, parameters: list[Parameter]) -> Any:
+    def __set_with_callbacks(self, parameters: list[Parameter]) -> Any:
         if self._pre_set_parameters_callbacks:
             for callback in self._pre_set_parameters_callbacks:
                 parameters = callback(parameters)
@@ -292,7 +292,7 @@ class NodeParameters:
                     "original parameters list.",
                 )
         self._check_undeclared_parameters(parameters)
-        return self._set_checked(parameters)
+        return self.__set_checked(parameters)
 
     def _check_undeclared_parameters(self, parameters: list[Parameter]) -> None:
         if not all(isinstance(parameter, Parameter) for parameter in parameters):
@@ -301,11 +301,11 @@ class NodeParameters:
         if undeclared and not self._allow_undeclared_parameters:
             raise ParameterNotDeclaredException(undeclared)
 
-    def _set_checked(
+    def __set_checked(
         self, parameters: list[Parameter], descriptors: dict[str, Any] | None = None, allow_not_set: bool = False
     ) -> Any:
         """Check descriptors and callbacks, then store, publish the event and call the post-set callbacks."""
-        with self._parameter_lock:
+        with self.__parameter_lock:
             for parameter in parameters:
                 descriptor = (self._descriptors if descriptors is None else descriptors).get(parameter.name)
                 if descriptor is not None:
@@ -320,7 +320,7 @@ class NodeParameters:
                     return result
             event = message_class("rcl_interfaces/msg/ParameterEvent")(node=self.get_fully_qualified_name())
             for parameter in parameters:
-                self._store(parameter, descriptors, allow_not_set, event)
+                self.__store(parameter, descriptors, allow_not_set, event)
             event.stamp = self._clock.now().to_msg()
         if self._parameter_event_publisher is not None:
             self._parameter_event_publisher.publish(event)
@@ -328,7 +328,9 @@ class NodeParameters:
             post_callback(parameters)
         return _result()
 
-    def _store(self, parameter: Parameter, descriptors: dict[str, Any] | None, allow_not_set: bool, event: Any) -> None:
+    def __store(
+        self, parameter: Parameter, descriptors: dict[str, Any] | None, allow_not_set: bool, event: Any
+    ) -> None:
         name = parameter.name
         if parameter.type_ is Parameter.Type.NOT_SET and not allow_not_set:
             event.deleted_parameters.append(parameter.to_parameter_msg())
@@ -359,12 +361,12 @@ class NodeParameters:
                 False, f"Wrong parameter type, expected '{Parameter.Type(descriptor.type)}' got '{parameter.type_}'"
             )
         if kind is Parameter.Type.INTEGER and descriptor.integer_range:
-            return self._check_range(parameter, descriptor.integer_range[0], exact=True)
+            return self.__check_range(parameter, descriptor.integer_range[0], exact=True)
         if kind is Parameter.Type.DOUBLE and descriptor.floating_point_range:
-            return self._check_range(parameter, descriptor.floating_point_range[0], exact=False)
+            return self.__check_range(parameter, descriptor.floating_point_range[0], exact=False)
         return _result()
 
-    def _check_range(self, parameter: Parameter, limits: Any, exact: bool) -> Any:
+    def __check_range(self, parameter: Parameter, limits: Any, exact: bool) -> Any:
         low, high = sorted((limits.from_value, limits.to_value))
         value = parameter.value
 
@@ -422,7 +424,7 @@ class NodeParameters:
             return self.get_parameter(name).get_parameter_value()
         if self.describe_parameter(name).read_only:
             raise ParameterImmutableException(name)
-        with self._parameter_lock:
+        with self.__parameter_lock:
             parameter = self.get_parameter(name)
             result = self._apply_descriptor(parameter, descriptor, check_read_only=False)
             if not result.successful and alternative_value is not None:

@@ -1,0 +1,185 @@
+"""What the tests share: a ROS domain of their own, nodes in it, and Python processes that take part in it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import random
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+PATIENCE_S = 20.0
+"""How long a test waits for what must come; only a failing test waits that long."""
+
+_counter = itertools.count()
+
+
+def _is_free(domain: int) -> bool:
+    """Whether no participant of this machine is in a domain: the first participant binds this port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", 7400 + 250 * domain + 10))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture
+def domain(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A domain id that nobody uses, also set as ``ROS_DOMAIN_ID``; the ports lie below Linux' ephemeral range."""
+    monkeypatch.delenv("CYCLONEDDS_URI", raising=False)
+    monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    while True:
+        chosen = random.Random(f"{os.getpid()} {next(_counter)} {time.time_ns()}").randrange(10, 101)
+        if _is_free(chosen):
+            monkeypatch.setenv("ROS_DOMAIN_ID", str(chosen))
+            return chosen
+
+
+@pytest.fixture
+def context(domain: int) -> Iterator[Any]:
+    """An initialised context in a domain of its own."""
+    from rclpy.context import Context
+
+    context = Context()
+    context.init([], domain_id=domain)
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def make_node(context: Any) -> Callable[..., Any]:
+    """Make nodes of the test's context."""
+    from rclpy.node import Node
+
+    return lambda name, **options: Node(name, context=context, **options)
+
+
+@pytest.fixture
+def executor(context: Any) -> Iterator[Any]:
+    """A single-threaded executor of the test's context."""
+    from rclpy.executors import SingleThreadedExecutor
+
+    executor = SingleThreadedExecutor(context=context)
+    yield executor
+    executor.shutdown()
+
+
+@pytest.fixture
+def spin_until(executor: Any) -> Callable[..., None]:
+    """Spin the executor until a condition holds."""
+
+    def run(condition: Callable[[], Any], what: str = "the condition", patience_s: float = PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {patience_s:g} s in vain for {what}")
+            executor.spin_once(timeout_sec=0.05)
+
+    return run
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Wait until a condition holds."""
+
+    def run(condition: Callable[[], Any], what: str = "the condition", patience_s: float = PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {patience_s:g} s in vain for {what}")
+            time.sleep(0.01)
+
+    return run
+
+
+class Peer:
+    """Another Python process; its output can be waited for line by line."""
+
+    def __init__(self, code: str, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-c", textwrap.dedent(code), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+        self.output: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def wait_for(self, start: str, patience_s: float = PATIENCE_S) -> str:
+        """Return the rest of the next line that begins with ``start``."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                line = self._lines.get(timeout=max(deadline - time.monotonic(), 0.001))
+            except queue.Empty:
+                pytest.fail(f"no line {start!r} within {patience_s:g} s, only:\n" + "\n".join(self.output))
+            if line is None:
+                pytest.fail(f"the process ended without a line {start!r}:\n" + "\n".join(self.output))
+            self.output.append(line)
+            if line.startswith(start):
+                return line[len(start) :].strip()
+
+    def tell(self, line: str) -> None:
+        """Write a line to the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def end(self, patience_s: float = PATIENCE_S) -> int:
+        """Wait for the end; return the exit status."""
+        status = self.process.wait(patience_s)
+        self._thread.join(5.0)
+        while not self._lines.empty():
+            line = self._lines.get()
+            if line is not None:
+                self.output.append(line)
+        return status
+
+    def close(self) -> None:
+        """End the process if it is still there."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self._thread.join(5.0)
+        for stream in (self.process.stdout, self.process.stdin):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def start_peer() -> Iterator[Callable[..., Peer]]:
+    """Start Python processes with a code text; they are ended after the test."""
+    peers: list[Peer] = []
+
+    def start(code: str, *arguments: str, **environment: str) -> Peer:
+        peers.append(Peer(code, arguments, environment))
+        return peers[-1]
+
+    yield start
+    for peer in peers:
+        peer.close()

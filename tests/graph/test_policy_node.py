@@ -57,11 +57,11 @@ class Robot:
         return stamp_ns
 
     def show_until_acted(self):
-        for _ in range(20):
+        for _ in range(5):
             stamp_ns = self.show()
             try:
                 chunk = self.chunks.wait_for(
-                    lambda message, stamp=stamp_ns: chunk_from_msg(message).stamp_ns == stamp, timeout_s=2.0
+                    lambda message, stamp=stamp_ns: chunk_from_msg(message).stamp_ns == stamp, timeout_s=10.0
                 )
                 return chunk_from_msg(chunk)
             except pytest.fail.Exception:

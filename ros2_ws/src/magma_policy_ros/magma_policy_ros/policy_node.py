@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import rclpy
@@ -50,7 +51,12 @@ class PolicyConfig(NodeConfig):
         read_only=True,
     )
     threads: int = parameter(
-        0, "CPU threads of the model; 0 = torch's own choice (OMP_NUM_THREADS).", minimum=0, maximum=256, read_only=True
+        1,
+        "CPU threads of the model; 0 = torch's own choice. More than there are idle cores makes it slower, and the "
+        "other nodes need some too.",
+        minimum=0,
+        maximum=256,
+        read_only=True,
     )
     control: str = parameter(
         "none",
@@ -157,6 +163,8 @@ class PolicyNode(Node):
             try:
                 self._act(policy, request)
             except Exception as error:  # a model that fails gives no action; the arm holds and the node lives on
+                if self._stopping.is_set() or not self.context.ok():
+                    return
                 self._fail(f"policy {self._policy_name} failed: {type(error).__name__}: {error}")
                 self._stopping.wait(REST_AFTER_ERROR_S)
 
@@ -252,8 +260,8 @@ def _proprioception(state: EndEffectorState) -> Proprioception:
     )
 
 
-def main() -> int:
-    """Entry point; status 1 when the policy cannot be loaded."""
+def main() -> NoReturn:
+    """Entry point; ends the process, with status 1 when the policy cannot be loaded."""
     made: list[PolicyNode] = []
 
     def make_node() -> PolicyNode:
@@ -261,8 +269,14 @@ def main() -> int:
         return made[0]
 
     status = run_node(make_node)
-    return 1 if made and made[0].failure is not None else status
+    if made and made[0].failure is not None:
+        status = 1
+    # Nothing is left to save. Taking torch down module by module takes seconds on a busy machine, and it aborts the
+    # process when a thread is inside the model.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

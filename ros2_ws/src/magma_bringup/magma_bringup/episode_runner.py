@@ -13,7 +13,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EpisodeStatus
 from magma_interfaces.srv import ResetEpisode
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -326,7 +326,7 @@ def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
     executor.add_node(node)
 
     def spin() -> None:
-        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException, ShutdownException):
             executor.spin()
 
     thread = threading.Thread(target=spin, name="executor", daemon=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 PICTURE_PX = 512
 """Side of the picture in the video; the policy's own are too small to look at."""
-BAR_PX = 56
+BAR_PX = 64
 _WHITE, _GREY, _GREEN = (240, 240, 240), (150, 150, 150), (90, 220, 110)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -33,11 +33,11 @@ def annotate(frame: VideoFrame, instruction: str, max_steps: int, policy: str) -
     bar = np.zeros((BAR_PX, PICTURE_PX, 3), dtype=np.uint8)
     (width, _), _ = cv2.getTextSize(instruction, _FONT, 0.5, 1)
     cv2.putText(
-        bar, instruction, (8, 22), _FONT, 0.5 * min(1.0, (PICTURE_PX - 16) / max(width, 1)), _WHITE, 1, cv2.LINE_AA
+        bar, instruction, (8, 25), _FONT, 0.5 * min(1.0, (PICTURE_PX - 16) / max(width, 1)), _WHITE, 1, cv2.LINE_AA
     )
-    cv2.putText(bar, f"step {frame.step}/{max_steps}  {policy}", (8, 44), _FONT, 0.45, _GREY, 1, cv2.LINE_AA)
+    cv2.putText(bar, f"step {frame.step}/{max_steps}  {policy}", (8, 50), _FONT, 0.45, _GREY, 1, cv2.LINE_AA)
     if frame.success:
-        cv2.putText(bar, "success", (PICTURE_PX - 80, 44), _FONT, 0.5, _GREEN, 1, cv2.LINE_AA)
+        cv2.putText(bar, "success", (PICTURE_PX - 80, 50), _FONT, 0.5, _GREEN, 1, cv2.LINE_AA)
     return np.concatenate([picture, bar])
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from magma_common.conversions import action_spec_to_msg, chunk_to_msg, image_fro
 from magma_common.data import ActionChunk, EndEffectorState
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
 from magma_policy_ros.checkpoint_paths import find_checkpoint
 from magma_policy_ros.control_experiment import CONTROLS, NEUTRAL_INSTRUCTION, observe, policy_name
@@ -271,11 +269,7 @@ def main() -> NoReturn:
     status = run_node(make_node)
     if made and made[0].failure is not None:
         status = 1
-    # Nothing is left to save. Taking torch down module by module takes seconds on a busy machine, and it aborts the
-    # process when a thread is inside the model.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    end_process(status)
 
 
 if __name__ == "__main__":

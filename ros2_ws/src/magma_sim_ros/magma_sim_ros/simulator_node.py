@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import dataclass
+from typing import NoReturn
 
 from magma_interfaces.msg import ActionSpec, EpisodeStatus
 from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
@@ -19,7 +19,7 @@ from magma_common.conversions import action_spec_from_msg, delta_from_msg, image
 from magma_common.data import EndEffectorDelta
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
 from magma_sim_ros import messages
 from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings
@@ -154,7 +154,7 @@ class Simulator(Node):
 
     def _refuse(self, reason: str) -> None:
         if not self._refused[reason]:
-            self.get_logger().warning(f"command refused: {reason}")
+            self.get_logger().info(f"command refused: {reason}")
         self._refused[reason] += 1
 
     # Publishing it.
@@ -226,10 +226,10 @@ class Simulator(Node):
         return Report(OK, "simulating", values)
 
 
-def main() -> int:
-    """Entry point."""
-    return run_node(Simulator)
+def main() -> NoReturn:
+    """Entry point; ends the process."""
+    end_process(run_node(Simulator))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,8 +1,9 @@
 """The `ros2` command against a small node in a process of its own."""
 
-import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,11 +59,23 @@ except KeyboardInterrupt:
 """
 
 
+def free_domain() -> int:
+    """Return a domain without participants on this machine: the first one would hold its discovery port."""
+    while True:
+        domain = random.randrange(10, 101)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", 7400 + 250 * domain + 10))
+            except OSError:
+                continue
+        return domain
+
+
 @pytest.fixture(scope="module", autouse=True)
 def robot(tmp_path_factory):
     """The node, in a ROS domain that no other test uses. Yields the path of its output."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", str(100 + os.getpid() % 100))
+        patch.setenv("ROS_DOMAIN_ID", str(free_domain()))
         patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("logs")))
         path = tmp_path_factory.mktemp("robot") / "output.txt"
         with open(path, "w") as output:
@@ -107,8 +120,11 @@ def test_topic_lists(ros2):
     status, output, _ = ros2("topic", "list", "-t")
     assert status == 0
     assert output.splitlines() == [
-        "/frames [sensor_msgs/msg/Image]", "/lab/words [std_msgs/msg/String]", "/orders [std_msgs/msg/String]",
-        "/parameter_events [rcl_interfaces/msg/ParameterEvent]", "/rosout [rcl_interfaces/msg/Log]",
+        "/frames [sensor_msgs/msg/Image]",
+        "/lab/words [std_msgs/msg/String]",
+        "/orders [std_msgs/msg/String]",
+        "/parameter_events [rcl_interfaces/msg/ParameterEvent]",
+        "/rosout [rcl_interfaces/msg/Log]",
         "/task [std_msgs/msg/String]",
     ]
     assert ros2("topic", "type", "/task") == (0, "std_msgs/msg/String\n", "")
@@ -146,7 +162,8 @@ def test_echo_explains_mistakes(ros2):
     assert output == "WARNING: topic [/tsk] does not appear to be published yet\n"
     assert "did you mean /task?" in errors
     assert ros2("topic", "echo", "/task", "--once", "--field", "nothing")[::2] == (
-        1, "Invalid field 'nothing': 'String' object has no attribute 'nothing'\n",
+        1,
+        "Invalid field 'nothing': 'String' object has no attribute 'nothing'\n",
     )
     assert "std_msgs/msg/String" in ros2("topic", "echo", "/task", "std_msgs/Strng")[2]
 
@@ -212,15 +229,17 @@ def test_rates_until_ctrl_c(tmp_path):
         with open(path, "w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "rclpy_dds.cli.main", "topic", verb, "/frames"],
-                stdout=output, stderr=subprocess.STDOUT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         wait_for(lambda path=path: re.search("average rate|/s from", path.read_text()), process)
         process.send_signal(signal.SIGINT)
         assert process.wait(_TIMEOUT_S) in (0, signal.SIGINT)
         reports[verb] = path.read_text()
         assert "Traceback" not in reports[verb]
-    assert re.search(r"average rate: \d+\.\d{3}\n\tmin: [\d.]+s max: [\d.]+s std dev: [\d.]+s window: \d+",
-                     reports["hz"])
+    assert re.search(
+        r"average rate: \d+\.\d{3}\n\tmin: [\d.]+s max: [\d.]+s std dev: [\d.]+s window: \d+", reports["hz"]
+    )
     assert reports["bw"].startswith("Subscribed to [/frames]\n")
     assert re.search(r"[\d.]+ K?B/s from \d+ messages\n\tMessage size mean: 0.25 KB", reports["bw"])
 
@@ -259,7 +278,8 @@ def test_packages(ros2, tmp_path, monkeypatch):
     assert ros2("pkg", "prefix", "some_package", "--share")[1] == f"{tmp_path}/share/some_package\n"
     assert ros2("pkg", "prefix", "nothing") == (1, "", "Package not found\n")
     assert ros2("run", "some_package", "go")[::2] == (
-        1, "executable 'go' not found in package 'some_package', which has: no executables\n",
+        1,
+        "executable 'go' not found in package 'some_package', which has: no executables\n",
     )
     (tmp_path / "share/some_package/launch").mkdir(parents=True)
     (tmp_path / "share/some_package/launch/go.launch.py").touch()

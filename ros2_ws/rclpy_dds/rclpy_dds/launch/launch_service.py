@@ -211,7 +211,7 @@ class LaunchService:
 
     async def _end_strays(self) -> None:
         """End what processes left behind in sessions of their own, gently at first."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             strays = stray_descendants(os.getpid())
             if not strays:
                 break

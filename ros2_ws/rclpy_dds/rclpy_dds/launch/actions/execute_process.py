@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 # Two steps of ROS 2's own default (5 s each) would outlast the patience of a person at an emergency; these leave a
 # graph gone within 5 s of Ctrl-C.
-DEFAULT_SIGTERM_TIMEOUT_S = 2.0
-DEFAULT_SIGKILL_TIMEOUT_S = 1.5
+DEFAULT_SIGTERM_TIMEOUT_S = 2.8
+DEFAULT_SIGKILL_TIMEOUT_S = 1.2
 HURRY_TIMEOUT_S = 0.3
 # How long a process that was killed may take to vanish before launch stops waiting for it (it may hang in a driver).
 KILLED_TIMEOUT_S = 1.0

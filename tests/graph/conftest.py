@@ -32,7 +32,7 @@ from rclpy.qos import QoSProfile
 
 DOMAINS = range(10, 100)
 """Ids whose ports lie below Linux' ephemeral range (ROS 2 allows up to 101 for that reason)."""
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """How long a test waits for something that must come; only a failing test waits that long."""
 
 MessageT = TypeVar("MessageT")

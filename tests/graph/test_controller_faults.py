@@ -87,7 +87,8 @@ class Robot:
 
 @pytest.fixture
 def controller(start_node):
-    return start_node("magma_control.controller_node")
+    # A machine busy with other tests may hold up a single message for longer than an operator would tolerate.
+    return start_node("magma_control.controller_node", {"teleop_timeout_s": 1.0})
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Keyboard:
         self.fd, self._terminal = pty.openpty()
         self.before = termios.tcgetattr(self._terminal)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", MODULE],
+            [sys.executable, "-m", MODULE, "--ros-args", "-p", "key_hold_s:=1.0"],
             stdin=self._terminal,
             stdout=self._terminal,
             stderr=self._terminal,
@@ -73,7 +73,8 @@ def keyboard(ros_domain):
 @pytest.fixture
 def robot(start_node, peer):
     """The controller, and an arm that reports its state."""
-    start_node("magma_control.controller_node")
+    # A machine busy with other tests may hold up a single message for longer than an operator would tolerate.
+    start_node("magma_control.controller_node", {"teleop_timeout_s": 2.0})
     arm = peer.publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE)
     position, down = np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0])
 

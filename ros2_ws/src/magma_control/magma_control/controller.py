@@ -101,23 +101,6 @@ class _Sent:
     translation: NDArray[np.float64]
 
 
-_BROKEN_SENDER = frozenset(
-    {
-        "not finite",
-        "absurd translation",
-        "absurd rotation",
-        "gripper out of range",
-        "wrong frame",
-        "empty chunk",
-        "chunk too long",
-        "chunk with a wrong step period",
-        "chunk of another policy",
-        "action spec does not fit",
-    }
-)
-"""After one of these the sender is not to be trusted with the rest of its earlier chunk either: hold at once."""
-
-
 class Controller:
     """Mux, watchdog, safety stage and e-stop latch in front of the arm."""
 
@@ -204,7 +187,7 @@ class Controller:
         if refusal is not None:
             self._state_refusal = refusal
             self._count(refusal)
-            if refusal.code == "arm state makes no sense":
+            if refusal.sender_broken:
                 self.fault(refusal.text)
             return refusal
         self._state_gate.accept(state.stamp_ns)
@@ -225,7 +208,7 @@ class Controller:
             self._chunks_rejected += 1
             self._last_refusal = (refusal, now.steady_s)
             self._count(refusal)
-            if self._phase is Phase.AUTONOMOUS and refusal.code in _BROKEN_SENDER:
+            if self._phase is Phase.AUTONOMOUS and refusal.sender_broken:
                 self._go(Phase.HOLD, refusal)
             return refusal
         config = self._config

@@ -29,6 +29,8 @@ class Refusal:
     """short and without numbers: what the counters are kept by"""
     text: str
     """for a person: what was wrong, with which value, what was expected"""
+    sender_broken: bool = False
+    """the content makes no sense: nothing else that this sender said before is to be trusted either"""
 
 
 def refuse_spec(spec: ActionSpec, config: ControllerConfig) -> Refusal | None:
@@ -59,19 +61,21 @@ def refuse_spec(spec: ActionSpec, config: ControllerConfig) -> Refusal | None:
 def refuse_chunk(chunk: ActionChunk, spec: ActionSpec, config: ControllerConfig) -> Refusal | None:
     """Judges a chunk's content against the spec that its policy announced. Stamps are judged elsewhere."""
     if chunk.policy != spec.policy:
-        return Refusal(
+        return _senseless(
             "chunk of another policy",
             f"chunk comes from policy {chunk.policy!r}, the action spec from {spec.policy!r}: run one policy at a time",
         )
     if not abs(chunk.step_period_s - spec.step_period_s) <= config.step_period_tolerance * spec.step_period_s:
-        return Refusal(
+        return _senseless(
             "chunk with a wrong step period",
             f"chunk has step_period_s {chunk.step_period_s}, its action spec {spec.step_period_s}",
         )
     if len(chunk.deltas) == 0:
-        return Refusal("empty chunk", "chunk has no steps")
+        return _senseless("empty chunk", "chunk has no steps")
     if len(chunk.deltas) > spec.horizon:
-        return Refusal("chunk too long", f"chunk has {len(chunk.deltas)} steps, its action spec allows {spec.horizon}")
+        return _senseless(
+            "chunk too long", f"chunk has {len(chunk.deltas)} steps, its action spec allows {spec.horizon}"
+        )
     return refuse_frames((chunk.frame, *(name for name in chunk.step_frames if name)), config) or refuse_deltas(
         chunk.deltas, config
     )
@@ -81,7 +85,7 @@ def refuse_frames(frames: Sequence[str], config: ControllerConfig) -> Refusal | 
     """Refuses any frame but the arm's."""
     for frame in frames:
         if frame != config.frame:
-            return Refusal("wrong frame", f"motion is given in frame {frame!r}, this arm takes {config.frame!r}")
+            return _senseless("wrong frame", f"motion is given in frame {frame!r}, this arm takes {config.frame!r}")
     return None
 
 
@@ -89,21 +93,21 @@ def refuse_deltas(deltas: NDArray[np.float64], config: ControllerConfig) -> Refu
     """Refuses deltas (n, 7) of which one is not finite, absurdly large, or has an impossible gripper opening."""
     for index, delta in enumerate(deltas):
         if not np.isfinite(delta).all():
-            return Refusal("not finite", f"step {index} holds a value that is not finite: {_listed(delta)}")
+            return _senseless("not finite", f"step {index} holds a value that is not finite: {_listed(delta)}")
         translation = float(np.linalg.norm(delta[TRANSLATION]))
         if translation > config.reject_translation_m:
-            return Refusal(
+            return _senseless(
                 "absurd translation",
                 f"step {index} asks for {translation:.3g} m, more than {config.reject_translation_m:g} m is absurd",
             )
         rotation = float(np.linalg.norm(delta[ROTATION]))
         if rotation > config.reject_rotation_rad:
-            return Refusal(
+            return _senseless(
                 "absurd rotation",
                 f"step {index} asks for {rotation:.3g} rad, more than {config.reject_rotation_rad:g} rad is absurd",
             )
         if not -config.gripper_tolerance <= delta[GRIPPER] <= 1.0 + config.gripper_tolerance:
-            return Refusal(
+            return _senseless(
                 "gripper out of range",
                 f"step {index} asks for a gripper opening of {delta[GRIPPER]:.3g}, not in 0 ... 1",
             )
@@ -118,17 +122,17 @@ def refuse_state(state: EndEffectorState, config: ControllerConfig) -> Refusal |
         )
     for name in ("position", "target_position"):
         value = getattr(state, name)
-        # Not "norm > limit", so that a NaN is refused too; hypot-like overflow to infinity is refused as well.
+        # Not "greater than the limit", so that a NaN is refused too.
         if not bool(np.all(np.abs(value) <= MAX_PLAUSIBLE_REACH_M)):
-            return Refusal("arm state makes no sense", f"end effector state: {name} is {_listed(value)}")
+            return _senseless("arm state makes no sense", f"end effector state: {name} is {_listed(value)}")
     for name in ("quaternion_xyzw", "target_quaternion_xyzw"):
         value = getattr(state, name)
         if not (np.all(np.abs(value) <= 2.0) and abs(float(np.linalg.norm(value)) - 1.0) <= QUATERNION_NORM_TOLERANCE):
-            return Refusal("arm state makes no sense", f"end effector state: {name} is {_listed(value)}")
+            return _senseless("arm state makes no sense", f"end effector state: {name} is {_listed(value)}")
     for name in ("gripper", "gripper_target"):
         value = getattr(state, name)
         if not np.isfinite(value):
-            return Refusal("arm state makes no sense", f"end effector state: {name} is {value}")
+            return _senseless("arm state makes no sense", f"end effector state: {name} is {value}")
     return None
 
 
@@ -171,6 +175,10 @@ def limit(
         result[GRIPPER] = gripper
         clips.append("gripper")
     return result, tuple(clips)
+
+
+def _senseless(code: str, text: str) -> Refusal:
+    return Refusal(code, text, sender_broken=True)
 
 
 def _listed(values: NDArray[np.float64]) -> str:

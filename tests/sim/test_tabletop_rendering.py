@@ -1,0 +1,169 @@
+"""Pictures of the tabletop world, and what is built on them: demonstrations and videos."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from magma_sim import make_task
+from magma_sim.backends.tabletop.objects import GOALS, TASKS
+from magma_sim.demos import DemonstrationConfig, NoiseConfig, episode_path, generate, key_points, project
+from magma_sim.expert import ScriptedExpert
+
+pytestmark = pytest.mark.render
+
+HUES = {"carrot": (5, 20), "green_block": (50, 75), "yellow_block": (22, 35), "eggplant": (130, 160)}
+"""range of OpenCV hues (0 to 179) by which an object is recognised in the picture"""
+
+
+def test_picture_shape_and_size() -> None:
+    world = make_task("carrot_on_plate")
+    first = world.reset("eval", 0)
+    assert first.image is not None
+    assert first.image.shape == (world.spec.image_height, world.spec.image_width, 3) == (128, 128, 3)
+    assert first.image.dtype == np.uint8
+    assert 40 < first.image.mean() < 220
+    assert world.render_large().shape == (512, 512, 3)
+    assert world.step(np.array([0, 0, 0, 0, 0, 0, 1.0]), render=False).image is None
+
+
+def test_same_layout_same_pixels_whatever_was_played_before() -> None:
+    pictures = []
+    for other in ("spoon_on_towel", "eggplant_in_basket"):
+        make_task(other).reset("random", 9)
+        world, expert = make_task("stack_blocks"), ScriptedExpert("stack_blocks")
+        now = world.reset("random", 3)
+        for _ in range(8):
+            now = world.step(expert.act(now.end_effector, now.object_poses))
+        pictures.append(now.image)
+    assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_marks_lie_on_what_they_mark(task: str) -> None:
+    goal, world = GOALS[task], make_task(task)
+    for layout in (0, 11):
+        now = world.reset("eval", layout)
+        marks = project(key_points(goal, now), world.spec)
+        assert ((marks > 0) & (marks < 128)).all()
+        hue = cv2.cvtColor(now.image, cv2.COLOR_RGB2HSV)[..., 0]
+        for name, (u, v) in ((goal.source, marks[0]), (goal.target, marks[2])):
+            if name in HUES:
+                low, high = HUES[name]
+                around = hue[int(v) - 1 : int(v) + 2, int(u) - 1 : int(u) + 2]
+                assert ((around >= low) & (around <= high)).any(), (name, around)
+
+
+def test_layouts_differ_to_the_eye() -> None:
+    world = make_task("carrot_on_plate")
+    first, second = world.reset("eval", 0).image, world.reset("eval", 1).image
+    assert np.abs(first.astype(int) - second.astype(int)).mean() > 2
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> DemonstrationConfig:
+    out = tmp_path_factory.mktemp("demonstrations")
+    config = DemonstrationConfig(out=out, tasks=("stack_blocks", "carrot_on_plate"), episodes=1, seed=3)
+    generate(config)
+    return config
+
+
+def test_files_of_a_demonstration(demonstrations: DemonstrationConfig) -> None:
+    world = make_task("stack_blocks")
+    with np.load(episode_path(demonstrations.out, "stack_blocks", 3), allow_pickle=False) as episode:
+        steps = len(episode["actions"])
+        shapes = {
+            "frames": ((steps, 128, 128, 3), np.uint8),
+            "proprioception": ((steps, 16), np.float32),
+            "actions": ((steps, 7), np.float32),
+            "executed": ((steps, 7), np.float32),
+            "points": ((steps, 4, 3), np.float32),
+            "marks": ((steps, 4, 2), np.float32),
+        }
+        for name, (shape, dtype) in shapes.items():
+            assert episode[name].shape == shape and episode[name].dtype == dtype, name
+        assert str(episode["instruction"]) == "stack the green block on the yellow block"
+        assert str(episode["task"]) == "stack_blocks"
+        assert bool(episode["success"])
+        assert np.allclose(episode["marks"], project(episode["points"].astype(np.float64), world.spec), atol=0.01)
+        # The target follows from the executed actions, and labels stay within the expert's limits.
+        moved = episode["proprioception"][:, 7:10]
+        assert np.allclose(np.diff(moved, axis=0), episode["executed"][:-1, :3], atol=1e-5)
+        assert (np.linalg.norm(episode["actions"][:, :3], axis=1) <= 0.0501).all()
+        assert np.isin(episode["actions"][:, 6], (0.0, 1.0)).all()
+
+
+def test_frames_are_what_a_policy_sees(demonstrations: DemonstrationConfig) -> None:
+    with np.load(episode_path(demonstrations.out, "carrot_on_plate", 3), allow_pickle=False) as episode:
+        frames, executed = episode["frames"], episode["executed"]
+        start = episode["proprioception"][0]
+        world = make_task("carrot_on_plate")
+        position, quaternion = start[7:10].astype(np.float64), start[10:14].astype(np.float64)
+    now = world.reset("random", 3, start_position=position, start_quaternion_xyzw=quaternion)  # type: ignore[call-arg]
+    assert np.abs(now.image.astype(int) - frames[0]).mean() < 0.5
+    for frame, action in zip(frames[1:6], executed[:5], strict=True):
+        now = world.step(action)
+        assert np.abs(now.image.astype(int) - frame).mean() < 1.0
+
+
+def test_card(demonstrations: DemonstrationConfig) -> None:
+    card = json.loads((demonstrations.out / "card.json").read_text())
+    assert card["variant"] == "random" and card["frame_rate_hz"] == 5
+    assert card["counts"]["stack_blocks"]["episodes"] == 1
+    assert np.array(card["camera_intrinsics"]).shape == (3, 3)
+    assert np.array(card["camera_extrinsics_base_to_optical"]).shape == (4, 4)
+
+
+def test_goes_on_where_it_stopped_and_refuses_other_settings(demonstrations: DemonstrationConfig) -> None:
+    paths = sorted((demonstrations.out / "episodes").iterdir())
+    before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
+    paths[0].unlink()
+    (demonstrations.out / "episodes" / "stack_blocks-9.partial-1").write_bytes(b"cut off")
+    rows = generate(demonstrations)
+    assert {row["episodes"] for row in rows.values()} == {1}
+    assert paths[0].exists()
+    assert paths[1].stat().st_mtime_ns == before[1][0]
+    with np.load(paths[0], allow_pickle=False) as again:
+        assert len(again["actions"]) == rows[str(again["task"])]["steps"]
+    other = DemonstrationConfig(
+        out=demonstrations.out, tasks=demonstrations.tasks, episodes=1, seed=3, noise=NoiseConfig(scale=0.5)
+    )
+    with pytest.raises(ValueError, match="choose another --out"):
+        generate(other)
+
+
+def test_video_of_an_episode(tmp_path: Path) -> None:
+    from magma_sim.videos import VideoWriter, captioned
+
+    world = make_task("eggplant_in_basket")
+    world.reset("eval", 0)
+    picture = captioned(world.render_large(), ("put the eggplant in the basket", "step 0 of 60"))
+    assert picture.shape == (512, 512, 3)
+    with VideoWriter(tmp_path / "episode.mp4", (512, 512), 5.0) as video:
+        for _ in range(5):
+            video.write(picture)
+        with pytest.raises(ValueError, match="512x512"):
+            video.write(picture[:256])
+    capture = cv2.VideoCapture(str(tmp_path / "episode.mp4"))
+    assert capture.isOpened() and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 5
+    good, frame = capture.read()
+    assert good and np.abs(frame[..., ::-1].astype(int) - picture).mean() < 12
+    with pytest.raises(ValueError, match="even"):
+        VideoWriter(tmp_path / "odd.mp4", (511, 512), 5.0)
+
+
+def test_render_check_says_what_to_do_without_a_device() -> None:
+    # No Vulkan driver is found when the loader is pointed at nothing.
+    environment = os.environ | {"VK_ICD_FILENAMES": os.devnull, "VK_DRIVER_FILES": os.devnull}
+    result = subprocess.run(
+        [sys.executable, "-m", "magma_sim.render_check"], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 1
+    assert "./run setup" in result.stderr and "bookworm-backports" in result.stderr

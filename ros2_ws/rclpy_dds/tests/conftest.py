@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """How long a test waits for what must come; only a failing test waits that long."""
 
 _counter = itertools.count()
@@ -58,14 +58,6 @@ def context(domain: int) -> Iterator[Any]:
 
 
 @pytest.fixture
-def make_node(context: Any) -> Callable[..., Any]:
-    """Make nodes of the test's context."""
-    from rclpy.node import Node
-
-    return lambda name, **options: Node(name, context=context, **options)
-
-
-@pytest.fixture
 def executor(context: Any) -> Iterator[Any]:
     """A single-threaded executor of the test's context."""
     from rclpy.executors import SingleThreadedExecutor
@@ -73,6 +65,19 @@ def executor(context: Any) -> Iterator[Any]:
     executor = SingleThreadedExecutor(context=context)
     yield executor
     executor.shutdown()
+
+
+@pytest.fixture
+def make_node(context: Any, executor: Any) -> Callable[..., Any]:
+    """Make nodes of the test's context, in its executor."""
+    from rclpy.node import Node
+
+    def make(name: str, **options: Any) -> Any:
+        node = Node(name, context=context, **options)
+        executor.add_node(node)
+        return node
+
+    return make
 
 
 @pytest.fixture

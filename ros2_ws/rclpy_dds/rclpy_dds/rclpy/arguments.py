@@ -133,7 +133,7 @@ def parse_arguments(args: list[str] | None) -> ParsedArguments:
     return parsed
 
 
-_RULE = re.compile(r"^(?:(?P<node>[A-Za-z_][A-Za-z0-9_]*):)?(?P<match>[^:]+(?:://[^:]+)?):=(?P<replacement>.+)$")
+_RULE = re.compile(r"^(?:(?P<node>[A-Za-z_][A-Za-z0-9_]*):(?!//))?(?P<match>[^:]+(?:://[^:]+)?):=(?P<replacement>.+)$")
 
 
 def _remap(parsed: ParsedArguments, text: str) -> None:

@@ -175,7 +175,6 @@ class Executor:
 
         Raises:
             ExternalShutdownException: the context was shut down.
-            ShutdownException: the executor was shut down.
         """
         raise NotImplementedError("Executor is abstract: use SingleThreadedExecutor or MultiThreadedExecutor")
 
@@ -206,7 +205,7 @@ class Executor:
             waited = False
             while True:
                 if self._is_shutdown:
-                    raise ShutdownException()
+                    return None
                 if not self._context.ok():
                     raise ExternalShutdownException()
                 self._check_workers()

@@ -176,20 +176,15 @@ class Node(NodeParameters, NodeGraph):
         namespace = namespace or "/"
         if not namespace.startswith("/"):
             namespace = "/" + namespace
-        original = name
+        # As in rcl, a rule for one node only ("node:__ns:=/a") means the name after renaming.
         for kind in ("name", "namespace"):
-            rule = next((rule for rule in self.__remaps if rule.kind == kind and rule.node in ("", original)), None)
+            rule = next((rule for rule in self.__remaps if rule.kind == kind and rule.node in ("", name)), None)
             if rule is not None and kind == "name":
                 name = rule.replacement
             elif rule is not None:
                 namespace = rule.replacement
         validate_node_name(name)
         validate_namespace(namespace)
-        # Rules for "node:" mean the name in the code; afterwards they are matched with the node's own name.
-        self.__remaps = [
-            rule if rule.node != original else type(rule)(rule.kind, rule.match, rule.replacement, name)
-            for rule in self.__remaps
-        ]
         return name, namespace
 
     def __parameter_values(self, arguments: ParsedArguments) -> dict[str, Parameter]:

@@ -42,6 +42,11 @@ ARGUMENTS = [
         description="Simulation after success or the last step: go on, stand still, or begin the next layout.",
     ),
     DeclareLaunchArgument(
+        "success_hold_steps",
+        default_value="0",
+        description="Simulation: end an episode when the goal held at so many steps in a row; 0 = play all steps.",
+    ),
+    DeclareLaunchArgument(
         "policy",
         default_value="magma-tiny",
         description="Name or folder of a checkpoint; expert, hold or random; none = only the operator moves the arm.",
@@ -127,6 +132,7 @@ def robot(context):
             "variant": value("variant"),
             "layout": int(value("layout")),
             "after_episode": value("after_episode"),
+            "success_hold_steps": int(value("success_hold_steps")),
         }
         nodes.append(node("magma_sim_ros", "simulator", parameters=world, remappings=from_camera))
     elif camera != "none":

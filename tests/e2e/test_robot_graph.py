@@ -49,7 +49,7 @@ def nodes_left(domain: int) -> list[str]:
 
 
 def test_demo_plays_an_episode_through_the_graph_and_leaves_nothing_behind(ros_domain, out):
-    demo = run_demo(out, "--policy", "expert", "--episodes", "1", "--task", "carrot_on_plate")
+    demo = run_demo(out, "--policy", "expert", "--episodes", "1", "--task", "carrot_on_plate", "--hold", "3")
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "1/1" in demo.stdout and "capture → command" in demo.stdout
     (result,) = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -111,7 +111,7 @@ def test_ends_early_once_success_has_held_and_then_refuses_when_told_to():
 
 
 def test_all_steps_are_played_when_asked():
-    episode = started(EpisodeSettings(success_hold_steps=0), succeeds_at=0)
+    episode = started(succeeds_at=0)
     for _ in range(5):
         episode.step(ACTION)
         assert not episode.done

@@ -40,6 +40,7 @@ class DemoOptions:
     device: str
     out: Path
     videos: bool
+    hold: int
     config: str
     step_timeout_s: float
     start_timeout_s: float
@@ -55,6 +56,7 @@ class DemoOptions:
             "control": self.control,
             "device": self.device,
             "after_episode": "stop",
+            "success_hold_steps": str(self.hold),
             "instruction": "none",
             **({"config": self.config} if self.config else {}),
         }
@@ -68,6 +70,7 @@ class DemoOptions:
             "episodes": str(self.episodes),
             "first_layout": str(self.first_layout),
             "clock": self.clock,
+            "success_hold_steps": str(self.hold),
             "out": str(self.out),
             "videos": str(self.videos).lower(),
             "step_timeout_s": repr(self.step_timeout_s),
@@ -95,6 +98,7 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
     add("--device", default="auto", choices=("auto", "cuda", "cpu"), help="where the policy runs")
     add("--out", type=Path, help="folder for results and videos (default: runs/demo/<time>)")
     add("--no-videos", dest="videos", action="store_false", help="write no videos")
+    add("--hold", type=_not_negative, default=0, help="end an episode when the goal held so many steps; 0 = play all")
     add("--config", default="", help="YAML file with parameters of any node")
     add("--step-timeout", type=float, default=30.0, metavar="S", help="give up when no step comes for so many seconds")
     add("--start-timeout", type=float, default=120.0, metavar="S", help="give up when the graph does not start in time")
@@ -111,6 +115,7 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
         device=given.device,
         out=out,
         videos=given.videos,
+        hold=given.hold,
         config=given.config,
         step_timeout_s=given.step_timeout,
         start_timeout_s=given.start_timeout,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EpisodeStatus
@@ -19,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from magma_bringup.episode_video import VideoFrame, write_video
-from magma_bringup.results import EpisodeResult, append, rate_text
+from magma_bringup.results import EpisodeResult, append, rate_text, success_rule
 from magma_bringup.step_times import Percentiles, StepTimes
 from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
@@ -44,9 +45,7 @@ class EpisodeRunnerConfig(NodeConfig):
     first_layout: int = parameter(0, "Layout of the first episode; the others follow.", minimum=0, maximum=2**32 - 1)
     clock: str = parameter("lockstep", "Written into the results.", choices=("lockstep", "realtime"))
     step_period_s: float = parameter(0.2, "Of the task; gives the videos their speed.", minimum=0.001)
-    success_rule: str = parameter(
-        "flag at the last step; an episode ends when the goal held at 5 steps in a row", "Written into the results."
-    )
+    success_hold_steps: int = parameter(0, "As the simulator has it; written into the results.", minimum=0)
     out: str = parameter("runs/demo", "Folder for results.jsonl and the videos.")
     videos: bool = parameter(True, "Whether to write a video of each episode.")
     start_timeout_s: float = parameter(120.0, "Longest wait for the graph to be there, in seconds.", minimum=1.0)
@@ -75,6 +74,7 @@ class EpisodeRunner(Node):
         self._commands = 0
         self._pictures: dict[int, Image] = {}
         self._frames: dict[int, VideoFrame] = {}
+        self._first_success_step: int | None = None
         self._episode_times = StepTimes()
         self._graph_running: Callable[[], bool] = lambda: True
 
@@ -133,12 +133,19 @@ class EpisodeRunner(Node):
         self._join_picture()
 
     def _on_status(self, status: EpisodeStatus) -> None:
-        stepped = self._status is None or status.step != self._status.step
-        if stepped:
+        before = self._status
+        if before is None or status.step < before.step or _episode_of(status) != _episode_of(before):
+            self.times.pause()
+            self._episode_times = StepTimes()
+            self._frames = {}
+            self._first_success_step = None
+        elif status.step != before.step:
             for times in (self.times, self._episode_times):
                 times.step(stamp_to_ns(status.header.stamp))
         with self._changed:
             self._status = status
+            if status.success and self._first_success_step is None:
+                self._first_success_step = int(status.step)
             self._changed.notify_all()
         self._join_picture()
 
@@ -193,13 +200,10 @@ class EpisodeRunner(Node):
         # Without an instruction nobody acts while the world changes.
         self._instruction.publish(String(data=""))
         answer = self._call_reset(layout)
-        self._episode_times = StepTimes()
-        self._frames = {}
         started_s = time.monotonic()
         self._instruction.publish(String(data=answer.instruction))
         status = self._watch(layout)
         duration_s = time.monotonic() - started_s
-        self.times.pause()
         spec = self._spec
         policy = spec.policy if spec is not None else ""
         video = ""
@@ -215,11 +219,12 @@ class EpisodeRunner(Node):
             policy=policy,
             instruction=answer.instruction,
             success=bool(status.success),
+            first_success_step=self._first_success_step,
             steps=int(status.step),
             max_steps=int(answer.max_steps),
             clock=config.clock,
             duration_s=round(duration_s, 3),
-            success_rule=config.success_rule,
+            success_rule=success_rule(config.success_hold_steps),
             times_ms=_as_numbers(self._episode_times.table()),
             video=video,
         )
@@ -249,11 +254,7 @@ class EpisodeRunner(Node):
         with self._changed:
             while True:
                 status = self._status
-                if status is not None and (status.task, status.variant, status.layout) == (
-                    config.task,
-                    config.variant,
-                    layout,
-                ):
+                if status is not None and _episode_of(status) == (config.task, config.variant, layout):
                     # The end of an episode before, on the same layout, must not count.
                     began = began or not status.done
                     if began and status.done:
@@ -284,6 +285,10 @@ class EpisodeRunner(Node):
         return "; ".join(parts) if parts else "No node reports a problem; look at the output of the launch."
 
 
+def _episode_of(status: EpisodeStatus) -> tuple[str, str, int]:
+    return status.task, status.variant, int(status.layout)
+
+
 def _as_numbers(table: dict[str, Percentiles]) -> dict[str, dict[str, float]]:
     return {name.strip(): {"p50": round(value.p50, 3), "p95": round(value.p95, 3)} for name, value in table.items()}
 
@@ -302,14 +307,16 @@ def summary(results: list[EpisodeResult], times: StepTimes, folder: Path, videos
     if not results:
         return "no episode was completed"
     first = results[0]
-    steps = sorted(result.steps for result in results)
+    reached = sorted(r.first_success_step for r in results if r.first_success_step is not None)
+    steps = f"goal first reached after {np.median(reached):.0f} (median)" if reached else "goal never reached"
+    steps += f"; played {min(r.steps for r in results)} to {max(r.steps for r in results)}"
     lines = [
         "",
         f"task         {first.task} ({first.variant} layouts {first.layout} to {results[-1].layout}, {first.clock})",
         f"policy       {first.policy}",
         f"success      {rate_text(results)}",
         f"             ({first.success_rule})",
-        f"steps        median {steps[len(steps) // 2]}, {steps[0]} to {steps[-1]}",
+        f"steps        {steps}",
         "",
         f"{'milliseconds per step':<34}{'p50':>9}{'p95':>9}",
     ]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
+
+from magma_sim.videos import VideoWriter, captioned
 
 PICTURE_PX = 512
 """Side of the picture in the video; the policy's own are too small to look at."""
 BAR_PX = 64
-_WHITE, _GREY, _GREEN = (240, 240, 240), (150, 150, 150), (90, 220, 110)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+"""Height of the bar with the text, below the picture."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,9 @@ def annotate(frame: VideoFrame, instruction: str, max_steps: int, policy: str) -
     """The picture, enlarged, over a bar that says what goes on: uint8 (PICTURE_PX + BAR_PX, PICTURE_PX, 3) RGB."""
     # Nearest neighbour: what the policy saw, not something smoother.
     picture = cv2.resize(frame.pixels, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_NEAREST)
-    bar = np.zeros((BAR_PX, PICTURE_PX, 3), dtype=np.uint8)
-    (width, _), _ = cv2.getTextSize(instruction, _FONT, 0.5, 1)
-    cv2.putText(
-        bar, instruction, (8, 25), _FONT, 0.5 * min(1.0, (PICTURE_PX - 16) / max(width, 1)), _WHITE, 1, cv2.LINE_AA
-    )
-    cv2.putText(bar, f"step {frame.step}/{max_steps}  {policy}", (8, 50), _FONT, 0.45, _GREY, 1, cv2.LINE_AA)
-    if frame.success:
-        cv2.putText(bar, "success", (PICTURE_PX - 80, 50), _FONT, 0.5, _GREEN, 1, cv2.LINE_AA)
-    return np.concatenate([picture, bar])
+    padded = np.concatenate([picture, np.zeros((BAR_PX, PICTURE_PX, 3), dtype=np.uint8)])
+    state = "  goal reached" if frame.success else ""
+    return captioned(padded, (instruction, f"{policy}  step {frame.step} of {max_steps}{state}"))
 
 
 def write_video(
@@ -52,18 +46,6 @@ def write_video(
     """
     if not frames:
         raise ValueError(f"no frames for {path}")
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (PICTURE_PX, PICTURE_PX + BAR_PX),
-        fps=fps,
-        codec="libx264",
-        quality=None,
-        output_params=["-crf", "20", "-preset", "veryfast", "-threads", "1"],
-        ffmpeg_log_level="error",
-    )
-    writer.send(None)
-    try:
+    with VideoWriter(path, (PICTURE_PX, PICTURE_PX + BAR_PX), fps) as video:
         for frame in frames:
-            writer.send(annotate(frame, instruction, max_steps, policy))
-    finally:
-        writer.close()
+            video.write(annotate(frame, instruction, max_steps, policy))

@@ -26,7 +26,7 @@ class EpisodeSettings:
     """
 
     lockstep: bool = True
-    success_hold_steps: int = 5
+    success_hold_steps: int = 0
     stop_when_done: bool = False
 
     def __post_init__(self) -> None:

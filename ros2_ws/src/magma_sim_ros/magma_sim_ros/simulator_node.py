@@ -49,7 +49,7 @@ class SimulatorConfig(NodeConfig):
         read_only=True,
     )
     success_hold_steps: int = parameter(
-        5, "End an episode when the goal held at so many steps in a row; 0 = play all steps.", minimum=0, read_only=True
+        0, "End an episode when the goal held at so many steps in a row; 0 = play all steps.", minimum=0, read_only=True
     )
     after_episode: str = parameter(
         "continue",

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from magma_bringup.demo import parse
+
+
+def test_defaults_and_what_they_become():
+    options = parse(["--out", "there"])
+    launch = options.launch_arguments()
+    assert {"policy:=magma-tiny", "clock:=lockstep", "after_episode:=stop", "instruction:=none"} <= set(launch)
+    assert not any(argument.startswith("config:=") for argument in launch)
+    runner = options.runner_arguments()
+    assert runner[0] == "--ros-args" and "episodes:=10" in runner and "out:=there" in runner
+    assert parse([]).out.parent == Path("runs/demo")
+
+
+def test_choices_reach_graph_and_runner():
+    words = "--task stack_blocks --policy expert --variant random --hold 4 --episodes 3"
+    options = parse(words.split())
+    assert {"task:=stack_blocks", "policy:=expert", "variant:=random", "success_hold_steps:=4"} <= set(
+        options.launch_arguments()
+    )
+    assert {"task:=stack_blocks", "variant:=random", "success_hold_steps:=4", "episodes:=3"} <= set(
+        options.runner_arguments()
+    )
+
+
+@pytest.mark.parametrize("wrong", ["--episodes 0", "--first-layout -1", "--task juggle", "--control dumb", "--spin"])
+def test_a_wrong_command_line_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit):
+        parse(wrong.split())
+    assert wrong.split()[0] in capsys.readouterr().err

@@ -49,7 +49,7 @@ from rclpy_dds.launch_ros.substitutions import FindPackageShare
 @pytest.fixture
 def context(tmp_path):
     made = launch.LaunchContext()
-    made.launch_configurations.update({"number": "5", "flag": "true", "word": "hello"})
+    made.launch_configurations.update({"number": "5", "flag": "true", "word": "hello", "names": "[a, b]"})
     environment = dict(os.environ)
     yield made
     os.environ.clear()
@@ -138,10 +138,14 @@ def test_a_scoped_group_leaves_no_trace(context):
 
 def test_a_group_without_forwarding_sees_only_what_it_is_given(context):
     seen = {}
-    visit(context, GroupAction(
-        [OpaqueFunction(function=lambda context: seen.update(context.launch_configurations))],
-        forwarding=False, launch_configurations={"kept": LaunchConfiguration("word")},
-    ))
+    visit(
+        context,
+        GroupAction(
+            [OpaqueFunction(function=lambda context: seen.update(context.launch_configurations))],
+            forwarding=False,
+            launch_configurations={"kept": LaunchConfiguration("word")},
+        ),
+    )
     assert seen == {"kept": "hello"}
     assert context.launch_configurations["number"] == "5"
 
@@ -196,7 +200,7 @@ def test_launch_files_that_cannot_be_used(tmp_path, context):
 
 def ros_arguments(context, node):
     command = node.command(context)
-    return command[command.index("--ros-args") + 1:]
+    return command[command.index("--ros-args") + 1 :]
 
 
 def parameter_files(context, node):
@@ -207,13 +211,29 @@ def parameter_files(context, node):
 
 def test_node_command_line(context, tmp_path):
     node = Node(
-        executable="/bin/echo", name="talker", namespace="below", arguments=["--fast", LaunchConfiguration("number")],
-        remappings=[("in", LaunchConfiguration("word"))], ros_arguments=["--log-level", "debug"],
+        executable="/bin/echo",
+        name="talker",
+        namespace="below",
+        arguments=["--fast", LaunchConfiguration("number")],
+        remappings=[("in", LaunchConfiguration("word"))],
+        ros_arguments=["--log-level", "debug"],
     )
     visit(context, PushRosNamespace("robot"), PushRosNamespace("arm"), SetRemap("a", "b"))
     assert node.command(context) == [
-        "/bin/echo", "--fast", "5", "--ros-args", "--log-level", "debug", "-r", "__node:=talker",
-        "-r", "__ns:=/robot/arm/below", "-r", "a:=b", "-r", "in:=hello",
+        "/bin/echo",
+        "--fast",
+        "5",
+        "--ros-args",
+        "--log-level",
+        "debug",
+        "-r",
+        "__node:=talker",
+        "-r",
+        "__ns:=/robot/arm/below",
+        "-r",
+        "a:=b",
+        "-r",
+        "in:=hello",
     ]
     assert node.node_name == "/robot/arm/below/talker"
     absolute = Node(executable="x", namespace="/elsewhere")
@@ -233,25 +253,46 @@ def test_bad_node_names(context, bad):
 def test_node_parameters(context, tmp_path):
     path = tmp_path / "parameters.yaml"
     path.write_text("/**:\n  ros__parameters:\n    from_file: 1\n")
-    node = Node(executable="x", name="n", parameters=[
-        path,
-        {
-            "text": "5", "number": LaunchConfiguration("number"), "flag": LaunchConfiguration("flag"),
-            "kept": ParameterValue(LaunchConfiguration("number"), value_type=str),
-            "rate": ParameterValue(LaunchConfiguration("number"), value_type=float),
-            "names": ParameterValue("[a, b]", value_type=list[str]),
-            "mixed": [1, 2.5], "flags": [True, False], "joined": ["a-", LaunchConfiguration("word")],
-            "list_of_texts": [[LaunchConfiguration("word")], ["x"]],
-            "nested": {"deep": {"value": 1}},
-        },
-        Parameter("single", LaunchConfiguration("number")),
-    ])
+    node = Node(
+        executable="x",
+        name="n",
+        parameters=[
+            path,
+            {
+                "text": "5",
+                "number": LaunchConfiguration("number"),
+                "flag": LaunchConfiguration("flag"),
+                "kept": ParameterValue(LaunchConfiguration("number"), value_type=str),
+                "rate": ParameterValue(LaunchConfiguration("number"), value_type=float),
+                "names": ParameterValue(LaunchConfiguration("names"), value_type=list[str]),
+                "mixed": [1, 2.5],
+                "flags": [True, False],
+                "joined": ["a-", LaunchConfiguration("word")],
+                "list_of_texts": [[LaunchConfiguration("word")], ["x"]],
+                "nested": {"deep": {"value": 1}},
+            },
+            Parameter("single", LaunchConfiguration("number")),
+        ],
+    )
     from_file, from_dict = parameter_files(context, node)
     assert from_file == {"/**": {"ros__parameters": {"from_file": 1}}}
-    assert from_dict == {"/**": {"ros__parameters": {
-        "text": "5", "number": 5, "flag": True, "kept": "5", "rate": 5.0, "names": ["a", "b"], "mixed": [1.0, 2.5],
-        "flags": [True, False], "joined": "a-hello", "list_of_texts": ["hello", "x"], "nested.deep.value": 1,
-    }}}
+    assert from_dict == {
+        "/**": {
+            "ros__parameters": {
+                "text": "5",
+                "number": 5,
+                "flag": True,
+                "kept": "5",
+                "rate": 5.0,
+                "names": ["a", "b"],
+                "mixed": [1.0, 2.5],
+                "flags": [True, False],
+                "joined": "a-hello",
+                "list_of_texts": ["hello", "x"],
+                "nested.deep.value": 1,
+            }
+        }
+    }
     assert "single:=5" in ros_arguments(context, node)
 
 
@@ -265,10 +306,13 @@ def test_set_parameter_reaches_the_nodes_of_its_group(context):
     commands = {}
     visit(
         context,
-        GroupAction([
-            SetParameter("use_sim_time", True), SetParameter("text", "5"),
-            OpaqueFunction(function=lambda context: commands.update(inside=inside.command(context))),
-        ]),
+        GroupAction(
+            [
+                SetParameter("use_sim_time", True),
+                SetParameter("text", "5"),
+                OpaqueFunction(function=lambda context: commands.update(inside=inside.command(context))),
+            ]
+        ),
     )
     commands["outside"] = outside.command(context)
     assert commands["inside"][2:] == ["-p", "use_sim_time:=true", "-p", "text:='5'"]
@@ -315,6 +359,14 @@ def test_substitutions_in_parameter_files(context, tmp_path):
         Node(executable="x", parameters=[ParameterFile(str(path), allow_substs=True)]).command(context)
 
 
+@pytest.mark.parametrize(
+    ("value", "value_type"), [(1, float), ("5", int), ("[1]", list[int]), ([1], int), (None, None)]
+)
+def test_plain_values_are_not_converted(value, value_type):
+    with pytest.raises(TypeError, match="value"):
+        ParameterValue(value, value_type=value_type)
+
+
 def test_wrong_use_is_refused_where_it_is_written():
     with pytest.raises(TypeError, match="must be a list"):
         Node(executable="x", parameters={"a": 1})
@@ -330,8 +382,10 @@ def test_wrong_use_is_refused_where_it_is_written():
 
 def test_what_is_not_covered_says_so():
     for module, name in (
-        (launch.actions, "OpaqueCoroutine"), (launch_ros.actions, "ComposableNodeContainer"),
-        (launch_ros.substitutions, "Parameter"), (launch, "frontend"),
+        (launch.actions, "OpaqueCoroutine"),
+        (launch_ros.actions, "ComposableNodeContainer"),
+        (launch_ros.substitutions, "Parameter"),
+        (launch, "frontend"),
     ):
         with pytest.raises(NotImplementedError, match=name):
             getattr(module, name)
@@ -340,11 +394,13 @@ def test_what_is_not_covered_says_so():
 
 
 def test_the_tree_shows_conditions_and_contents():
-    description = launch.LaunchDescription([
-        DeclareLaunchArgument("a"),
-        GroupAction([Node(package="p", executable="e", name="n")], condition=IfCondition(LaunchConfiguration("a"))),
-        TimerAction(period=1.0, actions=[ExecuteProcess(cmd=["ls", FindPackageShare("p")])]),
-    ])
+    description = launch.LaunchDescription(
+        [
+            DeclareLaunchArgument("a"),
+            GroupAction([Node(package="p", executable="e", name="n")], condition=IfCondition(LaunchConfiguration("a"))),
+            TimerAction(period=1.0, actions=[ExecuteProcess(cmd=["ls", FindPackageShare("p")])]),
+        ]
+    )
     assert launch.LaunchIntrospector().format_launch_description(description).splitlines() == [
         "LaunchDescription",
         "├── DeclareLaunchArgument('a')",

@@ -13,7 +13,7 @@ import pytest
 
 from rclpy_dds.launch.actions import execute_process
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 120.0  # only a failing test, or a very busy machine, waits that long
 # Prints its process id and waits for a signal; `ignoring` makes it deaf to SIGINT and SIGTERM.
 _CHILD = """
 import os, signal, sys, time

@@ -25,12 +25,15 @@ def write(path: Path, text: str = "") -> Path:
 
 
 def package_xml(folder: Path, name: str, build_type: str) -> None:
-    write(folder / "package.xml", f"""\
+    write(
+        folder / "package.xml",
+        f"""\
         <?xml version="1.0"?>
         <package format="3"><name>{name}</name><version>0.1.0</version>
           <export><build_type>{build_type}</build_type></export>
         </package>
-        """)
+        """,
+    )
 
 
 def interface_package(src: Path, name: str = "some_interfaces") -> Path:
@@ -50,7 +53,9 @@ def python_package(src: Path, name: str = "some_nodes", extra: str = "") -> Path
     write(folder / "files/start.launch.py", "text")
     scripts = f"$base/lib/{name}"
     write(folder / "setup.cfg", f"[develop]\nscript_dir={scripts}\n[install]\ninstall_scripts={scripts}\n")
-    write(folder / "setup.py", f"""\
+    write(
+        folder / "setup.py",
+        f"""\
         from glob import glob
         from setuptools import setup
         setup(
@@ -63,7 +68,8 @@ def python_package(src: Path, name: str = "some_nodes", extra: str = "") -> Path
             ],
             entry_points={{"console_scripts": ["go_{name} = {name}:main"]}},
         )
-        """)
+        """,
+    )
     return folder
 
 
@@ -195,15 +201,26 @@ def test_a_whole_workspace_in_an_environment_of_its_own(tmp_path):
     site_packages = next(environment.glob("lib/python*/site-packages"))
     # pip, setuptools and rclpy_dds' dependencies come from the environment that runs the tests.
     ours = [entry for entry in sys.path if entry.endswith("site-packages")]
-    write(site_packages / "tests.pth", "\n".join([
-        *ours, str(Path(workspace.__file__).parents[2]), "import rclpy_dds._finder",
-    ]))
+    write(
+        site_packages / "tests.pth",
+        "\n".join(
+            [
+                *ours,
+                str(Path(workspace.__file__).parents[2]),
+                "import rclpy_dds._finder",
+            ]
+        ),
+    )
     interface_package(tmp_path / "src")
     nodes = python_package(tmp_path / "src")
 
     def run(*words: str) -> str:
         result = subprocess.run(
-            [python, "-m", *words], capture_output=True, text=True, check=False, cwd=tmp_path,
+            [python, "-m", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
             env={name: value for name, value in os.environ.items() if name != "AMENT_PREFIX_PATH"},
         )
         assert result.returncode == 0, result.stdout + result.stderr
@@ -213,7 +230,12 @@ def test_a_whole_workspace_in_an_environment_of_its_own(tmp_path):
     assert first.count("installed") == 2
     # The package's own folder stays as it was.
     assert sorted(path.name for path in nodes.iterdir() if path.name != "__pycache__") == [
-        "files", "package.xml", "resource", "setup.cfg", "setup.py", "some_nodes",
+        "files",
+        "package.xml",
+        "resource",
+        "setup.cfg",
+        "setup.py",
+        "some_nodes",
     ]
     assert (environment / "share/some_nodes/launch/start.launch.py").resolve() == nodes / "files/start.launch.py"
     assert run("rclpy_dds.cli.main", "pkg", "executables", "some_nodes") == "some_nodes go_some_nodes\n"

@@ -89,14 +89,21 @@ def typed_value(context: LaunchContext, value: Any, data_type: type) -> Any:
     return parse_bool(text) if data_type is bool else data_type(text)
 
 
-def yaml_typed_value(text: str, data_type: Any, what: str) -> Any:
-    """Read `text` by YAML's rules as a parameter value.
+def typed_text(text: str, data_type: Any, what: str) -> Any:
+    """Read `text` as a parameter value.
 
     `data_type` is bool, int, float, str, typing.List[...] or list[...] of those, or None for "as YAML says".
     Raises ValueError, naming `what`, when the text does not fit the type.
     """
-    if data_type is str:
+    if data_type is str or (data_type is None and not text):
         return text
+    if data_type in (int, float):
+        try:
+            return data_type(text)
+        except ValueError:
+            raise ValueError(f"{what}: {text!r} is not of type {data_type.__name__}") from None
+    if data_type is bool and text in ("0", "1"):
+        return text == "1"
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -104,29 +111,20 @@ def yaml_typed_value(text: str, data_type: Any, what: str) -> Any:
     if data_type is None:
         if isinstance(value, (bool, int, float, str)) or (isinstance(value, list) and value and is_uniform(value)):
             return value
-        if value is None and not text:
-            return text
         raise ValueError(
             f"{what}: {text!r} is neither a scalar nor a list of one scalar type. If it is meant to be a string, use "
             "launch_ros.parameter_descriptions.ParameterValue(value, value_type=str)"
         )
+    if data_type is bool and isinstance(value, bool):
+        return value
     if get_origin(data_type) is list:
         (element_type,) = get_args(data_type)
-        if isinstance(value, list):
-            return [_coerced(item, element_type, text, what) for item in value]
-        raise ValueError(f"{what}: {text!r} is not a list of {element_type.__name__}")
-    return _coerced(value, data_type, text, what)
+        if isinstance(value, list) and all(type(item) is element_type for item in value):
+            return value
+    raise ValueError(f"{what}: {text!r} is not of type {getattr(data_type, '__name__', data_type)}")
 
 
 def is_uniform(values: list[Any]) -> bool:
     """Return whether all items are of one and the same scalar parameter type."""
     first = type(values[0])
     return first in (bool, int, float, str) and all(type(item) is first for item in values)
-
-
-def _coerced(value: Any, data_type: type, text: str, what: str) -> Any:
-    if data_type is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is data_type:
-        return value
-    raise ValueError(f"{what}: {text!r} is not of type {data_type.__name__}")

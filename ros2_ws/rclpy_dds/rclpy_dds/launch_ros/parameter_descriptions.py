@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import yaml
 
@@ -17,8 +17,8 @@ from ..launch.utilities import (
     normalize_to_list_of_substitutions,
     perform_substitutions,
     resolve,
+    typed_text,
     typed_value,
-    yaml_typed_value,
 )
 
 if TYPE_CHECKING:
@@ -26,13 +26,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Parameter", "ParameterFile", "ParameterValue"]
 
+_SCALARS = (bool, int, float, str)
+
 
 class ParameterValue:
-    """A value with a type: int, float, bool, str, typing.List of those, or None for YAML's rules."""
+    """A value with a type: int, float, bool, str, typing.List of one of those, or None for YAML's rules.
+
+    As in launch_ros, only substitutions are converted; a plain value must be of the type already. Raises TypeError
+    when it is not.
+    """
 
     def __init__(self, value: Any, *, value_type: Any = None) -> None:
+        is_list = not isinstance(value, _SCALARS) and not _is_one_text(value)
+        if is_list and not isinstance(value, (list, tuple)):
+            raise TypeError(
+                f"a parameter's value must be bool, int, float, str, a substitution, or a list of one of them, got "
+                f"{type(value).__name__}: {value!r}"
+            )
+        wants_list = get_origin(value_type) is list
+        element_type = get_args(value_type)[0] if wants_list else value_type
+        plain = [item for item in (value if is_list else [value]) if isinstance(item, _SCALARS)]
+        fits = element_type is None or all(isinstance(item, element_type) for item in plain)
+        if not fits or (value_type is not None and not _is_one_text(value) and is_list != wants_list):
+            raise TypeError(f"value {value!r} is not of value_type {value_type}; only substitutions are converted")
         self._value = value
         self._value_type = value_type
+        self._element_type = element_type
 
     @property
     def value(self) -> Any:
@@ -45,14 +64,16 @@ class ParameterValue:
         return self._value_type
 
     def evaluate(self, context: LaunchContext, name: str = "") -> Any:
-        """Return the value. Raises ValueError when it does not fit the type."""
+        """Return the value. Raises ValueError when a substitution's text does not fit the type."""
         what = f"parameter '{name}'" if name else "parameter value"
-        if self._value_type is str and isinstance(self._value, str):
+        if isinstance(self._value, _SCALARS):
             return self._value
-        if isinstance(self._value, str) or _is_one_text(self._value):
-            return yaml_typed_value(resolve(context, self._value), self._value_type, what)
-        value = _plain_value(context, name, self._value)
-        return value if self._value_type is None else yaml_typed_value(inline_yaml(value), self._value_type, what)
+        if _is_one_text(self._value):
+            return typed_text(resolve(context, self._value), self._value_type, what)
+        return _uniform([
+            item if isinstance(item, _SCALARS) else typed_text(resolve(context, item), self._element_type, what)
+            for item in self._value
+        ], what)
 
 
 class Parameter:
@@ -146,25 +167,27 @@ def _plain_value(context: LaunchContext, name: str, value: Any) -> Any:
     one text, unless all items are lists or tuples themselves, which makes it a list of texts.
     """
     what = f"parameter '{name}'"
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, _SCALARS):
         return value
     if _is_one_text(value):
-        return yaml_typed_value(resolve(context, value), None, what)
+        return typed_text(resolve(context, value), None, what)
     if not isinstance(value, Iterable) or isinstance(value, bytes):
         raise TypeError(
             f"{what}: {value!r} of type {type(value).__name__} is not covered; use bool, int, float, str, a "
             "substitution, or a list of one of them"
         )
     items = list(value)
-    if not items:
-        raise TypeError(f"{what}: an empty list has no type, so it cannot be passed as a parameter; leave it out")
     if any(isinstance(item, Substitution) for item in items):
         raise TypeError(f"{what}: a list with substitutions in it may otherwise hold str only, got {items!r}")
-    if any(isinstance(item, (list, tuple)) for item in items):
-        items = [
-            yaml_typed_value(resolve(context, item), None, what) if isinstance(item, (list, tuple)) else item
-            for item in items
-        ]
+    return _uniform([
+        typed_text(resolve(context, item), None, what) if isinstance(item, (list, tuple)) else item for item in items
+    ], what)
+
+
+def _uniform(items: list[Any], what: str) -> list[Any]:
+    """Return the items if they are of one scalar type, ints among floats as floats; otherwise raise TypeError."""
+    if not items:
+        raise TypeError(f"{what}: an empty list has no type, so it cannot be passed as a parameter; leave it out")
     if {type(item) for item in items} == {int, float}:
         return [float(item) for item in items]
     if not is_uniform(items):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -14,7 +15,10 @@ import imageio_ffmpeg
 import numpy as np
 import psutil
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from magma_interfaces.msg import ActionChunk, ControllerState, EndEffectorState, EpisodeStatus
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
@@ -118,6 +122,13 @@ def node_process(domain: int, name: str) -> psutil.Process:
     raise AssertionError(f"no process of node {name}")
 
 
+def set_bool(peer, node, name, value):
+    """`ros2 param set`."""
+    parameter = Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value))
+    answer = peer.call(SetParameters, f"{node}/set_parameters", SetParameters.Request(parameters=[parameter]))
+    assert answer.results[0].successful, answer.results[0].reason
+
+
 def test_launched_robot_obeys_survives_its_policy_and_ends_at_once(launch, start_node, peer, ros_domain):
     launched = launch("policy:=expert", "task:=carrot_on_plate")
     status = peer.collect(EpisodeStatus, "/magma/episode_status", qos.STATE, matched=0)
@@ -149,6 +160,18 @@ def test_launched_robot_obeys_survives_its_policy_and_ends_at_once(launch, start
     again = start_node("magma_sim_ros.scripted_policy_node", {"kind": "expert"})
     status.wait_for(lambda message: message.step >= step + 2)
     assert chunks.last.instruction == "put the spoon on the towel"
+
+    # The camera freezes while the arm moves: no frames, no actions, and somebody says why. Then it recovers.
+    diagnostics = peer.collect(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+    freeze = functools.partial(set_bool, peer, "/simulator", "freeze_camera")
+    instruction.publish(String(data="put the carrot on the plate"))
+    freeze(True)
+    diagnostics.wait_for(lambda message: any("refused (frozen)" in item.message for item in message.status))
+    controller.clear()
+    controller.wait_for(lambda message: message.phase == ControllerState.HOLD)
+    step = status.last.step
+    freeze(False)
+    status.wait_for(lambda message: message.step >= step + 2)
     again.stop()
 
     assert launched.interrupt() < 5.0

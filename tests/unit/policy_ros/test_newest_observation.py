@@ -36,17 +36,23 @@ def test_nothing_happens_without_an_instruction():
     assert observation.take().instruction == "go"
 
 
-def test_every_instruction_restarts_even_the_same_words():
+def test_a_new_instruction_restarts_and_a_repeated_one_does_not():
     observation = NewestObservation(with_state=False)
     observation.set_instruction("go")
     seen = []
-    for stamp in range(4):
+    for stamp in range(6):
         if stamp == 2:
-            observation.set_instruction("go")
+            observation.set_instruction(" go ")
+        if stamp == 3:
+            observation.set_instruction("come")
+        if stamp == 5:
+            observation.set_instruction("")
+            observation.set_instruction("come")
         observation.add_frame(stamp, PIXELS)
         seen.append(observation.take())
-    assert [request.restarted for request in seen] == [True, False, True, False]
-    assert seen[1].generation + 1 == seen[2].generation == observation.current_generation()
+    assert [request.restarted for request in seen] == [True, False, False, True, False, True]
+    assert seen[2].generation + 1 == seen[3].generation == seen[4].generation
+    assert seen[5].generation == observation.current_generation()
 
 
 def test_state_must_belong_to_the_frame():

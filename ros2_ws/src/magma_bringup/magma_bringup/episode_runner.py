@@ -162,8 +162,14 @@ class EpisodeRunner(Node):
 
     # The thread that plays.
 
-    def play(self, on_result: Callable[[EpisodeResult], None]) -> list[EpisodeResult]:
-        """Plays all episodes and hands out each result as it comes.
+    def play(
+        self, on_result: Callable[[EpisodeResult], None], on_part: Callable[[str], None] = lambda part: None
+    ) -> list[EpisodeResult]:
+        """Plays all episodes.
+
+        Args:
+            on_result: gets each result as it comes.
+            on_part: gets a line when another part of the graph is there.
 
         Raises:
             GraphError: a part of the graph is missing or does not go on; what was played is in the results file.
@@ -171,7 +177,7 @@ class EpisodeRunner(Node):
         config = self.config
         folder = Path(config.out)
         folder.mkdir(parents=True, exist_ok=True)
-        self._wait_for_graph()
+        self._wait_for_graph(on_part)
         results = []
         for number in range(config.episodes):
             result = self._episode(config.first_layout + number, folder)
@@ -181,12 +187,13 @@ class EpisodeRunner(Node):
         self._instruction.publish(String(data=""))
         return results
 
-    def _wait_for_graph(self) -> None:
-        deadline_s = time.monotonic() + self.config.start_timeout_s
+    def _wait_for_graph(self, on_part: Callable[[str], None]) -> None:
+        started_s = time.monotonic()
+        deadline_s = started_s + self.config.start_timeout_s
         for what, there in (
-            ("the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
-            ("a policy (topic /magma/action_spec)", lambda: self._spec is not None),
             ("the controller (topic /magma/controller_state)", lambda: self._controller is not None),
+            ("the policy (topic /magma/action_spec)", lambda: self._spec is not None),
+            ("the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
         ):
             while not there():
                 if time.monotonic() > deadline_s:
@@ -194,6 +201,7 @@ class EpisodeRunner(Node):
                     raise GraphError(f"{what} is not there after {waited}. {self._known()}")
                 self._check_running()
                 time.sleep(0.02)
+            on_part(f"  after {time.monotonic() - started_s:4.1f} s  {what} is there")
 
     def _episode(self, layout: int, folder: Path) -> EpisodeResult:
         config = self.config
@@ -346,7 +354,7 @@ def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
 
     status = 0
     try:
-        node.play(on_result)
+        node.play(on_result, say)
     except GraphError as error:
         say(f"error: {error}")
         status = 1

@@ -69,8 +69,13 @@ class NewestObservation:
         """frames that a newer one replaced before the policy could look at them"""
 
     def set_instruction(self, instruction: str) -> None:
-        """A new task begins, also when the words are the same. Empty: nothing to do."""
+        """A new task begins, unless the words are those in force. Empty: nothing to do.
+
+        More than one node may publish the same instruction; what is being done goes on then.
+        """
         with self._changed:
+            if instruction.strip() == self._instruction:
+                return
             self._instruction = instruction.strip()
             self._generation += 1
             self._changed.notify_all()

@@ -34,7 +34,8 @@ ACTION_SPEC = "action_spec.json"
 EMBEDDING = "language_model.model.embed_tokens.weight"
 # CLIP's pooled head, which Magma never uses; published shards may or may not carry it.
 IGNORED = frozenset(
-    f"vision_tower.clip_vision_model.{name}" for name in ("trunk.head.norm.weight", "trunk.head.norm.bias", "head.proj.weight")
+    f"vision_tower.clip_vision_model.{name}"
+    for name in ("trunk.head.norm.weight", "trunk.head.norm.bias", "head.proj.weight")
 )
 
 
@@ -160,4 +161,6 @@ def save(
     tokenizer.save(directory / TOKENIZER)
     partial = directory / (WEIGHTS + ".partial")
     save_file({n: t.detach().to("cpu", dtype).contiguous() for n, t in state.items()}, str(partial))
+    # The library creates its file for the owner alone; a checkpoint is for everyone who may read the directory.
+    partial.chmod(0o644)
     partial.replace(directory / WEIGHTS)

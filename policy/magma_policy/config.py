@@ -38,7 +38,9 @@ class VisionConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        _require(len(self.depths) == len(self.dims) > 0, f"vision depths {self.depths} and dims {self.dims} must pair up")
+        _require(
+            len(self.depths) == len(self.dims) > 0, f"vision depths {self.depths} and dims {self.dims} must pair up"
+        )
         _require(min(self.depths) > 0 and min(self.dims) > 0, "vision depths and dims must be positive")
 
     @property
@@ -148,7 +150,7 @@ class GroundingConfig:
 
 @dataclass(frozen=True)
 class GeometryConfig:
-    """Calibrated camera: marks are projected on the plane z = `plane_height_m` of the base frame.
+    """Calibrated camera: marks are cast to the plane z = `plane_height_m` of the base frame.
 
     `intrinsics` is K (3x3, pixels, at `image_height` x `image_width`); `extrinsics` is the 4x4 transform from the
     base frame to the camera's optical frame (x right, y down, z forward).
@@ -175,15 +177,17 @@ class GeometryConfig:
 
 @dataclass(frozen=True)
 class StateConfig:
-    """How the measured state (and the marks) become tokens that follow the prompt."""
+    """Residual network that turns the measured state (and the marks) into one token per action dimension."""
 
-    num_tokens: int = 2
-    hidden_size: int = 384
+    hidden_size: int = 512
+    num_blocks: int = 2
     fourier_bands: int = 6
 
     def __post_init__(self) -> None:
-        _require(self.num_tokens > 0 and self.hidden_size > 0, "state num_tokens and hidden_size must be positive")
-        _require(self.fourier_bands >= 0, "state fourier_bands must not be negative")
+        _require(self.hidden_size > 0, f"state hidden_size must be positive, got {self.hidden_size}")
+        _require(
+            min(self.num_blocks, self.fourier_bands) >= 0, "state num_blocks and fourier_bands must not be negative"
+        )
 
 
 @dataclass(frozen=True)
@@ -215,9 +219,7 @@ class MagmaConfig:
             "state tokens carry grounding and proprioception: set `state` exactly when one of those is on",
         )
         if self.grounding is not None:
-            _require(
-                self.image.max_num_crops == 1, "grounding points into a single tile: set image max_num_crops to 1"
-            )
+            _require(self.image.max_num_crops == 1, "grounding points into a single tile: set image max_num_crops to 1")
 
     @property
     def cells_per_tile(self) -> int:
@@ -357,7 +359,7 @@ def magma_tiny_config(geometry: GeometryConfig | None = None) -> MagmaConfig:
         text=TextConfig(
             hidden_size=192,
             intermediate_size=512,
-            num_hidden_layers=4,
+            num_hidden_layers=3,
             num_attention_heads=6,
             num_key_value_heads=2,
             vocab_size=tokens.total_size,

@@ -10,14 +10,20 @@ from magma_policy.model import Magma, Prefix
 
 
 @torch.inference_mode()
-def decode_action_ids(model: Magma, prefix: Prefix) -> Tensor:
-    """Greedy seven action ids (B, 7) after `prefix`, one decoder step each over the kept cache."""
+def decode_action_ids(model: Magma, prefix: Prefix, state: Tensor | None = None) -> Tensor:
+    """Greedy seven action ids (B, 7) after `prefix`, one decoder step each over the kept cache.
+
+    `state` are the state tokens (B, 7, H) of a model that has them: step i reads the i-th with the previous id.
+    """
+    if state is not None:
+        _, prefix = model.extend(state[:, :1], prefix)
     ids: list[Tensor] = []
-    hidden = prefix.last_hidden
     for step in range(ACTION_DIMS):
-        chosen = model.action_logits(hidden).argmax(dim=-1) + model.first_action_id
+        chosen = model.action_logits(prefix.last_hidden).argmax(dim=-1) + model.first_action_id
         ids.append(chosen)
         if step < ACTION_DIMS - 1:
-            _, prefix = model.extend(model.embed(chosen[:, None]), prefix)
-            hidden = prefix.last_hidden
+            token = model.embed(chosen[:, None])
+            if state is not None:
+                token = token + state[:, step + 1 : step + 2]
+            _, prefix = model.extend(token, prefix)
     return torch.stack(ids, dim=1)

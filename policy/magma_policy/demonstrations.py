@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Demonstrations:
     frames uint8 (F, H, W, 3); frame_index int64 (N,) is a step's row in `frames`, -1 without a picture;
     proprioception float32 (N, 16); actions float32 (N, 7), the expert's clean deltas; marks float32 (N, K, 2) as
     fractions (x, y) of the picture; instruction int64 (N,) indexes `instructions`; episode int64 (N,);
-    onset bool (N,) marks steps near a commanded change of the gripper.
+    onset bool (N,) marks steps near a commanded change of the gripper; `episode_names` are the file names.
     """
 
     card: DataCard
@@ -110,6 +111,7 @@ class Demonstrations:
     instruction: np.ndarray
     episode: np.ndarray
     onset: np.ndarray
+    episode_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -122,6 +124,12 @@ def gripper_onsets(actions: np.ndarray, proprioception: np.ndarray, before: int 
     for step in np.flatnonzero(flips):
         near[max(0, step - before) : step + after + 1] = True
     return near
+
+
+def is_held_out(name: str, every: int) -> bool:
+    """Whether an episode file belongs to the held-out share of 1/`every`; decided by its name alone, so that a growing
+    set never moves an episode from one side to the other."""
+    return zlib.crc32(name.encode("utf-8")) % every == 0
 
 
 def read_episode(path: Path) -> dict[str, np.ndarray]:
@@ -184,7 +192,7 @@ def read_demonstrations(directories: Sequence[Path], paths: Iterable[Path] | Non
             expected = (card.image_size, card.image_size, 3)
             if data["frames"].shape[1:] != expected or data["frames"].dtype != np.uint8:
                 raise DemonstrationError(
-                    f"{path}: frames are {data['frames'].dtype} {data['frames'].shape[1:]}, the card says uint8 {expected}"
+                    f"{path}: frames are {data['frames'].dtype} {data['frames'].shape[1:]}, the card says {expected}"
                 )
             columns["frames"].append(data["frames"])
             columns["frame_index"].append(np.arange(frames, frames + steps))
@@ -194,4 +202,6 @@ def read_demonstrations(directories: Sequence[Path], paths: Iterable[Path] | Non
     if not columns["frames"]:
         columns["frames"].append(np.zeros((0, card.image_height, card.image_width, 3), dtype=np.uint8))
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Demonstrations(card=card, instructions=tuple(instructions), **arrays)
+    return Demonstrations(
+        card=card, instructions=tuple(instructions), episode_names=tuple(path.name for path in chosen), **arrays
+    )

@@ -1,4 +1,4 @@
-"""Set-of-Mark pointing: mark tokens read the instruction, a key map made from the vision levels is what they point into.
+"""Set-of-Mark pointing: mark tokens read the instruction and point into a key map made from the vision levels.
 
 Magma learns to ground by saying marks as text; read out through action-style bins that needs far more samples than a
 CPU can show a small model. Here each mark token's final hidden state is a query against a feature pyramid of the vision

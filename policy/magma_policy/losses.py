@@ -12,7 +12,7 @@ def heat_map_loss(logits: Tensor, marks: Tensor, target_marks: Tensor, sigma_cel
 
     Marks are (B, K, 2) fractions of the picture; those outside the picture do not count.
     """
-    batch, count, size, _ = logits.shape
+    size = logits.shape[-1]
     inside = ((target_marks >= 0) & (target_marks <= 1)).all(dim=-1)
     centres = (torch.arange(size, device=logits.device, dtype=torch.float32) + 0.5) / size
     distance = (centres - target_marks[..., None]) * size

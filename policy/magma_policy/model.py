@@ -185,10 +185,10 @@ class Magma(nn.Module):
         return prefix, Grounded(logits, local_soft_argmax(logits, self.grounding.config.window))
 
     def read_text_only(self, ids: Tensor, attention: Tensor | None = None, head: Prefix | None = None) -> Prefix:
-        """Prompts (B, T) without their picture and marks, whose positions are left free.
+        """Prompts (B, T) and mark tokens without their picture, whose positions are left free.
 
-        Used in training on samples that have a state but no picture: the state tokens that follow stand at the same
-        positions as behind a picture. `attention` bool (B, T) is False on left padding; `head` as in `read_prompt`.
+        Used in training on samples that have a state but no picture: what follows stands at the same positions as
+        behind a picture. `attention` bool (B, T) is False on left padding; `head` as in `read_prompt`.
         """
         # The <image> id itself stands for the first visual token's position but is hidden from everything else.
         is_image = ids == self.config.tokens.image
@@ -198,24 +198,23 @@ class Magma(nn.Module):
         positions = positions + torch.where(is_image.cumsum(dim=1) > 0, count - 1, 0)
         before = head.expand(len(ids)) if head is not None else None
         _, prefix = self.read(self.embed(ids.masked_fill(is_image, 0)), positions, attention & ~is_image, before)
-        marks = self.grounding.config.num_marks if self.grounding is not None else 0
-        return Prefix(prefix.cache, prefix.next_position + marks, prefix.visible, prefix.last_hidden)
-
-    def read_state(self, prefix: Prefix, marks: Tensor | None, proprioception: Tensor | None) -> Prefix:
-        """State tokens after the prompt; returns the prefix unchanged when the model has none."""
-        if self.state_encoder is None:
+        if self.grounding is None:
             return prefix
-        return self.extend(self.state_tokens(marks, proprioception), prefix)[1]
+        return self.extend(self.grounding.mark_tokens.expand(len(ids), -1, -1), prefix)[1]
 
-    def state_tokens(self, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
-        """(B, S, H) state tokens. Raises ValueError when an input that the config switches on is missing."""
+    def state_tokens(self, prompt_hidden: Tensor, marks: Tensor | None, proprioception: Tensor | None) -> Tensor | None:
+        """State tokens (B, 7, H), one per action dimension; None when the model has none.
+
+        `prompt_hidden` (B, H) is the prompt's `last_hidden`, which carries the instruction.
+        Raises ValueError when an input that the config switches on is missing, or one that it switches off is given.
+        """
         if self.state_encoder is None:
-            raise ValueError("this model has no state tokens")
+            return None
         if (marks is None) != (self.grounding is None):
             raise ValueError("marks must be given exactly when grounding is on")
         if (proprioception is None) == self.config.proprioception:
             raise ValueError("proprioception must be given exactly when it is switched on")
-        tokens: Tensor = self.state_encoder(marks, proprioception)
+        tokens: Tensor = self.state_encoder(prompt_hidden, marks, proprioception)
         return tokens
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -231,18 +230,22 @@ class Magma(nn.Module):
         weight = self.language_model.lm_head.weight[self.first_action_id : self.first_action_id + NUM_BINS]
         return nn.functional.linear(hidden, weight).float()
 
-    def teacher_forced_action_logits(
-        self, prefix: Prefix, state: Tensor | None, action_ids: Tensor
-    ) -> Tensor:
-        """Logits (B, 7, 256) of the seven action ids given the true earlier ones.
+    def early_action_logits(self, state: Tensor) -> Tensor:
+        """Logits (B, 7, 256) read from the state tokens alone, past all decoder layers.
 
-        `state` are the state tokens (B, S, H) still to be read, or None when the model has none.
+        Training only (deep supervision): it teaches the state encoder at a fraction of the decoder's cost.
         """
-        inputs = self.embed(action_ids[:, :-1])
-        if state is not None:
-            inputs = torch.cat([state.to(inputs.dtype), inputs], dim=1)
-        hidden, _ = self.extend(inputs, prefix)
-        count = action_ids.shape[1]
-        if state is not None:
-            return self.action_logits(hidden[:, -count:])
-        return self.action_logits(torch.cat([prefix.last_hidden[:, None], hidden], dim=1))
+        norm = self.language_model.model.norm
+        normed = nn.functional.rms_norm(
+            state.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.variance_epsilon
+        )
+        return self.action_logits(normed)
+
+    def teacher_forced_action_logits(self, prefix: Prefix, state: Tensor | None, action_ids: Tensor) -> Tensor:
+        """Logits (B, 7, 256) of the seven action ids given the true earlier ones, as decoding would see them."""
+        earlier = self.embed(action_ids[:, :-1])
+        if state is None:
+            hidden, _ = self.extend(earlier, prefix)
+            return self.action_logits(torch.cat([prefix.last_hidden[:, None], hidden], dim=1))
+        hidden, _ = self.extend(state + nn.functional.pad(earlier, (0, 0, 1, 0)), prefix)
+        return self.action_logits(hidden)

@@ -25,7 +25,7 @@ class ObservationError(ValueError):
 
 @dataclass(frozen=True)
 class Proprioception:
-    """Measured and commanded state of the arm in the base frame; metres, quaternions xyzw, gripper 0 closed .. 1 open."""
+    """Measured and commanded state of the arm, base frame; metres, quaternions xyzw, gripper 0 closed .. 1 open."""
 
     position: np.ndarray
     quaternion_xyzw: np.ndarray
@@ -112,7 +112,9 @@ class Policy:
             raise ObservationError(f"image must be a uint8 array, got {kind}")
         expected = (self.spec.image_height, self.spec.image_width, 3)
         if image.shape != expected:
-            raise ObservationError(f"image must have shape {expected} (rgb), got {image.shape}; resize it to the spec's size")
+            raise ObservationError(
+                f"image must have shape {expected} (rgb), got {image.shape}; resize it to the spec's size"
+            )
 
     @torch.inference_mode()
     def act(self, image: np.ndarray, instruction: str, proprioception: Proprioception | None) -> ActionResult:
@@ -126,7 +128,9 @@ class Policy:
         state: torch.Tensor | None = None
         if self.spec.proprioception:
             if proprioception is None:
-                raise ObservationError("this policy needs proprioception (action_spec.proprioception is true), got None")
+                raise ObservationError(
+                    "this policy needs proprioception (action_spec.proprioception is true), got None"
+                )
             state = torch.from_numpy(proprioception.as_vector())[None].to(self.device)
         ids = self._prompt_ids(instruction)
         tiles, (rows, cols) = tile_image(image, self.model.config.image)
@@ -137,10 +141,10 @@ class Policy:
         times.append(time.perf_counter())
         prefix, grounded = self.model.read_prompt(ids, visual, levels, head=self._head)
         marks = grounded.marks if grounded is not None else None
-        prefix = self.model.read_state(prefix, marks, state)
+        tokens = self.model.state_tokens(prefix.last_hidden, marks, state)
         self._synchronise()
         times.append(time.perf_counter())
-        action_ids = decode_action_ids(self.model, prefix)[0].cpu().numpy()
+        action_ids = decode_action_ids(self.model, prefix, tokens)[0].cpu().numpy()
         times.append(time.perf_counter())
         deltas = self._statistics.unnormalise(self._codec.decode(action_ids))
         # Bin centres of the unscaled gripper run from -0.996 to 0.996; the opening is defined on 0..1.

@@ -1,7 +1,8 @@
-"""Measured state (and marks) as tokens: what one picture cannot show, given to the decoder before it acts.
+"""Measured state (and marks) as tokens, one for each action dimension: what one picture cannot show.
 
 The controller's target leads the arm by centimetres, which a single frame does not reveal; and the small model gets the
 marks as metric positions from the calibrated camera when `geometry` is on. Both are inputs that Magma does not have.
+While the seven ids are decoded, each step reads its state token together with the previous id.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from magma_policy.action_tokens import ACTION_DIMS
 from magma_policy.config import MagmaConfig
-from magma_policy.geometry import TablePlane
+from magma_policy.geometry import CalibratedCamera
 
 # Layout of the proprioception vector (base frame, metres, quaternions xyzw, gripper opening 0..1).
 POSITION = slice(0, 3)
@@ -55,7 +57,7 @@ def double_angle(direction: Tensor, softening: float) -> Tensor:
 
 
 class StateEncoder(nn.Module):
-    """Features of marks and proprioception, then two linear layers to `num_tokens` tokens."""
+    """Features of marks and proprioception and the decoder's reading of the prompt, then a residual network."""
 
     def __init__(self, config: MagmaConfig) -> None:
         super().__init__()
@@ -63,54 +65,75 @@ class StateEncoder(nn.Module):
             raise ValueError("state encoder needs config.state")
         self.config = config
         self.state = config.state
-        self.plane = TablePlane(config.geometry) if config.geometry is not None else None
+        self.camera = CalibratedCamera(config.geometry) if config.geometry is not None else None
         # On the CPU whatever the default device is: only the number of features is wanted here.
         with torch.no_grad(), torch.device("cpu"):
             marks = torch.zeros(1, config.grounding.num_marks, 2) if config.grounding is not None else None
             proprioception = torch.zeros(1, PROPRIOCEPTION_DIMS) if config.proprioception else None
             width = self.features(marks, proprioception).shape[-1]
-        hidden = config.text.hidden_size
-        self.fc1 = nn.Linear(width, self.state.hidden_size)
-        self.fc2 = nn.Linear(self.state.hidden_size, self.state.hidden_size)
-        self.fc3 = nn.Linear(self.state.hidden_size, self.state.num_tokens * hidden)
+        hidden = config.state.hidden_size
+        self.enter = nn.Linear(width, hidden)
+        self.instruction = nn.Linear(config.text.hidden_size, hidden)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+            for _ in range(config.state.num_blocks)
+        )
+        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, ACTION_DIMS * config.text.hidden_size))
 
     def features(self, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
         """Marks (B, K, 2) as fractions of the picture and proprioception (B, 16) to features (B, F), float32."""
-        bands = self.state.fourier_bands
         parts: list[Tensor] = []
         yaw: Tensor | None = None
         if proprioception is not None:
-            p = proprioception.float()
-            target = p[:, TARGET_POSITION]
-            lag = target - p[:, POSITION]
-            x_axis, z_axis = tool_axes(p[:, TARGET_QUATERNION])
-            measured_x_axis, _ = tool_axes(p[:, QUATERNION])
-            yaw = double_angle(x_axis[:, :2], 0.0001)
-            parts += [fourier(target, bands), lag * 20.0, x_axis, z_axis, (x_axis - measured_x_axis) * 5.0, yaw]
-            parts += [p[:, GRIPPER], p[:, GRIPPER_TARGET], p[:, GRIPPER] - p[:, GRIPPER_TARGET]]
-            parts += [fourier(p[:, GRIPPER] * 0.4, 3)]
+            yaw = self._proprioception_features(proprioception.float(), parts)
         if marks is not None:
-            points = self.plane.project(marks) if self.plane is not None else marks.float() - 0.5
-            if self.plane is not None and proprioception is not None:
-                reference = proprioception[:, TARGET_POSITION][:, :2].float()
-            else:
-                reference = points[:, -1]
-            relative = (points - reference[:, None]).flatten(1)
-            axis = points[:, 1] - points[:, 0] if points.shape[1] > 1 else points[:, 0] * 0.0
-            parts += [fourier(relative, bands), fourier(axis, bands), points.flatten(1) * 2.0]
-            if points.shape[1] > 2:
-                parts.append(fourier(points[:, 2] - points[:, 0], bands))
-            direction = double_angle(axis, AXIS_SOFTENING)
-            parts += [direction, double_angle(direction, 0.1)]
-            if yaw is not None:
-                (c, s), (cy, sy) = direction.unbind(-1), yaw.unbind(-1)
-                turned = torch.stack([c * cy + s * sy, s * cy - c * sy], dim=-1)
-                # Twice again: four-fold symmetry, for blocks.
-                parts += [turned, double_angle(turned, 0.1)]
+            self._mark_features(marks.float(), proprioception, yaw, parts)
         return torch.cat(parts, dim=-1)
 
-    def forward(self, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
-        """Same inputs as `features` to tokens (B, num_tokens, hidden)."""
-        x = self.features(marks, proprioception).to(self.fc1.weight.dtype)
-        x = self.fc2(F.gelu(self.fc1(x)))
-        return self.fc3(F.gelu(x)).unflatten(-1, (self.state.num_tokens, -1))
+    def _proprioception_features(self, p: Tensor, parts: list[Tensor]) -> Tensor:
+        bands = self.state.fourier_bands
+        measured, target = p[:, POSITION], p[:, TARGET_POSITION]
+        x_axis, z_axis = tool_axes(p[:, TARGET_QUATERNION])
+        measured_x_axis, measured_z_axis = tool_axes(p[:, QUATERNION])
+        yaw = double_angle(x_axis[:, :2], 0.0001)
+        parts += [fourier(target, bands), fourier(measured, bands), (target - measured) * 20.0]
+        parts += [x_axis, z_axis, (x_axis - measured_x_axis) * 5.0, (z_axis - measured_z_axis) * 5.0, yaw]
+        parts += [p[:, GRIPPER_TARGET], p[:, GRIPPER] - p[:, GRIPPER_TARGET], fourier(p[:, GRIPPER] * 0.4, 4)]
+        return yaw
+
+    def _mark_features(
+        self, marks: Tensor, proprioception: Tensor | None, yaw: Tensor | None, parts: list[Tensor]
+    ) -> None:
+        bands = self.state.fourier_bands
+        points = self.camera.project(marks) if self.camera is not None else marks - 0.5
+        parts.append(points.flatten(1) * 2.0)
+        # Every mark as seen from the last one, the gripper's: near zero for what is in the fingers, at any height.
+        parts.append(fourier((points[:, :-1] - points[:, -1:]).flatten(1), bands))
+        if self.camera is not None and proprioception is not None:
+            p = proprioception.float()
+            target, measured = p[:, TARGET_POSITION], p[:, POSITION]
+            parts.append(fourier((points[:, :-1] - target[:, None, :2]).flatten(1), bands))
+            parts.append(fourier((points[:, :-1] - measured[:, None, :2]).flatten(1), bands))
+            # A lifted source is off the table: cast to the tool's own height its offset in the fingers is metric too.
+            lifted = self.camera.project(marks[:, :1], measured[:, None, 2])
+            parts.append(fourier((lifted - measured[:, None, :2]).flatten(1), bands))
+        if marks.shape[1] < 3:
+            return
+        axis = points[:, 1] - points[:, 0]
+        parts += [fourier(axis, bands), fourier(points[:, 2] - points[:, 0], bands)]
+        direction = double_angle(axis, AXIS_SOFTENING)
+        parts += [direction, double_angle(direction, 0.1)]
+        if yaw is not None:
+            (c, s), (cy, sy) = direction.unbind(-1), yaw.unbind(-1)
+            turned = torch.stack([c * cy + s * sy, s * cy - c * sy], dim=-1)
+            # Twice again: four-fold symmetry, for blocks.
+            parts += [turned, double_angle(turned, 0.1)]
+
+    def forward(self, prompt_hidden: Tensor, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
+        """The prompt's last hidden state (B, H) and the inputs of `features` to tokens (B, 7, H)."""
+        features = self.features(marks, proprioception).to(self.enter.weight.dtype)
+        x = F.gelu(self.enter(features) + self.instruction(prompt_hidden))
+        for block in self.blocks:
+            x = x + block(x)
+        tokens: Tensor = self.leave(x)
+        return tokens.unflatten(-1, (ACTION_DIMS, -1))

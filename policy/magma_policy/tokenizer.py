@@ -24,9 +24,28 @@ LLAMA3_SPLIT = (
 
 # Words that instructions for table-top manipulation use; each becomes a single token of the small vocabulary.
 INSTRUCTION_WORDS = (
-    "put place move set lay drop pick grasp lift take up the a an it on onto in into inside to top of over next and then "
-    "carrot plate spoon towel cloth stack block cube green yellow eggplant basket bowl red blue orange purple"
-).split()
+    *(
+        "put",
+        "place",
+        "move",
+        "set",
+        "lay",
+        "drop",
+        "pick",
+        "grasp",
+        "lift",
+        "take",
+        "up",
+        "the",
+        "a",
+        "an",
+        "it",
+        "on",
+    ),
+    *("onto", "in", "into", "inside", "to", "top", "of", "over", "next", "and", "then", "carrot", "plate", "spoon"),
+    *("towel", "cloth", "stack", "block", "cube", "green", "yellow", "eggplant", "basket", "bowl", "red", "blue"),
+    *("orange", "purple"),
+)
 
 
 class MagmaTokenizer:
@@ -44,9 +63,13 @@ class MagmaTokenizer:
             "<image_start>": tokens.image_start,
             "<image_end>": tokens.image_end,
         }
-        wrong = {name: tokenizer.token_to_id(name) for name, id_ in expected.items() if tokenizer.token_to_id(name) != id_}
+        wrong = {
+            name: tokenizer.token_to_id(name) for name, id_ in expected.items() if tokenizer.token_to_id(name) != id_
+        }
         if wrong:
-            raise ConfigError(f"tokenizer does not fit the model: {wrong}, expected {({n: expected[n] for n in wrong})}")
+            raise ConfigError(
+                f"tokenizer does not fit the model: {wrong}, expected { ({n: expected[n] for n in wrong}) }"
+            )
         self.tokenizer = tokenizer
         self.tokens = tokens
 
@@ -71,7 +94,13 @@ class MagmaTokenizer:
 
 def _special_names() -> list[str]:
     reserved = iter(f"<|reserved_special_token_{i}|>" for i in range(251))
-    fixed = {0: "<|begin_of_text|>", 1: "<|end_of_text|>", 6: "<|start_header_id|>", 7: "<|end_header_id|>", 9: "<|eot_id|>"}
+    fixed = {
+        0: "<|begin_of_text|>",
+        1: "<|end_of_text|>",
+        6: "<|start_header_id|>",
+        7: "<|end_header_id|>",
+        9: "<|eot_id|>",
+    }
     names = [fixed[i] if i in fixed else next(reserved) for i in range(256)]
     return [*names, "<pad>", "<image>", "<action>", "<image_start>", "<image_end>"]
 
@@ -83,7 +112,9 @@ def build_small_tokenizer(tokens: TokenConfig, extra_texts: Iterable[str] = ()) 
     """
     room = tokens.base_vocab_size - NUM_BINS
     if room < 256:
-        raise ConfigError(f"base vocabulary of {tokens.base_vocab_size} cannot hold 256 bytes and {NUM_BINS} action ids")
+        raise ConfigError(
+            f"base vocabulary of {tokens.base_vocab_size} cannot hold 256 bytes and {NUM_BINS} action ids"
+        )
     split = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(LLAMA3_SPLIT), behavior="isolated", invert=False),

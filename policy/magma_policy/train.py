@@ -29,7 +29,7 @@ from magma_policy.action_tokens import ActionTokens, bin_centres_by_id
 from magma_policy.augmentation import jitter
 from magma_policy.config import ActionSpec, ConfigError, MagmaConfig, magma_tiny_config
 from magma_policy.decoding import decode_action_ids
-from magma_policy.demonstrations import Demonstrations, read_demonstrations
+from magma_policy.demonstrations import Demonstrations, is_held_out, read_demonstrations
 from magma_policy.initialise import initialise_weights
 from magma_policy.losses import action_loss, heat_map_loss
 from magma_policy.model import Magma, Prefix
@@ -50,11 +50,14 @@ class TrainConfig:
     output: Path
     """Directory of the run; the policy checkpoint (moving average of the weights) is OUTPUT/checkpoint."""
     minutes: float = 30.0
-    """Training time; the learning rate follows it, so a slower machine trains on fewer samples."""
+    """Training time; the learning rate follows it, so a slower machine trains on fewer samples. May be changed when a
+    run is continued."""
     seed: int = 0
     image_batch: int = 32
-    state_batch: int = 256
-    learning_rate: float = 1.5e-3
+    state_batch: int = 768
+    decoder_batch: int = 96
+    """How many of a batch's samples go through the decoder; the others teach the state encoder's early read-out."""
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup_fraction: float = 0.02
     marks_fraction: float = 0.12
@@ -66,7 +69,7 @@ class TrainConfig:
     mark_outlier_px: float = 3.0
     mark_sigma_cells: float = 0.9
     action_sigma_bins: float = 2.0
-    mark_weight: float = 0.5
+    mark_weight: float = 1.0
     regression_weight: float = 5.0
     onset_weight: float = 3.0
     """Extra sampling weight of steps near a change of the gripper."""
@@ -75,7 +78,7 @@ class TrainConfig:
     camera: str = "third_person"
     """Name of the camera, for the policy's action_spec."""
     validation_every: int = 20
-    """Every n-th episode is held out."""
+    """One in so many episodes is held out."""
     validation_samples: int = 256
     validation_minutes: float = 4.0
     checkpoint_minutes: float = 4.0
@@ -86,8 +89,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive = (
-            "minutes", "image_batch", "state_batch", "learning_rate", "mark_sigma_cells", "action_sigma_bins",
-            "validation_samples", "validation_minutes", "checkpoint_minutes", "threads",
+            "minutes", "image_batch", "state_batch", "decoder_batch", "learning_rate", "mark_sigma_cells",
+            "action_sigma_bins", "validation_samples", "validation_minutes", "checkpoint_minutes", "threads",
         )  # fmt: skip
         for name in positive:
             if getattr(self, name) <= 0:
@@ -137,7 +140,7 @@ class Batches:
 
 
 class Prompts:
-    """Ids of every instruction's prompt: the common `head` (1, H), and the left-padded rest (I, T) with its attention."""
+    """Ids of every instruction's prompt: the common `head` (1, H), the left-padded rest (I, T) and its attention."""
 
     def __init__(self, tokenizer: MagmaTokenizer, instructions: tuple[str, ...], device: torch.device) -> None:
         parts = [split_head(tokenizer.encode(robot_prompt(text)), tokenizer.tokens.image) for text in instructions]
@@ -178,19 +181,21 @@ class Trainer:
         self.config = config
         self.device = torch.device(config.device)
         demos = read_demonstrations(config.demonstrations)
-        held_out = demos.episode % config.validation_every == config.validation_every - 1
+        held = np.array([is_held_out(name, config.validation_every) for name in demos.episode_names])
+        held_out = held[demos.episode]
         train_rows, validation_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        self.statistics: ActionStatistics = action_statistics.from_actions(demos.actions[train_rows])
+        self.statistics = self._statistics(demos.actions[train_rows])
         values = self.statistics.normalise(demos.actions)
         self.demos = demos
         self.train = Batches(demos, train_rows, config, values)
         self.validation = Batches(demos, validation_rows, config, values) if len(validation_rows) else None
         self.model_config = self._model_config()
-        self.tokenizer = build_small_tokenizer(self.model_config.tokens, demos.instructions)
+        self.tokenizer = self._tokenizer()
         self.model = Magma(self.model_config)
         initialise_weights(self.model)
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema_model = Magma(self.model_config).to(self.device).requires_grad_(False)
+        self.ema_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = self.ema_model.state_dict()
         for name, tensor in self.model.state_dict().items():
             self.ema[name].copy_(tensor)
@@ -210,6 +215,20 @@ class Trainer:
         self.elapsed_s = 0.0
         self.history: dict[str, list[Any]] = {"loss": [], "validation": []}
         self.running = {k: deque[float](maxlen=50) for k in ("marks", "action", "state")}
+
+    def _statistics(self, actions: np.ndarray) -> ActionStatistics:
+        """Those of the run that is continued: a set that has grown must not shift the meaning of the bins."""
+        path = self.config.output / "checkpoint" / checkpoint.STATISTICS
+        if path.is_file():
+            return action_statistics.select(action_statistics.load(path), STATISTICS_KEY)
+        return action_statistics.from_actions(actions)
+
+    def _tokenizer(self) -> MagmaTokenizer:
+        """That of the run that is continued, or a new one that knows the instructions."""
+        path = self.config.output / "checkpoint" / checkpoint.TOKENIZER
+        if path.is_file():
+            return MagmaTokenizer.load(path, self.model_config.tokens)
+        return build_small_tokenizer(self.model_config.tokens, self.demos.instructions)
 
     def _model_config(self) -> MagmaConfig:
         card = self.demos.card
@@ -265,22 +284,34 @@ class Trainer:
         if not with_actions:
             return marks_loss, None
         # Detached: the marks stay marks, and the action learns to live with the model's own pointing errors.
-        return marks_loss, self.action_losses(prefix, grounded.marks.detach(), rows)
+        own = torch.arange(len(rows), device=self.device)
+        return marks_loss, self.action_losses(prefix, own, grounded.marks.detach(), rows)
 
     def state_losses(self, rows: Tensor, head: Prefix) -> Tensor:
-        """Action loss from recorded marks; every instruction's prompt is read once and shared by its samples."""
+        """Action losses from recorded marks; every instruction's prompt is read once and shared by its samples."""
+        data = self.train
         text = self.model.read_text_only(self.prompts.ids, self.prompts.attention, head)
-        prefix = text.select(self.train.instruction[rows].to(self.device))
-        return self.action_losses(prefix, self.train.noisy_marks(rows, self.generators["batches"]), rows)
+        which = data.instruction[rows].to(self.device)
+        return self.action_losses(text, which, data.noisy_marks(rows, self.generators["batches"]), rows)
 
-    def action_losses(self, prefix: Prefix, marks: Tensor, rows: Tensor) -> Tensor:
-        values = self.train.values[rows]
-        ids = torch.from_numpy(self.codec.encode(values.numpy())).to(self.device)
-        state = self.model.state_tokens(marks.to(self.device), self.train.proprioception[rows].to(self.device))
-        logits = self.model.teacher_forced_action_logits(prefix, state, ids)
-        return action_loss(
-            logits, values.to(self.device), self.centres, self.config.action_sigma_bins, self.config.regression_weight
-        )
+    def action_losses(self, prefix: Prefix, which: Tensor, marks: Tensor, rows: Tensor) -> Tensor:
+        """Loss of the decoder on the first `decoder_batch` rows, plus that of the early read-out on all of them.
+
+        Sample i of the batch stands behind row `which[i]` of `prefix`.
+        """
+        values = self.train.values[rows].to(self.device)
+        proprioception = self.train.proprioception[rows].to(self.device)
+        state = self.model.state_tokens(prefix.last_hidden[which], marks.to(self.device), proprioception)
+        if state is None:
+            raise ConfigError("magma-train needs a model with state tokens")
+        early = self.action_loss(self.model.early_action_logits(state), values)
+        some = slice(0, self.config.decoder_batch)
+        ids = torch.from_numpy(self.codec.encode(self.train.values[rows[some]].numpy())).to(self.device)
+        logits = self.model.teacher_forced_action_logits(prefix.select(which[some]), state[some], ids)
+        return early + self.action_loss(logits, values[some])
+
+    def action_loss(self, logits: Tensor, values: Tensor) -> Tensor:
+        return action_loss(logits, values, self.centres, self.config.action_sigma_bins, self.config.regression_weight)
 
     def train_step(self) -> None:
         """One optimiser step on one image batch and one state-only batch."""
@@ -338,10 +369,10 @@ class Trainer:
             inside = ((truth >= 0) & (truth <= 1)).all(dim=-1)
             distances.append(px.masked_fill(~inside, float("nan")).cpu())
             state = data.proprioception[rows].to(self.device)
-            decoded = decode_action_ids(model, model.read_state(prefix, grounded.marks, state))
+            decoded = decode_action_ids(model, prefix, model.state_tokens(prefix.last_hidden, grounded.marks, state))
             errors.append(self._action_errors(decoded, rows))
             text = model.read_text_only(ids, attention, head)
-            decoded = decode_action_ids(model, model.read_state(text, truth, state))
+            decoded = decode_action_ids(model, text, model.state_tokens(text.last_hidden, truth, state))
             state_errors.append(self._action_errors(decoded, rows))
         px = torch.cat(distances)
         means = torch.cat(errors).mean(dim=0)
@@ -459,13 +490,17 @@ def plot(history: dict[str, list[Any]], path: Path) -> None:
     plt.close(figure)
 
 
+# What may differ when a run is continued: how long it lasts and how it uses the machine, not what it learns.
+CHANGEABLE = ("minutes", "threads", "device", "checkpoint_minutes", "validation_minutes")
+
+
 def check_same_command(config: TrainConfig) -> None:
     """Store the command beside the run; ConfigError when the output belongs to a run with other settings."""
     path = config.output / "train.json"
     mine = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     if path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))
-        different = {k: (stored.get(k), v) for k, v in mine.items() if stored.get(k) != v}
+        different = {k: (stored.get(k), v) for k, v in mine.items() if k not in CHANGEABLE and stored.get(k) != v}
         if different:
             raise ConfigError(f"{path} is of a run with other settings {different}; choose another output")
     config.output.mkdir(parents=True, exist_ok=True)
@@ -477,11 +512,12 @@ def main() -> None:
     check_same_command(config)
     trainer = Trainer(config)
     continued = trainer.restore()
-    steps, episodes = len(trainer.demos), len(set(trainer.demos.episode.tolist()))
+    episodes = len(trainer.demos.episode_names)
+    parameters = sum(p.numel() for p in trainer.model.parameters()) / 1e6
+    state = f"continued at step {trainer.step}" if continued else "new run"
     print(
-        f"{episodes} episodes, {steps} steps, {len(trainer.demos.frames)} frames, instructions "
-        f"{list(trainer.demos.instructions)}; {sum(p.numel() for p in trainer.model.parameters()) / 1e6:.2f} M parameters; "
-        f"{f'continued at step {trainer.step}' if continued else 'new run'}",
+        f"{episodes} episodes, {len(trainer.demos)} steps, {len(trainer.demos.frames)} frames; instructions "
+        f"{list(trainer.demos.instructions)}; {parameters:.2f} M parameters; {state}",
         flush=True,
     )
     trainer.run()

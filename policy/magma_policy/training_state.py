@@ -71,7 +71,11 @@ def restore(
     for name, parameter in model.named_parameters():
         keys = {n.split("/", 1)[0]: t for n, t in moments.items() if n.split("/", 1)[1] == name}
         if keys:
-            optimizer.state[parameter] = {k: t.to(parameter.device) if k != "step" else t for k, t in keys.items()}
+            # The moments must lie in memory as their parameter does: the fused optimiser walks both side by side.
+            optimizer.state[parameter] = {
+                k: torch.empty_like(parameter).copy_(t) if t.shape == parameter.shape and k != "step" else t
+                for k, t in keys.items()
+            }
     for name, state in part("generator/").items():
         generators[name].set_state(state)
     return scalars

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from magma_policy import checkpoint
 from magma_policy.config import (
     ActionSpec,
@@ -101,5 +102,7 @@ def tiny_checkpoint(tmp_path, tiny_model):
     config = tiny_model.config
     tokenizer = build_small_tokenizer(config.tokens)
     state = tiny_model.state_dict()
-    checkpoint.save(tmp_path / "tiny", state, config, tokenizer, {"tabletop": STATISTICS}, spec_of(config), torch.float32)
+    checkpoint.save(
+        tmp_path / "tiny", state, config, tokenizer, {"tabletop": STATISTICS}, spec_of(config), torch.float32
+    )
     return tmp_path / "tiny"

@@ -1,15 +1,16 @@
 import json
 
-import magma_policy
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
+import magma_policy
 from magma_policy import checkpoint
 from magma_policy.checkpoint import CheckpointError
 from magma_policy.config import ConfigError
 from magma_policy.policy import ObservationError, Proprioception
 from magma_policy.prompt import InstructionError
-from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
@@ -89,7 +90,9 @@ def test_shards_with_an_index_load(tiny_checkpoint, tiny_model):
         checkpoint.load(tiny_checkpoint, CPU, None)
 
 
-@pytest.mark.parametrize("name", [checkpoint.CONFIG, checkpoint.STATISTICS, checkpoint.ACTION_SPEC, checkpoint.TOKENIZER])
+@pytest.mark.parametrize(
+    "name", [checkpoint.CONFIG, checkpoint.STATISTICS, checkpoint.ACTION_SPEC, checkpoint.TOKENIZER]
+)
 def test_a_missing_file_is_named(tiny_checkpoint, name):
     (tiny_checkpoint / name).unlink()
     with pytest.raises(ConfigError, match=name):

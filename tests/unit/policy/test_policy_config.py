@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+
 from magma_policy.config import (
     ActionSpec,
     ConfigError,

@@ -4,9 +4,10 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from magma_policy.config import ConfigError, magma_8b_config, magma_tiny_config
 from magma_policy.decoding import decode_action_ids
-from magma_policy.geometry import TablePlane
+from magma_policy.geometry import CalibratedCamera
 from magma_policy.grounding import local_soft_argmax
 from magma_policy.llama import run_layers
 from magma_policy.model import Magma
@@ -146,16 +147,16 @@ def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, ti
     prefix, grounded = model.read_prompt(ids, visual, levels)
     marks = grounded.marks if grounded is not None else None
     state = torch.randn(1, PROPRIOCEPTION_DIMS) if config.proprioception else None
-    decoded = decode_action_ids(model, model.read_state(prefix, marks, state))
-    assert torch.equal(decoded, decode_action_ids(model, model.read_state(prefix, marks, state)))
+    tokens = model.state_tokens(prefix.last_hidden, marks, state)
+    decoded = decode_action_ids(model, prefix, tokens)
+    assert torch.equal(decoded, decode_action_ids(model, prefix, tokens))
 
     merged, _, _ = model.merge(ids, visual, None)
-    parts = [merged]
+    sequence = merged
     if model.grounding is not None:
-        parts.append(model.grounding.mark_tokens[None])
-    if model.state_encoder is not None:
-        parts.append(model.state_tokens(marks, state))
-    sequence = torch.cat(parts, dim=1)
+        sequence = torch.cat([sequence, model.grounding.mark_tokens[None]], dim=1)
+    if tokens is not None:
+        sequence = torch.cat([sequence, tokens[:, :1]], dim=1)
     first = config.tokens.base_vocab_size - 256
     for step in range(7):
         positions = torch.arange(sequence.shape[1])[None]
@@ -165,7 +166,10 @@ def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, ti
         masked[:, first : first + 256] = logits[:, first : first + 256]
         best = masked.argmax(dim=-1)
         assert best.item() == decoded[0, step].item()
-        sequence = torch.cat([sequence, model.embed(best[:, None])], dim=1)
+        token = model.embed(best[:, None])
+        if tokens is not None and step < 6:
+            token = token + tokens[:, step + 1 : step + 2]
+        sequence = torch.cat([sequence, token], dim=1)
 
 
 def test_teacher_forcing_agrees_with_decoding(tiny_model):
@@ -174,8 +178,9 @@ def test_teacher_forcing_agrees_with_decoding(tiny_model):
     prefix = tiny_model.read_text_only(ids, attention)
     marks = torch.rand(2, 4, 2)
     state = torch.randn(2, PROPRIOCEPTION_DIMS)
-    decoded = decode_action_ids(tiny_model, tiny_model.read_state(prefix, marks, state))
-    logits = tiny_model.teacher_forced_action_logits(prefix, tiny_model.state_tokens(marks, state), decoded)
+    tokens = tiny_model.state_tokens(prefix.last_hidden, marks, state)
+    decoded = decode_action_ids(tiny_model, prefix, tokens)
+    logits = tiny_model.teacher_forced_action_logits(prefix, tokens, decoded)
     assert torch.equal(logits.argmax(dim=-1) + tiny_model.first_action_id, decoded)
 
 
@@ -189,11 +194,11 @@ def test_text_only_positions_leave_room_for_picture_and_marks(tiny_model):
 
 
 def test_state_inputs_must_fit_the_switches(tiny_model):
-    marks, state = torch.rand(1, 4, 2), torch.zeros(1, PROPRIOCEPTION_DIMS)
+    prompt, marks, state = torch.zeros(1, 48), torch.rand(1, 4, 2), torch.zeros(1, PROPRIOCEPTION_DIMS)
     with pytest.raises(ValueError, match="marks"):
-        tiny_model.state_tokens(None, state)
+        tiny_model.state_tokens(prompt, None, state)
     with pytest.raises(ValueError, match="proprioception"):
-        tiny_model.state_tokens(marks, None)
+        tiny_model.state_tokens(prompt, marks, None)
 
 
 @pytest.mark.parametrize("proprioception", [True, False])
@@ -201,19 +206,19 @@ def test_geometry_and_proprioception_can_be_switched_off(proprioception, overhea
     config = dataclasses.replace(magma_tiny_config(None), proprioception=proprioception)
     model = Magma(config)
     state = torch.zeros(1, PROPRIOCEPTION_DIMS) if proprioception else None
-    assert model.state_tokens(torch.rand(1, 4, 2), state).shape == (1, config.state.num_tokens, 192)
+    assert model.state_tokens(torch.zeros(1, 192), torch.rand(1, 4, 2), state).shape == (1, 7, 192)
 
 
-def test_table_plane_inverts_the_camera(overhead):
+def test_casting_inverts_the_camera(overhead):
     intrinsics, extrinsics = np.array(overhead.intrinsics), np.array(overhead.extrinsics)
     points = np.array([[0.4, -0.1, 0.02], [0.6, 0.2, 0.02]])
     camera = points @ extrinsics[:3, :3].T + extrinsics[:3, 3]
     pixels = camera @ intrinsics.T
     fractions = torch.tensor(pixels[:, :2] / pixels[:, 2:] / 128.0)
-    assert TablePlane(overhead).project(fractions).numpy() == pytest.approx(points[:, :2], abs=1e-5)
+    assert CalibratedCamera(overhead).project(fractions).numpy() == pytest.approx(points[:, :2], abs=1e-5)
     flat = dataclasses.replace(overhead, plane_height_m=0.8)
     with pytest.raises(ConfigError, match="lies in the plane"):
-        TablePlane(flat)
+        CalibratedCamera(flat)
 
 
 def test_local_soft_argmax_follows_the_peak_and_ignores_far_modes():

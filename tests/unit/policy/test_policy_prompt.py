@@ -1,8 +1,9 @@
 import pytest
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
+
 from magma_policy.config import ConfigError, TokenConfig
 from magma_policy.prompt import InstructionError, check_instruction, robot_prompt, split_head
 from magma_policy.tokenizer import LLAMA3_SPLIT, MagmaTokenizer, build_small_tokenizer
-from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 
 # Llama-3's ids of every piece that the golden prompt is made of.
 PIECES = {
@@ -69,7 +70,9 @@ def test_small_tokenizer_begins_twice_and_is_short(small):
     assert len(ids) < 50
 
 
-@pytest.mark.parametrize("text", ["put the carrot on the plate", "hänge das Tuch über den Stuhl 🙂", "<action_3> x", "42%"])
+@pytest.mark.parametrize(
+    "text", ["put the carrot on the plate", "hänge das Tuch über den Stuhl 🙂", "<action_3> x", "42%"]
+)
 def test_small_tokenizer_encodes_any_text_without_action_ids(small, text):
     ids = small.encode(text)
     assert all(i < 768 or i >= 1024 for i in ids)

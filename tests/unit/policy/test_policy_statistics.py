@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from magma_policy import statistics
 from magma_policy.action_tokens import ActionTokens
 from magma_policy.config import ConfigError

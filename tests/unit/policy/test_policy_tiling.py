@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from magma_policy.config import ImageConfig
 from magma_policy.projector import MultiModalProjector, visual_token_count
 from magma_policy.tiling import candidate_grids, choose_grid, tile_image

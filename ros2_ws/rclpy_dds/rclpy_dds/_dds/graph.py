@@ -241,14 +241,19 @@ class Graph:
         if self.closed:
             return
         reader = self._builtin[topic]
-        limit = 4096
-        pointers = (ct.c_void_p * limit)()
-        infos = (SampleInfo * limit)()
-        count = check(
-            self._lib.dds_read_mask(reader, pointers, infos, limit, limit, ALIVE_STATE), "Reading DDS discovery"
-        )
-        if count == 0:
-            return
+        limit = 512
+        while True:
+            pointers = (ct.c_void_p * limit)()
+            infos = (SampleInfo * limit)()
+            count = check(
+                self._lib.dds_read_mask(reader, pointers, infos, limit, limit, ALIVE_STATE), "Reading DDS discovery"
+            )
+            if count == 0:
+                return
+            if count < limit:
+                break
+            self._lib.dds_return_loan(reader, pointers, count)
+            limit *= 4
         try:
             for index in range(count):
                 if infos[index].valid_data:

@@ -38,6 +38,8 @@ VIEW_THRESHOLD_BYTES = 64 * 1024
 _OPAQUE_OPS = (ct.c_uint32 * 3)(0x01010000, 0, 0)
 _RESTRICT_DATA_REPRESENTATION = 1 << 7
 
+_CLOSE_PATIENCE_S = 0.2
+
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
@@ -60,6 +62,8 @@ class Writer:
         sertype = ct.c_void_p()
         check(self._lib.dds_get_entity_sertype(entity, ct.byref(sertype)), "dds_get_entity_sertype")
         self._sertype = sertype.value
+        # Between a serdata's creation and its writing the writer, which owns the sertype, must not be deleted.
+        self._lock = threading.Lock()
         self.closed = False
 
     def write(self, payload: bytes | bytearray) -> None:
@@ -74,12 +78,13 @@ class Writer:
         self._write(vectors, len(views), sum(view.nbytes for view in views))
 
     def _write(self, vectors: object, count: int, total: int) -> None:
-        if self.closed:
-            raise DDSError("dds_writecdr", RETCODE_ALREADY_DELETED)
-        serdata = self._lib.ddsi_serdata_from_ser_iov(self._sertype, SERDATA_KIND_DATA, count, vectors, total)
-        if not serdata:
-            raise DDSError(f"ddsi_serdata_from_ser_iov ({total} bytes)", RETCODE_BAD_PARAMETER)
-        check(self._lib.dds_writecdr(self.entity, serdata), "dds_writecdr")
+        with self._lock:
+            if self.closed:
+                raise DDSError("dds_writecdr", RETCODE_ALREADY_DELETED)
+            serdata = self._lib.ddsi_serdata_from_ser_iov(self._sertype, SERDATA_KIND_DATA, count, vectors, total)
+            if not serdata:
+                raise DDSError(f"ddsi_serdata_from_ser_iov ({total} bytes)", RETCODE_BAD_PARAMETER)
+            check(self._lib.dds_writecdr(self.entity, serdata), "dds_writecdr")
 
     def matched_count(self) -> int:
         """Number of readers this writer is matched with."""
@@ -104,9 +109,15 @@ class Writer:
 
     def close(self) -> None:
         """Delete the writer; further writes raise :class:`DDSError`."""
-        if not self.closed:
-            self.closed = True
-            self._lib.dds_delete(self.entity)
+        # A write can block for long only with a keep-all history and a stalled reader; deleting the writer ends it.
+        acquired = self._lock.acquire(timeout=_CLOSE_PATIENCE_S)
+        try:
+            if not self.closed:
+                self.closed = True
+                self._lib.dds_delete(self.entity)
+        finally:
+            if acquired:
+                self._lock.release()
 
 
 class Reader:

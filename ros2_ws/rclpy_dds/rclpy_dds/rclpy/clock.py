@@ -167,8 +167,7 @@ class Clock:
         context = context or get_default_context()
         if not context.ok():
             raise NotInitializedException()
-        stop = threading.Event()
-        context.on_shutdown(self._notify)
+        context.add_wakeup(self._notify)
         switched = []
         handle = self.create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=None, on_clock_change=True),
@@ -176,7 +175,7 @@ class Clock:
         )
         try:
             with self._changed:
-                while context.ok() and not switched and not stop.is_set():
+                while context.ok() and not switched:
                     left = (until.nanoseconds - self._now_ns()) * 1e-9
                     if left <= 0:
                         return True

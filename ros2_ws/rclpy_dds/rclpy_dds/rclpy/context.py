@@ -111,10 +111,11 @@ class Context:
         return self._ok
 
     def add_wakeup(self, callback: Callable[[], None]) -> None:
-        """Call a bound method (held weakly) from any thread when the context stops being ok."""
+        """Call a bound method (held weakly), from any thread, whenever executors are to look again, as at shutdown."""
+        reference = weakref.WeakMethod(callback)
         with self._lock:
-            self._wakeups = [reference for reference in self._wakeups if reference() is not None]
-            self._wakeups.append(weakref.WeakMethod(callback))
+            self._wakeups = [entry for entry in self._wakeups if entry() is not None and entry != reference]
+            self._wakeups.append(reference)
 
     def wake(self) -> None:
         """Wake all executors of this context."""
@@ -137,33 +138,31 @@ class Context:
         """
         if not self._initialized:
             raise RuntimeError("Context must be initialized before it can be shutdown")
-        with self._lock:
-            was_ok = self._ok
-            self._cleanup()
-        if not was_ok:
+        if not self._cleanup():
             raise RCLError("failed to shutdown: rcl_shutdown already called on the given context")
 
     def try_shutdown(self) -> None:
         """Shut down unless that happened before."""
-        if not self._initialized:
-            return
-        with self._lock:
-            if self._ok or self._participant is not None:
-                self._cleanup()
+        if self._initialized and (self._ok or self._participant is not None):
+            self._cleanup()
 
-    def _cleanup(self) -> None:
+    def _cleanup(self) -> bool:
+        """Destroy nodes, call the callbacks, release the participant; return whether the context had been ok."""
+        # Not under the lock: callbacks of other threads that are still running may need it to come to their end.
         for reference in list(self._nodes):
             node = reference()
             if node is not None:
                 node.destroy_node()
-        self._ok = False
+        with self._lock:
+            was_ok, self._ok = self._ok, False
+            callbacks, self._callbacks = self._callbacks, []
         self.wake()
-        callbacks, self._callbacks = self._callbacks, []
         for weak in callbacks:
             callback = weak() if isinstance(weak, weakref.WeakMethod) else weak
             if callback is not None:
                 callback()
         self._close_participant()
+        return was_ok
 
     def _close_participant(self) -> None:
         with self._lock:

@@ -184,14 +184,14 @@ class Executor:
         deadline = None if timeout_sec is None or timeout_sec < 0 else time.monotonic() + timeout_sec
         while self._context.ok() and not future.done() and not self._is_shutdown:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            self.spin_once_until_future_complete(future, left)
+            self._spin_once(left, future.done)
             if deadline is not None and time.monotonic() >= deadline:
                 return
 
     def spin_once_until_future_complete(self, future: Future, timeout_sec: float | None = None) -> None:
         """Run one callback, unless the future is done meanwhile."""
         future.add_done_callback(lambda _: self.wake())
-        self._spin_once(timeout_sec, lambda: future.done())
+        self._spin_once(timeout_sec, future.done)
 
     def _spin_once(self, timeout_sec: float | None, stop: Callable[[], bool] | None = None) -> None:
         raise NotImplementedError("Executor is abstract: use SingleThreadedExecutor or MultiThreadedExecutor")

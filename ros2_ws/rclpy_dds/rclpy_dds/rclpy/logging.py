@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from datetime import datetime
 from types import FrameType
@@ -47,7 +48,7 @@ _levels: dict[str, LoggingSeverity] = {}
 _default_level = LoggingSeverity.INFO
 _console = True
 _rosout_enabled = True
-_sinks: dict[str, Callable[[int, LoggingSeverity, str, str, FrameType], None]] = {}
+_sinks: dict[str, weakref.WeakMethod] = {}
 
 
 def configure(arguments: Any) -> None:
@@ -136,15 +137,15 @@ def get_logging_directory() -> str:
 
 
 def add_sink(name: str, sink: Callable[[int, LoggingSeverity, str, str, FrameType], None]) -> None:
-    """Send what logger ``name`` and its children log to a function as well (``/rosout``)."""
+    """Send what logger ``name`` and its children log to a bound method (held weakly) as well (``/rosout``)."""
     with _lock:
-        _sinks[name] = sink
+        _sinks[name] = weakref.WeakMethod(sink)
 
 
 def remove_sink(name: str, sink: Callable) -> None:
     """Undo :func:`add_sink`."""
     with _lock:
-        if _sinks.get(name) == sink:
+        if name in _sinks and _sinks[name]() in (None, sink):
             del _sinks[name]
 
 
@@ -163,7 +164,9 @@ def emit(message: str, severity: LoggingSeverity, name: str, frame: FrameType) -
     while sink_name:
         sink = _sinks.get(sink_name)
         if sink is not None:
-            sink(now, severity, name, message, frame)
+            function = sink()
+            if function is not None:
+                function(now, severity, name, message, frame)
             return
         sink_name = sink_name.rpartition(".")[0]
 

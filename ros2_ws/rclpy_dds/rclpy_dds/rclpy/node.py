@@ -1,6 +1,8 @@
 """Nodes."""
 
+import contextlib
 import struct
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -115,7 +117,7 @@ class Node(NodeParameters, NodeGraph):
         arguments = self.__merge_arguments(cli_args, use_global_arguments)
         self.__remaps = arguments.remaps
         self.__name, self.__namespace = self.__resolve_own_name(node_name, namespace)
-        self.__destroyed = False
+        self.__destroyed = True  # until there is something to destroy
         self.__executor_weakref: weakref.ReferenceType | None = None
         self.__lock = threading.RLock()
         self.__publishers: list[Publisher] = []
@@ -132,7 +134,9 @@ class Node(NodeParameters, NodeGraph):
         self._dds_init_parameters(overrides, allow_undeclared_parameters)
         self._logger = logging.get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
         self._clock = ROSClock()
+        self._time_source = TimeSource()
         self.__graph_node = self.context.graph.add_node(self.__namespace, self.__name)
+        self.__destroyed = False
         self.context.track_node(self)
 
         self.__rosout: Publisher | None = None
@@ -152,7 +156,7 @@ class Node(NodeParameters, NodeGraph):
                 [(name, entry.value, descriptor(dynamic_typing=True)) for name, entry in given],
                 ignore_override=True,
             )
-        self._time_source = TimeSource(node=self)
+        self._time_source.attach_node(self)
         self._time_source.attach_clock(self._clock)
         if start_parameter_services:
             self._parameter_service = ParameterService(self)
@@ -615,7 +619,8 @@ class Node(NodeParameters, NodeGraph):
             line=frame.f_lineno,
         )
         log.stamp.sec, log.stamp.nanosec = seconds, nanoseconds
-        publisher.publish(log)
+        with contextlib.suppress(RCLError):  # shut down by another thread since the check
+            publisher.publish(log)
 
     # --- destruction ---
 
@@ -704,6 +709,11 @@ class Node(NodeParameters, NodeGraph):
             self.__waited = []
         for entity in entities:
             entity.destroy()
+
+    def __del__(self) -> None:
+        # A node that is dropped without being destroyed leaves the graph as well.
+        if not sys.is_finalizing() and getattr(self, "_Node__destroyed", True) is False:
+            self.destroy_node()
 
     def __enter__(self) -> "Node":
         return self

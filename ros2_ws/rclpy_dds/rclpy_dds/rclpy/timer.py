@@ -163,10 +163,14 @@ class Rate:
         self._destroyed = False
         self._waiting = 0
         timer.callback = self._wake
-        context.add_wakeup(self._wake)
+        context.add_wakeup(self._on_wakeup)
 
     def _wake(self) -> None:
         self._event.set()
+
+    def _on_wakeup(self) -> None:
+        if not self._context.ok():
+            self._event.set()
 
     def sleep(self) -> None:
         """Sleep until the next tick.

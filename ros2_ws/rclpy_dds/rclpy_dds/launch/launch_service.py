@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import threading
@@ -28,6 +29,8 @@ _ENDING_SIGNALS = {
     signal.SIGHUP: "a closed terminal (SIGHUP)",
     signal.SIGQUIT: "ctrl-\\ (SIGQUIT)",
 }
+# One Ctrl-C may arrive twice: from the terminal, and forwarded by a script or by timeout(1) around the command.
+_SAME_INTERRUPT_S = 0.5
 # Configurations that launch itself reads, so that they may be given without being declared.
 BUILT_IN_CONFIGURATIONS = frozenset(
     {"sigterm_timeout", "sigkill_timeout", "emulate_tty", "launch-prefix", "launch-prefix-filter"}
@@ -51,6 +54,7 @@ class LaunchService:
         self._logger = launch_logging.get_logger("launch")
         self._given: set[str] = set()
         self._return_code = 0
+        self._interrupted_at_s = -math.inf
 
     @property
     def context(self) -> LaunchContext:
@@ -203,9 +207,12 @@ class LaunchService:
     def _on_signal(self, number: signal.Signals) -> None:
         cause = _ENDING_SIGNALS[number]
         if self._context.is_shutdown:
+            if time.monotonic() - self._interrupted_at_s < _SAME_INTERRUPT_S:
+                return
             self._logger.warning("user interrupted with %s again, ending the rest quickly", cause)
             self._context.hurry.set()
             return
+        self._interrupted_at_s = time.monotonic()
         self._logger.warning("user interrupted with %s", cause)
         self._begin_shutdown(cause, number is signal.SIGINT)
 

@@ -315,6 +315,7 @@ def test_event_handlers_and_timers(launch):
                 LogInfo(msg=f"first ended with {event.returncode}"), second])),
             RegisterEventHandler(OnProcessExit(target_action=second, on_exit=[
                 TimerAction(period=0.05, actions=[EmitEvent(event=ShutdownEvent(reason="done"))])])),
+            RegisterEventHandler(OnExecutionComplete(target_action=second, on_completion=LogInfo(msg="second done"))),
             RegisterEventHandler(OnShutdown(on_shutdown=lambda event, context: LogInfo(msg=f"over: {event.reason}"))),
             TimerAction(period=1000.0, actions=[LogInfo(msg="never")]),
         ])(python("print('first'); raise SystemExit(4)"), python("print('second')")),
@@ -323,7 +324,7 @@ def test_event_handlers_and_timers(launch):
     )
     assert launched.end() == 0
     output = launched.output
-    for text in ("first started", "heard first", "first ended with 4", "second", "over: done"):
+    for text in ("first started", "heard first", "first ended with 4", "second", "second done", "over: done"):
         assert text in output
     assert "never" not in output
 

@@ -217,7 +217,7 @@ class ExecuteProcess(Action):
         self._use_tty = typed_value(context, context.launch_configurations.get("emulate_tty", self._emulate_tty), bool)
         self._may_respawn = typed_value(context, self._respawn, bool)
         context.processes.append(self)
-        context.add_task(self._supervise(context))
+        self._task = context.add_task(self._supervise(context))
 
     def on_event(self, event: Event, context: LaunchContext) -> Any:
         """Return the entities of `on_exit` for this process's exit event."""

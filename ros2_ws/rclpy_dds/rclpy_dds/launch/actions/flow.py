@@ -305,7 +305,7 @@ class TimerAction(Action):
                 matcher=lambda event: isinstance(event, ShutdownEvent),
                 entities=OpaqueFunction(function=lambda context: self.cancel()),
             ))
-        context.add_task(wait())
+        self._task = context.add_task(wait())
 
 
 class _TimerHandler(BaseEventHandler):

@@ -116,6 +116,7 @@ def run_layers(
     if mask is None and length > 1:
         mask = causal_mask(length, past_length + length, hidden.device)
     cache: Cache = []
+    angles: tuple[Tensor, Tensor] | None = None
     for index, layer in enumerate(model.model.layers):
         attention = layer.self_attn
         x = _rms_norm(layer.input_layernorm, hidden)
@@ -123,8 +124,9 @@ def run_layers(
         key = attention.k_proj(x).view(batch, length, kv_heads, head_dim).transpose(1, 2)
         value = attention.v_proj(x).view(batch, length, kv_heads, head_dim).transpose(1, 2)
         # Looked up here because under autocast the projections' dtype differs from the residual stream's.
-        cos, sin = rotary.lookup(positions, query.dtype)
-        query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
+        if angles is None:
+            angles = rotary.lookup(positions, query.dtype)
+        query, key = _rotate(query, *angles), _rotate(key, *angles)
         if past is not None:
             key = torch.cat([past[index][0], key], dim=2)
             value = torch.cat([past[index][1], value], dim=2)

@@ -200,7 +200,7 @@ def read_demonstrations(directories: Sequence[Path], paths: Iterable[Path] | Non
         else:
             columns["frame_index"].append(np.full(steps, -1))
     if not columns["frames"]:
-        columns["frames"].append(np.zeros((0, card.image_height, card.image_width, 3), dtype=np.uint8))
+        columns["frames"].append(np.zeros((0, card.image_size, card.image_size, 3), dtype=np.uint8))
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     return Demonstrations(
         card=card, instructions=tuple(instructions), episode_names=tuple(path.name for path in chosen), **arrays

@@ -193,9 +193,9 @@ class Trainer:
         self.tokenizer = self._tokenizer()
         self.model = Magma(self.model_config)
         initialise_weights(self.model)
-        self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(self.device).to(memory_format=torch.channels_last)
         self.ema_model = Magma(self.model_config).to(self.device).requires_grad_(False)
-        self.ema_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema_model.to(memory_format=torch.channels_last)
         self.ema = self.ema_model.state_dict()
         for name, tensor in self.model.state_dict().items():
             self.ema[name].copy_(tensor)

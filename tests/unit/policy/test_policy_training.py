@@ -77,6 +77,14 @@ def test_reader_joins_sets_with_and_without_pictures(pictures, tmp_path, overhea
     assert demos.onset.reshape(5, 5).tolist() == [[False, True, True, True, True]] * 5
 
 
+def test_a_set_without_pictures_reads_but_cannot_train_the_vision_tower(tmp_path, overhead):
+    states = write_set(tmp_path / "states", overhead, held_out_names(2), frames=False)
+    demos = read_demonstrations([states])
+    assert demos.frames.shape == (0, 128, 128, 3)
+    with pytest.raises(ConfigError, match="no training episode has frames"):
+        Trainer(small_run(tmp_path / "run", states))
+
+
 def test_onsets_surround_the_flip():
     actions = np.zeros((8, 7))
     proprioception = np.zeros((8, 16))

@@ -155,6 +155,8 @@ class CameraSubscriber(Node):
         if self._trouble is not None:
             values["last refusal"] = preparation.last_refusal
             return Report(ERROR, f"pictures are refused ({self._trouble})", values)
+        if not preparation.accepted:
+            return Report(WARN, "waiting for the first picture", values)
         return Report(OK, "forwarding frames", values)
 
 

@@ -138,7 +138,7 @@ class Finder:
         if rest:
             return self._interface_module_spec(fullname, root, rest)
         if (root in STANDARD_PACKAGES or interface_kinds(root)) and not real_rclpy_exists():
-            return ModuleSpec(fullname, _InterfaceLoader(), is_package=True)
+            return ModuleSpec(fullname, _InterfaceLoader(), is_package=True)  # type: ignore[arg-type]
         return None
 
     def _alias_spec(self, fullname, root):
@@ -152,7 +152,7 @@ class Finder:
         if spec is None:
             return None
         is_package = spec.submodule_search_locations is not None
-        return ModuleSpec(fullname, _AliasLoader(), origin=spec.origin, is_package=is_package)
+        return ModuleSpec(fullname, _AliasLoader(), origin=spec.origin, is_package=is_package)  # type: ignore[arg-type]
 
     def _interface_module_spec(self, fullname, package, kind):
         parent = sys.modules.get(package)
@@ -162,7 +162,7 @@ class Finder:
             # an ament_python package that carries its interfaces in the share folder next to its Python code
             kind in interface_kinds(package) and not real_rclpy_exists()
         ):
-            return ModuleSpec(fullname, _InterfaceLoader())
+            return ModuleSpec(fullname, _InterfaceLoader())  # type: ignore[arg-type]
         return None
 
 
@@ -170,9 +170,7 @@ class _FolderGuard:
     """Stands before the other finders and serves a name for which they would only find a folder."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if path is not None or not (
-            fullname in ALIASES or fullname in STANDARD_PACKAGES or interface_kinds(fullname)
-        ):
+        if path is not None or not (fullname in ALIASES or fullname in STANDARD_PACKAGES or interface_kinds(fullname)):
             return None
         others = _specs_of_others(fullname)
         if others and not any(map(_is_more_than_a_folder, others)):

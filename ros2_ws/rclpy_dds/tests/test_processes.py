@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rcl_interfaces.msg import Log
+from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_rosout_default
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -402,3 +403,55 @@ def test_other_discovery_ranges_work_within_a_process(domain: int, start_peer: C
     peer = start_peer(code, ROS_AUTOMATIC_DISCOVERY_RANGE=chosen)
     peer.wait_for("DONE")
     assert peer.end() == 0
+
+
+def test_what_was_published_before_the_end_arrives(
+    make_node: Callable[..., Any], spin_until: Callable[..., None], start_peer: Callable[..., Any]
+) -> None:
+    code = """
+    import rclpy
+    from std_msgs.msg import String
+    rclpy.init()
+    node = rclpy.create_node("short")
+    publisher = node.create_publisher(String, "t", 100)
+    while publisher.get_subscription_count() == 0:
+        pass
+    for number in range(50):
+        publisher.publish(String(data=str(number) * 1000))
+    """
+    received: list[str] = []
+    make_node("node").create_subscription(String, "t", lambda message: received.append(message.data), 100)
+    peer = start_peer(code)
+    spin_until(lambda: len(received) == 50, "all messages")
+    assert peer.end() == 0
+    assert [text[:1] for text in received[:10]] == list("0123456789")
+
+
+def test_a_reader_that_does_not_answer_delays_the_end_only_once(
+    make_node: Callable[..., Any], context: Any, wait_until: Callable[..., None], start_peer: Callable[..., Any]
+) -> None:
+    code = """
+    import rclpy
+    from std_msgs.msg import String
+    rclpy.init()
+    node = rclpy.create_node("deaf")
+    for number in range(10):
+        node.create_subscription(String, f"t{number}", lambda message: print("GOT", message.data, flush=True), 10)
+    rclpy.spin(node)
+    """
+    peer = start_peer(code)
+    node = make_node("node")
+    publishers = [node.create_publisher(String, f"t{number}", 10) for number in range(10)]
+    wait_until(lambda: all(publisher.get_subscription_count() for publisher in publishers))
+    heard: set[str] = set()
+    while len(heard) < 10:  # the other side may match later
+        for number, publisher in enumerate(publishers):
+            publisher.publish(String(data=str(number)))
+        heard.add(peer.wait_for("GOT"))
+    peer.signal(signal.SIGSTOP)
+    for publisher in publishers:
+        publisher.publish(String(data="unheard"))
+    assert not publishers[0].wait_for_all_acked(Duration(seconds=0.01))
+    started = time.monotonic()
+    context.shutdown()
+    assert time.monotonic() - started < 5.0

@@ -77,6 +77,9 @@ def domain_xml() -> str | None:
         f'<SocketReceiveBufferSize {bound}="{RECEIVE_BUFFER_BYTES}B"/>'
         f"<Watermarks><WhcHigh>{WRITER_CACHE_BYTES}B</WhcHigh><WhcHighInit>{WRITER_CACHE_BYTES}B</WhcHighInit>"
         "</Watermarks>"
+        # By default, deleting a writer waits a second for readers that do not answer, writer after writer.
+        # Participant.drain does this waiting for all writers at once.
+        "<WriterLingerDuration>0ms</WriterLingerDuration>"
     )
     peers = [peer.strip() for peer in os.environ.get("ROS_STATIC_PEERS", "").split(";") if peer.strip()]
     if chosen == "SYSTEM_DEFAULT":

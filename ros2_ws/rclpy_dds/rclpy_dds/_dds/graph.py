@@ -236,7 +236,7 @@ class Graph:
         with self._lock:
             return sum(1 for sample in self._samples(kind, BuiltinEndpoint) if sample.topic_name == raw)
 
-    def _samples(self, topic: int, kind: type) -> Any:
+    def _samples(self, topic: int, kind: Any) -> Any:
         """Yield the alive samples of a built-in topic; each is valid until the next one."""
         if self.closed:
             return

@@ -1,10 +1,13 @@
 """DDS participant, writers and readers that carry serialised messages."""
 
+import array
+import contextlib
 import ctypes as ct
 import os
 import threading
+import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -39,8 +42,10 @@ _OPAQUE_OPS = (ct.c_uint32 * 3)(0x01010000, 0, 0)
 _RESTRICT_DATA_REPRESENTATION = 1 << 7
 
 _CLOSE_PATIENCE_S = 0.2
+# As Cyclone's default for one writer (WriterLingerDuration).
+_DRAIN_PATIENCE_S = 1.0
 
-Buffer = bytes | bytearray | memoryview | np.ndarray
+Buffer = bytes | bytearray | memoryview | np.ndarray | array.array
 
 
 class Sample(NamedTuple):
@@ -65,16 +70,20 @@ class Writer:
         # Between a serdata's creation and its writing the writer, which owns the sertype, must not be deleted.
         self._lock = threading.Lock()
         self.closed = False
+        self.drained = False
 
-    def write(self, payload: bytes | bytearray) -> None:
+    def write(self, payload: bytes) -> None:
         """Write one message given as a whole CDR stream (header included, length a multiple of 4)."""
-        vector = BytesVector(bytes(payload), len(payload))
+        vector = BytesVector(payload, len(payload))
         self._write(ct.byref(vector), 1, len(payload))
 
     def write_parts(self, parts: Sequence[Buffer]) -> None:
         """Write one message whose CDR stream is the concatenation of ``parts``, without joining them here."""
+        if len(parts) == 1:
+            self.write(bytes(parts[0]))
+            return
         views = [np.frombuffer(part, dtype=np.uint8) for part in parts]
-        vectors = (IoVector * len(views))(*((view.ctypes.data, view.nbytes) for view in views))
+        vectors = (IoVector * len(views))(*[IoVector(view.ctypes.data, view.nbytes) for view in views])
         self._write(vectors, len(views), sum(view.nbytes for view in views))
 
     def _write(self, vectors: object, count: int, total: int) -> None:
@@ -108,7 +117,8 @@ class Writer:
         return True
 
     def close(self) -> None:
-        """Delete the writer; further writes raise :class:`DDSError`."""
+        """Delete the writer, once its readers have what was written; further writes raise :class:`DDSError`."""
+        drain([self])
         # A write can block for long only with a keep-all history and a stalled reader; deleting the writer ends it.
         acquired = self._lock.acquire(timeout=_CLOSE_PATIENCE_S)
         try:
@@ -118,6 +128,20 @@ class Writer:
         finally:
             if acquired:
                 self._lock.release()
+
+
+def drain(writers: Iterable[Writer], patience_s: float = _DRAIN_PATIENCE_S) -> None:
+    """Wait until reliable readers have received everything from these writers, at most ``patience_s`` in all.
+
+    A writer is waited for once, so that a reader that does not answer costs this time once and not for every writer.
+    """
+    deadline = time.monotonic() + patience_s
+    for writer in writers:
+        if writer.drained or writer.closed:
+            continue
+        writer.drained = True
+        with contextlib.suppress(DDSError):
+            writer.wait_for_acks(max(int((deadline - time.monotonic()) * 1e9), 0))
 
 
 class Reader:
@@ -143,7 +167,7 @@ class Reader:
                     if taken < 0 and not self.closed:
                         check(taken, "dds_takecdr")
                     return None
-                serdata = self._serdata[0]
+                serdata = self._serdata[0] or 0
                 info = self._info[0]
                 if not info.valid_data:
                     lib.ddsi_serdata_unref(serdata)
@@ -180,7 +204,7 @@ def _payload(lib: ct.CDLL, serdata: int) -> bytes | memoryview:
     memory = (ct.c_ubyte * size).from_address(vector.base)
     # The buffer may also be in a writer's history: read-only. It is released with the last view of it.
     release = weakref.finalize(memory, _release, lib, reference, vector)
-    release.atexit = False
+    release.atexit = False  # type: ignore[misc]
     return memoryview(memory).cast("B").toreadonly()
 
 
@@ -225,6 +249,7 @@ class Participant:
                 f"Creating a DDS participant in domain {domain}",
             )
         self.guid = _guid(self.entity)
+        self._writers: weakref.WeakSet[Writer] = weakref.WeakSet()
         self.closed = False
         with Participant._domains_lock:
             if not Participant._self_tested:
@@ -281,7 +306,9 @@ class Participant:
         try:
             with native_qos(policies, user_data) as qos:
                 entity = self._lib.dds_create_writer(self.entity, handle, qos, None)
-                return Writer(check(entity, f"Creating a DDS writer on {topic!r}"))
+                writer = Writer(check(entity, f"Creating a DDS writer on {topic!r}"))
+                self._writers.add(writer)
+                return writer
         finally:
             self._lib.dds_delete(handle)
 
@@ -297,9 +324,14 @@ class Participant:
         finally:
             self._lib.dds_delete(handle)
 
+    def drain(self) -> None:
+        """Wait until readers have received what this participant's writers wrote; see :func:`drain`."""
+        drain(list(self._writers))
+
     def close(self) -> None:
         """Delete the participant and everything in it. In a forked child this does nothing."""
         if not self.closed:
-            self.closed = True
             if os.getpid() == self.process_id:
+                self.drain()
                 self._lib.dds_delete(self.entity)
+            self.closed = True

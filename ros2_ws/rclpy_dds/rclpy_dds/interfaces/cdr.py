@@ -44,7 +44,7 @@ FORMATS = {
 ARRAY_CODES = {base: FORMATS[base] for base in NUMERIC}
 DTYPES = {base: np.dtype("uint8" if base == "char" else base) for base in NUMERIC}
 
-Part = bytearray | memoryview | np.ndarray | array.array
+Part = bytes | bytearray | memoryview | np.ndarray | array.array
 
 
 class MalformedMessageError(ValueError):
@@ -468,4 +468,4 @@ def decode(payload: bytes | memoryview, name: str, offset: int = HEADER_BYTES) -
 
 def join(parts: list[Part]) -> bytes:
     """Join the parts of a stream to one ``bytes`` object."""
-    return b"".join(bytes(memoryview(part).cast("B")) for part in parts)
+    return b"".join(np.frombuffer(part, dtype=np.uint8).tobytes() for part in parts)

@@ -47,7 +47,7 @@ class Message:
     __hash__ = None  # type: ignore[assignment]
 
 
-def message_class(name: str) -> type:
+def message_class(name: str) -> Any:
     """Return the class of a message type ``pkg/msg/Name``; one class per type and process.
 
     Raises:

@@ -19,7 +19,7 @@ class _Container(type):
         raise NotImplementedError(f"{cls.__name__} is a container of message classes and has no instances")
 
 
-def service_class(name: str) -> type:
+def service_class(name: str) -> Any:
     """Return the class of a service type ``pkg/srv/Name``, with ``Request`` and ``Response``.
 
     Raises:
@@ -34,7 +34,7 @@ def service_class(name: str) -> type:
         return found
 
 
-def action_class(name: str) -> type:
+def action_class(name: str) -> Any:
     """Return the class of an action type ``pkg/action/Name``, with ``Goal``, ``Result``, ``Feedback`` and ``Impl``.
 
     Raises:

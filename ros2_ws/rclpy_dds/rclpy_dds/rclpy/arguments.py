@@ -86,7 +86,8 @@ def load_yaml(text: str) -> Any:
 
 def split_ros_args(args: list[str]) -> tuple[list[str], list[str]]:
     """Return what lies within ``--ros-args ... [--]`` and what lies outside."""
-    inside, outside = [], []
+    inside: list[str] = []
+    outside: list[str] = []
     within = False
     for argument in args:
         if argument == "--ros-args":

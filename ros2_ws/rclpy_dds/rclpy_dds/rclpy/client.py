@@ -30,7 +30,7 @@ class Client:
         self,
         writer: Writer,
         reader: Reader,
-        srv_type: type,
+        srv_type: Any,
         srv_name: str,
         qos_profile: QoSProfile,
         callback_group: CallbackGroup,

@@ -200,7 +200,7 @@ class ROSClock(Clock):
     """ROS time: system time, or what ``/clock`` says while ``use_sim_time`` is set."""
 
     def __new__(cls) -> "ROSClock":
-        return super().__new__(cls, clock_type=ClockType.ROS_TIME)
+        return object.__new__(cls)
 
     def __init__(self, *, clock_type: ClockType = ClockType.ROS_TIME) -> None:
         super().__init__(clock_type=ClockType.ROS_TIME)

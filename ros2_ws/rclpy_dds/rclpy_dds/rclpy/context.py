@@ -149,6 +149,8 @@ class Context:
     def _cleanup(self) -> bool:
         """Destroy nodes, call the callbacks, release the participant; return whether the context had been ok."""
         # Not under the lock: callbacks of other threads that are still running may need it to come to their end.
+        if self._participant is not None:
+            self._participant.drain()
         for reference in list(self._nodes):
             node = reference()
             if node is not None:

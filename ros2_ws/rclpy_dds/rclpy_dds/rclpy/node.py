@@ -11,6 +11,7 @@ from typing import Any
 
 from rclpy_dds._dds import names
 from rclpy_dds._dds.libddsc import DDSError
+from rclpy_dds._dds.participant import drain
 from rclpy_dds.interfaces import message_class
 from rclpy_dds.interfaces.type_hash import user_data
 
@@ -705,8 +706,9 @@ class Node(NodeParameters, NodeGraph):
                 self.__timers,
                 self.__guards,
             ):
-                collection.clear()  # type: ignore[attr-defined]
+                collection.clear()
             self.__waited = []
+        drain(entity._writer for entity in entities if hasattr(entity, "_writer"))
         for entity in entities:
             entity.destroy()
 

@@ -22,7 +22,7 @@ class Publisher:
     def __init__(
         self,
         writer: Writer,
-        msg_type: type,
+        msg_type: Any,
         topic: str,
         qos_profile: QoSProfile,
         callback_group: CallbackGroup,
@@ -65,11 +65,7 @@ class Publisher:
             raise RCLError("Failed to publish: publisher's context is invalid")
         try:
             if isinstance(msg, self.msg_type):
-                parts = encode(msg, self._interface)
-                if len(parts) == 1:
-                    self._writer.write(parts[0])
-                else:
-                    self._writer.write_parts(parts)
+                self._writer.write_parts(encode(msg, self._interface))
             elif isinstance(msg, bytes | bytearray):
                 self._writer.write(bytes(msg) + bytes(-len(msg) & 3))
             else:

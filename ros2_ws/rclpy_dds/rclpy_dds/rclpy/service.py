@@ -51,7 +51,7 @@ class Service:
         self,
         reader: Reader,
         writer: Writer,
-        srv_type: type,
+        srv_type: Any,
         srv_name: str,
         callback: Callable[..., Any],
         callback_group: CallbackGroup,

@@ -32,7 +32,7 @@ class Subscription:
     def __init__(
         self,
         reader: Reader,
-        msg_type: type,
+        msg_type: Any,
         topic: str,
         callback: Callable[..., Any],
         callback_group: CallbackGroup,

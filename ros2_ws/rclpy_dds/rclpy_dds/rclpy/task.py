@@ -4,7 +4,7 @@ import inspect
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 
@@ -109,14 +109,16 @@ class Future:
 class Task(Future):
     """Runs a function or coroutine in an executor; its result is the future's."""
 
-    def __init__(self, handler: Callable[..., Any], args: Any = None, kwargs: Any = None, executor: Any = None) -> None:
+    def __init__(
+        self,
+        handler: Callable[..., Any] | Coroutine[Any, Any, Any],
+        args: Any = None,
+        kwargs: Any = None,
+        executor: Any = None,
+    ) -> None:
         super().__init__(executor=executor)
-        if inspect.iscoroutine(handler):
-            self._handler: Any = handler
-            self._is_coroutine = True
-        else:
-            self._handler = handler
-            self._is_coroutine = False
+        self._handler: Any = handler
+        self._is_coroutine = inspect.iscoroutine(handler)
         self._args = args or ()
         self._kwargs = kwargs or {}
         self._running = threading.Lock()

@@ -108,9 +108,9 @@ def validate_topic_name(name: str, *, is_service: bool = False) -> bool:
         raise error(name, f"{kind} must not have tilde '~' unless it is the first character", name.index("~", 1))
     if name.startswith("~") and len(name) > 1 and name[1] != "/":
         raise error(name, f"{kind} must not have a tilde that is not followed by a forward slash '/'", 1)
-    found = re.search(r"/\d", name)
-    if found:
-        raise error(name, f"{kind} token must not start with a number", found.start() + 1)
+    number = re.search(r"/\d", name)
+    if number:
+        raise error(name, f"{kind} token must not start with a number", number.start() + 1)
     if "//" in name:
         raise error(name, f"{kind} must not contain repeated '/'", name.index("//") + 1)
     if "__" in name:

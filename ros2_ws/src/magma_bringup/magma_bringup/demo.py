@@ -185,7 +185,7 @@ def already_running(node: Node) -> bool:
     while time.monotonic() < deadline_s:
         if {"simulator", "controller"} & set(node.get_node_names()):
             return True
-        rclpy.spin_once(node, timeout_sec=0.05)
+        time.sleep(0.05)
     return False
 
 

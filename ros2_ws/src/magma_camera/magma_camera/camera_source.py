@@ -94,7 +94,7 @@ class CameraSource(Node):
     def _publish(self, pixels: np.ndarray, stamp: object) -> None:
         height, width = pixels.shape[:2]
         data = array.array("B")
-        data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+        data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
         message = Image(height=height, width=width, encoding="bgr8", is_bigendian=0, step=3 * width, data=data)
         message.header.stamp = stamp
         message.header.frame_id = self._node_parameters.config.frame_id

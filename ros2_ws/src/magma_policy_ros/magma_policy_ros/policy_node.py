@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import rclpy
@@ -25,7 +25,7 @@ from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
 from magma_policy_ros.checkpoint_paths import find_checkpoint
-from magma_policy_ros.control_experiment import CONTROLS, NEUTRAL_INSTRUCTION, observe, policy_name
+from magma_policy_ros.control_experiment import CONTROLS, NEUTRAL_INSTRUCTION, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class PolicyNode(Node):
     def __init__(self) -> None:
         super().__init__("policy", automatically_declare_parameters_from_overrides=True)
         self._config = NodeParameters(self, PolicyConfig).config
+        self._control = cast(Control, self._config.control)
         self._observation: NewestObservation | None = None
         self._policy_name = self._config.checkpoint
         self._status = Report(WARN, f"loading checkpoint {self._config.checkpoint}")
@@ -178,7 +179,7 @@ class PolicyNode(Node):
         path = find_checkpoint(config.checkpoint)
         started = time.monotonic()
         policy = magma_policy.load(path, device=config.device)
-        self._policy_name = policy_name(policy.spec.policy, config.control)
+        self._policy_name = policy_name(policy.spec.policy, self._control)
         spec = policy.spec
         grey = np.full((spec.image_height, spec.image_width, 3), 128, dtype=np.uint8)
         rest = _proprioception(_REST) if spec.proprioception else None
@@ -197,7 +198,7 @@ class PolicyNode(Node):
         # Two clocks: the frame's age is a matter of ROS time, the durations of a clock that never jumps.
         waited_s = time.monotonic() - request.received_s
         age_ms = (self.get_clock().now().nanoseconds - request.stamp_ns) * 1e-6
-        pixels, instruction = observe(request.pixels, request.instruction, self._config.control)  # type: ignore[arg-type]
+        pixels, instruction = observe(request.pixels, request.instruction, self._control)
         started = time.monotonic()
         result = policy.act(pixels, instruction, _proprioception(request.state) if request.state is not None else None)
         stages = {
@@ -258,7 +259,7 @@ def _proprioception(state: EndEffectorState) -> Proprioception:
     )
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Entry point; ends the process, with status 1 when the policy cannot be loaded."""
     made: list[PolicyNode] = []
 

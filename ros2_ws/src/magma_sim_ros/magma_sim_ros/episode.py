@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from magma_sim import Observation, Task
+    from magma_sim import Observation, Task, Variant
 
 VARIANTS = ("eval", "random")
 
@@ -91,7 +91,7 @@ class Episode:
             raise ValueError(f"unknown variant {chosen!r}; there are {', '.join(VARIANTS)}")
         if name not in self._tasks:
             self._tasks[name] = self._make_task(name)
-        observation = self._tasks[name].reset(chosen, layout)  # type: ignore[arg-type]
+        observation = self._tasks[name].reset(cast("Variant", chosen), layout)
         self._task, self._observation = self._tasks[name], observation
         self.variant, self.layout = chosen, layout
         self._ended = False

@@ -57,9 +57,12 @@ def transform(
 def transforms(observation: Observation, stamp: Time, frame: str) -> TFMessage:
     """End effector and every object of the scene in the base frame."""
     measured = observation.end_effector
-    poses = [(END_EFFECTOR_FRAME, measured.position, measured.quaternion_xyzw)]
-    poses += [(name, position, quaternion) for name, (position, quaternion) in observation.object_poses.items()]
-    return TFMessage(transforms=[transform(frame, child, *pose, stamp) for child, *pose in poses])
+    poses = {END_EFFECTOR_FRAME: (measured.position, measured.quaternion_xyzw), **observation.object_poses}
+    return TFMessage(
+        transforms=[
+            transform(frame, child, position, quaternion, stamp) for child, (position, quaternion) in poses.items()
+        ]
+    )
 
 
 def joint_state(positions: Mapping[str, float], stamp: Time) -> JointState:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import NoReturn
 
 from magma_interfaces.msg import ActionSpec, EpisodeStatus
 from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
@@ -226,7 +225,7 @@ class Simulator(Node):
         return Report(OK, "simulating", values)
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Entry point; ends the process."""
     end_process(run_node(Simulator))
 

@@ -12,11 +12,11 @@ import pytest
 @functools.cache
 def why_not_rendering() -> str | None:
     """Why this machine cannot render, or None. Asked in a process of its own: a broken driver may take it down."""
-    code = "from magma_sim.rendering import choose_render_device; choose_render_device()"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    command = [sys.executable, "-m", "magma_sim.render_check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if result.returncode == 0:
         return None
-    lines = result.stderr.strip().splitlines()
+    lines = (result.stderr or result.stdout).strip().splitlines()
     return lines[-1] if lines else f"the renderer ended with status {result.returncode}"
 
 

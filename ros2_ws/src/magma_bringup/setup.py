@@ -10,7 +10,10 @@ LAUNCH = HERE.parents[2] / "launch"
 
 def files(pattern):
     """Files of the repository's launch folder, relative to this one as setuptools wants them."""
-    return sorted(os.path.relpath(path, HERE) for path in LAUNCH.glob(pattern))
+    found = sorted(os.path.relpath(path, HERE) for path in LAUNCH.glob(pattern))
+    if not found:
+        raise SystemExit(f"no {pattern} in {LAUNCH}: link this package into a workspace instead of copying it")
+    return found
 
 
 setup(

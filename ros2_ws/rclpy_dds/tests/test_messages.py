@@ -132,3 +132,9 @@ def test_modules() -> None:
     assert "Header" in dir(std_msgs.msg)
     with pytest.raises(ImportError):
         from std_msgs.msg import NoSuchMessage  # noqa: F401
+
+
+def test_star_import() -> None:
+    names: dict[str, object] = {}
+    exec("from std_srvs.srv import *", names)
+    assert names["Trigger"] is Trigger and "Empty" in names

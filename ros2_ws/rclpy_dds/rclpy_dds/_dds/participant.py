@@ -269,8 +269,10 @@ class Participant:
         name = f"rclpy_dds_self_test_{self.process_id}"
         policies = EndpointPolicies(1, 2, 1, 1, 2**63 - 1, 2**63 - 1, 1, 2**63 - 1)
         payload = bytes([0, 1, 0, 0, *range(1, 9)])
-        reader = self.create_reader(name, "rclpy_dds::SelfTest_", policies)
-        writer = self.create_writer(name, "rclpy_dds::SelfTest_", policies)
+        # Stock ROS 2 logs a warning for every endpoint without a type hash.
+        announcement = f"typehash=RIHS01_{'0' * 64};"
+        reader = self.create_reader(name, "rclpy_dds::SelfTest_", policies, announcement)
+        writer = self.create_writer(name, "rclpy_dds::SelfTest_", policies, announcement)
         try:
             writer.write_parts([payload[:8], payload[8:]])
             sample = reader.take()

@@ -23,9 +23,11 @@ class InterfaceModule(ModuleType):
         self._kind = kind
 
     def __getattr__(self, name: str) -> Any:
+        package, kind = self.__dict__["_package"], self.__dict__["_kind"]
+        if name == "__all__":  # what "import *" imports
+            return names(package, kind)
         if name.startswith("__"):
             raise AttributeError(name)
-        package, kind = self.__dict__["_package"], self.__dict__["_kind"]
         full = f"{package}/{kind}/{name}"
         try:
             if kind == "msg" or name.endswith(_HALVES[kind]):

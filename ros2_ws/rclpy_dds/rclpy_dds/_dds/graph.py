@@ -19,6 +19,7 @@ from .libddsc import (
     BUILTIN_PARTICIPANT,
     BUILTIN_PUBLICATION,
     BUILTIN_SUBSCRIPTION,
+    GONE_STATE,
     INFINITY,
     BuiltinEndpoint,
     BuiltinParticipant,
@@ -29,7 +30,6 @@ from .libddsc import (
 from .participant import Participant
 from .qos import (
     DURABILITY_TRANSIENT_LOCAL,
-    HISTORY_KEEP_ALL,
     HISTORY_KEEP_LAST,
     LIVELINESS_AUTOMATIC,
     RELIABILITY_RELIABLE,
@@ -50,7 +50,8 @@ _WRITER_POLICIES = EndpointPolicies(
     LIVELINESS_AUTOMATIC,
     INFINITY,
 )
-_READER_POLICIES = _WRITER_POLICIES._replace(history=HISTORY_KEEP_ALL)
+# Stock nodes keep all; without keys, a history of one would keep the announcement of one participant only.
+_READER_POLICIES = _WRITER_POLICIES._replace(depth=2000)
 
 
 class Endpoint(NamedTuple):
@@ -216,6 +217,19 @@ class Graph:
                 del self._remote[guid]
         self._seen_participants |= alive
         return alive
+
+    def maintain(self) -> None:
+        """Take in what has been announced, and drop what is gone; otherwise both would pile up in the readers."""
+        with self._lock:
+            if self.closed:
+                return
+            self._take_announcements()
+            limit = 256
+            pointers = (ct.c_void_p * limit)()
+            infos = (SampleInfo * limit)()
+            for reader in self._builtin.values():
+                while (count := self._lib.dds_take_mask(reader, pointers, infos, limit, limit, GONE_STATE)) > 0:
+                    self._lib.dds_return_loan(reader, pointers, count)
 
     # --- endpoints ---
 

@@ -31,6 +31,7 @@ BUILTIN_SUBSCRIPTION = _MIN_PSEUDO_HANDLE + 4
 
 ANY_STATE = 0x7F
 ALIVE_STATE = 0x03 | 0x0C | 0x10
+GONE_STATE = 0x03 | 0x0C | 0x20 | 0x40
 SERDATA_KIND_DATA = 2
 
 
@@ -159,6 +160,10 @@ _SIGNATURES: dict = {
     "dds_writecdr": (ct.c_int32, [Entity, _P]),
     "dds_takecdr": (ct.c_int32, [Entity, ct.POINTER(_P), ct.c_uint32, ct.POINTER(SampleInfo), ct.c_uint32]),
     "dds_read_mask": (
+        ct.c_int32,
+        [Entity, ct.POINTER(_P), ct.POINTER(SampleInfo), ct.c_size_t, ct.c_uint32, ct.c_uint32],
+    ),
+    "dds_take_mask": (
         ct.c_int32,
         [Entity, ct.POINTER(_P), ct.POINTER(SampleInfo), ct.c_size_t, ct.c_uint32, ct.c_uint32],
     ),

@@ -96,6 +96,12 @@ class Context:
                 self._graph = Graph(self.participant)
             return self._graph
 
+    def maintain(self) -> None:
+        """Called by executors now and then."""
+        graph = self._graph
+        if graph is not None and self._ok:
+            graph.maintain()
+
     def track_node(self, node: "Node") -> None:
         """Destroy this node at shutdown."""
         with self._lock:

@@ -66,6 +66,7 @@ class Executor:
         self._tasks: deque[Task] = deque()
         self._waiting_tasks: set[Task] = set()
         self._is_shutdown = False
+        self._maintained_at = time.monotonic()
         self._spinning = threading.Lock()
         self._context.add_wakeup(self.wake)
 
@@ -267,6 +268,10 @@ class Executor:
 
     def _wait(self, left: float | None) -> None:
         """Wait until something is ready, and note what."""
+        now = time.monotonic()
+        if now - self._maintained_at > _MAINTENANCE_PERIOD_S:
+            self._maintained_at = now
+            self._context.maintain()
         limit_ns = None if left is None else max(int(left * 1e9), 0)
         conditions: dict[int, Any] = {}
         timers = []
@@ -312,6 +317,7 @@ class Executor:
 
 
 _LONGEST_WAIT_NS = 1_000_000_000
+_MAINTENANCE_PERIOD_S = 5.0
 
 
 class SingleThreadedExecutor(Executor):

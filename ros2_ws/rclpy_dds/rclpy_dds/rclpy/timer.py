@@ -60,7 +60,7 @@ class Timer:
 
     def _on_jump(self, jump: TimeJump) -> None:
         with self._lock:
-            now = self._clock.now().nanoseconds
+            now = self._clock._now_ns()
             if jump.clock_change is not ClockChange.ROS_TIME_NO_CHANGE or now < self._last_call:
                 self._last_call = now
                 self._next_call = now + self._period
@@ -91,7 +91,7 @@ class Timer:
 
     def is_ready(self) -> bool:
         """Return whether the callback is due."""
-        return not self._canceled and self._clock.now().nanoseconds >= self._next_call
+        return not self._canceled and self._clock._now_ns() >= self._next_call
 
     def is_canceled(self) -> bool:
         """Return whether the timer is cancelled."""
@@ -108,22 +108,22 @@ class Timer:
         if self._destroyed:
             raise InvalidHandle("cannot use Destroyable because destruction was requested (the timer is gone)")
         with self._lock:
-            self._next_call = self._clock.now().nanoseconds + self._period
+            self._next_call = self._clock._now_ns() + self._period
             self._canceled = False
         self._context.wake()
 
     def time_since_last_call(self) -> int:
         """Return nanoseconds since the last call."""
-        return self._clock.now().nanoseconds - self._last_call
+        return self._clock._now_ns() - self._last_call
 
     def time_until_next_call(self) -> int | None:
         """Return nanoseconds until the next call is due (negative: overdue), or None when cancelled."""
-        return None if self._canceled else self._next_call - self._clock.now().nanoseconds
+        return None if self._canceled else self._next_call - self._clock._now_ns()
 
     def take(self) -> tuple | None:
         """Note the call and compute the next one; None when it is not due."""
         with self._lock:
-            now = self._clock.now().nanoseconds
+            now = self._clock._now_ns()
             if self._canceled or self._destroyed or now < self._next_call:
                 return None
             self._last_call = now

@@ -1,11 +1,8 @@
-"""The policy node with a real, randomly initialised model."""
+"""The policy node with the shipped model."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,13 +20,6 @@ MODULE = "magma_policy_ros.policy_node"
 LOADING_S = 90.0
 """torch alone takes many seconds to import on a busy machine."""
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoints") / "random"
-    subprocess.run([sys.executable, "-m", "magma_policy.initialise", "--output", str(folder)], check=True)
-    return folder
 
 
 class Robot:
@@ -74,8 +64,8 @@ class Robot:
         )
 
 
-def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer, checkpoint):
-    robot = Robot(start_node, peer, checkpoint=str(checkpoint), device="cpu")
+def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer):
+    robot = Robot(start_node, peer, device="cpu")
     assert robot.spec.policy == "magma-tiny" and robot.spec.proprioception
     robot.show()
     time.sleep(0.5)
@@ -108,8 +98,8 @@ def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer, checkpoin
     assert robot.node.stop() == 0
 
 
-def test_frames_without_their_state_are_not_acted_on_and_the_newest_wins(start_node, peer, checkpoint):
-    robot = Robot(start_node, peer, checkpoint=str(checkpoint), device="cpu", control="blind")
+def test_frames_without_their_state_are_not_acted_on_and_the_newest_wins(start_node, peer):
+    robot = Robot(start_node, peer, device="cpu", control="blind")
     assert robot.spec.policy == "magma-tiny+blind"
     robot.instruction.publish(String(data="put the carrot on the plate"))
     first = robot.show_until_acted()

@@ -136,9 +136,13 @@ def test_field_types(field_type, parsed):
     assert parse_field_type(field_type) == parsed
 
 
+# YAML folds the line breaks of Unicode, and has no way to write some control characters.
+_TEXT = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8), max_size=4),
+    st.lists(st.text(_TEXT, max_size=8), max_size=4),
     st.lists(st.floats(allow_nan=False), max_size=4),
 )
 def test_what_is_printed_can_be_sent_again(names, positions):

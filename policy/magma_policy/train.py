@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from magma_policy.action_tokens import ActionTokens, bin_centres_by_id
 from magma_policy.augmentation import jitter
 from magma_policy.config import ActionSpec, ConfigError, MagmaConfig, magma_tiny_config
 from magma_policy.decoding import decode_action_ids
-from magma_policy.demonstrations import Demonstrations, is_held_out, read_demonstrations
+from magma_policy.demonstrations import DemonstrationError, Demonstrations, is_held_out, read_demonstrations
 from magma_policy.initialise import initialise_weights
 from magma_policy.losses import action_loss, heat_map_loss
 from magma_policy.model import Magma, Prefix
@@ -508,16 +509,19 @@ def check_same_command(config: TrainConfig) -> None:
 
 
 def main() -> None:
-    config = tyro.cli(TrainConfig)
-    check_same_command(config)
-    trainer = Trainer(config)
-    continued = trainer.restore()
-    episodes = len(trainer.demos.episode_names)
+    """Command line entry point of `magma-train`."""
+    try:
+        config = tyro.cli(TrainConfig, prog="magma-train", description=__doc__)
+        check_same_command(config)
+        trainer = Trainer(config)
+        continued = trainer.restore()
+    except (ConfigError, DemonstrationError, training_state.TrainingStateError) as error:
+        sys.exit(f"magma-train: {error}")
     parameters = sum(p.numel() for p in trainer.model.parameters()) / 1e6
     state = f"continued at step {trainer.step}" if continued else "new run"
     print(
-        f"{episodes} episodes, {len(trainer.demos)} steps, {len(trainer.demos.frames)} frames; instructions "
-        f"{list(trainer.demos.instructions)}; {parameters:.2f} M parameters; {state}",
+        f"{len(trainer.demos.episode_names)} episodes, {len(trainer.demos)} steps, {len(trainer.demos.frames)} frames; "
+        f"instructions {list(trainer.demos.instructions)}; {parameters:.2f} M parameters; {state}",
         flush=True,
     )
     trainer.run()

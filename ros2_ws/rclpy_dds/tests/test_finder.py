@@ -11,7 +11,13 @@ def run(code: str, *paths: Path) -> str:
     """Run code with folders in front of the import path; return its output."""
     setup = "import sys\n" + "".join(f"sys.path.insert(0, {str(path)!r})\n" for path in paths)
     result = subprocess.run(
-        [sys.executable, "-c", setup + code], capture_output=True, text=True, timeout=60, check=False
+        # Away from folders that have a package's name.
+        [sys.executable, "-c", setup + code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=sys.prefix,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
@@ -79,3 +85,10 @@ for name in ("std_msgs.nothing", "rclpy.nothing"):
     output = run(code)
     assert output.splitlines()[0] == "[None, None]"
     assert "std_msgs.nothing" in output and "rclpy.nothing" in output
+
+
+def test_folders_without_code_hide_nothing(tmp_path: Path) -> None:
+    for name in ("launch", "rclpy", "std_msgs"):
+        (tmp_path / name).mkdir()
+    code = "import rclpy.node, launch.actions, std_msgs.msg; print(std_msgs.msg.String(data='x').data)"
+    assert run(code, tmp_path) == "x"

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -449,6 +450,8 @@ def test_a_reader_that_does_not_answer_delays_the_end_only_once(
             publisher.publish(String(data=str(number)))
         heard.add(peer.wait_for("GOT"))
     peer.signal(signal.SIGSTOP)
+    status = Path(f"/proc/{peer.process.pid}/status")
+    wait_until(lambda: "State:\tT" in status.read_text(), "the stop")
     for publisher in publishers:
         publisher.publish(String(data="unheard"))
     assert not publishers[0].wait_for_all_acked(Duration(seconds=0.01))

@@ -370,8 +370,8 @@ class QoSPresetProfiles(Enum):
 
     @classmethod
     def get_from_short_key(cls, name: str) -> QoSProfile:
-        """Return a profile by its short key."""
-        return cls[name.upper()].value
+        """Return a profile by its short key: a copy, which may be changed."""
+        return cls[name.upper()].value.copy()
 
 
 class QoSCompatibility(IntEnum):

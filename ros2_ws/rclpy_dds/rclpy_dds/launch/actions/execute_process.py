@@ -283,12 +283,13 @@ class ExecuteProcess(Action):
         either: list[asyncio.Future[Any]] = [child.exit_status, stopping]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        gone = True
         if not child.exit_status.done():
-            await self._end(context, child)
+            gone = await self._end(context, child)
         elif self._may_respawn and child.has_members():
             # What a dead parent left behind would meet its successor.
             child.send_signal(signal.SIGKILL)
-        code = await child.wait(timeout=KILLED_TIMEOUT_S)
+        code = await child.wait(timeout=None if gone else 0.0)
         if code is None:
             self._logger.error("process did not vanish after SIGKILL; giving up on pid %d", child.pid)
             code = -signal.SIGKILL
@@ -302,8 +303,8 @@ class ExecuteProcess(Action):
         context.emit_event_sync(ProcessExited(returncode=code, action=self, **details))
         return True
 
-    async def _end(self, context: LaunchContext, child: ChildProcess) -> None:
-        """Send SIGINT, SIGTERM and SIGKILL in turn until nothing of the process's session is left."""
+    async def _end(self, context: LaunchContext, child: ChildProcess) -> bool:
+        """Send SIGINT, SIGTERM and SIGKILL in turn until nothing of the process's session is left; return whether."""
         steps = (
             (signal.SIGINT, self._grace_s[0]),
             (signal.SIGTERM, self._grace_s[1]),
@@ -324,8 +325,9 @@ class ExecuteProcess(Action):
                     break
                 await asyncio.sleep(0.02)
             else:
-                return
+                return True
             previous = (step, time.monotonic() - begin)
+        return False
 
     # Output
 

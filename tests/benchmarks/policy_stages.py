@@ -10,9 +10,10 @@ import argparse
 import time
 from pathlib import Path
 
-import magma_policy
 import numpy as np
 import torch
+
+import magma_policy
 from magma_policy.policy import Proprioception
 
 SHIPPED = Path(__file__).parents[2] / "policy" / "checkpoints" / "magma-tiny"

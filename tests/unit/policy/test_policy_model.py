@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from magma_policy.config import ConfigError, magma_8b_config, magma_tiny_config
-from magma_policy.decoding import decode_action_ids
+from magma_policy.decoding import _decode_from_draft, _decode_one_by_one, decode_action_ids
 from magma_policy.geometry import CalibratedCamera
 from magma_policy.grounding import local_soft_argmax
 from magma_policy.llama import run_layers
@@ -170,6 +170,16 @@ def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, ti
         if tokens is not None and step < 6:
             token = token + tokens[:, step + 1 : step + 2]
         sequence = torch.cat([sequence, token], dim=1)
+
+
+def test_decoding_from_a_draft_gives_the_greedy_ids_whatever_the_draft(tiny_model):
+    config = tiny_model.config
+    ids, attention = prompt_ids(config, [5, 6, 7], [8])
+    prefix = tiny_model.read_text_only(ids, attention)
+    tokens = tiny_model.state_tokens(prefix.last_hidden, torch.rand(2, 4, 2), torch.randn(2, PROPRIOCEPTION_DIMS))
+    greedy = _decode_one_by_one(tiny_model, prefix, tokens)
+    for draft in (greedy, torch.full_like(greedy, tiny_model.first_action_id), greedy.flip(1)):
+        assert torch.equal(_decode_from_draft(tiny_model, prefix, tokens, draft), greedy)
 
 
 def test_teacher_forcing_agrees_with_decoding(tiny_model):

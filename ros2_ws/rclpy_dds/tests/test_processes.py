@@ -201,6 +201,23 @@ def test_exit_with_live_views_and_without_shutdown(domain: int, start_peer: Call
     assert peer.end() == 0, peer.output
 
 
+def test_exit_with_a_spinning_daemon_thread(domain: int, start_peer: Callable[..., Any]) -> None:
+    code = """
+    import threading, time
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    rclpy.init()
+    node = rclpy.create_node("node")
+    node.create_timer(0.01, lambda: None)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    threading.Thread(target=executor.spin, daemon=True).start()
+    time.sleep(0.2)
+    """
+    peer = start_peer(code)
+    assert peer.end() == 0 and peer.output == []
+
+
 def test_init_in_a_forked_child(domain: int, start_peer: Callable[..., Any]) -> None:
     """A child of a fork may initialise for itself; using the parent's context says what is wrong."""
     code = """

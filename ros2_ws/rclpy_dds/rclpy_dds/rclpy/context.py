@@ -30,6 +30,7 @@ class Context:
         self._lock = threading.RLock()
         self._initialized = False
         self._ok = False
+        self._leaving = False
         self._callbacks: list[Any] = []
         self._wakeups: list[Any] = []
         self._nodes: list[weakref.ReferenceType[Node]] = []
@@ -115,6 +116,10 @@ class Context:
     def ok(self) -> bool:
         """Return whether the context is initialised and not shut down."""
         return self._ok
+
+    def leaving(self) -> bool:
+        """Return whether the interpreter is ending: executors of daemon threads then stop without an error."""
+        return self._leaving
 
     def add_wakeup(self, callback: Callable[[], None]) -> None:
         """Call a bound method (held weakly), from any thread, whenever executors are to look again, as at shutdown."""
@@ -228,6 +233,7 @@ def wake_all() -> None:
 def _leave() -> None:
     # Tell peers that this process leaves, rather than let its lease run out.
     for context in list(_contexts):
-        context._ok = False
+        context._leaving = True
+        context.interrupt()
         if context._process_id == os.getpid():
             context._close_participant()

@@ -205,7 +205,7 @@ class Executor:
             deadline = None if timeout_sec is None or timeout_sec < 0 else time.monotonic() + timeout_sec
             waited = False
             while True:
-                if self._is_shutdown:
+                if self._is_shutdown or self._context.leaving():
                     return None
                 if not self._context.ok():
                     raise ExternalShutdownException()
@@ -301,7 +301,7 @@ class Executor:
             triggered = self._waitset.wait(handles, limit_ns)
         except DDSError:
             if not self._context.ok():
-                raise ExternalShutdownException() from None
+                return  # deleted while waiting; the caller sees that the context is shut down
             raise
         if self._guard.condition in triggered:
             self._guard.reset()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import rclpy
+from ..rclpy.duration import Duration
 from ..rclpy.expand_topic_name import expand_topic_name
 from ..rclpy.qos import qos_profile_sensor_data
 from ..rclpy.task import Future
@@ -38,6 +39,7 @@ from .verbs import Verb, add_verbs, run_verb
 
 _DEFAULT_TRUNCATE_LENGTH = 128
 _REPORT_PERIOD_S = 1.0
+_ACKNOWLEDGE_TIMEOUT_S = 2.0
 
 
 def _hidden_argument(parser: argparse.ArgumentParser) -> None:
@@ -508,6 +510,8 @@ def _pub(args: argparse.Namespace) -> str | None:
         if not done.done():
             node.create_timer(1.0 / args.rate, publish)
             rclpy.spin_until_future_complete(node, done)
+        # A subscriber on a busy machine may need longer than the time that is slept for those that cannot acknowledge.
+        publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_TIMEOUT_S))
         time.sleep(args.keep_alive)
     return None
 

@@ -59,8 +59,14 @@ class DiagnosticsPublisher:
 
     def _send(self, report: Report) -> None:
         if self._log_changes and (self._last is None or self._last[0] != report.level):
+            # One line each: rclpy refuses a call site that changes its severity.
             log = self._node.get_logger()
-            (log.info if report.level == OK else log.warning if report.level == WARN else log.error)(report.message)
+            if report.level == OK:
+                log.info(report.message)
+            elif report.level == WARN:
+                log.warning(report.message)
+            else:
+                log.error(report.message)
         self._last = (report.level, report.message)
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()

@@ -20,9 +20,10 @@ import os, signal, sys, time
 if "ignoring" in sys.argv:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+end = time.monotonic() + 600  # whatever happens to the test
 sys.stdout.write(f"pid {os.getpid()}\\n")  # in one piece: relatives share the pipe
 try:
-    while True:
+    while time.monotonic() < end:
         time.sleep(0.05)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
@@ -106,6 +107,9 @@ def launch(tmp_path):
         if each.process.poll() is None:
             each.process.kill()
             each.process.wait()
+            for pid in re.findall(r"pid (\d+)", each.output):
+                if runs(pid):
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 def runs(pid: str) -> bool:

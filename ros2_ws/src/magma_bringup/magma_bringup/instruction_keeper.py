@@ -12,7 +12,7 @@ from std_msgs.msg import String
 from magma_common.config import NodeConfig, parameter
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
-from magma_common.qos import STATE
+from magma_common.qos import STATE, STATE_FROM_ANYBODY
 
 NO_INSTRUCTION = "none"
 
@@ -30,7 +30,8 @@ class InstructionKeeper(Node):
     """Publishes the first instruction, and repeats what others publish.
 
     Whoever publishes an instruction may end a moment later (`ros2 topic pub --once`), and its word with it. This node
-    stays, so that a policy that is started again learns what it was doing.
+    stays, so that a policy that is started again learns what it was doing. It also hears publishers that keep nothing
+    for latecomers, whom nodes that want the latest state cannot hear themselves.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,9 @@ class InstructionKeeper(Node):
         first = NodeParameters(self, InstructionKeeperConfig).config.instruction
         self._kept: str | None = None
         self._publisher = self.create_publisher(String, "/magma/instruction", STATE)
-        self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
+        # The first also hears what was said before this node started, the second also who keeps nothing.
+        for profile in (STATE, STATE_FROM_ANYBODY):
+            self.create_subscription(String, "/magma/instruction", self._on_instruction, profile)
         if first == NO_INSTRUCTION:
             return
         if first:

@@ -52,6 +52,15 @@ STATE = QoSProfile(
 """What a latecomer must know at once: /magma/instruction, /magma/action_spec, /magma/controller_state,
 /magma/episode_status."""
 
+STATE_FROM_ANYBODY = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""For a subscription to a STATE topic that must also hear publishers which keep nothing for latecomers, such as
+`ros2 topic pub` without options."""
+
 DIAGNOSTICS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=10,

@@ -4,6 +4,7 @@ Runs of fixed-size fields, across nested messages, become one ``struct`` call. L
 or joined in Python: the encoder returns them as parts of their own, the decoder returns numpy views of the payload.
 """
 
+import abc
 import array
 import struct
 import sys
@@ -75,7 +76,7 @@ class Parts:
 _ZEROS = tuple(bytes(count) for count in range(8))
 
 
-class _Generator:
+class _Generator(abc.ABC):
     """Common to both directions: collects lines, and knows the position modulo a power of two."""
 
     origin = 0  # the position that alignment counts from
@@ -130,11 +131,13 @@ class _Generator:
             self.group = []
             self.group_size = 0
 
+    @abc.abstractmethod
     def emit_group(self, code: struct.Struct, places: list[str]) -> None:
-        raise NotImplementedError
+        """Add the code for a run of fixed-size fields; ``places`` are the fields without the padding."""
 
+    @abc.abstractmethod
     def emit_alignment(self, size: int) -> None:
-        raise NotImplementedError
+        """Add the code that aligns to ``size`` bytes where the position is known at run time only."""
 
     def compile(self, signature: str) -> Callable:
         source = "\n".join([f"def {signature}:", *self.lines])

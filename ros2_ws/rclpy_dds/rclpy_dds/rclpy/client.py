@@ -11,13 +11,13 @@ from rclpy_dds.interfaces.cdr import HEADER_BYTES, MalformedMessageError, decode
 
 from .callback_groups import CallbackGroup
 from .exceptions import InvalidHandle, RCLError
+from .malformed import MalformedCounter
 from .qos import QoSProfile
 from .service import PAYLOAD_OFFSET, REQUEST_ID
 from .task import Future
 from .type_support import interface_name
 
 _SERVICE_POLL_S = 0.01
-_WARNING_PERIOD_S = 5.0
 
 
 class Client:
@@ -48,8 +48,7 @@ class Client:
         self._lock = threading.Lock()
         self._sequence_number = 0
         self._pending: dict[int, Future] = {}
-        self.malformed_count = 0
-        self._warned_at = -_WARNING_PERIOD_S
+        self._malformed = MalformedCounter(f"response of service {srv_name}", node)
 
     @property
     def service_name(self) -> str:
@@ -145,7 +144,7 @@ class Client:
         if sample is None:
             return None
         if len(sample.payload) < PAYLOAD_OFFSET:
-            self._count_malformed(MalformedMessageError(f"a response of {len(sample.payload)} bytes"))
+            self._malformed.add(MalformedMessageError(f"a response of {len(sample.payload)} bytes"))
             return None
         client_id, number = REQUEST_ID.unpack_from(sample.payload, HEADER_BYTES)
         if client_id != self._writer.instance_handle:
@@ -157,7 +156,7 @@ class Client:
         try:
             return future, decode(sample.payload, f"{self._interface}_Response", PAYLOAD_OFFSET)
         except MalformedMessageError as error:
-            self._count_malformed(error)
+            self._malformed.add(error)
             return None
 
     def run(self, future: Future, response: Any) -> None:
@@ -187,14 +186,10 @@ class Client:
             time.sleep(max(left, 0.0))
         return False
 
-    def _count_malformed(self, error: MalformedMessageError) -> None:
-        self.malformed_count += 1
-        now = time.monotonic()
-        if now - self._warned_at >= _WARNING_PERIOD_S:
-            self._warned_at = now
-            self._node.get_logger().warning(
-                f"Dropped a malformed response of service {self.srv_name} ({self.malformed_count} so far): {error}"
-            )
+    @property
+    def malformed_count(self) -> int:
+        """How many payloads were dropped."""
+        return self._malformed.count
 
     def configure_introspection(self, clock: Any, service_event_qos_profile: Any, introspection_state: Any) -> None:
         """Service introspection is not covered."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from rclpy_dds._dds import names
 from rclpy_dds._dds.libddsc import DDSError
-from rclpy_dds._dds.participant import drain
+from rclpy_dds._dds.participant import Reader, Writer, drain
 from rclpy_dds.interfaces import message_class
 from rclpy_dds.interfaces.type_hash import user_data
 
@@ -479,25 +479,32 @@ class Node(NodeParameters, NodeGraph):
         check_is_valid_srv_type(srv_type)
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
-        name, policies = interface_name(srv_type, "srv"), endpoint_policies(qos_profile)
-        identity = self.__id("serviceid")
-        participant = self.context.participant
-        writer = participant.create_writer(
-            names.reply_topic(full),
-            names.dds_type(f"{name}_Response"),
-            policies,
-            identity + user_data(f"{name}_Response"),
-        )
-        reader = participant.create_reader(
-            names.request_topic(full),
-            names.dds_type(f"{name}_Request"),
-            policies,
-            identity + user_data(f"{name}_Request"),
-        )
+        reader, writer = self.__create_service_endpoints(srv_type, full, qos_profile, serves=True)
         service = Service(reader, writer, srv_type, full, callback, group, qos_profile, self)
         self.__register(service, self.__services, group)
         self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,), writers=(writer.guid,))
         return service
+
+    def __create_service_endpoints(
+        self, srv_type: type, full: str, qos_profile: QoSProfile, *, serves: bool
+    ) -> tuple[Reader, Writer]:
+        """Create what a server (or else a client) of the service ``full`` receives with and sends with."""
+        name, policies = interface_name(srv_type, "srv"), endpoint_policies(qos_profile)
+        identity = self.__id("serviceid" if serves else "clientid")
+        reply, request = (
+            (topic(full), names.dds_type(kind), policies, identity + user_data(kind))
+            for topic, kind in (
+                (names.reply_topic, f"{name}_Response"),
+                (names.request_topic, f"{name}_Request"),
+            )
+        )
+        participant = self.context.participant
+        # The reply's way first: nobody should see where to ask before it is there.
+        if serves:
+            writer = participant.create_writer(*reply)
+            return participant.create_reader(*request), writer
+        reader = participant.create_reader(*reply)
+        return reader, participant.create_writer(*request)
 
     def create_client(
         self,
@@ -515,21 +522,7 @@ class Node(NodeParameters, NodeGraph):
         check_is_valid_srv_type(srv_type)
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
-        name, policies = interface_name(srv_type, "srv"), endpoint_policies(qos_profile)
-        identity = self.__id("clientid")
-        participant = self.context.participant
-        reader = participant.create_reader(
-            names.reply_topic(full),
-            names.dds_type(f"{name}_Response"),
-            policies,
-            identity + user_data(f"{name}_Response"),
-        )
-        writer = participant.create_writer(
-            names.request_topic(full),
-            names.dds_type(f"{name}_Request"),
-            policies,
-            identity + user_data(f"{name}_Request"),
-        )
+        reader, writer = self.__create_service_endpoints(srv_type, full, qos_profile, serves=False)
         client = Client(writer, reader, srv_type, full, qos_profile, group, self)
         self.__register(client, self.__clients, group)
         self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,), writers=(writer.guid,))

@@ -31,21 +31,15 @@ class NodeGraph:
 
     context: "Context"
 
-    def get_name(self) -> str:
-        """Return the node's name."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what Node itself provides
 
-    def get_namespace(self) -> str:
-        """Return the node's namespace."""
-        raise NotImplementedError
+        def get_name(self) -> str: ...
 
-    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
-        """Return the fully qualified name."""
-        raise NotImplementedError
+        def get_namespace(self) -> str: ...
 
-    def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str:
-        """Return the fully qualified name."""
-        raise NotImplementedError
+        def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str: ...
+
+        def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str: ...
 
     def get_topic_names_and_types(self, no_demangle: bool = False) -> NamesAndTypes:
         """Return all topics with their types."""

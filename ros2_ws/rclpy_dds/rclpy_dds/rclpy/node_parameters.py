@@ -41,6 +41,10 @@ class NodeParameters:
     _clock: "Clock"
     _parameter_event_publisher: Any
 
+    if TYPE_CHECKING:  # what Node itself provides
+
+        def get_fully_qualified_name(self) -> str: ...
+
     def _dds_init_parameters(self, overrides: dict[str, Parameter], allow_undeclared: bool) -> None:
         self._parameters: dict[str, Parameter] = {}
         self._descriptors: dict[str, Any] = {}
@@ -51,10 +55,6 @@ class NodeParameters:
         self._on_set_parameters_callbacks: list[SetParametersCallback] = []
         self._post_set_parameters_callbacks: list[Callable[[list[Parameter]], None]] = []
         self._parameter_event_publisher = None
-
-    def get_fully_qualified_name(self) -> str:
-        """Return ``/namespace/name``."""
-        raise NotImplementedError
 
     # --- declaring ---
 

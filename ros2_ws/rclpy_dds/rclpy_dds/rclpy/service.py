@@ -17,6 +17,7 @@ from rclpy_dds.interfaces.cdr import HEADER_BYTES, MalformedMessageError, decode
 
 from .callback_groups import CallbackGroup
 from .exceptions import RCLError
+from .malformed import MalformedCounter
 from .qos import QoSProfile
 from .type_support import interface_name
 
@@ -26,7 +27,6 @@ PAYLOAD_OFFSET = HEADER_BYTES + REQUEST_ID.size
 # As rmw_cyclonedds: how long a server waits for the client's reply reader to be discovered.
 _REPLY_READER_TIMEOUT_S = 0.1
 _REPLY_READER_POLL_S = 0.001
-_WARNING_PERIOD_S = 5.0
 
 
 class RequestHeader:
@@ -70,8 +70,7 @@ class Service:
         self.qos_profile = qos_profile
         self._node = node
         self._reachable: set[int] = set()
-        self.malformed_count = 0
-        self._warned_at = -_WARNING_PERIOD_S
+        self._malformed = MalformedCounter(f"request of service {srv_name}", node)
 
     @property
     def service_name(self) -> str:
@@ -103,7 +102,7 @@ class Service:
                 raise MalformedMessageError(f"a request of {len(sample.payload)} bytes")
             request = decode(sample.payload, f"{self._interface}_Request", PAYLOAD_OFFSET)
         except MalformedMessageError as error:
-            self._count_malformed(error)
+            self._malformed.add(error)
             return None
         client_id, sequence_number = REQUEST_ID.unpack_from(sample.payload, HEADER_BYTES)
         header = RequestHeader(client_id, sequence_number, sample.publication_handle, sample.source_timestamp_ns)
@@ -155,14 +154,10 @@ class Service:
             time.sleep(_REPLY_READER_POLL_S)
         self._reachable.add(writer_handle)
 
-    def _count_malformed(self, error: MalformedMessageError) -> None:
-        self.malformed_count += 1
-        now = time.monotonic()
-        if now - self._warned_at >= _WARNING_PERIOD_S:
-            self._warned_at = now
-            self._node.get_logger().warning(
-                f"Dropped a malformed request of service {self.srv_name} ({self.malformed_count} so far): {error}"
-            )
+    @property
+    def malformed_count(self) -> int:
+        """How many payloads were dropped."""
+        return self._malformed.count
 
     def configure_introspection(self, clock: Any, service_event_qos_profile: Any, introspection_state: Any) -> None:
         """Service introspection is not covered."""

@@ -10,10 +10,9 @@ from rclpy_dds._dds.participant import Reader
 from rclpy_dds.interfaces.cdr import MalformedMessageError, decode
 
 from .callback_groups import CallbackGroup
+from .malformed import MalformedCounter
 from .qos import QoSProfile
 from .type_support import interface_name
-
-_WARNING_PERIOD_S = 5.0
 
 
 class Subscription:
@@ -48,8 +47,7 @@ class Subscription:
         self.qos_profile = qos_profile
         self.raw = raw
         self._node = node
-        self.malformed_count = 0
-        self._warned_at = -_WARNING_PERIOD_S
+        self._malformed = MalformedCounter(f"message on {topic}", node)
         self._sequence = 0
         self.callback = callback
 
@@ -94,7 +92,7 @@ class Subscription:
             try:
                 message = decode(sample.payload, self._interface)
             except MalformedMessageError as error:
-                self._count_malformed(error)
+                self._malformed.add(error)
                 return None
         if self._callback_type is Subscription.CallbackType.MessageOnly:
             return (message,)
@@ -111,14 +109,10 @@ class Subscription:
         """Call the callback with what :meth:`take` returned."""
         return self._callback(*arguments)
 
-    def _count_malformed(self, error: MalformedMessageError) -> None:
-        self.malformed_count += 1
-        now = time.monotonic()
-        if now - self._warned_at >= _WARNING_PERIOD_S:
-            self._warned_at = now
-            self._node.get_logger().warning(
-                f"Dropped a malformed message on {self.topic} ({self.malformed_count} so far): {error}"
-            )
+    @property
+    def malformed_count(self) -> int:
+        """How many payloads were dropped."""
+        return self._malformed.count
 
     def get_publisher_count(self) -> int:
         """Return the number of publishers this subscription is matched with."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 from magma_interfaces.msg import ActionSpec, EpisodeStatus
 from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from magma_interfaces.srv import ResetEpisode
+from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
@@ -81,7 +83,7 @@ class Simulator(Node):
         self._spec_problem: str | None = None
         self._spec: ActionSpec | None = None
         self._pending: EndEffectorDelta | None = None
-        self._frozen_picture = None
+        self._picture: NDArray[np.uint8] | None = None
         self._published_ns = 0
         self._steps = 0
 
@@ -171,9 +173,11 @@ class Simulator(Node):
         self._episode.published(stamp_ns)
         self._state.publish(state_to_msg(messages.end_effector_state(observation, stamp_ns, spec.frame)))
         self._transforms.publish(messages.transforms(observation, stamp, spec.frame))
-        if not self._node_parameters.config.freeze_camera or self._frozen_picture is None:
-            self._frozen_picture = observation.image
-        self._image.publish(image_to_msg(self._frozen_picture, stamp_ns, messages.CAMERA_FRAME))
+        if observation.image is None:
+            raise RuntimeError("the task was made without pictures; the simulator node is also the camera")
+        if not self._node_parameters.config.freeze_camera or self._picture is None:
+            self._picture = observation.image
+        self._image.publish(image_to_msg(self._picture, stamp_ns, messages.CAMERA_FRAME))
         self._status.publish(messages.episode_status(self._episode, stamp))
         self._joints.publish(messages.joint_state(self._episode.task.joint_positions, stamp))
         self._info.publish(messages.camera_info(spec, stamp))

@@ -83,6 +83,15 @@ def visible(names_and_types: list[tuple[str, list[str]]], include_hidden: bool) 
     return sorted((name, types) for name, types in names_and_types if include_hidden or not is_hidden(name))
 
 
+def print_names(names: list[str], count_only: bool) -> None:
+    """Print one name per line, or only how many there are."""
+    if count_only:
+        print(len(names))
+        return
+    for name in names:
+        print(name)
+
+
 def node_names(node: Any, include_hidden: bool = False) -> list[NodeName]:
     """Return the nodes of the graph, sorted by full name."""
     found = [

@@ -14,6 +14,7 @@ from .graph import (
     add_graph_arguments,
     joined_graph,
     positive_float,
+    print_names,
     unknown_name,
     visible,
     wait_until,
@@ -85,7 +86,7 @@ def _find(args: argparse.Namespace) -> None:
     with joined_graph(args) as node:
         services = visible(node.get_service_names_and_types(), args.include_hidden_services)
     names = [name for name, types in services if args.service_type in types]
-    print(len(names) if args.count_services else "\n".join(names))
+    print_names(names, args.count_services)
 
 
 def _call_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from .graph import (
     nonnegative_int,
     positive_float,
     positive_int,
+    print_names,
     unknown_name,
     visible,
     wait_until,
@@ -138,11 +139,7 @@ def _find(args: argparse.Namespace) -> None:
     with joined_graph(args) as node:
         topics = visible(node.get_topic_names_and_types(), args.include_hidden_topics)
     names = [name for name, types in topics if args.topic_type in types]
-    if args.count_topics:
-        print(len(names))
-        return
-    for name in names:
-        print(name)
+    print_names(names, args.count_topics)
 
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:

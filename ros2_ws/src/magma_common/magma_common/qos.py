@@ -10,77 +10,42 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 COMMAND_LIFESPAN_S = 0.5
 """Seconds after which an action or a command that nobody took is thrown away by the middleware."""
 
-SENSOR = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.BEST_EFFORT,
-    durability=DurabilityPolicy.VOLATILE,
-)
+
+def _keep_last(
+    reliability: ReliabilityPolicy, durability: DurabilityPolicy, depth: int = 1, **others: Duration
+) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability, **others
+    )
+
+
+SENSOR = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 """What drivers publish: /camera/image_raw, /camera/camera_info."""
 
-FRAME = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.BEST_EFFORT,
-    durability=DurabilityPolicy.VOLATILE,
-)
+FRAME = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 """Model-ready pictures: /magma/frame. A lost picture is replaced by the next one, never sent again."""
 
-COMMAND = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-    lifespan=Duration(seconds=COMMAND_LIFESPAN_S),
+COMMAND = _keep_last(
+    ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, lifespan=Duration(seconds=COMMAND_LIFESPAN_S)
 )
 """What moves the arm: /magma/action_chunk, /teleop/command, /magma/command. Expires: nothing old is acted on."""
 
-ROBOT_STATE = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
+ROBOT_STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 """Measurements of the arm: /magma/end_effector_state, /joint_states."""
 
-STATE = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 """What a latecomer must know at once: /magma/instruction, /magma/action_spec, /magma/controller_state,
 /magma/episode_status."""
 
-STATE_FROM_ANYBODY = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
+STATE_FROM_ANYBODY = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 """For a subscription to a STATE topic that must also hear publishers which keep nothing for latecomers, such as
 `ros2 topic pub` without options."""
 
-DIAGNOSTICS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=10,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
+DIAGNOSTICS = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=10)
 """/diagnostics, shared by several publishers, as the ROS diagnostic tools expect it."""
 
-TRANSFORMS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=100,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
+TRANSFORMS = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=100)
 """/tf, as tf2_ros has it."""
 
-TRANSFORMS_STATIC = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+TRANSFORMS_STATIC = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 """/tf_static, as tf2_ros has it."""

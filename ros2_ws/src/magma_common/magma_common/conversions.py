@@ -91,7 +91,7 @@ def pose_to_arrays(pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]
     )
 
 
-def delta_to_msg(delta: ArrayLike, stamp_ns: int, frame: str = "base") -> EndEffectorDeltaMsg:
+def delta_to_msg(delta: ArrayLike, stamp_ns: int, frame: str = "base", source: str = "") -> EndEffectorDeltaMsg:
     """A delta (7,) -> EndEffectorDelta.
 
     Raises:
@@ -106,6 +106,7 @@ def delta_to_msg(delta: ArrayLike, stamp_ns: int, frame: str = "base") -> EndEff
     message.translation = vector3_from_array(values[0:3])
     message.rotation = vector3_from_array(values[3:6])
     message.gripper = float(values[6])
+    message.source = source
     return message
 
 
@@ -120,6 +121,7 @@ def delta_from_msg(message: EndEffectorDeltaMsg) -> EndEffectorDelta:
         delta=np.array(_delta_values(message), dtype=np.float64),
         stamp_ns=stamp_to_ns(message.header.stamp),
         frame=message.header.frame_id,
+        source=message.source,
     )
 
 

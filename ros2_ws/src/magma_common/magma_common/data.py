@@ -28,6 +28,8 @@ class EndEffectorDelta:
     """(7,)"""
     stamp_ns: int
     frame: str = "base"
+    source: str = ""
+    """who asked for it: name of the operator's device or of the policy; empty when unknown"""
 
 
 @dataclass(frozen=True)

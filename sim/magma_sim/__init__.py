@@ -5,23 +5,71 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 from magma_sim.task import EndEffectorState, Observation, Task, TaskSpec, Variant
 
-__all__ = ["EndEffectorState", "Observation", "Task", "TaskSpec", "Variant", "make_task"]
+__all__ = ["EndEffectorState", "Observation", "Task", "TaskSpec", "Variant", "make_task", "suite_tasks"]
+
+# Backends are imported when they are needed: SAPIEN and ManiSkill take seconds to load.
 
 
-def make_task(name: str, *, images: bool = True) -> Task:
-    """Makes a task of the built-in `tabletop` suite.
+def _tabletop() -> tuple[tuple[str, ...], Callable[..., Task]]:
+    from magma_sim.backends.tabletop.objects import TASKS
+
+    def make(name: str, *, images: bool = True) -> Task:
+        from magma_sim.backends.tabletop.task import TabletopTask
+
+        return TabletopTask(name, images=images)
+
+    return TASKS, make
+
+
+def _simpler_bridge() -> tuple[tuple[str, ...], Callable[..., Task]]:
+    from magma_sim.backends.simpler_bridge.goals import TASKS
+
+    def make(name: str, *, images: bool = True, image_size: tuple[int, int] = (128, 128)) -> Task:
+        from magma_sim.backends.simpler_bridge.task import BridgeTask
+
+        return BridgeTask(name, images=images, image_size=image_size)
+
+    return TASKS, make
+
+
+_SUITES: dict[str, Callable[[], tuple[tuple[str, ...], Callable[..., Task]]]] = {
+    "tabletop": _tabletop,
+    "simpler-bridge": _simpler_bridge,
+}
+
+
+def suite_tasks() -> dict[str, tuple[str, ...]]:
+    """Suite -> names of its tasks, without loading a simulator."""
+    return {suite: load()[0] for suite, load in _SUITES.items()}
+
+
+def make_task(name: str, **options: object) -> Task:
+    """Makes a task of any suite by its name; see `suite_tasks`.
 
     Args:
-        name: carrot_on_plate, spoon_on_towel, stack_blocks or eggplant_in_basket.
-        images: False for physics without rendering, which needs no Vulkan device.
+        name: such as carrot_on_plate (suite `tabletop`) or widowx_carrot_on_plate (suite `simpler-bridge`).
+        options: `images=False` for physics without rendering, which needs no Vulkan device; in `simpler-bridge` also
+            `image_size=(height, width)`, 128 x 128 unless given, (480, 640) as in published evaluations.
 
     Raises:
-        ValueError: unknown task; the message lists the tasks.
+        ValueError: unknown task or option; the message lists those that exist.
         magma_sim.rendering.RenderingUnavailableError: no Vulkan device can render; the message names the remedy.
+        magma_sim.backends.simpler_bridge.assets.AssetsMissingError: the suite's data files are not on this machine.
     """
-    # Imported here because SAPIEN and ManiSkill take seconds to load.
-    from magma_sim.backends.tabletop.task import TabletopTask
-
-    return TabletopTask(name, images=images)
+    for load in _SUITES.values():
+        tasks, make = load()
+        if name in tasks:
+            known = [
+                key for key, value in inspect.signature(make).parameters.items() if value.kind is value.KEYWORD_ONLY
+            ]
+            unknown = sorted(set(options) - set(known))
+            if unknown:
+                raise ValueError(f"task {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+            return make(name, **options)
+    suites = "; ".join(f"{suite}: {', '.join(tasks)}" for suite, tasks in suite_tasks().items())
+    raise ValueError(f"unknown task {name!r}; there are {suites}")

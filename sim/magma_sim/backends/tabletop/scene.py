@@ -266,6 +266,8 @@ class TabletopEnv(BaseEnv):
         """
         for entity in reversed(self._standing):
             self._world.remove_entity(entity)
+        # These settings are SAPIEN's globals; another scene of this process may have set its own since.
+        self._set_scene_config()
         systems: list[sapien.System] = [sapien.physx.PhysxCpuSystem()]
         if self._chosen_device is not None:
             systems.append(self._render_system)

@@ -29,6 +29,7 @@ STANDARD_PACKAGES = frozenset(
         "action_msgs",
         "actionlib_msgs",
         "builtin_interfaces",
+        "control_msgs",
         "diagnostic_msgs",
         "example_interfaces",
         "geometry_msgs",

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from rclpy_dds._dds.libddsc import DDSError
 from rclpy_dds._dds.matching import ids_of_matched_readers, ids_of_matched_writers
@@ -18,6 +18,8 @@ from .task import Future
 from .type_support import interface_name
 
 _SERVICE_POLL_S = 0.01
+
+FutureType = TypeVar("FutureType", bound=Future)
 
 
 class Client:
@@ -103,12 +105,15 @@ class Client:
         """
         if not isinstance(request, self.srv_type.Request):
             raise TypeError(f"Expected a {self.srv_type.__name__}.Request, got {request!r}")
+        return self._send(request, Future())
+
+    def _send(self, request: Any, future: FutureType) -> FutureType:
+        """Send a request whose response goes to ``future``."""
         if self._writer.closed:
             raise InvalidHandle("cannot use Destroyable because destruction was requested (the client is gone)")
         with self._lock:
             self._sequence_number += 1
             number = self._sequence_number
-            future = Future()
             self._pending[number] = future
         prefix = REQUEST_ID.pack(self._writer.instance_handle, number)
         try:

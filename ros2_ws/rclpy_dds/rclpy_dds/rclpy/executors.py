@@ -66,7 +66,7 @@ class Executor:
         self._tasks: deque[Task] = deque()
         self._waiting_tasks: set[Task] = set()
         self._is_shutdown = False
-        self._maintained_at = time.monotonic()
+        self._maintained_at = time.monotonic_ns()
         self._spinning = threading.Lock()
         self._context.add_wakeup(self.wake)
 
@@ -253,7 +253,7 @@ class Executor:
         keep = False
         try:
             result = entity.run(*arguments)
-            if inspect.iscoroutine(result):
+            if result is not None and inspect.iscoroutine(result):
                 keep = True
                 task = Task(result, executor=self)
                 _call_when_done(task, lambda _: self._end(group, entity))
@@ -268,13 +268,14 @@ class Executor:
 
     def _wait(self, left: float | None) -> None:
         """Wait until something is ready, and note what."""
-        now = time.monotonic()
-        if now - self._maintained_at > _MAINTENANCE_PERIOD_S:
-            self._maintained_at = now
+        now_ns = time.monotonic_ns()
+        if now_ns - self._maintained_at > _MAINTENANCE_PERIOD_NS:
+            self._maintained_at = now_ns
             self._context.maintain()
         limit_ns = None if left is None else max(int(left * 1e9), 0)
         conditions: dict[int, Any] = {}
         timers = []
+        timer_ns: int | None = None  # until the next timer
         for node in self.get_nodes():
             for timer in node.timers:
                 group = timer.callback_group
@@ -283,18 +284,20 @@ class Executor:
                     continue
                 if until <= 0:
                     timers.append(timer)
-                    limit_ns = 0
-                elif not timer.clock._is_simulated():
-                    # A timer by simulated time is looked at again when /clock comes in.
-                    limit_ns = until if limit_ns is None else min(limit_ns, until)
+                elif timer.clock._is_simulated():
+                    continue  # looked at again when /clock comes in
+                if timer_ns is None or until < timer_ns:
+                    timer_ns = until
             for entity in node._dds_waited_entities():
                 group = entity.callback_group
                 if group is None or group.can_execute(entity):
                     conditions[entity.condition] = entity
         if self._tasks:
             limit_ns = 0
-        handles = set(conditions)
-        handles.add(self._guard.condition)
+        elif timer_ns is not None and (limit_ns is None or timer_ns < limit_ns):
+            limit_ns = max(timer_ns, 0)
+        guard = self._guard.condition
+        handles = {*conditions, guard}
         # A limit even without a timer: outside the main thread there may be no wake-up by signals.
         limit_ns = _LONGEST_WAIT_NS if limit_ns is None else min(limit_ns, _LONGEST_WAIT_NS)
         try:
@@ -303,9 +306,7 @@ class Executor:
             if not self._context.ok():
                 return  # deleted while waiting; the caller sees that the context is shut down
             raise
-        if self._guard.condition in triggered:
-            self._guard.reset()
-        if not timers:
+        if not timers and timer_ns is not None and time.monotonic_ns() >= now_ns + timer_ns:
             timers = [
                 timer
                 for node in self.get_nodes()
@@ -313,11 +314,16 @@ class Executor:
                 if timer.is_ready() and (timer.callback_group is None or timer.callback_group.can_execute(timer))
             ]
         self._ready.extend(timers)
+        if len(triggered) == 1 and triggered[0] in conditions:
+            self._ready.append(conditions[triggered[0]])
+            return
+        if guard in triggered:
+            self._guard.reset()
         self._ready.extend(entity for condition, entity in conditions.items() if condition in triggered)
 
 
 _LONGEST_WAIT_NS = 1_000_000_000
-_MAINTENANCE_PERIOD_S = 5.0
+_MAINTENANCE_PERIOD_NS = 5_000_000_000
 
 
 class SingleThreadedExecutor(Executor):
@@ -379,6 +385,12 @@ class MultiThreadedExecutor(Executor):
             time.sleep(0.001)
         self._pool.shutdown(wait=False)
         return True
+
+
+async def await_or_execute(callback: Callable[..., Any], *args: Any) -> Any:
+    """Call a function, or await a coroutine function; return its result."""
+    result = callback(*args)
+    return await result if inspect.isawaitable(result) else result
 
 
 def _call_when_done(future: Future, callback: Callable[[Future], None]) -> None:

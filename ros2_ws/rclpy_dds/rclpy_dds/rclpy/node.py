@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from rclpy_dds._dds import names
 from rclpy_dds._dds.libddsc import DDSError
@@ -56,6 +56,9 @@ from .validate_names import (
 )
 
 HIDDEN_NODE_PREFIX = "_"
+
+ServiceType = TypeVar("ServiceType", bound=Service)
+ClientType = TypeVar("ClientType", bound=Client)
 
 _endpoint_counter_lock = threading.Lock()
 _endpoint_counter = 0
@@ -476,11 +479,23 @@ class Node(NodeParameters, NodeGraph):
         Raises:
             InvalidServiceNameException, RuntimeError: invalid name or service type.
         """
+        return self._dds_create_service(Service, srv_type, srv_name, callback, qos_profile, callback_group)
+
+    def _dds_create_service(
+        self,
+        service_class: type[ServiceType],
+        srv_type: type,
+        srv_name: str,
+        callback: Callable[..., Any],
+        qos_profile: QoSProfile,
+        callback_group: CallbackGroup | None,
+    ) -> ServiceType:
+        """Create a service of a class of its own."""
         check_is_valid_srv_type(srv_type)
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
         reader, writer = self.__create_service_endpoints(srv_type, full, qos_profile, serves=True)
-        service = Service(reader, writer, srv_type, full, callback, group, qos_profile, self)
+        service = service_class(reader, writer, srv_type, full, callback, group, qos_profile, self)
         self.__register(service, self.__services, group)
         self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,), writers=(writer.guid,))
         return service
@@ -519,11 +534,22 @@ class Node(NodeParameters, NodeGraph):
         Raises:
             InvalidServiceNameException, RuntimeError: invalid name or service type.
         """
+        return self._dds_create_client(Client, srv_type, srv_name, qos_profile, callback_group)
+
+    def _dds_create_client(
+        self,
+        client_class: type[ClientType],
+        srv_type: type,
+        srv_name: str,
+        qos_profile: QoSProfile,
+        callback_group: CallbackGroup | None,
+    ) -> ClientType:
+        """Create a client of a class of its own."""
         check_is_valid_srv_type(srv_type)
         full = self.resolve_service_name(srv_name)
         group = callback_group or self._default_callback_group
         reader, writer = self.__create_service_endpoints(srv_type, full, qos_profile, serves=False)
-        client = Client(writer, reader, srv_type, full, qos_profile, group, self)
+        client = client_class(writer, reader, srv_type, full, qos_profile, group, self)
         self.__register(client, self.__clients, group)
         self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,), writers=(writer.guid,))
         return client

@@ -44,3 +44,11 @@ def check_is_valid_srv_type(srv_type: Any) -> None:
         interface_name(srv_type, "srv")
     except NoTypeSupportImportedException as error:
         raise RuntimeError(f"The service type provided is not valid ({srv_type}), {error}") from None
+
+
+def check_is_valid_action_type(action_type: Any) -> None:
+    """Raise RuntimeError when a class is not an action class."""
+    name = getattr(action_type, "interface_name", "")
+    parts = ("Goal", "Result", "Feedback", "Impl")
+    if not isinstance(name, str) or not name or not all(hasattr(action_type, part) for part in parts):
+        raise RuntimeError(f"The action type provided is not valid ({action_type})")

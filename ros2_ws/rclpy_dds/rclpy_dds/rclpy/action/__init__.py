@@ -1,20 +1,19 @@
-"""Actions: not covered yet; asking for one is a clear error."""
+"""Actions: goals that take time, with feedback, cancelling and a result."""
 
-from typing import Any
+from .client import ActionClient
+from .graph import (
+    get_action_client_names_and_types_by_node,
+    get_action_names_and_types,
+    get_action_server_names_and_types_by_node,
+)
+from .server import ActionServer, CancelResponse, GoalResponse
 
-
-class ActionClient:
-    """Would send goals to an action server."""
-
-    def __init__(self, node: Any, action_type: type, action_name: str, **options: Any) -> None:
-        raise NotImplementedError(f"rclpy_dds has no actions yet (ActionClient for {action_name!r})")
-
-
-class ActionServer:
-    """Would execute goals."""
-
-    def __init__(self, node: Any, action_type: type, action_name: str, *arguments: Any, **options: Any) -> None:
-        raise NotImplementedError(f"rclpy_dds has no actions yet (ActionServer for {action_name!r})")
-
-
-__all__ = ["ActionClient", "ActionServer"]
+__all__ = [
+    "ActionClient",
+    "ActionServer",
+    "CancelResponse",
+    "GoalResponse",
+    "get_action_client_names_and_types_by_node",
+    "get_action_names_and_types",
+    "get_action_server_names_and_types_by_node",
+]

@@ -31,7 +31,10 @@ class NodeName(NamedTuple):
 def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that takes part in the graph."""
     parser.add_argument(
-        "--spin-time", type=float, default=DEFAULT_SPIN_TIME_S, metavar="SPIN_TIME",
+        "--spin-time",
+        type=float,
+        default=DEFAULT_SPIN_TIME_S,
+        metavar="SPIN_TIME",
         help=f"Spin time in seconds to wait for discovery (default: {DEFAULT_SPIN_TIME_S})",
     )
     parser.add_argument(

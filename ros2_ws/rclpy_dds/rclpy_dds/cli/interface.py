@@ -15,8 +15,9 @@ _TITLES = {"msg": "Messages:", "srv": "Services:", "action": "Actions:"}
 
 
 def _kinds(args: argparse.Namespace) -> list[str]:
-    chosen = [kind for kind, only in (("msg", args.only_msgs), ("srv", args.only_srvs), ("action", args.only_actions))
-              if only]
+    chosen = [
+        kind for kind, only in (("msg", args.only_msgs), ("srv", args.only_srvs), ("action", args.only_actions)) if only
+    ]
     return chosen or list(_TITLES)
 
 

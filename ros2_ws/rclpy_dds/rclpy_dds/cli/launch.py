@@ -23,7 +23,10 @@ LAUNCH_FILE_ENDINGS = ("launch.py", ".launch.xml", ".launch.yaml", ".launch.yml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ros2 launch`."""
     parser.add_argument(
-        "-n", "--noninteractive", action="store_true", default=not sys.stdin.isatty(),
+        "-n",
+        "--noninteractive",
+        action="store_true",
+        default=not sys.stdin.isatty(),
         help="Run the launch system non-interactively, with no terminal associated",
     )
     parser.add_argument(
@@ -31,15 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     show = parser.add_mutually_exclusive_group()
     show.add_argument(
-        "-p", "--print", "--print-description", dest="print", action="store_true",
+        "-p",
+        "--print",
+        "--print-description",
+        dest="print",
+        action="store_true",
         help="Print the launch description to the console without launching it.",
     )
     show.add_argument(
-        "-s", "--show-args", "--show-arguments", dest="show_args", action="store_true",
+        "-s",
+        "--show-args",
+        "--show-arguments",
+        dest="show_args",
+        action="store_true",
         help="Show arguments that may be given to the launch file.",
     )
     parser.add_argument(
-        "-a", "--show-all-subprocesses-output", action="store_true",
+        "-a",
+        "--show-all-subprocesses-output",
+        action="store_true",
         help="Show all launched subprocesses' output by overriding their output configuration using the "
         "OVERRIDE_LAUNCH_PROCESS_OUTPUT envvar.",
     )
@@ -58,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("launch_file_name", nargs="?", help="Name of the launch file")
     parser.add_argument(
-        "launch_arguments", nargs="*",
+        "launch_arguments",
+        nargs="*",
         help="Arguments to the launch file; '<name>:=<value>' (for duplicates, last one wins)",
     )
 
@@ -138,8 +152,9 @@ def main(args: argparse.Namespace) -> int | str:
         return "--launch-prefix must be specified if --launch-prefix-filter is provided"
     if args.print or args.show_args:
         description = get_launch_description_from_any_launch_file(path)
-        print(LaunchIntrospector().format_launch_description(description) if args.print
-              else format_arguments(description))
+        print(
+            LaunchIntrospector().format_launch_description(description) if args.print else format_arguments(description)
+        )
         return 0
     arguments = parse_launch_arguments(words)
     if args.launch_prefix is not None:
@@ -149,8 +164,10 @@ def main(args: argparse.Namespace) -> int | str:
     if args.show_all_subprocesses_output:
         os.environ["OVERRIDE_LAUNCH_PROCESS_OUTPUT"] = "both"
     service = LaunchService(argv=words, noninteractive=args.noninteractive, debug=args.debug)
-    service.include_launch_description(LaunchDescription([
-        IncludeLaunchDescription(AnyLaunchDescriptionSource(path), launch_arguments=list(arguments.items()))
-    ]))
+    service.include_launch_description(
+        LaunchDescription(
+            [IncludeLaunchDescription(AnyLaunchDescriptionSource(path), launch_arguments=list(arguments.items()))]
+        )
+    )
     service.require_known_arguments(arguments)
     return service.run()

@@ -23,8 +23,19 @@ COMMANDS = {
 }
 # Commands of the stock tool, so that their names are recognised.
 NOT_COVERED = (
-    "action", "bag", "component", "control", "daemon", "doctor", "extension_points", "extensions", "lifecycle",
-    "multicast", "security", "test", "wtf",
+    "action",
+    "bag",
+    "component",
+    "control",
+    "daemon",
+    "doctor",
+    "extension_points",
+    "extensions",
+    "lifecycle",
+    "multicast",
+    "security",
+    "test",
+    "wtf",
 )
 
 

@@ -35,9 +35,7 @@ def get_interface(name: str, kind: str) -> Any:
     if len(parts) == 2:
         parts.insert(1, kind)
     if len(parts) != 3 or parts[1] != kind or not all(part.isidentifier() for part in parts):
-        raise InterfaceTypeError(
-            f"The passed {noun} type is invalid: '{name}' is not of the form package/{kind}/Name"
-        )
+        raise InterfaceTypeError(f"The passed {noun} type is invalid: '{name}' is not of the form package/{kind}/Name")
     package, _, short = parts
     try:
         module = import_module(f"{package}.{kind}")
@@ -108,7 +106,11 @@ def _array_note(field_type: str, length: int) -> str:
 def to_yaml(value: Any, flow_style: bool = False) -> str:
     """Return nested dictionaries and lists as YAML, in their order."""
     return yaml.dump(
-        value, sort_keys=False, allow_unicode=True, width=sys.maxsize, default_flow_style=flow_style,
+        value,
+        sort_keys=False,
+        allow_unicode=True,
+        width=sys.maxsize,
+        default_flow_style=flow_style,
         Dumper=_PlainDumper,
     )
 
@@ -135,10 +137,10 @@ def to_csv(value: Any) -> str:
 def parse_field_type(field_type: str) -> tuple[str, str, int]:
     """Return (element type, "scalar", "array" or "sequence", size or bound or 0) of a type such as "double[9]"."""
     if field_type.startswith("sequence<"):
-        element, _, bound = field_type[len("sequence<"):-1].rpartition(", ")
+        element, _, bound = field_type[len("sequence<") : -1].rpartition(", ")
         if element and bound.isdigit():
             return element, "sequence", int(bound)
-        return field_type[len("sequence<"):-1], "sequence", 0
+        return field_type[len("sequence<") : -1], "sequence", 0
     if field_type.endswith("]"):
         element, _, size = field_type[:-1].rpartition("[")
         return element, "array", int(size)
@@ -174,9 +176,7 @@ def set_message_fields(
     return setters
 
 
-def _set_fields(
-    message: Any, values: Any, path: str, expand_now: bool, setters: list[Callable[[Any], None]]
-) -> None:
+def _set_fields(message: Any, values: Any, path: str, expand_now: bool, setters: list[Callable[[Any], None]]) -> None:
     types = message.get_fields_and_field_types()
     if not isinstance(values, Mapping):
         raise ValueError(
@@ -204,7 +204,12 @@ def _set_fields(
 
 
 def _field_value(
-    message: Any, name: str, field_type: str, value: Any, path: str, expand_now: bool,
+    message: Any,
+    name: str,
+    field_type: str,
+    value: Any,
+    path: str,
+    expand_now: bool,
     setters: list[Callable[[Any], None]],
 ) -> Any:
     element, kind, _ = parse_field_type(field_type)

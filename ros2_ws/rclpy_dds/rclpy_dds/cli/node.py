@@ -20,9 +20,7 @@ from .verbs import Verb, add_verbs, run_verb
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     add_graph_arguments(parser)
     parser.add_argument("-a", "--all", action="store_true", help="Display all nodes even hidden ones")
-    parser.add_argument(
-        "-c", "--count-nodes", action="store_true", help="Only display the number of nodes discovered"
-    )
+    parser.add_argument("-c", "--count-nodes", action="store_true", help="Only display the number of nodes discovered")
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -74,9 +72,11 @@ def _info(args: argparse.Namespace) -> str | None:
             ("Action Clients", action_names_and_types(clients)),
         ):
             print(f"  {title}:")
-            print("\n".join(
-                f"    {name}: {', '.join(types)}" for name, types in visible(names_and_types, args.include_hidden)
-            ))
+            print(
+                "\n".join(
+                    f"    {name}: {', '.join(types)}" for name, types in visible(names_and_types, args.include_hidden)
+                )
+            )
     return None
 
 

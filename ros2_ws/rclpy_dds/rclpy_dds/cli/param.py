@@ -65,9 +65,7 @@ def _call(node: Any, target: NodeName, service: Any, name: str, request: Any) ->
     client = node.create_client(service, f"{target.full_name}/{name}")
     try:
         if not client.wait_for_service(timeout_sec=_SERVICE_TIMEOUT_S):
-            raise RuntimeError(
-                f"Wait for service timed out waiting for parameter services for node {target.full_name}"
-            )
+            raise RuntimeError(f"Wait for service timed out waiting for parameter services for node {target.full_name}")
         future = client.call_async(request)
         rclpy.spin_until_future_complete(node, future, timeout_sec=_SERVICE_TIMEOUT_S)
         if not future.done():
@@ -102,7 +100,10 @@ def _node_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> 
     parser.add_argument("node_name", nargs="?" if optional else None, help="Name of the ROS node")
     parser.add_argument("--include-hidden-nodes", action="store_true", help="Consider hidden nodes as well")
     parser.add_argument(
-        "--timeout", metavar="N", type=float, default=DISCOVERY_TIMEOUT_S,
+        "--timeout",
+        metavar="N",
+        type=float,
+        default=DISCOVERY_TIMEOUT_S,
         help=f"Wait for N seconds until node becomes available (default {DISCOVERY_TIMEOUT_S:g} sec)",
     )
 

@@ -16,18 +16,25 @@ from ..rclpy.qos import (
 )
 
 _OPTIONS = (
-    "qos_depth", "qos_history", "qos_reliability", "qos_durability", "qos_liveliness",
+    "qos_depth",
+    "qos_history",
+    "qos_reliability",
+    "qos_durability",
+    "qos_liveliness",
     "qos_liveliness_lease_duration_seconds",
 )
 
 
 def add_qos_arguments(parser: argparse.ArgumentParser, purpose: str, default_profile: str) -> None:
     """Add the options; `purpose` is "subscribe" or "publish"."""
+
     def override(what: str) -> str:
         return f"Quality of service {what} setting to {purpose} with (overrides {what} value of --qos-profile option)"
 
     parser.add_argument(
-        "--qos-profile", choices=QoSPresetProfiles.short_keys(), default=default_profile,
+        "--qos-profile",
+        choices=QoSPresetProfiles.short_keys(),
+        default=default_profile,
         help=f"Quality of service preset profile to {purpose} with (default: {default_profile})",
     )
     parser.add_argument("--qos-depth", metavar="N", type=int, help=override("depth"))

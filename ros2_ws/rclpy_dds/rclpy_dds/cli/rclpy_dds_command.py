@@ -25,7 +25,8 @@ def _parser() -> argparse.ArgumentParser:
     install = commands.add_parser("install", help="Install the packages of a workspace", description=text)
     install.add_argument("folders", nargs="+", type=Path, metavar="src_dir", help="Folder with packages, at any depth")
     install.add_argument(
-        "--prefix", type=Path,
+        "--prefix",
+        type=Path,
         help=f"Where share/ goes (default: this environment, {sys.prefix}); another one must be in AMENT_PREFIX_PATH",
     )
     install.add_argument("--copy", action="store_true", help="Copy data files instead of linking them")

@@ -94,7 +94,9 @@ def _call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("service_type", help="Type of the ROS service (e.g. 'std_srvs/srv/Empty')")
     values = parser.add_mutually_exclusive_group()
     values.add_argument(
-        "values", nargs="?", default="{}",
+        "values",
+        nargs="?",
+        default="{}",
         help="Values to fill the service request with in YAML format (e.g. '{a: 1, b: 2}'), otherwise the service "
         "request will be published with default values",
     )

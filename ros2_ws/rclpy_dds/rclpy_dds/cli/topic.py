@@ -128,9 +128,7 @@ def _type(args: argparse.Namespace) -> str | None:
 
 def _find_arguments(parser: argparse.ArgumentParser) -> None:
     add_graph_arguments(parser)
-    parser.add_argument(
-        "topic_type", help="Name of the ROS topic type to filter for (e.g. 'std_msg/msg/String')"
-    )
+    parser.add_argument("topic_type", help="Name of the ROS topic type to filter for (e.g. 'std_msg/msg/String')")
     _count_argument(parser)
     _hidden_argument(parser)
 
@@ -146,7 +144,9 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
     add_graph_arguments(parser)
     parser.add_argument("topic_name", help="Name of the ROS topic to get info (e.g. '/chatter')")
     parser.add_argument(
-        "-v", "--verbose", action="store_true",
+        "-v",
+        "--verbose",
+        action="store_true",
         help="Prints detailed information like the node name, node namespace, topic type, topic type hash, GUID, and "
         "QoS Profile of the publishers and subscribers to this topic",
     )
@@ -188,30 +188,36 @@ def _echo_arguments(parser: argparse.ArgumentParser) -> None:
         "field of a nav_msgs/msg/Odometry message: 'ros2 topic echo /odom --field pose.pose.position'",
     )
     parser.add_argument(
-        "--full-length", "-f", action="store_true",
+        "--full-length",
+        "-f",
+        action="store_true",
         help="Output all elements for arrays, bytes, and string with a length > '--truncate-length', by default they "
         "are truncated after '--truncate-length' elements with '...'",
     )
     parser.add_argument(
-        "--truncate-length", "-l", type=nonnegative_int, default=_DEFAULT_TRUNCATE_LENGTH,
+        "--truncate-length",
+        "-l",
+        type=nonnegative_int,
+        default=_DEFAULT_TRUNCATE_LENGTH,
         help=f"The length to truncate arrays, bytes, and string to (default: {_DEFAULT_TRUNCATE_LENGTH})",
     )
     parser.add_argument("--no-arr", action="store_true", help="Don't print array fields of messages")
     parser.add_argument("--no-str", action="store_true", help="Don't print string fields of messages")
     parser.add_argument(
-        "--flow-style", action="store_true",
+        "--flow-style",
+        action="store_true",
         help="Print collections in the block style (not available with csv format)",
     )
     parser.add_argument("--raw", action="store_true", help="Echo the raw binary representation")
     parser.add_argument(
-        "--filter", dest="filter_expr", metavar="EXPR",
+        "--filter",
+        dest="filter_expr",
+        metavar="EXPR",
         help="Python expression to filter messages that are printed. Expression can use Python builtins as well as m "
         "(the message).",
     )
     parser.add_argument("--once", action="store_true", help="Print the first message received and then exit.")
-    parser.add_argument(
-        "--timeout", metavar="N", type=positive_float, help="Set a timeout in seconds for waiting"
-    )
+    parser.add_argument("--timeout", metavar="N", type=positive_float, help="Set a timeout in seconds for waiting")
     parser.add_argument("--no-lost-messages", action="store_true", help="Don't report when a message is lost")
     parser.add_argument("--include-message-info", "-i", action="store_true", help="Shows the associated message info.")
     _hidden_argument(parser)
@@ -353,7 +359,11 @@ class BandwidthWindow:
 def _window_arguments(parser: argparse.ArgumentParser, default: int) -> None:
     _topic_arguments(parser)
     parser.add_argument(
-        "--window", "-w", type=positive_int, default=default, metavar="WINDOW",
+        "--window",
+        "-w",
+        type=positive_int,
+        default=default,
+        metavar="WINDOW",
         help=f"window size, in # of messages, for calculating rate (default: {default})",
     )
 
@@ -361,7 +371,9 @@ def _window_arguments(parser: argparse.ArgumentParser, default: int) -> None:
 def _hz_arguments(parser: argparse.ArgumentParser) -> None:
     _window_arguments(parser, 10000)
     parser.add_argument(
-        "--filter", dest="filter_expr", metavar="EXPR",
+        "--filter",
+        dest="filter_expr",
+        metavar="EXPR",
         help="only measure messages matching the specified Python expression",
     )
     parser.add_argument(
@@ -398,7 +410,10 @@ def _measure(args: argparse.Namespace, add: Callable[[Any], None], report: Calla
                 print(text)
 
         node.create_subscription(
-            _class_of(types, args.topic_name), _full_name(node, args.topic_name), received, qos_profile_sensor_data,
+            _class_of(types, args.topic_name),
+            _full_name(node, args.topic_name),
+            received,
+            qos_profile_sensor_data,
             raw=raw,
         )
         node.create_timer(_REPORT_PERIOD_S, print_report)
@@ -434,7 +449,9 @@ def _pub_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("message_type", help="Type of the ROS message (e.g. 'std_msgs/String')")
     values = parser.add_mutually_exclusive_group()
     values.add_argument(
-        "values", nargs="?", default="{}",
+        "values",
+        nargs="?",
+        default="{}",
         help="Values to fill the message with in YAML format (e.g. 'data: Hello World'), otherwise the message will be "
         "published with default values",
     )
@@ -443,7 +460,11 @@ def _pub_arguments(parser: argparse.ArgumentParser) -> None:
         "-r", "--rate", metavar="N", type=positive_float, default=1.0, help="Publishing rate in Hz (default: 1)"
     )
     parser.add_argument(
-        "-p", "--print", metavar="N", type=int, default=1,
+        "-p",
+        "--print",
+        metavar="N",
+        type=int,
+        default=1,
         help="Only print every N-th published message (default: 1)",
     )
     count = parser.add_mutually_exclusive_group()
@@ -452,17 +473,23 @@ def _pub_arguments(parser: argparse.ArgumentParser) -> None:
         "-t", "--times", type=nonnegative_int, default=0, help="Publish this number of times and then exit"
     )
     parser.add_argument(
-        "-w", "--wait-matching-subscriptions", type=nonnegative_int,
+        "-w",
+        "--wait-matching-subscriptions",
+        type=nonnegative_int,
         help="Wait until finding the specified number of matching subscriptions. Defaults to 1 when using "
         '"-1"/"--once"/"--times", otherwise defaults to 0.',
     )
     parser.add_argument(
-        "--max-wait-time-secs", type=positive_float,
+        "--max-wait-time-secs",
+        type=positive_float,
         help="This sets the maximum wait time in seconds if --wait-until-matching-subscriptions is set. By default, "
         "this flag is not set meaning the subscriber will wait endlessly.",
     )
     parser.add_argument(
-        "--keep-alive", metavar="N", type=positive_float, default=0.1,
+        "--keep-alive",
+        metavar="N",
+        type=positive_float,
+        default=0.1,
         help="Keep publishing node alive for N seconds after the last msg (default: 0.1)",
     )
     parser.add_argument("-n", "--node-name", help="Name of the created publishing node")

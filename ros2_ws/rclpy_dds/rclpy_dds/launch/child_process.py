@@ -215,7 +215,8 @@ def session_members(session_id: int) -> list[tuple[int, int]]:
     stats = _stat_fields()
     parents = {pid: parent for pid, _, parent, _, _ in stats}
     return [
-        (pid, group) for pid, state, _, group, session in stats
+        (pid, group)
+        for pid, state, _, group, session in stats
         if session == session_id and state != "Z" and _descends(pid, os.getpid(), parents)
     ]
 
@@ -229,7 +230,8 @@ def stray_descendants(root: int) -> list[int]:
     parents = {pid: parent for pid, _, parent, _, _ in stats}
     own_session = os.getsid(root)
     return sorted(
-        pid for pid, state, _, _, session in stats
+        pid
+        for pid, state, _, _, session in stats
         if state != "Z" and session != own_session and _descends(pid, root, parents)
     )
 

@@ -44,9 +44,7 @@ class BaseEventHandler:
 class EventHandler(BaseEventHandler):
     """Visits fixed entities at each event that the matcher accepts."""
 
-    def __init__(
-        self, *, matcher: Callable[[Event], bool], entities: object = None, handle_once: bool = False
-    ) -> None:
+    def __init__(self, *, matcher: Callable[[Event], bool], entities: object = None, handle_once: bool = False) -> None:
         super().__init__(matcher=matcher, handle_once=handle_once)
         self._entities = normalize_to_list_of_entities(entities)
 

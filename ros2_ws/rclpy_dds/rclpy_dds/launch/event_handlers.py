@@ -92,5 +92,3 @@ class OnShutdown(CallbackEventHandler):
         super().__init__(
             matcher=lambda event: isinstance(event, Shutdown), reaction=on_shutdown, handle_once=handle_once
         )
-
-

@@ -57,8 +57,10 @@ class LaunchContext:
     def push_launch_configurations(self) -> None:
         """Remember the configurations, to be restored by the matching pop."""
         self._configurations_stack.append(
-            {name: list(value) if isinstance(value, list) else value
-             for name, value in self.launch_configurations.items()}
+            {
+                name: list(value) if isinstance(value, list) else value
+                for name, value in self.launch_configurations.items()
+            }
         )
 
     def pop_launch_configurations(self) -> None:

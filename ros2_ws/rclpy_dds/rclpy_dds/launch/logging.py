@@ -11,8 +11,14 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-_SEVERITY_COLOURS = {"DEBUG": "\033[32m", "WARN": "\033[33m", "WARNING": "\033[33m", "ERROR": "\033[31m",
-                     "FATAL": "\033[31m", "CRITICAL": "\033[31m"}
+_SEVERITY_COLOURS = {
+    "DEBUG": "\033[32m",
+    "WARN": "\033[33m",
+    "WARNING": "\033[33m",
+    "ERROR": "\033[31m",
+    "FATAL": "\033[31m",
+    "CRITICAL": "\033[31m",
+}
 _RESET = "\033[0m"
 _LOGGED_SEVERITY = re.compile(r"\[(DEBUG|WARN|WARNING|ERROR|FATAL)\]")
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")

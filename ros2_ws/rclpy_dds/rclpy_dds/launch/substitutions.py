@@ -217,9 +217,7 @@ class LocalSubstitution(Substitution):
 class PythonExpression(Substitution):
     """Result of a Python expression, as text. `python_modules` are in scope; the names of math also bare."""
 
-    def __init__(
-        self, expression: SomeSubstitutionsType, python_modules: SomeSubstitutionsType = ("math",)
-    ) -> None:
+    def __init__(self, expression: SomeSubstitutionsType, python_modules: SomeSubstitutionsType = ("math",)) -> None:
         self._expression = normalize_to_list_of_substitutions(expression)
         self._modules = normalize_to_list_of_substitutions(python_modules)
 
@@ -235,9 +233,7 @@ class PythonExpression(Substitution):
             # A launch file is Python code already, so evaluating an expression of it grants nothing new.
             return str(eval(text, {}, scope))  # noqa: S307
         except Exception as error:
-            raise SubstitutionFailure(
-                f"Python expression {text!r} failed: {type(error).__name__}: {error}"
-            ) from error
+            raise SubstitutionFailure(f"Python expression {text!r} failed: {type(error).__name__}: {error}") from error
 
     def describe(self) -> str:
         modules = ", ".join(module.describe() for module in self._modules)
@@ -338,15 +334,16 @@ class AnonName(Substitution):
 
 
 class EqualsSubstitution(Substitution):
-    """"true" or "false": whether two texts are equal. true/1 equal each other, numbers are compared as numbers."""
+    """ "true" or "false": whether two texts are equal. true/1 equal each other, numbers are compared as numbers."""
 
     def __init__(self, left: Any, right: Any) -> None:
         self._left = _text_of_values(left)
         self._right = _text_of_values(right)
 
     def perform(self, context: LaunchContext) -> str:
-        return _bool_text(_equal(perform_substitutions(context, self._left),
-                                 perform_substitutions(context, self._right)))
+        return _bool_text(
+            _equal(perform_substitutions(context, self._left), perform_substitutions(context, self._right))
+        )
 
     def describe(self) -> str:
         return f"{type(self).__name__}({describe_substitutions(self._left)} {describe_substitutions(self._right)})"
@@ -360,7 +357,7 @@ class NotEqualsSubstitution(EqualsSubstitution):
 
 
 class NotSubstitution(Substitution):
-    """"true" or "false": the opposite of a truth value."""
+    """ "true" or "false": the opposite of a truth value."""
 
     def __init__(self, value: SomeSubstitutionsType) -> None:
         self._value = normalize_to_list_of_substitutions(value)
@@ -373,7 +370,7 @@ class NotSubstitution(Substitution):
 
 
 class AllSubstitution(Substitution):
-    """"true" when all the truth values are true; later ones are not evaluated after the first false one."""
+    """ "true" when all the truth values are true; later ones are not evaluated after the first false one."""
 
     def __init__(self, *args: SomeSubstitutionsType) -> None:
         self._args = [normalize_to_list_of_substitutions(arg) for arg in args]
@@ -386,21 +383,21 @@ class AllSubstitution(Substitution):
 
 
 class AnySubstitution(AllSubstitution):
-    """"true" when any of the truth values is true; later ones are not evaluated after the first true one."""
+    """ "true" when any of the truth values is true; later ones are not evaluated after the first true one."""
 
     def perform(self, context: LaunchContext) -> str:
         return _bool_text(any(_truth(context, arg, self) for arg in self._args))
 
 
 class AndSubstitution(AllSubstitution):
-    """"true" when both truth values are true."""
+    """ "true" when both truth values are true."""
 
     def __init__(self, left: SomeSubstitutionsType, right: SomeSubstitutionsType) -> None:
         super().__init__(left, right)
 
 
 class OrSubstitution(AnySubstitution):
-    """"true" when one of two truth values is true."""
+    """ "true" when one of two truth values is true."""
 
     def __init__(self, left: SomeSubstitutionsType, right: SomeSubstitutionsType) -> None:
         super().__init__(left, right)
@@ -410,7 +407,9 @@ class IfElseSubstitution(Substitution):
     """One of two texts, by a truth value."""
 
     def __init__(
-        self, condition: SomeSubstitutionsType, if_value: SomeSubstitutionsType = "",
+        self,
+        condition: SomeSubstitutionsType,
+        if_value: SomeSubstitutionsType = "",
         else_value: SomeSubstitutionsType = "",
     ) -> None:
         self._condition = normalize_to_list_of_substitutions(condition)
@@ -464,5 +463,3 @@ def _local(context: LaunchContext, name: str, user: str) -> str:
         return str(context.get_locals_as_dict()[name])
     except KeyError:
         raise SubstitutionFailure(f"{user} is used outside of any launch file") from None
-
-

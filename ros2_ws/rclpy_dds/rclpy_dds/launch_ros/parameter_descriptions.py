@@ -70,10 +70,13 @@ class ParameterValue:
             return self._value
         if _is_one_text(self._value):
             return typed_text(resolve(context, self._value), self._value_type, what)
-        return _uniform([
-            item if isinstance(item, _SCALARS) else typed_text(resolve(context, item), self._element_type, what)
-            for item in self._value
-        ], what)
+        return _uniform(
+            [
+                item if isinstance(item, _SCALARS) else typed_text(resolve(context, item), self._element_type, what)
+                for item in self._value
+            ],
+            what,
+        )
 
 
 class Parameter:
@@ -179,9 +182,10 @@ def _plain_value(context: LaunchContext, name: str, value: Any) -> Any:
     items = list(value)
     if any(isinstance(item, Substitution) for item in items):
         raise TypeError(f"{what}: a list with substitutions in it may otherwise hold str only, got {items!r}")
-    return _uniform([
-        typed_text(resolve(context, item), None, what) if isinstance(item, (list, tuple)) else item for item in items
-    ], what)
+    return _uniform(
+        [typed_text(resolve(context, item), None, what) if isinstance(item, (list, tuple)) else item for item in items],
+        what,
+    )
 
 
 def _uniform(items: list[Any], what: str) -> list[Any]:

@@ -64,9 +64,9 @@ def install_workspace(folders: list[Path], prefix: Path | None = None, copy: boo
         files = _interface_files(package) | _data_files(setups.get(package.name))
         texts = _index_entries(package)
         linked = _place(package, prefix, files, texts, copy)
-        results.append(InstallResult(
-            package, "python" if package.is_python else "interfaces", linked or package in outdated
-        ))
+        results.append(
+            InstallResult(package, "python" if package.is_python else "interfaces", linked or package in outdated)
+        )
     return results
 
 
@@ -150,8 +150,16 @@ def _require_build_tools() -> None:
 def _pip_install(packages: list[Package]) -> None:
     _require_build_tools()
     command = [
-        sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--disable-pip-version-check",
-        "--no-input", "--quiet", "--use-pep517",
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--quiet",
+        "--use-pep517",
         *(word for package in packages for word in ("--editable", str(package.folder))),
     ]
     result = subprocess.run(command, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
@@ -173,9 +181,7 @@ def _read_record(package: Package, prefix: Path) -> dict:
     return record if isinstance(record, dict) else {}
 
 
-def _place(
-    package: Package, prefix: Path, files: dict[Path, Path], texts: dict[Path, str], copy: bool
-) -> bool:
+def _place(package: Package, prefix: Path, files: dict[Path, Path], texts: dict[Path, str], copy: bool) -> bool:
     """Bring the files to their places, remove those of an earlier installation, and return whether that changed any."""
     changed = False
     for relative, source in files.items():

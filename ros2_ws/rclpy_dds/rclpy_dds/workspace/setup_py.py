@@ -43,8 +43,12 @@ def read_setup_py(packages: list[Package]) -> dict[str, SetupInfo]:
                 f"package '{package.name}' is of type ament_python but {package.folder} has no setup.py"
             )
         running[package.name] = subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT], cwd=package.folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", _SCRIPT],
+            cwd=package.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
         )
     outputs = {name: (process, *process.communicate()) for name, process in running.items()}
     result = {}

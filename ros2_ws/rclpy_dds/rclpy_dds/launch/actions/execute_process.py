@@ -315,7 +315,10 @@ class ExecuteProcess(Action):
             if previous is not None:
                 self._logger.error(
                     "process[%s] failed to terminate '%.1f' seconds after receiving '%s', escalating to '%s'",
-                    self.process_name, previous[1], previous[0].name, step.name,
+                    self.process_name,
+                    previous[1],
+                    previous[0].name,
+                    step.name,
                 )
             self.send_signal(step)
             begin = time.monotonic()

@@ -118,8 +118,12 @@ class GroupAction(Action):
         if not self._forwarding:
             settings = [ResetLaunchConfigurations(self._configurations)]
         return [
-            PushLaunchConfigurations(), PushEnvironment(), *settings, *self._actions,
-            PopEnvironment(), PopLaunchConfigurations(),
+            PushLaunchConfigurations(),
+            PushEnvironment(),
+            *settings,
+            *self._actions,
+            PopEnvironment(),
+            PopLaunchConfigurations(),
         ]
 
 
@@ -168,10 +172,12 @@ class IncludeLaunchDescription(Action):
                 )
         context.push_locals()
         path = os.path.abspath(self._source.location)
-        context.extend_locals({
-            "current_launch_file_path": path,
-            "current_launch_file_directory": os.path.dirname(path),
-        })
+        context.extend_locals(
+            {
+                "current_launch_file_path": path,
+                "current_launch_file_directory": os.path.dirname(path),
+            }
+        )
         return [*settings, description, OpaqueFunction(function=lambda context: context.pop_locals())]
 
 
@@ -301,10 +307,12 @@ class TimerAction(Action):
                 context.emit_event_sync(TimerEvent(timer_action=self))
 
         if typed_value(context, self._cancel_on_shutdown, bool):
-            context.register_event_handler(EventHandler(
-                matcher=lambda event: isinstance(event, ShutdownEvent),
-                entities=OpaqueFunction(function=lambda context: self.cancel()),
-            ))
+            context.register_event_handler(
+                EventHandler(
+                    matcher=lambda event: isinstance(event, ShutdownEvent),
+                    entities=OpaqueFunction(function=lambda context: self.cancel()),
+                )
+            )
         self._task = context.add_task(wait())
 
 

@@ -53,9 +53,7 @@ class Node(ExecuteProcess):
             raise TypeError(f"Node: arguments must be a list of str or substitutions, got the str {arguments!r}")
         for unwanted in ("cmd", "node_name", "node_namespace", "node_executable"):
             if unwanted in kwargs:
-                raise TypeError(
-                    f"Node: unknown argument {unwanted!r}; use executable, name, namespace and arguments"
-                )
+                raise TypeError(f"Node: unknown argument {unwanted!r}; use executable, name, namespace and arguments")
         self._executable = executable
         self._package = package
         first = executable if package is None else ExecutableInPackage(executable, package)
@@ -87,10 +85,12 @@ class Node(ExecuteProcess):
         else:
             program = [resolve(context, self._executable)]
         name = None if self._node_name is None else resolve(context, self._node_name)
-        namespace = absolute(prefix_namespace(
-            context.launch_configurations.get("ros_namespace"),
-            None if self._namespace is None else resolve(context, self._namespace) or None,
-        ))
+        namespace = absolute(
+            prefix_namespace(
+                context.launch_configurations.get("ros_namespace"),
+                None if self._namespace is None else resolve(context, self._namespace) or None,
+            )
+        )
         if name is not None:
             check_node_name(name)
         if namespace is not None:

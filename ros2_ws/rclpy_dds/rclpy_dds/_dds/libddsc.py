@@ -2,14 +2,15 @@
 
 Only the functions used here are bound. Most are in the public header ``dds/dds.h``; the serialised-data functions
 (``ddsi_serdata_*``) and the layout of ``dds_topic_descriptor_t`` are not promised to be stable, which is why the wheel
-is pinned and why :func:`load` refuses any other version. ctypes releases the GIL around every call.
+is pinned and why :func:`load` refuses any other version. ctypes releases the GIL around every call, except around those of
+:func:`quick`.
 """
 
 import ctypes as ct
 import functools
 import importlib.util
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 EXPECTED_VERSION = "11.0.1"
 
@@ -204,12 +205,26 @@ _SIGNATURES: dict = {
     "dds_qget_liveliness": (ct.c_bool, [_P, ct.POINTER(ct.c_int), ct.POINTER(Duration)]),
     "ddsi_serdata_from_ser_iov": (_P, [_P, ct.c_int, ct.c_size_t, _P, ct.c_size_t]),
     "ddsi_serdata_size": (ct.c_uint32, [_P]),
+    "ddsi_serdata_to_ser": (None, [_P, ct.c_size_t, ct.c_size_t, _P]),
     "ddsi_serdata_to_ser_ref": (_P, [_P, ct.c_size_t, ct.c_size_t, ct.POINTER(IoVector)]),
     "ddsi_serdata_to_ser_unref": (None, [_P, ct.POINTER(IoVector)]),
     "ddsi_serdata_unref": (None, [_P]),
 }
 
 
+_QUICK = [
+    "dds_takecdr",
+    "ddsi_serdata_from_ser_iov",
+    "ddsi_serdata_size",
+    "ddsi_serdata_to_ser",
+    "ddsi_serdata_to_ser_ref",
+    "ddsi_serdata_to_ser_unref",
+    "ddsi_serdata_unref",
+]
+_Library = TypeVar("_Library", bound=ct.CDLL)
+
+
+@functools.lru_cache(maxsize=1)
 def _library_path() -> Path:
     spec = importlib.util.find_spec("cyclonedds")
     package = Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
@@ -244,9 +259,24 @@ def load() -> ct.CDLL:
     Raises:
         WheelMismatchError: wrong version, no shared object, or a symbol is missing.
     """
+    return _bind(ct.CDLL, list(_SIGNATURES))
+
+
+@functools.lru_cache(maxsize=1)
+def quick() -> ct.PyDLL:
+    """Return the functions that never wait for anything, bound so that they keep the GIL.
+
+    Giving the GIL up costs more than they do, and getting it back from a busy thread can take 5 ms each time. libddsc's
+    own threads never need the GIL (no listener is ever set), so a lock of theirs cannot wait for it.
+    """
+    return _bind(ct.PyDLL, _QUICK)
+
+
+def _bind(kind: type[_Library], names: list[str]) -> _Library:
     path = _library_path()
-    library = ct.CDLL(str(path))
-    for name, (result, arguments) in _SIGNATURES.items():
+    library = kind(str(path))
+    for name in names:
+        result, arguments = _SIGNATURES[name]
         try:
             function = getattr(library, name)
         except AttributeError:

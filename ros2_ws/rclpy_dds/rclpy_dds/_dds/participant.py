@@ -30,6 +30,7 @@ from .libddsc import (
     WheelMismatchError,
     check,
     load,
+    quick,
 )
 from .qos import EndpointPolicies, native_qos
 
@@ -69,13 +70,26 @@ class Writer:
         self._sertype = sertype.value
         # Between a serdata's creation and its writing the writer, which owns the sertype, must not be deleted.
         self._lock = threading.Lock()
+        self._vector = BytesVector()
+        self._vector_reference = ct.byref(self._vector)
+        self._serdata_from_bytes = quick().ddsi_serdata_from_ser_iov
+        self._write_serdata = self._lib.dds_writecdr
         self.closed = False
         self.drained = False
 
     def write(self, payload: bytes) -> None:
         """Write one message given as a whole CDR stream (header included, length a multiple of 4)."""
-        vector = BytesVector(payload, len(payload))
-        self._write(ct.byref(vector), 1, len(payload))
+        size = len(payload)
+        if size > VIEW_THRESHOLD_BYTES:
+            self._write_vectors(ct.byref(BytesVector(payload, size)), 1, size)
+            return
+        with self._lock:
+            if self.closed:
+                raise DDSError("dds_writecdr", RETCODE_ALREADY_DELETED)
+            vector = self._vector
+            vector.base = payload
+            vector.length = size
+            self._send(self._serdata_from_bytes(self._sertype, SERDATA_KIND_DATA, 1, self._vector_reference, size))
 
     def write_parts(self, parts: Sequence[Buffer]) -> None:
         """Write one message whose CDR stream is the concatenation of ``parts``, without joining them here."""
@@ -84,16 +98,21 @@ class Writer:
             return
         views = [np.frombuffer(part, dtype=np.uint8) for part in parts]
         vectors = (IoVector * len(views))(*[IoVector(view.ctypes.data, view.nbytes) for view in views])
-        self._write(vectors, len(views), sum(view.nbytes for view in views))
+        self._write_vectors(vectors, len(views), sum(view.nbytes for view in views))
 
-    def _write(self, vectors: object, count: int, total: int) -> None:
+    def _write_vectors(self, vectors: object, count: int, total: int) -> None:
         with self._lock:
             if self.closed:
                 raise DDSError("dds_writecdr", RETCODE_ALREADY_DELETED)
-            serdata = self._lib.ddsi_serdata_from_ser_iov(self._sertype, SERDATA_KIND_DATA, count, vectors, total)
-            if not serdata:
-                raise DDSError(f"ddsi_serdata_from_ser_iov ({total} bytes)", RETCODE_BAD_PARAMETER)
-            check(self._lib.dds_writecdr(self.entity, serdata), "dds_writecdr")
+            # Copies everything: without the GIL, so that other threads run meanwhile.
+            self._send(self._lib.ddsi_serdata_from_ser_iov(self._sertype, SERDATA_KIND_DATA, count, vectors, total))
+
+    def _send(self, serdata: int | None) -> None:
+        if not serdata:
+            raise DDSError("ddsi_serdata_from_ser_iov", RETCODE_BAD_PARAMETER)
+        code = self._write_serdata(self.entity, serdata)
+        if code:
+            check(code, "dds_writecdr")
 
     def matched_count(self) -> int:
         """Number of readers this writer is matched with."""
@@ -153,27 +172,43 @@ class Reader:
         self.guid = _guid(entity)
         self.condition = check(self._lib.dds_create_readcondition(entity, ANY_STATE), "dds_create_readcondition")
         self._serdata = (ct.c_void_p * 1)()
-        self._info = (SampleInfo * 1)()
+        self._infos = (SampleInfo * 1)()
+        self._info = self._infos[0]
+        self._quick = quick()
+        self._take = self._quick.dds_takecdr
+        self._buffer = _SmallBuffer(1024)
         self._lock = threading.Lock()
         self.closed = False
 
     def take(self) -> Sample | None:
         """Take the oldest sample, or None when there is none."""
-        lib = self._lib
         with self._lock:
             while not self.closed:
-                taken = lib.dds_takecdr(self.entity, self._serdata, 1, self._info, ANY_STATE)
+                taken = self._take(self.entity, self._serdata, 1, self._infos, ANY_STATE)
                 if taken <= 0:
                     if taken < 0 and not self.closed:
                         check(taken, "dds_takecdr")
                     return None
                 serdata = self._serdata[0] or 0
-                info = self._info[0]
+                info = self._info
                 if not info.valid_data:
-                    lib.ddsi_serdata_unref(serdata)
+                    self._quick.ddsi_serdata_unref(serdata)
                     continue
-                return Sample(_payload(lib, serdata), info.source_timestamp, info.publication_handle)
+                return Sample(self._payload(serdata), info.source_timestamp, info.publication_handle)
         return None
+
+    def _payload(self, serdata: int) -> bytes | memoryview:
+        """Return the bytes of a sample and give the sample back: at once when small, else with the last view of it."""
+        lib = self._quick
+        size = lib.ddsi_serdata_size(serdata)
+        if size > VIEW_THRESHOLD_BYTES:
+            return _view(lib, serdata, size)
+        if size > self._buffer.size:
+            self._buffer = _SmallBuffer(size * 2)
+        buffer = self._buffer
+        lib.ddsi_serdata_to_ser(serdata, 0, size, buffer.address)
+        lib.ddsi_serdata_unref(serdata)
+        return buffer.view[:size].tobytes()
 
     def matched_count(self) -> int:
         """Number of writers this reader is matched with."""
@@ -192,15 +227,22 @@ class Reader:
                 self._lib.dds_delete(self.entity)
 
 
-def _payload(lib: ct.CDLL, serdata: int) -> bytes | memoryview:
-    size = lib.ddsi_serdata_size(serdata)
+class _SmallBuffer:
+    """Memory that small samples are copied to on their way to ``bytes``."""
+
+    __slots__ = ("address", "size", "view")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        memory = (ct.c_ubyte * size)()
+        self.address = ct.addressof(memory)
+        self.view = memoryview(memory).cast("B")
+
+
+def _view(lib: ct.PyDLL, serdata: int, size: int) -> memoryview:
     vector = IoVector()
     reference = lib.ddsi_serdata_to_ser_ref(serdata, 0, size, ct.byref(vector))
     lib.ddsi_serdata_unref(serdata)
-    if size <= VIEW_THRESHOLD_BYTES:
-        payload = ct.string_at(vector.base, size)
-        lib.ddsi_serdata_to_ser_unref(reference, ct.byref(vector))
-        return payload
     memory = (ct.c_ubyte * size).from_address(vector.base)
     # The buffer may also be in a writer's history: read-only. It is released with the last view of it.
     release = weakref.finalize(memory, _release, lib, reference, vector)
@@ -208,7 +250,7 @@ def _payload(lib: ct.CDLL, serdata: int) -> bytes | memoryview:
     return memoryview(memory).cast("B").toreadonly()
 
 
-def _release(lib: ct.CDLL, reference: int, vector: IoVector) -> None:
+def _release(lib: ct.PyDLL, reference: int, vector: IoVector) -> None:
     lib.ddsi_serdata_to_ser_unref(reference, ct.byref(vector))
 
 

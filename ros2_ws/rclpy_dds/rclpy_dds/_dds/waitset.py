@@ -38,28 +38,31 @@ class WaitSet:
     def __init__(self, participant: int) -> None:
         self._lib = load()
         self.entity = check(self._lib.dds_create_waitset(participant), "dds_create_waitset")
+        self._wait = self._lib.dds_waitset_wait
         self._attached: set[int] = set()
         self._results = (ct.c_ssize_t * 8)()
         self.closed = False
 
-    def wait(self, conditions: set[int], timeout_ns: int | None) -> set[int]:
+    def wait(self, conditions: set[int], timeout_ns: int | None) -> list[int]:
         """Wait until one of the conditions holds or the time is over; return those that hold.
 
         A condition that was deleted meanwhile is left out.
         """
         if self.closed:
-            return set()
+            return []
         if conditions != self._attached:
             self._attach(conditions)
         if len(conditions) > len(self._results):
             self._results = (ct.c_ssize_t * (2 * len(conditions)))()
         limit = INFINITY if timeout_ns is None else max(int(timeout_ns), 0)
-        count = self._lib.dds_waitset_wait(self.entity, self._results, len(self._results), limit)
+        count = self._wait(self.entity, self._results, len(self._results), limit)
+        if count == 1:
+            return [self._results[0]]
         if count < 0:
             if self.closed:
-                return set()
+                return []
             check(count, "dds_waitset_wait")
-        return set(self._results[: min(count, len(self._results))])
+        return self._results[: min(count, len(self._results))]
 
     def _attach(self, conditions: set[int]) -> None:
         for condition in self._attached - conditions:

@@ -388,6 +388,9 @@ class _LazyFunction:
 _lock = threading.RLock()
 _encoders: dict[tuple[str, int], Callable] = {}
 _decoders: dict[tuple[str, int], Callable] = {}
+# Functions for whole messages, by type name alone.
+_message_encoders: dict[str, Callable] = {}
+_message_decoders: dict[str, Callable] = {}
 
 
 def _encoder(name: str, modulus: int = 1) -> Callable:
@@ -437,7 +440,10 @@ def encode(message: Any, name: str, prefix: bytes = b"") -> list[Part]:
         ValueError, TypeError, struct.error: a container in the message holds something that does not fit its type.
     """
     parts = Parts()
-    buffer = _encoder(name, 8)(message, bytearray(HEADER + prefix), parts)
+    encoder = _message_encoders.get(name)
+    if encoder is None:
+        encoder = _message_encoders[name] = _encoder(name, 8)
+    buffer = encoder(message, bytearray(HEADER + prefix), parts)
     buffer += _ZEROS[-len(buffer) & 3]
     if not parts.done:
         return [buffer]
@@ -460,8 +466,11 @@ def decode(payload: bytes | memoryview, name: str, offset: int = HEADER_BYTES) -
     end = len(payload)
     if end < HEADER_BYTES or payload[0] != 0 or payload[1] != 1:
         raise MalformedMessageError(f"{name}: not a little-endian CDR stream ({bytes(payload[:4]).hex()})")
+    decoder = _message_decoders.get(name)
+    if decoder is None:
+        decoder = _message_decoders[name] = _decoder(name, 8)
     try:
-        message, position = _decoder(name, 8)(payload, offset, end)
+        message, position = decoder(payload, offset, end)
     except (struct.error, ValueError) as error:
         raise MalformedMessageError(f"{name} ({end} bytes): {error}") from None
     if not position <= end <= position + 3:

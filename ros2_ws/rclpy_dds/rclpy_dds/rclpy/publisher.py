@@ -35,6 +35,7 @@ class Publisher:
         self.qos_profile = qos_profile
         self.callback_group = callback_group
         self._node = node
+        self._context = node.context
 
     @property
     def topic_name(self) -> str:
@@ -61,7 +62,7 @@ class Publisher:
         """
         if self._writer.closed:
             raise InvalidHandle("cannot use Destroyable because destruction was requested (the publisher is gone)")
-        if not self._node.context.ok():
+        if not self._context.ok():
             raise RCLError("Failed to publish: publisher's context is invalid")
         try:
             if isinstance(msg, self.msg_type):

@@ -1,15 +1,25 @@
-"""Lifecycle nodes: not covered yet; asking for one is a clear error."""
+"""Lifecycle (managed) nodes: https://design.ros2.org/articles/node_lifecycle.html."""
 
-from typing import Any
-
-
-class LifecycleNode:
-    """Would be a node with managed states."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        raise NotImplementedError("rclpy_dds has no lifecycle nodes yet (LifecycleNode)")
-
+from .managed_entity import ManagedEntity, SimpleManagedEntity
+from .node import LifecycleNode, LifecycleNodeMixin
+from .publisher import LifecyclePublisher
+from .state_machine import LifecycleState, TransitionCallbackReturn
 
 Node = LifecycleNode
+NodeMixin = LifecycleNodeMixin
+State = LifecycleState
+Publisher = LifecyclePublisher
 
-__all__ = ["LifecycleNode", "Node"]
+__all__ = [
+    "LifecycleNode",
+    "LifecycleNodeMixin",
+    "LifecyclePublisher",
+    "LifecycleState",
+    "ManagedEntity",
+    "Node",
+    "NodeMixin",
+    "Publisher",
+    "SimpleManagedEntity",
+    "State",
+    "TransitionCallbackReturn",
+]

@@ -24,7 +24,6 @@ from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Repo
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
-from magma_policy_ros.checkpoint_paths import find_checkpoint
 from magma_policy_ros.control_experiment import CONTROLS, NEUTRAL_INSTRUCTION, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
 
@@ -172,6 +171,7 @@ class PolicyNode(Node):
         import torch
 
         import magma_policy
+        from magma_policy.checkpoint_paths import find_checkpoint
 
         config = self._config
         if config.threads:

@@ -1,0 +1,1 @@
+"""Recordings of the robot graph: writing, checking, replaying and exporting them."""

@@ -1,0 +1,84 @@
+"""What is recorded: topics, their types, and how each is treated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LATCHED_QOS = """- history: keep_last
+  depth: 1
+  reliability: reliable
+  durability: transient_local
+  deadline: {sec: 9223372036, nsec: 854775807}
+  lifespan: {sec: 9223372036, nsec: 854775807}
+  liveliness: automatic
+  liveliness_lease_duration: {sec: 9223372036, nsec: 854775807}
+  avoid_ros_namespace_conventions: false
+"""
+"""How rosbag2 (metadata version 9) writes the profile of a latched topic, so that playing it back latches it again."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One recorded topic."""
+
+    name: str
+    type_name: str
+    latched: bool = False
+    """late joiners get the last message (transient local)"""
+    best_effort: bool = False
+    """published best effort, so that it can only be received so"""
+    stamped: bool = True
+    """the message begins with a std_msgs/Header"""
+    picture: bool = False
+    """a raw sensor_msgs/Image: compressed before it is written"""
+
+    @property
+    def recorded_name(self) -> str:
+        """The topic in the recording; pictures are written as image_transport names compressed ones."""
+        return self.name + "/compressed" if self.picture else self.name
+
+    @property
+    def recorded_type(self) -> str:
+        return "sensor_msgs/msg/CompressedImage" if self.picture else self.type_name
+
+
+CAMERA = "/camera/image_raw"
+FRAME = "/magma/frame"
+INSTRUCTION = "/magma/instruction"
+ACTION_SPEC = "/magma/action_spec"
+ACTION_CHUNK = "/magma/action_chunk"
+COMMAND = "/magma/command"
+TELEOP_COMMAND = "/teleop/command"
+TELEOP_STATUS = "/teleop/status"
+END_EFFECTOR_STATE = "/magma/end_effector_state"
+CONTROLLER_STATE = "/magma/controller_state"
+JOURNAL = "/magma/controller_journal"
+EPISODE_STATUS = "/magma/episode_status"
+CAMERA_INFO = "/camera/camera_info"
+TRANSFORMS_STATIC = "/tf_static"
+INTERVENTIONS = "/magma/interventions"
+"""Written by the recorder itself; nobody publishes it."""
+INTERVENTION_TYPE = "magma_interfaces/msg/Intervention"
+
+TOPICS = (
+    Topic(CAMERA, "sensor_msgs/msg/Image", best_effort=True, picture=True),
+    Topic(CAMERA_INFO, "sensor_msgs/msg/CameraInfo", best_effort=True),
+    Topic(FRAME, "sensor_msgs/msg/Image", best_effort=True, picture=True),
+    Topic(INSTRUCTION, "std_msgs/msg/String", latched=True, stamped=False),
+    Topic(ACTION_SPEC, "magma_interfaces/msg/ActionSpec", latched=True, stamped=False),
+    Topic(ACTION_CHUNK, "magma_interfaces/msg/ActionChunk"),
+    Topic(TELEOP_COMMAND, "magma_interfaces/msg/EndEffectorDelta"),
+    Topic(TELEOP_STATUS, "magma_interfaces/msg/TeleopStatus"),
+    Topic(COMMAND, "magma_interfaces/msg/EndEffectorDelta"),
+    Topic(CONTROLLER_STATE, "magma_interfaces/msg/ControllerState", latched=True),
+    Topic(JOURNAL, "magma_interfaces/msg/ControllerJournal", latched=True),
+    Topic(END_EFFECTOR_STATE, "magma_interfaces/msg/EndEffectorState"),
+    Topic(EPISODE_STATUS, "magma_interfaces/msg/EpisodeStatus", latched=True),
+    Topic("/joint_states", "sensor_msgs/msg/JointState"),
+    Topic("/joint_trajectory_controller/joint_trajectory", "trajectory_msgs/msg/JointTrajectory"),
+    Topic("/tf", "tf2_msgs/msg/TFMessage", stamped=False),
+    Topic(TRANSFORMS_STATIC, "tf2_msgs/msg/TFMessage", latched=True, stamped=False),
+    Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
+    Topic("/rosout", "rcl_interfaces/msg/Log", latched=True, stamped=False),
+)
+"""Everything that our graph says. A topic that nobody publishes costs nothing."""

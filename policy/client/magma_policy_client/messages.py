@@ -195,7 +195,7 @@ def _unpack(data: bytes) -> dict[str, Any]:
         raise
     # The unpacker's errors have no common base; besides its own it lets through what its callees raise.
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as error:
-        raise ProtocolError(f"not a msgpack message: {type(error).__name__}: {_short(error)}") from error
+        raise ProtocolError(f"not a msgpack message: {type(error).__name__}") from error
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
         raise ProtocolError(f"expected a map with text keys, got {type(fields).__name__}")
     return fields
@@ -210,15 +210,25 @@ def _build(cls: type[T], fields: Mapping[str, Any]) -> Any:
     missing = sorted(set(checks) - set(fields))
     if unknown or missing:
         raise ProtocolError(
-            f"a {_NAMES.get(cls, cls.__name__)} message has {'unknown fields ' + _short(unknown) if unknown else ''}"
+            f"a {_NAMES.get(cls, cls.__name__)} message has {'unknown fields ' + _names(unknown) if unknown else ''}"
             f"{' and ' if unknown and missing else ''}{'no ' + ', '.join(missing) if missing else ''}"
         )
     return cls(**{name: check(fields[name], name) for name, check in checks.items()})
 
 
+def _names(names: list[str]) -> str:
+    return ", ".join(_short(name) for name in names[:5])
+
+
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    """At most about 100 characters, without ever making the text of something large."""
+    if isinstance(value, (str, bytes)):
+        return repr(value) if len(value) <= 60 else f"{value[:60]!r}... ({len(value)} long)"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} array of shape {value.shape}"
+    if isinstance(value, (list, dict)):
+        return f"{type(value).__name__} of {len(value)}"
+    return repr(value)[:100]
 
 
 def _integer(value: Any, name: str, low: int, high: int) -> int:
@@ -288,7 +298,7 @@ def _image(value: Any, name: str) -> np.ndarray:
 def _deltas(value: Any, name: str) -> np.ndarray:
     deltas = _array(value, name, np.float64, (None, 7))
     if not len(deltas) or not np.isfinite(deltas).all():
-        raise ProtocolError(f"{name} must be finite and at least one, got {_short(deltas.tolist())}")
+        raise ProtocolError(f"{name} must be finite and at least one, got {_short(deltas)}")
     return deltas
 
 

@@ -1,0 +1,81 @@
+"""When an action takes effect: the timing of an episode, without any simulator and without any real clock.
+
+**Lock-step.** The world waits. Every action takes effect at the step whose frame it was made from.
+
+**Real time.** Step k of the world covers the time [k T, (k + 1) T), T the task's step period. The camera delivers
+frame k at k T. A policy works on one frame at a time. When it is free it takes the newest frame, unless it has seen
+that one already; then it waits for the next. An answer to a question asked at time s arrives at s + latency. What has
+arrived by k T is what step k executes: the first action of the newest answer, then its next actions one per step, until
+a newer answer replaces what is left. A step with nothing to execute leaves the arm's target where it is. So an action
+never takes effect in the middle of a step: with T = 200 ms, any latency above 0 and up to 200 ms delays by exactly one
+step.
+
+All times are integers in microseconds, so that nothing depends on rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Action = TypeVar("Action")
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Action]):
+    """A policy's answer on its way to the arm."""
+
+    arrival_us: int
+    frame: int
+    """step of the frame it was made from"""
+    actions: Sequence[Action]
+
+
+class RealTimeSchedule(Generic[Action]):
+    """Which frames the policy looks at and what each step executes, given how long each answer takes.
+
+    Per step k: `question(k)`, and if it is not None, `answer(...)`; then `due(k)`.
+
+    Args:
+        period_us: step period.
+
+    Raises:
+        ValueError: a period below one microsecond.
+    """
+
+    def __init__(self, period_us: int) -> None:
+        if period_us < 1:
+            raise ValueError(f"the step period is at least 1 µs, got {period_us}")
+        self._period_us = period_us
+        self._free_us = 0
+        self._seen = -1
+        self._on_the_way: list[Answer[Action]] = []
+        self._left: list[Action] = []
+        self._frame: int | None = None
+
+    def looks_at(self, step: int) -> bool:
+        """Whether the policy will look at frame `step`, known once frame `step - 1` was dealt with."""
+        return step > self._seen and self._free_us < (step + 1) * self._period_us
+
+    def question(self, step: int) -> int | None:
+        """When (µs) the policy begins to work on frame `step`, or None: it stays busy until the next frame."""
+        return max(self._free_us, step * self._period_us) if self.looks_at(step) else None
+
+    def answer(self, step: int, latency_us: int, actions: Sequence[Action]) -> None:
+        """The answer to frame `step` takes this long. ValueError: nothing was asked, or a negative latency."""
+        begin = self.question(step)
+        if begin is None or latency_us < 0:
+            raise ValueError(f"no question is open for frame {step}, or latency {latency_us} µs is negative")
+        self._free_us, self._seen = begin + latency_us, step
+        self._on_the_way.append(Answer(self._free_us, step, actions))
+
+    def due(self, step: int) -> tuple[Action, int] | None:
+        """What step `step` executes, with the frame it was made from; None: no command, the target stays."""
+        now_us = step * self._period_us
+        for answer in [a for a in self._on_the_way if a.arrival_us <= now_us]:
+            self._left, self._frame = list(answer.actions), answer.frame
+            self._on_the_way.remove(answer)
+        if not self._left or self._frame is None:
+            return None
+        return self._left.pop(0), self._frame

@@ -1,0 +1,306 @@
+"""Plays one episode: task and policy in, verdict and record out. Knows no files and no processes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_sim.evaluation.clock import RealTimeSchedule
+from magma_sim.evaluation.episodes import Episode
+from magma_sim.evaluation.policies import EpisodePolicy, as_rows, hold_action
+from magma_sim.evaluation.results import EpisodeRecord, Stage, Success, SuccessRule
+from magma_sim.task import Observation, Task
+
+Clock = Literal["lockstep", "realtime", "wall"]
+CLOCKS: tuple[Clock, ...] = get_args(Clock)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How episodes are played.
+
+    Raises:
+        ValueError: values that do not go together.
+    """
+
+    clock: Clock = "lockstep"
+    latency_ms: float | None = None
+    """real time: every answer takes exactly so long; None: as long as it really took. Wall: added to what it took."""
+    execute_steps: int | None = None
+    """actions of a chunk that are executed before the policy is asked again; None: 1 in lock-step, in real time all
+    until a newer answer is there"""
+    rule: SuccessRule = "last"
+
+    def __post_init__(self) -> None:
+        if self.clock not in CLOCKS:
+            raise ValueError(f"unknown clock {self.clock!r}; it is one of {', '.join(CLOCKS)}")
+        if self.clock == "lockstep" and self.latency_ms is not None:
+            raise ValueError("in lock-step the world waits, so latency means nothing: use --clock realtime")
+        if self.latency_ms is not None and not 0 <= self.latency_ms <= 60_000:
+            raise ValueError(f"a latency lies between 0 and 60000 ms, got {self.latency_ms}")
+        if self.execute_steps is not None and self.execute_steps < 1:
+            raise ValueError(f"execute_steps is at least 1, got {self.execute_steps}")
+
+
+@dataclass(frozen=True)
+class Played:
+    """How an episode went."""
+
+    success: Success
+    first_success_step: int | None
+    success_steps: int
+    steps: int
+    max_steps: int
+    instruction: str
+    queries: int
+    held_steps: int
+    rejected_actions: int
+    stages: dict[str, Stage]
+    record: EpisodeRecord
+
+
+@dataclass
+class _Book:
+    """Collects what happens."""
+
+    actions: list[NDArray[np.float64]] = field(default_factory=list)
+    commanded: list[bool] = field(default_factory=list)
+    success: list[bool] = field(default_factory=list)
+    query_step: list[int] = field(default_factory=list)
+    times_ms: dict[str, list[float]] = field(default_factory=dict)
+    rejected: int = 0
+
+    def time(self, stage: str, milliseconds: float) -> None:
+        self.times_ms.setdefault(stage, []).append(milliseconds)
+
+
+class _Player:
+    """One episode in progress."""
+
+    def __init__(self, task: Task, policy: EpisodePolicy, episode: Episode, manner: Manner) -> None:
+        self._task, self._policy, self._manner = task, policy, manner
+        self._book = _Book()
+        self._images = policy.spec.needs_image
+        self.max_steps = task.spec.max_steps
+        begin = time.perf_counter()
+        self.observation: Observation = task.reset(episode.reset_variant, episode.layout)
+        self._book.time("reset", 1e3 * (time.perf_counter() - begin))
+        policy.reset(self.observation.instruction)
+
+    @property
+    def step(self) -> int:
+        return self.observation.step
+
+    @property
+    def ended(self) -> bool:
+        stop = self._manner.rule == "first" and bool(self._book.success) and self._book.success[-1]
+        return stop or self.step >= self.max_steps
+
+    def ask(self, observation: Observation) -> tuple[list[NDArray[np.float64]], float]:
+        """The policy's actions, none when they are invalid, and the seconds it took."""
+        begin = time.perf_counter()
+        answer = self._policy.act(observation)
+        seconds = time.perf_counter() - begin
+        self._book.query_step.append(observation.step)
+        self._book.time("policy", 1e3 * seconds)
+        for stage, milliseconds in self._policy.stage_ms.items():
+            self._book.time(f"policy/{stage}", float(milliseconds))
+        try:
+            rows = list(as_rows(answer))
+        except ValueError:
+            # Refused whole, as the robot's controller does; time passes all the same.
+            self._book.rejected += 1
+            rows = []
+        limit = self._manner.execute_steps or (1 if self._manner.clock == "lockstep" else None)
+        return rows[:limit], seconds
+
+    def advance(self, action: NDArray[np.float64] | None, *, look: bool) -> None:
+        """One step of the world; `look`: somebody will look at the picture after it."""
+        chosen = hold_action(self.observation) if action is None else action
+        begin = time.perf_counter()
+        self.observation = self._task.step(chosen, render=look and self._images)
+        self._book.time("simulator", 1e3 * (time.perf_counter() - begin))
+        self._book.actions.append(np.asarray(chosen, dtype=np.float64))
+        self._book.commanded.append(action is not None)
+        self._book.success.append(bool(self.observation.success))
+
+    def note(self, stage: str, milliseconds: float) -> None:
+        """A time that belongs to the episode."""
+        self._book.time(stage, milliseconds)
+
+    def result(self) -> Played:
+        book = self._book
+        ever = any(book.success)
+        last = bool(book.success) and book.success[-1]
+        stopped_early = self._manner.rule == "first" and ever
+        verdict = Success(last=None if stopped_early else last, first=ever, ever=None if stopped_early else ever)
+        record = EpisodeRecord(
+            actions=np.array(book.actions, dtype=np.float64).reshape(-1, 7),
+            commanded=np.array(book.commanded, dtype=np.bool_),
+            success=np.array(book.success, dtype=np.bool_),
+            query_step=np.array(book.query_step, dtype=np.int64),
+            query_ms=np.array(book.times_ms.get("policy", []), dtype=np.float64),
+        )
+        return Played(
+            success=verdict,
+            first_success_step=book.success.index(True) + 1 if ever else None,
+            success_steps=sum(book.success),
+            steps=len(book.success),
+            max_steps=self.max_steps,
+            instruction=self.observation.instruction,
+            queries=len(book.query_step),
+            held_steps=book.commanded.count(False),
+            rejected_actions=book.rejected,
+            stages={name: Stage.of(values) for name, values in book.times_ms.items()},
+            record=record,
+        )
+
+
+def play(
+    task: Task,
+    policy: EpisodePolicy,
+    episode: Episode,
+    manner: Manner,
+    progress: Callable[[int], None] = lambda step: None,
+) -> Played:
+    """Plays an episode.
+
+    Args:
+        task: the episode's environment, made with images when the policy needs them.
+        policy: the policy for this episode.
+        episode: which start.
+        manner: clock, latency, rule.
+        progress: called with the number of steps done, after the reset and after every step.
+
+    Raises:
+        PolicyMismatchError: the policy does not fit the task.
+        PolicyFailedError: the policy could not be asked.
+        Whatever the simulator raises.
+    """
+    policy.spec.check_fits(task.spec)
+    player = _Player(task, policy, episode, manner)
+    progress(0)
+    try:
+        if manner.clock == "lockstep":
+            _play_lockstep(player, progress)
+        elif manner.clock == "realtime":
+            _play_realtime(player, task, manner, progress)
+        else:
+            _play_wall(player, task, manner, progress)
+    finally:
+        policy.close()
+    return player.result()
+
+
+def _play_lockstep(player: _Player, progress: Callable[[int], None]) -> None:
+    waiting: list[NDArray[np.float64]] = []
+    while not player.ended:
+        if not waiting:
+            waiting, _ = player.ask(player.observation)
+        action = waiting.pop(0) if waiting else None
+        # Nobody looks at a picture in the middle of a chunk, nor at the one after the last step.
+        player.advance(action, look=not waiting and player.step + 1 < player.max_steps)
+        progress(player.step)
+
+
+def _play_realtime(player: _Player, task: Task, manner: Manner, progress: Callable[[int], None]) -> None:
+    schedule: RealTimeSchedule[NDArray[np.float64]] = RealTimeSchedule(round(1e6 * task.spec.step_period_s))
+    period_ms = 1e3 * task.spec.step_period_s
+    while not player.ended:
+        step = player.step
+        if schedule.question(step) is not None:
+            actions, seconds = player.ask(player.observation)
+            latency_ms = 1e3 * seconds if manner.latency_ms is None else manner.latency_ms
+            schedule.answer(step, round(1e3 * latency_ms), actions)
+        due = schedule.due(step)
+        if due is not None:
+            player.note("age of the frame acted on", period_ms * (step - due[1]))
+        player.advance(None if due is None else due[0], look=schedule.looks_at(step + 1))
+        progress(player.step)
+
+
+class _Thinker:
+    """A policy in a thread of its own, always on the newest frame."""
+
+    def __init__(self, player: _Player, added_s: float) -> None:
+        self._player, self._added_s = player, added_s
+        self._changed = threading.Condition()
+        self._newest: Observation | None = None
+        self._answers: list[tuple[list[NDArray[np.float64]], int]] = []
+        self._error: BaseException | None = None
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
+        self._thread.start()
+
+    def show(self, observation: Observation) -> None:
+        with self._changed:
+            self._newest = observation
+            self._changed.notify()
+
+    def take(self) -> tuple[list[NDArray[np.float64]], int] | None:
+        """The newest answer since the last call. Raises what the policy raised."""
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            answers, self._answers = self._answers, []
+            return answers[-1] if answers else None
+
+    def close(self) -> None:
+        with self._changed:
+            self._stop = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while self._newest is None and not self._stop:
+                    self._changed.wait()
+                if self._stop:
+                    return
+                observation, self._newest = self._newest, None
+            assert observation is not None
+            try:
+                actions, _ = self._player.ask(observation)
+            except BaseException as error:
+                with self._changed:
+                    self._error = error
+                return
+            with self._changed:
+                if self._added_s:
+                    self._changed.wait_for(lambda: self._stop, timeout=self._added_s)
+                self._answers.append((actions, observation.step))
+
+
+def _play_wall(player: _Player, task: Task, manner: Manner, progress: Callable[[int], None]) -> None:
+    """The world keeps pace with the clock on the wall. A simulator too slow for that makes the world late: see the
+    stage "world late" in the times, which should be far below the step period."""
+    period_s = task.spec.step_period_s
+    thinker = _Thinker(player, (manner.latency_ms or 0.0) / 1e3)
+    left: list[NDArray[np.float64]] = []
+    frame = 0
+    try:
+        thinker.show(player.observation)
+        due_s = time.monotonic()
+        while not player.ended:
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            late_s = time.monotonic() - due_s
+            player.note("world late", 1e3 * max(0.0, late_s))
+            # A world that fell behind does not run faster to catch up: that would shorten the policy's time.
+            due_s = time.monotonic() + period_s if late_s > period_s else due_s + period_s
+            answer = thinker.take()
+            if answer is not None:
+                left, frame = list(answer[0]), answer[1]
+            if left:
+                player.note("age of the frame acted on", 1e3 * period_s * (player.step - frame))
+            player.advance(left.pop(0) if left else None, look=True)
+            thinker.show(player.observation)
+            progress(player.step)
+    finally:
+        thinker.close()

@@ -1,0 +1,406 @@
+"""Policies that the evaluator plays: what they must offer, and the ones that need no model.
+
+A policy is named on the command line: `expert`, `hold`, `random`, `replay:FILE_OR_FOLDER`, `magma:CHECKPOINT`, `ws://host:port`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_sim.evaluation.episodes import Episode, short_hash
+from magma_sim.evaluation.results import EpisodeRecord
+from magma_sim.task import Observation, TaskSpec
+
+if TYPE_CHECKING:
+    from magma_policy_client import LocalServer, PolicyClient
+
+Actions = NDArray[np.float64]
+"""one action (7,) or a chunk of them (n, 7), EndEffectorDelta"""
+
+
+class PolicyMismatchError(ValueError):
+    """A policy does not fit a task; the message names the field."""
+
+
+class PolicyFailedError(RuntimeError):
+    """A policy could not be asked, so nothing is known about its skill; the message says why."""
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy needs and returns. None: any."""
+
+    name: str
+    needs_image: bool
+    horizon: int = 1
+    step_period_s: float | None = None
+    frame: str = "base"
+    rotation: str = "axis_angle"
+    gripper: str = "absolute_open_1"
+    camera: str | None = None
+    image_height: int | None = None
+    image_width: int | None = None
+
+    def check_fits(self, task: TaskSpec) -> None:
+        """Raises PolicyMismatchError for the first field in which the task differs; pictures are scaled."""
+        for field in ("frame", "rotation", "gripper", "camera", "step_period_s"):
+            mine, theirs = getattr(self, field), getattr(task, field)
+            equal = mine is None or mine == theirs
+            if field == "step_period_s" and mine is not None:
+                equal = abs(mine - theirs) <= 1e-3 * theirs
+            if not equal:
+                raise PolicyMismatchError(
+                    f"policy {self.name!r} and task {task.task!r} disagree on {field}: {mine!r} against {theirs!r}"
+                )
+
+
+class EpisodePolicy(Protocol):
+    """A policy for one episode."""
+
+    @property
+    def spec(self) -> PolicySpec:
+        """What it needs and returns."""
+
+    @property
+    def stage_ms(self) -> Mapping[str, float]:
+        """Times of the stages of the last `act`, in milliseconds; may be empty."""
+
+    def reset(self, instruction: str) -> None:
+        """Begins the episode."""
+
+    def act(self, observation: Observation) -> Actions:
+        """The next action or actions. PolicyFailedError: there is no answer."""
+
+    def close(self) -> None:
+        """Ends the episode."""
+
+
+class _Plain:
+    """What the policies without a model have in common."""
+
+    def __init__(self, name: str) -> None:
+        self.spec = PolicySpec(name, needs_image=False)
+        self.stage_ms: Mapping[str, float] = {}
+
+    def reset(self, instruction: str) -> None:
+        del instruction
+
+    def close(self) -> None:
+        pass
+
+
+class HoldPolicy(_Plain):
+    """Leaves the arm's target and the gripper where they are: the rate that chance alone gives."""
+
+    def __init__(self) -> None:
+        super().__init__("hold")
+
+    def act(self, observation: Observation) -> Actions:
+        return hold_action(observation)
+
+
+class RandomPolicy(_Plain):
+    """Random steps: each translation axis uniform in ± 2 cm, each rotation axis in ± 0.1 rad, the gripper drawn anew,
+    open or closed, every ten steps on average. The seed of the run and the episode's name decide."""
+
+    def __init__(self, episode: Episode, seed: int) -> None:
+        super().__init__("random")
+        name = f"{episode.suite}/{episode.task}/{episode.variant}/{episode.episode_id}/{seed}"
+        words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype=np.uint32)
+        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(words.tolist())))
+        self._gripper = 1.0
+
+    def act(self, observation: Observation) -> Actions:
+        del observation
+        translation = self._random.uniform(-0.02, 0.02, 3)
+        rotation = self._random.uniform(-0.1, 0.1, 3)
+        if self._random.random() < 0.1:
+            self._gripper = float(self._random.integers(0, 2))
+        return np.array([*translation, *rotation, self._gripper])
+
+
+class ExpertPolicy(_Plain):
+    """The scripted expert of the task. It sees the poses of all objects: an upper bound, and proof that a task can be
+    solved."""
+
+    def __init__(self, episode: Episode) -> None:
+        super().__init__("expert")
+        from magma_sim.expert import ScriptedExpert
+
+        self._expert = ScriptedExpert(episode.make)
+
+    def act(self, observation: Observation) -> Actions:
+        return self._expert.act(observation.end_effector, observation.object_poses)
+
+
+class ReplayPolicy(_Plain):
+    """Executes recorded actions, and holds still after their end."""
+
+    def __init__(self, record: EpisodeRecord, name: str = "replay") -> None:
+        super().__init__(name)
+        self._actions = record.actions
+        self._commanded = record.commanded
+
+    def act(self, observation: Observation) -> Actions:
+        if observation.step >= len(self._actions) or not self._commanded[observation.step]:
+            return hold_action(observation)
+        return self._actions[observation.step]
+
+
+class RemotePolicy:
+    """A policy server, asked over the network; see `magma_policy_client`."""
+
+    def __init__(self, client: PolicyClient, session: str, deadline_s: float) -> None:
+        spec = client.spec
+        self.spec = PolicySpec(
+            name=spec.policy,
+            needs_image=True,
+            horizon=spec.horizon,
+            step_period_s=spec.step_period_s,
+            frame=spec.frame,
+            rotation=spec.rotation,
+            gripper=spec.gripper,
+            camera=spec.camera,
+            image_height=spec.image_height,
+            image_width=spec.image_width,
+        )
+        self.stage_ms: Mapping[str, float] = {}
+        self._proprioception = spec.proprioception
+        self._client, self._session, self._deadline_s = client, session, deadline_s
+
+    def reset(self, instruction: str) -> None:
+        from magma_policy_client import PolicyClientError
+
+        del instruction
+        try:
+            self._client.reset(self._session)
+        except PolicyClientError as error:
+            raise PolicyFailedError(f"{type(error).__name__}: {error}") from error
+
+    def act(self, observation: Observation) -> Actions:
+        from magma_policy_client import PolicyClientError
+
+        if observation.image is None:
+            raise PolicyFailedError("the task gave no picture to a policy that needs one")
+        image = fitted(observation.image, self.spec)
+        state = observation.end_effector if self._proprioception else None
+        try:
+            result = self._client.act(image, observation.instruction, state, self._deadline_s)
+        except PolicyClientError as error:
+            raise PolicyFailedError(f"{type(error).__name__}: {error}") from error
+        self.stage_ms = result.stage_ms
+        return result.deltas
+
+    def close(self) -> None:
+        pass
+
+
+def hold_action(observation: Observation) -> Actions:
+    """The action that leaves the arm's target where it is."""
+    return np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, float(np.clip(observation.end_effector.gripper_target, 0.0, 1.0))])
+
+
+def fitted(image: NDArray[np.uint8], spec: PolicySpec) -> NDArray[np.uint8]:
+    """The picture in the policy's size, scaled as the camera node of the robot does it (area averaging)."""
+    if spec.image_height is None or spec.image_width is None:
+        return image
+    if image.shape[:2] == (spec.image_height, spec.image_width):
+        return image
+    size = (spec.image_width, spec.image_height)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """A policy as named on the command line.
+
+    Raises:
+        ValueError: an unknown kind, or a file that is missing.
+    """
+
+    text: str
+    name: str = ""
+    """name in the results; empty: from the text"""
+    device: str = "auto"
+    threads: int = 1
+    deadline_s: float = 60.0
+    """longest wait for one answer"""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("expert", "hold", "random", "replay", "magma", "ws", "wss"):
+            raise ValueError(
+                f"unknown policy {self.text!r}; it is expert, hold, random, replay:FILE_OR_FOLDER, magma:CHECKPOINT or "
+                "ws://host:port"
+            )
+        if self.kind in ("expert", "hold", "random") and self.text != self.kind:
+            raise ValueError(f"policy {self.kind!r} takes no argument, got {self.text!r}")
+        if self.kind == "replay" and not Path(self.argument).exists():
+            raise ValueError(f"there is no recorded episode or folder {self.argument!r}")
+        if self.deadline_s <= 0 or self.threads < 0:
+            raise ValueError("the deadline is above 0 s and threads are 0 or more")
+
+    @property
+    def kind(self) -> str:
+        """The part before the first colon."""
+        return self.text.partition(":")[0]
+
+    @property
+    def argument(self) -> str:
+        """The part after the first colon."""
+        return self.text.partition(":")[2]
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is asked over a connection."""
+        return self.kind in ("magma", "ws", "wss")
+
+    @property
+    def label(self) -> str:
+        """Name in the results."""
+        if self.name:
+            return self.name
+        if self.kind in ("magma", "replay"):
+            return f"{self.kind}:{Path(self.argument).name}"
+        return self.text
+
+    def identity(self) -> str:
+        """Changes when the policy's own files change, so that results of two checkpoints are never taken for one."""
+        if self.kind not in ("magma", "replay"):
+            return self.text
+        path = Path(self.argument)
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        parts = []
+        for file in files:
+            if file.is_file() and file.suffix in (".json", ".safetensors", ".npz", ".model"):
+                parts.append([str(file.relative_to(path)) if path.is_dir() else file.name, _file_hash(file)])
+        return f"{self.kind} {short_hash(parts)}"
+
+    def training(self) -> str:
+        """How the policy was trained, from its own card; "" when it does not say."""
+        if self.kind != "magma":
+            return "none (scripted)" if self.kind in ("expert", "hold", "random") else ""
+        card = Path(self.argument) / "README.md"
+        if not card.is_file():
+            return ""
+        for line in card.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, colon, value = line.strip(" -*").partition(":")
+            if colon and key.strip(" *").lower() in ("training", "training data", "training_label"):
+                return value.strip(" *")
+        return ""
+
+
+_LARGE_FILE_BYTES = 256 * 2**20
+_SAMPLE_BYTES = 2**20
+
+
+def _file_hash(path: Path) -> str:
+    """SHA-256 of a file; of a very large one its size, beginning, middle and end."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= _LARGE_FILE_BYTES:
+            while block := file.read(_SAMPLE_BYTES):
+                digest.update(block)
+        else:
+            for place in (0, size // 2, size - _SAMPLE_BYTES):
+                file.seek(place)
+                digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+class PolicySource:
+    """Makes the policy of each episode, in a worker process. Keeps the connection to a server between episodes.
+
+    Args:
+        choice: what to play.
+        url: the policy server of a remote policy; token: what it was started with.
+    """
+
+    def __init__(self, choice: PolicyChoice, url: str = "", token: str = "") -> None:
+        self._choice, self._url, self._token = choice, url, token
+        self._client: PolicyClient | None = None
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether the policy looks at pictures."""
+        return self._choice.remote
+
+    def for_episode(self, episode: Episode, seed: int, record_name: str) -> EpisodePolicy:
+        """The policy of an episode; `record_name` is the file that `replay:FOLDER` looks for.
+
+        Raises:
+            PolicyFailedError: the server cannot be reached, or there is no recorded episode.
+        """
+        kind = self._choice.kind
+        if kind == "hold":
+            return HoldPolicy()
+        if kind == "random":
+            return RandomPolicy(episode, seed)
+        if kind == "expert":
+            return ExpertPolicy(episode)
+        if kind == "replay":
+            return ReplayPolicy(EpisodeRecord.read(self._recorded(episode)))
+        from magma_policy_client import PolicyClient, PolicyClientError
+
+        try:
+            if self._client is None:
+                self._client = PolicyClient(self._url, self._token or None, timeout_s=self._choice.deadline_s)
+        except PolicyClientError as error:
+            raise PolicyFailedError(f"{type(error).__name__}: {error}") from error
+        return RemotePolicy(self._client, f"worker-{os.getpid()}", self._choice.deadline_s)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _recorded(self, episode: Episode) -> Path:
+        path = Path(self._choice.argument)
+        if path.is_file():
+            return path
+        from magma_sim.evaluation.results import ResultsError, load
+
+        wanted = (episode.suite, episode.task, episode.variant, episode.episode_id)
+        try:
+            for result in load(path).results:
+                if result.record and result.key.start[:4] == wanted:
+                    return path / result.record
+        except ResultsError as error:
+            raise PolicyFailedError(str(error)) from error
+        raise PolicyFailedError(f"{path} holds no recorded episode {wanted}")
+
+
+def start_server(choice: PolicyChoice, log: Path) -> LocalServer:
+    """A policy server of this run for a `magma:` policy. Raises PolicyFailedError when it does not start."""
+    try:
+        from magma_policy_client import LocalServer, PolicyClientError
+    except ImportError as error:
+        raise PolicyFailedError("magma-policy-client is not installed: pip install -e policy/client") from error
+    try:
+        return LocalServer(choice.argument, device=choice.device, threads=choice.threads, log=log)
+    except PolicyClientError as error:
+        raise PolicyFailedError(str(error)) from error
+
+
+def as_rows(actions: Any) -> NDArray[np.float64]:
+    """One action (7,) or a chunk (n, 7) as rows. ValueError: neither, empty, not finite, or a bad gripper."""
+    rows = np.asarray(actions, dtype=np.float64)
+    if rows.shape == (7,):
+        rows = rows[None]
+    if rows.ndim != 2 or rows.shape[1] != 7 or len(rows) == 0:
+        raise ValueError(f"actions have shape (7,) or (n, 7), got {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError("actions must be finite")
+    if rows[:, 6].min() < 0.0 or rows[:, 6].max() > 1.0:
+        raise ValueError("the gripper is an absolute opening in [0, 1]")
+    return rows

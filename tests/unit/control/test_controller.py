@@ -42,13 +42,29 @@ class TestGoing:
         assert sent == [(0.0, 0.01), (0.2, 0.02), (0.4, 0.03)]
 
     def test_the_newest_chunk_replaces_the_rest_of_the_old_one(self):
-        controller = ready()
+        controller = ready(ControllerConfig(overlap="replace"))
         controller.on_chunk(chunk(0.0, *[FORWARD] * 4), at(0.1))
         controller.tick(at(0.1))
         backward = (-0.02, 0, 0, 0, 0, 0, 1)
         controller.on_chunk(chunk(0.2, backward), at(0.3))
         assert controller.tick(at(0.3)).delta[0] == -0.02
         assert controller.tick(at(0.5)) is None
+
+    def test_overlapping_chunks_blend_and_only_what_was_executed_is_skipped(self):
+        controller = ready()
+        steps = [(0.01 * (k + 1), 0, 0, 0, 0, 0, 1) for k in range(4)]
+        controller.on_chunk(chunk(0.0, *steps), at(0.1))
+        assert controller.tick(at(0.1)).delta[0] == pytest.approx(0.01)
+        # This frame was captured before the first step was executed: its first step is that one.
+        controller.on_chunk(chunk(0.05, *[(-0.01, 0, 0, 0, 0, 0, 1)] * 4), at(0.2))
+        assert controller.tick(at(0.25)) is None
+        keep_state(controller, 0.3)
+        sent = []
+        for k in range(5):
+            command = controller.tick(at(0.3 + 0.2 * k))
+            sent.append(None if command is None else command.delta[0])
+        assert sent[:3] == pytest.approx([0.02 * 2 / 3 - 0.01 / 3, 0.03 / 3 - 0.01 * 2 / 3, -0.01])
+        assert sent[3:] == [None, None]
 
     def test_commands_never_come_faster_than_the_arm_takes_them(self):
         controller = ready()

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_control.gripper import GripperRule
+from magma_control.robot_config import ARM_DRIVERS
+from magma_control.schedule import OVERLAPS, OverlapRule
+
+STEP_ARM = "sim_delta"
+"""The arm that takes one end-effector delta per step and does its own inverse kinematics."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +19,28 @@ class ControllerConfig(NodeConfig):
 
     The default limits suit a Panda-sized arm at a table whose top is z = 0 of the base frame.
     """
+
+    arm: str = parameter(
+        STEP_ARM,
+        "Driver of the arm: sim_delta sends each step on /magma/command; the others drive joints and need `robot`.",
+        choices=(STEP_ARM, *ARM_DRIVERS),
+        read_only=True,
+    )
+    robot: str = parameter("", "Joint-level arms: name or YAML file of the robot, e.g. panda.", read_only=True)
+    control_rate_hz: float = parameter(
+        100.0, "Joint-level arms: joint commands per second.", minimum=20.0, maximum=500.0, read_only=True
+    )
+    tick_source: str = parameter(
+        "clock",
+        "Joint-level arms: clock = a thread at control_rate_hz; joint_states = one command per report of the arm, for a "
+        "simulation that waits for it.",
+        choices=("clock", "joint_states"),
+        read_only=True,
+    )
+    bring_up_scale: float = parameter(
+        1.0, "Slows everything down for the first contact with an arm: steps, speeds and accelerations times this.",
+        minimum=0.1, maximum=1.0,
+    )
 
     frame: str = parameter("base", "Frame in which the arm takes deltas.", read_only=True)
     rotation: str = parameter("axis_angle", "Coding of rotations that the arm takes.", read_only=True)
@@ -30,6 +58,12 @@ class ControllerConfig(NodeConfig):
     )
     workspace_max_m: tuple[float, float, float] = parameter(
         (0.85, 0.5, 0.7), "Upper corner x, y, z of the box that the target may be in, base frame, metres."
+    )
+    table_height_m: float = parameter(
+        0.0, "Height of the table top in the base frame, metres; the target stays above it.", minimum=-2.0, maximum=2.0
+    )
+    table_clearance_m: float = parameter(
+        0.0, "Distance that the target keeps from the table top, metres.", minimum=0.0, maximum=0.5
     )
     max_step_translation_m: float = parameter(
         0.08, "Longest translation of one step in metres; longer ones are shortened.", minimum=0.001, maximum=0.5
@@ -53,6 +87,31 @@ class ControllerConfig(NodeConfig):
         0.001, "How far outside 0 ... 1 a gripper opening may lie before it is refused.", minimum=0.0, maximum=0.1
     )
 
+    overlap: str = parameter(
+        "blend",
+        "Chunks that overlap: replace = the newer one from its first step; blend = the newer one takes over gradually, "
+        "without the steps that were executed since its frame; ensemble = weighted mean of all.",
+        choices=OVERLAPS,
+    )
+    blend_steps: int = parameter(2, "Steps over which a newer chunk takes over.", minimum=0, maximum=100)
+    ensemble_decay: float = parameter(0.1, "Of the weights of an ensemble, per chunk.", minimum=0.0, maximum=10.0)
+    gripper_mode: str = parameter(
+        "continuous", "Policy's gripper: continuous, or binary (open or closed, with hysteresis).",
+        choices=("continuous", "binary"),
+    )
+    gripper_close_below: float = parameter(0.4, "Binary: closes below this opening.", minimum=0.0, maximum=1.0)
+    gripper_open_above: float = parameter(0.6, "Binary: opens above this opening.", minimum=0.0, maximum=1.0)
+    gripper_sticky_steps: int = parameter(
+        0, "Binary: a change is kept for so many steps.", minimum=0, maximum=1000
+    )
+    max_takeover_speed_step_m_s: float = parameter(
+        0.25, "After a change between operator and policy the speed changes by no more than this from step to step.",
+        minimum=0.01, maximum=5.0,
+    )
+    max_takeover_angular_step_rad_s: float = parameter(
+        1.5, "The same for the angular speed.", minimum=0.01, maximum=20.0
+    )
+
     watchdog_s: float = parameter(
         0.5, "Hold when the policy has given nothing valid for this long, seconds.", minimum=0.05, maximum=60.0
     )
@@ -70,6 +129,23 @@ class ControllerConfig(NodeConfig):
         "An operator's command is valid this long; then the operator counts as silent, seconds.",
         minimum=0.05,
         maximum=5.0,
+    )
+    heartbeat_timeout_s: float = parameter(
+        1.0, "A source whose heartbeat was heard once is lost when it stays away for this long, seconds.",
+        minimum=0.05, maximum=60.0,
+    )
+    require_policy_heartbeat: bool = parameter(False, "No chunk is taken from a policy without a heartbeat.")
+    require_teleop_heartbeat: bool = parameter(False, "No command is taken from an operator without a heartbeat.")
+    estop_button_timeout_s: float = parameter(
+        0.0,
+        "There is a button on /magma/estop_button, and its silence for this long counts as pressed, seconds; "
+        "0 = there is none (a pressed one counts all the same).",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    executor_timeout_s: float = parameter(
+        2.0, "The watchdog thread stops the arm when callbacks or control ticks stand still for this long, seconds.",
+        minimum=0.2, maximum=60.0,
     )
     min_command_interval_s: float = parameter(
         -1.0,
@@ -89,6 +165,16 @@ class ControllerConfig(NodeConfig):
     )
 
     def check(self) -> None:
+        if (self.arm == STEP_ARM) != (self.robot == ""):
+            raise ConfigError(
+                f"arm {self.arm!r} with robot {self.robot!r}: a joint-level arm needs a robot, {STEP_ARM} takes none"
+            )
+        if self.gripper_close_below > self.gripper_open_above:
+            raise ConfigError(
+                f"gripper_close_below {self.gripper_close_below} lies above gripper_open_above {self.gripper_open_above}"
+            )
+        if self.table_height_m + self.table_clearance_m >= self.workspace_max_m[2]:
+            raise ConfigError(f"the table with its clearance leaves no room below {self.workspace_max_m[2]} m")
         for axis, low, high in zip("xyz", self.workspace_min_m, self.workspace_max_m, strict=True):
             if low >= high:
                 raise ConfigError(f"workspace {axis} is empty: from {low} to {high} m")
@@ -102,6 +188,24 @@ class ControllerConfig(NodeConfig):
                 f"reject_rotation_rad {self.reject_rotation_rad} lies below max_step_rotation_rad "
                 f"{self.max_step_rotation_rad}: steps that are allowed would be refused"
             )
+
+    @property
+    def lowest_corner_m(self) -> tuple[float, float, float]:
+        """Lower corner of where the target may be, the table taken into account."""
+        x, y, z = self.workspace_min_m
+        return x, y, max(z, self.table_height_m + self.table_clearance_m)
+
+    @property
+    def overlap_rule(self) -> OverlapRule:
+        """What happens where chunks overlap."""
+        return OverlapRule(self.overlap, self.blend_steps, self.ensemble_decay)
+
+    @property
+    def gripper_rule(self) -> GripperRule:
+        """How the policy's openings are taken."""
+        return GripperRule(
+            self.gripper_mode == "binary", self.gripper_close_below, self.gripper_open_above, self.gripper_sticky_steps
+        )
 
     @property
     def command_interval_s(self) -> float:

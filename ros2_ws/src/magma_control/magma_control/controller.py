@@ -6,7 +6,7 @@ command. All refusals and clips are counted by reason; `report` says what is goi
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.data import (
+    GRIPPER,
     ROTATION,
     TRANSLATION,
     ActionChunk,
@@ -24,9 +25,24 @@ from magma_common.data import (
 from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
 from magma_control.config import ControllerConfig
 from magma_control.freshness import Instant, StampGate
+from magma_control.gripper import GripperFilter
+from magma_control.heartbeat import Heartbeat
 from magma_control.phases import MOVING, Phase, check_transition
-from magma_control.safety import Refusal, limit, refuse_chunk, refuse_deltas, refuse_frames, refuse_spec, refuse_state
+from magma_control.safety import (
+    Refusal,
+    limit,
+    limit_change,
+    refuse_chunk,
+    refuse_deltas,
+    refuse_frames,
+    refuse_spec,
+    refuse_state,
+)
 from magma_control.schedule import ChunkSchedule
+
+
+EXECUTED_KEPT = 256
+"""Executed steps to remember: more than any policy can be late."""
 
 
 class Source(Enum):
@@ -45,6 +61,8 @@ class Command:
     stamp_ns: int
     """capture time of the frame acted on; for an operator's command the operator's stamp"""
     source: Source
+    following: NDArray[np.float64] | None = None
+    """(7,) the step after this one as it is known now, scaled alike; it has passed no limit yet"""
 
 
 @dataclass(frozen=True)
@@ -130,6 +148,14 @@ class Controller:
         self._last_command_s: float | None = None
         self._sent_since_state: list[_Sent] = []
         self._rebase_after_s: float | None = None
+        self._gripper = GripperFilter()
+        self._heartbeats = {source: Heartbeat(source.value) for source in Source}
+        self._button = Heartbeat("emergency stop button")
+        self._button_pressed = False
+        self._executed_ns: deque[int] = deque(maxlen=EXECUTED_KEPT)
+        self._last_delta = np.zeros(7)
+        self._last_source: Source | None = None
+        self._easing = False
         self._chunks_received = 0
         self._chunks_rejected = 0
         self._commands_sent = 0
@@ -158,6 +184,7 @@ class Controller:
         self._instruction = text
         # What was planned for another instruction is not carried out.
         self._schedule.clear()
+        self._gripper.reset()
         self._log(False, "instruction", f"instruction: {text!r}")
         if not text and self._phase is Phase.AUTONOMOUS:
             self._go(Phase.HOLD, self._no_instruction())
@@ -218,8 +245,13 @@ class Controller:
         start_s = now.steady_s
         if self._last_command_s is not None:
             start_s = max(start_s, self._last_command_s + config.command_interval_s)
-        self._schedule.replace(chunk, start_s)
-        self._useful_until_s = start_s + (len(chunk.deltas) - 1) * chunk.step_period_s
+        if config.command_interval_s > 0.0:
+            executed = sum(stamp_ns > chunk.stamp_ns for stamp_ns in self._executed_ns)
+            self._schedule.add(chunk, start_s, executed, config.overlap_rule)
+        else:
+            # A world that waits for each command has seen every step by the time of the frame.
+            self._schedule.replace(chunk, start_s)
+        self._useful_until_s = self._schedule.last_step_s
         if self._phase is Phase.HOLD:
             self._go(Phase.AUTONOMOUS, Refusal("policy", f"policy {chunk.policy!r} is acting"))
         return None
@@ -249,6 +281,17 @@ class Controller:
         self._operator = _Arrived(command, now.steady_s)
         return None
 
+    def on_heartbeat(self, source: Source, now: Instant) -> None:
+        """A sign of life. Once one was heard, its absence counts as the loss of that source."""
+        self._heartbeats[source].beat(now.steady_s)
+
+    def on_estop_button(self, pressed: bool, now: Instant) -> None:
+        """What the button says about itself. A pressed one stops; a released one moves nothing."""
+        self._button.beat(now.steady_s)
+        self._button_pressed = pressed
+        if pressed:
+            self.estop("the button is pressed")
+
     # Requests
 
     def estop(self, why: str) -> Outcome:
@@ -269,6 +312,9 @@ class Controller:
         operator a new command, and the first motion starts from where the arm really is."""
         if self._phase not in (Phase.ESTOP, Phase.FAULT):
             return Outcome(False, f"nothing to re-arm: the phase is {self._phase.name}")
+        button = self._button_trouble(now)
+        if button is not None:
+            return Outcome(False, f"cannot re-arm: {button}")
         self._drop_pending()
         self._chunk_gate.require_after(now, "the re-arm")
         self._operator_gate.require_after(now, "the re-arm")
@@ -290,6 +336,9 @@ class Controller:
 
     def tick(self, now: Instant) -> Command | None:
         """Does what is due now: the watchdog, and at most one command."""
+        button = self._button_trouble(now)
+        if button is not None and self._phase is not Phase.ESTOP:
+            self.estop(button)
         if self._phase is Phase.AUTONOMOUS:
             return self._tick_policy(now)
         if self._phase is Phase.TELEOP:
@@ -323,7 +372,7 @@ class Controller:
     # How it decides
 
     def _tick_policy(self, now: Instant) -> Command | None:
-        trouble = self._refuse_moving(now)
+        trouble = self._refuse_moving(now) or self._lost(Source.POLICY, now)
         if trouble is not None:
             self._go(Phase.HOLD, trouble)
             return None
@@ -343,7 +392,10 @@ class Controller:
         if step is None:
             return None
         self._frame_stamp_ns = step.chunk.stamp_ns
-        return self._command(step.chunk.deltas[step.index], step.chunk.stamp_ns, Source.POLICY, now)
+        delta = step.delta.copy()
+        delta[GRIPPER] = self._gripper.apply(delta[GRIPPER], self._gripper_target(), self._config.gripper_rule)
+        self._executed_ns.append(now.ros_ns)
+        return self._command(delta, step.chunk.stamp_ns, Source.POLICY, now, step.following)
 
     def _tick_operator(self, now: Instant) -> Command | None:
         waiting = self._operator
@@ -355,7 +407,7 @@ class Controller:
             self._operator = None
             self._count(Refusal("operator command too old", f"operator command waited {age_s:.2f} s and was dropped"))
             return None
-        trouble = self._refuse_moving(now)
+        trouble = self._refuse_moving(now) or self._lost(Source.OPERATOR, now)
         if trouble is not None:
             self._operator = None
             self._operator_refusal = (trouble, now.steady_s)
@@ -366,7 +418,14 @@ class Controller:
         self._operator = None
         return self._command(waiting.command.delta, waiting.command.stamp_ns, Source.OPERATOR, now)
 
-    def _command(self, delta: NDArray[np.float64], stamp_ns: int, source: Source, now: Instant) -> Command:
+    def _command(
+        self,
+        delta: NDArray[np.float64],
+        stamp_ns: int,
+        source: Source,
+        now: Instant,
+        following: NDArray[np.float64] | None = None,
+    ) -> Command:
         state = self._state
         if self._phase not in MOVING or state is None:
             raise RuntimeError(f"a command was about to be sent in phase {self._phase.name}")
@@ -375,7 +434,10 @@ class Controller:
         unseen = np.sum([sent.translation for sent in self._sent_since_state] or [np.zeros(3)], axis=0)
         # A command that the last report may or may not contain yet: the box must hold either way.
         targets = [state.target_position, state.target_position + unseen]
-        limited, clips = limit(delta, targets, self._config)
+        eased, easing = self._ease(delta, source, now)
+        limited, clips = limit(eased, targets, self._config)
+        if easing:
+            clips = ("take-over", *clips)
         if not clips:
             self._rebase_after_s = None
         if clips:
@@ -386,7 +448,48 @@ class Controller:
         self._commands_sent += 1
         self._last_command_s = now.steady_s
         self._sent_since_state.append(_Sent(now, limited[TRANSLATION].copy()))
-        return Command(limited, stamp_ns, source)
+        self._last_delta, self._last_source = limited, source
+        return Command(limited, stamp_ns, source, following)
+
+    def _ease(
+        self, delta: NDArray[np.float64], source: Source, now: Instant
+    ) -> tuple[NDArray[np.float64], bool]:
+        """After a change between operator and policy the speed changes gradually, until the new source is followed.
+
+        An arm that got no command for two periods stands; speed then begins at zero.
+        """
+        if self._last_source is not None and source is not self._last_source:
+            self._easing = True
+        if not self._easing:
+            return delta, False
+        config = self._config
+        last_s = self._last_command_s
+        moving = last_s is not None and now.steady_s - last_s <= 2.0 * config.step_period_s
+        # The last delta was scaled; what it is compared with is not yet.
+        last = self._last_delta / config.bring_up_scale if moving else np.zeros(7)
+        eased, self._easing = limit_change(delta, last, config)
+        return eased, self._easing
+
+    def _gripper_target(self) -> float:
+        return self._state.gripper_target if self._state is not None else 1.0
+
+    def _lost(self, source: Source, now: Instant) -> Refusal | None:
+        """Why a source's wishes do not count although they come, or None."""
+        config = self._config
+        required = (
+            config.require_policy_heartbeat if source is Source.POLICY else config.require_teleop_heartbeat
+        )
+        return self._heartbeats[source].refuse(now.steady_s, config.heartbeat_timeout_s, required, self._started_s)
+
+    def _button_trouble(self, now: Instant) -> str | None:
+        """Why the button counts as pressed now, or None."""
+        if self._button_pressed:
+            return "the button is pressed"
+        timeout_s = self._config.estop_button_timeout_s
+        if timeout_s <= 0.0:
+            return None
+        lost = self._button.refuse(now.steady_s, timeout_s, True, self._started_s)
+        return lost.text if lost is not None else None
 
     def _refuse_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
         config = self._config
@@ -403,6 +506,7 @@ class Controller:
             return self._no_instruction()
         return (
             refuse_chunk(chunk, self._spec, config)
+            or self._lost(Source.POLICY, now)
             or self._chunk_gate.refuse(chunk.stamp_ns, now, config.max_frame_age_s, config.future_tolerance_s)
             or self._refuse_moving(now)
         )
@@ -496,6 +600,7 @@ class Controller:
         self._phase = phase
         self._cause = cause
         if phase not in MOVING:
+            self._gripper.reset()
             self._schedule.clear()
             self._operator = None
 

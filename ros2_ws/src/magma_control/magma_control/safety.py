@@ -151,6 +151,7 @@ def limit(
         move inwards or stay, never farther out. The length of translation and rotation never grows.
     """
     result = np.array(delta, dtype=np.float64)
+    result[:GRIPPER] *= config.bring_up_scale
     clips: list[str] = []
     for part, step_limit, speed_limit, step_name, speed_name in (
         (TRANSLATION, config.max_step_translation_m, config.max_speed_m_s, "step translation", "speed"),
@@ -158,10 +159,11 @@ def limit(
     ):
         length = float(np.linalg.norm(result[part]))
         allowed = min(step_limit, speed_limit * config.step_period_s)
-        if length > allowed:
-            result[part] *= allowed / length
+        scaled = allowed * config.bring_up_scale
+        if length > scaled:
+            result[part] *= scaled / length
             clips.append(step_name if allowed == step_limit else speed_name)
-    low, high = np.array(config.workspace_min_m), np.array(config.workspace_max_m)
+    low, high = np.array(config.lowest_corner_m), np.array(config.workspace_max_m)
     before = result[TRANSLATION].copy()
     for target in targets:
         inside = np.clip(target + result[TRANSLATION], np.minimum(low, target), np.maximum(high, target))
@@ -175,6 +177,25 @@ def limit(
         result[GRIPPER] = gripper
         clips.append("gripper")
     return result, tuple(clips)
+
+
+def limit_change(
+    delta: NDArray[np.float64], last: NDArray[np.float64], config: ControllerConfig
+) -> tuple[NDArray[np.float64], bool]:
+    """Brings a delta (7,) so near to the last one (7,) that the speed between two steps changes by no more than allowed
+    after a change between operator and policy. Returns it, and whether it was changed."""
+    result = np.array(delta, dtype=np.float64)
+    changed = False
+    for part, allowed in (
+        (TRANSLATION, config.max_takeover_speed_step_m_s * config.step_period_s),
+        (ROTATION, config.max_takeover_angular_step_rad_s * config.step_period_s),
+    ):
+        change = result[part] - last[part]
+        length = float(np.linalg.norm(change))
+        if length > allowed:
+            result[part] = last[part] + change * (allowed / length)
+            changed = True
+    return result, changed
 
 
 def _senseless(code: str, text: str) -> Refusal:

@@ -1,0 +1,523 @@
+"""From end-effector deltas to joint commands that satisfy every limit: the safety stage of a joint-level arm.
+
+    goal pose ─> reference path (speed, acceleration, jerk) ─> inverse kinematics (ranges, speeds, singularities)
+              ─> joint limits (speed, acceleration, jerk) ─> check ─> joint command
+
+The check is what makes "always" true. With every command comes a brake: the way to rest from it. A command is sent only if
+it, and every instant of its brake, lies inside the joints' ranges, the workspace box, above the table, below the tool's
+speed limits and free of collisions. If the next command fails the check, the brake of the last one is followed instead;
+that one has passed it already. (A verified fail-safe manoeuvre at each instant, as in Althoff et al., "An effortless
+approach to provable safety for modular robots", 2019, and the works cited there.)
+
+No clock, no I/O, no ROS; not thread-safe. One call of `tick` is one period.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_common.data import GRIPPER, ROTATION, TRANSLATION
+from magma_control.joint_motion import Brake, JointLimits, JointState, JointTracker
+from magma_control.kinematics import Kinematics, NotSolvableError
+from magma_control.reference import PathLimits, ToolReference, axis_angle, quaternion_xyzw, rotation_from_quaternion, rotation_matrix
+from magma_control.robot_config import RobotConfig
+from magma_control.safety import Refusal
+
+FloatArray = NDArray[np.float64]
+
+GOAL_INSET_M = 0.005
+"""Goals keep this distance from the faces of the workspace box, so that deviations on the way stay inside it."""
+REFERENCE_SHARE = 0.9
+"""Part of the tool's limits that the reference path uses; the rest is for the joints to catch up with it."""
+_COLLISION_STRIDE = 4
+"""Of the instants of a brake every so manieth is checked for collisions (and the last one); the collision margin is more
+than what two parts can approach each other in between at the speeds of a brake."""
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class MotionLimits:
+    """Limits of the tool that belong to the place where the robot stands."""
+
+    workspace_min_m: tuple[float, float, float]
+    workspace_max_m: tuple[float, float, float]
+    table_height_m: float = 0.0
+    table_clearance_m: float = 0.0
+    scale: float = 1.0
+    """0.1 ... 1: slows everything down"""
+
+    def box(self) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper corner of where the tool may be, the table taken into account."""
+        low, high = np.array(self.workspace_min_m), np.array(self.workspace_max_m)
+        low[2] = max(low[2], self.table_height_m + self.table_clearance_m)
+        return low, high
+
+
+@dataclass(frozen=True)
+class ArmCommand:
+    """What a driver sends for one period."""
+
+    position: FloatArray
+    """(n,) rad, where the joints are to be one period from now"""
+    velocity: FloatArray
+    """(n,) rad/s then"""
+    acceleration: FloatArray
+    """(n,) rad/s^2 then"""
+    tool_position: FloatArray
+    """(3,) m"""
+    tool_quaternion_xyzw: FloatArray
+    """(4,)"""
+    tool_twist: FloatArray
+    """(6,) m/s and rad/s, base frame"""
+    gripper: float
+    """opening 0 ... 1"""
+    brake_positions: FloatArray
+    """(m, n) one row per period: how to come to rest if no further command comes; the last row is at rest"""
+    brake_velocities: FloatArray
+    """(m, n)"""
+    period_s: float
+    stamp_ns: int = 0
+    """stamp of the joint state that this command answers; 0 when it answers none"""
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A state with its brake; both have passed the check."""
+
+    state: JointState
+    brake: tuple[JointState, ...]
+    """one state per period; the last one is at rest"""
+    tool: tuple[FloatArray, FloatArray]
+
+
+class ArmMotion:
+    """Moves the arm; see the module. Until `sync` has been called it refuses to."""
+
+    def __init__(self, robot: RobotConfig, kinematics: Kinematics, limits: MotionLimits, period_s: float) -> None:
+        self._robot = robot
+        self._kinematics = kinematics
+        self._period_s = period_s
+        self._joint_limits = JointLimits(
+            lower=kinematics.lower,
+            upper=kinematics.upper,
+            velocity=kinematics.max_velocity,
+            acceleration=np.array(robot.per_joint("max_acceleration")),
+            jerk=np.array(robot.per_joint("max_jerk")),
+        )
+        self._tracker = JointTracker(kinematics.joints, self._joint_limits, period_s)
+        self._reference = ToolReference(self._path_limits(REFERENCE_SHARE * limits.scale), period_s)
+        self._set_limits(limits)
+        self._accepted: _Checked | None = None
+        self._braking: Refusal | None = None
+        self._wanted = kinematics.home.copy()
+        self._gripper = 1.0
+        self._measured: FloatArray | None = None
+        self._measured_s = 0.0
+        self._excused_collision: str | None = None
+        self._refusals: list[Refusal] = []
+        self.counts: Counter[str] = Counter()
+        """how often a motion was cut or given up, by reason"""
+
+    # What is going on.
+
+    @property
+    def joints(self) -> int:
+        return self._kinematics.joints
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether it knows where the arm is and may move it."""
+        return self._accepted is not None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing moves and nothing is on its way."""
+        accepted = self._accepted
+        if accepted is None:
+            return True
+        return self._braking is None and self._reference.at_rest and _resting(accepted.state)
+
+    @property
+    def state(self) -> JointState:
+        """The commanded state of the joints."""
+        return self._require().state
+
+    @property
+    def goal(self) -> tuple[FloatArray, FloatArray]:
+        """Position (3,) and quaternion xyzw (4,) to which the next delta is added."""
+        return self._reference.goal_position.copy(), quaternion_xyzw(self._reference.goal_rotation)
+
+    @property
+    def gripper(self) -> float:
+        """Commanded opening 0 ... 1."""
+        return self._gripper
+
+    @property
+    def limits(self) -> MotionLimits:
+        return self._limits
+
+    def take_refusals(self) -> list[Refusal]:
+        """What was cut or given up since the last call, in order."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
+
+    def reconfigure(self, limits: MotionLimits) -> None:
+        """Takes other limits. What moves faster than they allow brakes first."""
+        self._set_limits(limits)
+
+    def _set_limits(self, limits: MotionLimits) -> None:
+        self._limits = limits
+        self._box = limits.box()
+        self._path = self._path_limits(limits.scale)
+        self._reference.limits = self._path_limits(REFERENCE_SHARE * limits.scale)
+        joint = self._joint_limits
+        # A brake is never weaker for a smaller scale: only speed is scaled here.
+        self._tracker.limits = JointLimits(
+            joint.lower, joint.upper, joint.velocity * limits.scale, joint.acceleration, joint.jerk
+        )
+
+    def _path_limits(self, scale: float) -> PathLimits:
+        """The limits of the tool; the check keeps them."""
+        cartesian = self._robot.cartesian
+        return PathLimits(
+            cartesian.max_speed_m_s * scale,
+            cartesian.max_acceleration_m_s2 * scale,
+            cartesian.max_jerk_m_s3 * scale,
+            cartesian.max_angular_speed_rad_s * scale,
+            cartesian.max_angular_acceleration_rad_s2 * scale,
+            cartesian.max_angular_jerk_rad_s3 * scale,
+        )
+
+    # Where the arm is.
+
+    def sync(self, measured: FloatArray, opening: float) -> Refusal | None:
+        """Begins from where the arm is, at rest. Whatever was planned is forgotten; nothing moves by this.
+
+        An arm that stands outside a limit may move back inside, never farther out.
+
+        Args:
+            measured: (n,) rad; opening: 0 ... 1.
+        """
+        measured = np.asarray(measured, dtype=np.float64)
+        if measured.shape != (self.joints,) or not np.isfinite(measured).all():
+            return self._refuse(Refusal("joint state makes no sense", f"joint positions are {measured}", True))
+        slack = self._robot.following.jump_tolerance
+        beyond = (measured < self._joint_limits.lower - slack) | (measured > self._joint_limits.upper + slack)
+        if beyond.any():
+            names = [name for name, wrong in zip(self._robot.joints.names, beyond, strict=True) if wrong]
+            return self._refuse(
+                Refusal(
+                    "joint out of range",
+                    f"{', '.join(names)} stands far outside its range: move it back by hand, or correct the limits",
+                )
+            )
+        state = JointState.resting(measured)
+        tool = self._kinematics.forward(state.position)
+        self._accepted = _Checked(state, (state,), tool)
+        self._kinematics.widen_ranges(measured)
+        self._braking = None
+        self._wanted = state.position.copy()
+        self._gripper = float(np.clip(opening, 0.0, 1.0))
+        self._tracker.reset()
+        self._reference.reset(*tool)
+        self._excused_collision = self._kinematics.collision(state.position)
+        if self._excused_collision is not None:
+            self._refuse(
+                Refusal(
+                    "stands in collision",
+                    f"the arm stands with {self._excused_collision} in contact: collisions are not checked until it "
+                    "is free",
+                )
+            )
+        return None
+
+    def unsync(self) -> None:
+        """Forgets everything: the arm cannot be moved before the next `sync`."""
+        self._accepted = None
+        self._braking = None
+
+    def on_measured(self, measured: FloatArray, steady_s: float, opening: float) -> Refusal | None:
+        """A report of the joints. Returns why the arm must stop when the report cannot be true or the arm does not
+        follow; a resting arm that was moved by someone else is taken as it is."""
+        measured = np.asarray(measured, dtype=np.float64)
+        if measured.shape != (self.joints,) or not np.isfinite(measured).all():
+            return self._refuse(Refusal("joint state makes no sense", f"joint positions are {measured}", True))
+        last, last_s = self._measured, self._measured_s
+        self._measured, self._measured_s = measured, steady_s
+        accepted = self._accepted
+        if accepted is None:
+            return None
+        following = self._robot.following
+        resting = self.at_rest
+        if last is not None and not resting:
+            allowed = following.jump_tolerance + 1.5 * self._joint_limits.velocity * max(steady_s - last_s, 0.0)
+            if (np.abs(measured - last) > allowed).any():
+                return self._refuse(
+                    Refusal("joint state jumped", f"a joint moved by {_worst(measured, last, self._robot)} between two "
+                            "reports, more than it can", True)
+                )
+        lag = np.abs(measured - accepted.state.position)
+        if resting:
+            if (lag > following.resync_tolerance).any():
+                self.counts["moved by someone else"] += 1
+                return self.sync(measured, opening)
+            return None
+        if (lag > following.lag_tolerance).any():
+            return self._refuse(
+                Refusal("arm does not follow", "the arm is behind its command by "
+                        f"{_worst(measured, accepted.state.position, self._robot)}", True)
+            )
+        return None
+
+    # Moving it.
+
+    def move(self, delta: FloatArray, duration_s: float, following: FloatArray | None = None) -> tuple[str, ...]:
+        """Moves the goal by one delta.
+
+        Args:
+            delta: (7,), finite: m, rad, opening.
+            duration_s: period until the next delta.
+            following: (7,) the delta after this one, if it is known: then the goal is passed without stopping.
+
+        Returns:
+            Names of what cut it short; also when it was ignored because the arm brakes.
+        """
+        self._gripper = float(np.clip(delta[GRIPPER], 0.0, 1.0))
+        if self._braking is not None:
+            return (f"braking: {self._braking.code}",)
+        clips: tuple[str, ...] = ()
+        reference = self._reference
+        low, high = self._box
+        start = reference.goal_position
+        inner_low = np.minimum(low + GOAL_INSET_M, start)
+        inner_high = np.maximum(high - GOAL_INSET_M, start)
+        wanted = start + delta[TRANSLATION]
+        position = np.clip(wanted, inner_low, inner_high)
+        if (position != wanted).any():
+            clips = ("workspace",)
+        rotation = rotation_matrix(delta[ROTATION]) @ reference.goal_rotation
+        # Products of many matrices drift; unit quaternions do not.
+        rotation = rotation_from_quaternion(quaternion_xyzw(rotation))
+        end_velocity = None
+        if following is not None and not clips:
+            end_velocity = _passing_velocity(delta[:6] / duration_s, following[:6] / duration_s)
+            duration = duration_s
+        else:
+            duration = self._robot.cartesian.arrival_fraction * duration_s
+        if np.any(delta[:6]) or not reference.at_rest:
+            reference.aim(position, rotation, duration, end_velocity)
+        return clips
+
+    def hold(self) -> None:
+        """Gives up the goal and comes to rest along the path within its limits."""
+        if self._accepted is not None and not self._reference.at_rest:
+            self._reference.brake()
+
+    def emergency_stop(self) -> None:
+        """Comes to rest as fast as the joints' limits allow, along the brake that has been checked."""
+        if self._accepted is not None and not self.at_rest:
+            self._brake(Refusal("emergency stop", "emergency stop"), count=False)
+
+    def tick(self, stamp_ns: int = 0) -> ArmCommand:
+        """The command for the coming period."""
+        accepted = self._require()
+        if self._braking is None:
+            try:
+                accepted = self._next(accepted)
+            except _GivenUpError as given_up:
+                self._brake(given_up.refusal)
+        if self._braking is not None:
+            accepted = self._follow_brake(accepted)
+        self._accepted = accepted
+        state = accepted.state
+        return ArmCommand(
+            position=state.position,
+            velocity=state.velocity,
+            acceleration=state.acceleration,
+            tool_position=accepted.tool[0],
+            tool_quaternion_xyzw=quaternion_xyzw(accepted.tool[1]),
+            tool_twist=self._kinematics.jacobian(state.position) @ state.velocity,
+            gripper=self._gripper,
+            brake_positions=np.array([item.position for item in accepted.brake]),
+            brake_velocities=np.array([item.velocity for item in accepted.brake]),
+            period_s=self._period_s,
+            stamp_ns=stamp_ns,
+        )
+
+    def _next(self, accepted: _Checked) -> _Checked:
+        """One period along the path, or _GivenUpError."""
+        if self.at_rest:
+            return accepted
+        before = self._wanted
+        velocity = np.zeros(self.joints)
+        if not self._reference.at_rest:
+            velocity = self._along_reference()
+        state = self._tracker.follow(accepted.state, before, velocity)
+        if self._reference.at_rest and _nearly_resting(state, self._wanted):
+            state = JointState.resting(state.position)
+        return self._check(state, accepted)
+
+    def _along_reference(self) -> FloatArray:
+        """Joint velocities (n,) that keep the tool on the reference for one period, or _GivenUpError."""
+        point = self._reference.step()
+        try:
+            step = self._kinematics.step(self._wanted, point.position, point.rotation, self._period_s)
+        except NotSolvableError as error:
+            why = f"no joint motion within the limits: {error}"
+            raise _GivenUpError(Refusal("no inverse kinematics", why)) from None
+        self._wanted = self._wanted + self._period_s * step.velocity
+        self._check_deviation(self._wanted, point.position, point.rotation, step.smallest_singular_value)
+        return step.velocity
+
+    def _check_deviation(
+        self, joints: FloatArray, position: FloatArray, rotation: FloatArray, singular: float
+    ) -> None:
+        ik = self._robot.ik
+        got_position, got_rotation = self._kinematics.forward(joints)
+        distance = float(np.linalg.norm(got_position - position))
+        angle = float(np.linalg.norm(axis_angle(rotation @ got_rotation.T)))
+        if distance > ik.max_position_error_m or angle > ik.max_rotation_error_rad:
+            near = singular < ik.damping_below
+            code = "singularity" if near else "out of reach"
+            why = f"near a singularity (smallest singular value {singular:.3f})" if near else "out of the arm's reach"
+            raise _GivenUpError(Refusal(code, f"the tool would be {distance * 1e3:.0f} mm off its path: {why}"))
+
+    def _check(self, state: JointState, before: _Checked) -> _Checked:
+        """Passes a state together with its brake, or raises _GivenUpError with what is wrong."""
+        limits = self._tracker.limits
+        top_speed = np.abs(state.velocity) + np.where(
+            state.acceleration * state.velocity > 0.0, state.acceleration**2 / (2.0 * limits.jerk), 0.0
+        )
+        if (top_speed > limits.velocity + _TOLERANCE).any():
+            raise _GivenUpError(Refusal("joint speed", "a joint would be too fast"))
+        try:
+            brake = self._tracker.brake(state)
+        except RuntimeError as error:
+            raise _GivenUpError(Refusal("no brake", str(error))) from None
+        states = [state, *(brake.after(tick) for tick in range(1, brake.ticks + 1))]
+        self._check_ranges(states, before)
+        tool = self._check_tool(states, before)
+        self._check_collisions(states)
+        return _Checked(state, tuple(states[1:]) or (state,), tool)
+
+    def _check_ranges(self, states: list[JointState], before: _Checked) -> None:
+        """Every joint at every instant. Where a joint already is, it may be: the arm may have been found outside."""
+        limits, start = self._tracker.limits, before.state.position
+        positions = np.array([item.position for item in states])
+        low = np.minimum(limits.lower, start) - _TOLERANCE
+        high = np.maximum(limits.upper, start) + _TOLERANCE
+        outside = ((positions < low) | (positions > high)).any(axis=0)
+        if outside.any():
+            index = int(np.argmax(outside))
+            raise _GivenUpError(
+                Refusal(
+                    "joint range",
+                    f"{self._robot.joints.names[index]} would go from {start[index]:.3f} to beyond "
+                    f"{limits.lower[index]:.3f} … {limits.upper[index]:.3f} rad",
+                )
+            )
+
+    def _check_tool(self, states: list[JointState], before: _Checked) -> tuple[FloatArray, FloatArray]:
+        """Box and speed at every instant; the tool's pose at the first."""
+        last_position, last_rotation = before.tool
+        low = np.minimum(self._box[0], last_position) - _TOLERANCE
+        high = np.maximum(self._box[1], last_position) + _TOLERANCE
+        longest = self._path.speed * self._period_s + _TOLERANCE
+        # For small angles the cosine of the angle is compared, which needs no logarithm.
+        smallest_trace = 1.0 + 2.0 * np.cos(min(self._path.angular_speed * self._period_s, np.pi)) - 1e-12
+        first: tuple[FloatArray, FloatArray] | None = None
+        for state in states:
+            position, rotation = self._kinematics.forward(state.position)
+            if (position < low).any() or (position > high).any():
+                raise _GivenUpError(Refusal("workspace", f"the tool would leave the workspace at {_listed(position)}"))
+            if float(np.linalg.norm(position - last_position)) > longest:
+                raise _GivenUpError(Refusal("speed", "the tool would be too fast"))
+            if float(np.sum(rotation * last_rotation)) < smallest_trace:
+                raise _GivenUpError(Refusal("angular speed", "the tool would turn too fast"))
+            last_position, last_rotation = position, rotation
+            first = first or (position, rotation)
+        if first is None:
+            raise RuntimeError("there is nothing to check")
+        return first
+
+    def _check_collisions(self, states: list[JointState]) -> None:
+        checked = states[::_COLLISION_STRIDE]
+        if checked[-1] is not states[-1]:
+            checked.append(states[-1])
+        for state in checked:
+            pair = self._kinematics.collision(state.position)
+            if pair is None:
+                if state is states[0]:
+                    self._excused_collision = None
+            elif self._excused_collision is None:
+                raise _GivenUpError(Refusal("collision", f"{pair} would touch each other"))
+
+    def _brake(self, refusal: Refusal, *, count: bool = True) -> None:
+        if self._braking is None:
+            self._braking = refusal
+            if count:
+                self._refuse(refusal)
+
+    def _follow_brake(self, accepted: _Checked) -> _Checked:
+        """One period along the brake of the last state that passed the check; at its end, rest there."""
+        state = accepted.brake[0]
+        tool = self._kinematics.forward(state.position)
+        if len(accepted.brake) > 1:
+            return _Checked(state, accepted.brake[1:], tool)
+        self._braking = None
+        self._wanted = state.position.copy()
+        self._tracker.reset()
+        self._reference.reset(*tool)
+        return _Checked(state, (state,), tool)
+
+    def _refuse(self, refusal: Refusal) -> Refusal:
+        self.counts[refusal.code] += 1
+        self._refusals.append(refusal)
+        return refusal
+
+    def _require(self) -> _Checked:
+        if self._accepted is None:
+            raise RuntimeError("the arm cannot be moved before its position is known: call sync first")
+        return self._accepted
+
+
+class _GivenUpError(Exception):
+    """The motion that was tried is not allowed."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+
+def _passing_velocity(incoming: FloatArray, outgoing: FloatArray) -> FloatArray:
+    """Velocity (6,) at a goal between two steps: their mean where both go the same way, else zero, so that the path
+    never swings beyond a goal (Fritsch and Carlson, "Monotone piecewise cubic interpolation", 1980)."""
+    same = incoming * outgoing > 0.0
+    smaller = np.minimum(np.abs(incoming), np.abs(outgoing))
+    mean = 0.5 * (incoming + outgoing)
+    return np.where(same, np.sign(mean) * np.minimum(np.abs(mean), 1.5 * smaller), 0.0)
+
+
+def _resting(state: JointState) -> bool:
+    return not (np.any(state.velocity) or np.any(state.acceleration))
+
+
+def _nearly_resting(state: JointState, wanted: FloatArray) -> bool:
+    return bool(
+        (np.abs(state.velocity) < 1e-4).all()
+        and (np.abs(state.acceleration) < 1e-2).all()
+        and (np.abs(state.position - wanted) < 1e-4).all()
+    )
+
+
+def _worst(one: FloatArray, other: FloatArray, robot: RobotConfig) -> str:
+    index = int(np.argmax(np.abs(one - other)))
+    return f"{abs(one[index] - other[index]):.3f} rad ({robot.joints.names[index]})"
+
+
+def _listed(values: FloatArray) -> str:
+    return "[" + ", ".join(f"{value:.3f}" for value in values) + "] m"

@@ -1,0 +1,63 @@
+"""Where a robot's URDF text comes from, without ROS: files and installed packages. Topics are the node's business."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from magma_common.config import ConfigError
+from magma_control.robot_config import DescriptionSection
+
+TOPIC = "topic://"
+MODULE = "module://"
+
+
+@dataclass(frozen=True)
+class RobotDescription:
+    """A URDF and where its meshes are."""
+
+    urdf: str
+    package_dirs: tuple[str, ...] = ()
+
+
+def topic_of(section: DescriptionSection) -> str | None:
+    """The topic on which the description is latched, or None when it is a file."""
+    return section.source[len(TOPIC) :] if section.source.startswith(TOPIC) else None
+
+
+def read_description(section: DescriptionSection) -> RobotDescription:
+    """Reads a description from a file.
+
+    Raises:
+        ConfigError: no such file or package; or the source is a topic.
+    """
+    source = section.source
+    if source.startswith(TOPIC):
+        raise ConfigError(f"description.source {source} is a topic: wait for its message")
+    if source.startswith(MODULE):
+        package, _, inside = source[len(MODULE) :].partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ConfigError(
+                f"description.source {source}: the Python package {package!r} is not installed here; "
+                "give a file, or topic:///robot_description"
+            )
+        path = Path(next(iter(spec.submodule_search_locations)), inside)
+    else:
+        path = Path(source).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"description.source {source}: there is no file {path}")
+    urdf = path.read_text(encoding="utf-8")
+    return RobotDescription(urdf, (*section.package_dirs, str(path.parent)))
+
+
+def description_from_text(urdf: str, section: DescriptionSection) -> RobotDescription:
+    """The content of a /robot_description message.
+
+    Raises:
+        ConfigError: it is no URDF.
+    """
+    if "<robot" not in urdf:
+        raise ConfigError(f"the text on {section.source} is no URDF: it begins with {urdf[:60]!r}")
+    return RobotDescription(urdf, tuple(section.package_dirs))

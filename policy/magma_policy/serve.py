@@ -180,6 +180,7 @@ def load(config: ServeConfig) -> Served:
     import torch
 
     import magma_policy
+    from magma_policy.checkpoint import CheckpointError
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -187,7 +188,10 @@ def load(config: ServeConfig) -> Served:
         raise ServeError("--device cuda: torch sees no CUDA GPU here; use --device cpu or auto")
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
     began_s = time.monotonic()
-    served = Served(magma_policy.load(path, device=config.device, dtype=dtype))
+    try:
+        served = Served(magma_policy.load(path, device=config.device, dtype=dtype))
+    except CheckpointError as error:
+        raise ServeError(str(error)) from error
     served.warm_up()
     log.info("loaded %s from %s in %.1f s", served.policy.spec.policy, path, time.monotonic() - began_s)
     return served

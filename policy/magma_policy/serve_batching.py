@@ -195,9 +195,14 @@ class Batcher:
         live = sum(now_s - asked_s < LIVE_S for asked_s in self._last_asked.values())
         if len(self._queue) >= min(self._max_batch, live):
             return now_s
-        # Past its deadline an answer is worthless, however full the batch.
-        last_s = min(item.deadline_s for item in self._queue) - 2.0 * self._typical_s
-        return min(self._queue[0].arrived_s + self._window_s, last_s)
+        # Past its deadline an answer is worthless, however full the batch: at most half of the time goes into waiting.
+        return min(
+            min(
+                item.arrived_s + min(self._window_s, 0.5 * (item.deadline_s - item.arrived_s)),
+                item.deadline_s - 2.0 * self._typical_s,
+            )
+            for item in self._queue
+        )
 
     def _answer(self, batch: list[_Waiting]) -> None:
         batch = [item for item in batch if item.future.set_running_or_notify_cancel()]

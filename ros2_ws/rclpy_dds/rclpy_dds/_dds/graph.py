@@ -54,6 +54,15 @@ _WRITER_POLICIES = EndpointPolicies(
 _READER_POLICIES = _WRITER_POLICIES._replace(depth=2000)
 
 
+# A GUID begins with the vendor of its implementation (DDS-RTPS 2.5, section 9.3.1.5).
+_FAST_DDS_VENDOR = b"\x01\x0f"
+
+
+def is_fast_dds(guid: bytes) -> bool:
+    """Return whether a participant is one of eProsima Fast DDS, the default middleware of ROS 2."""
+    return guid.startswith(_FAST_DDS_VENDOR)
+
+
 class Endpoint(NamedTuple):
     """A discovered reader or writer."""
 
@@ -217,6 +226,19 @@ class Graph:
                 del self._remote[guid]
         self._seen_participants |= alive
         return alive
+
+    def fast_dds_nodes(self) -> list[str]:
+        """Return the fully qualified names of the nodes that run on eProsima Fast DDS."""
+        with self._lock:
+            if self.closed:
+                return []
+            alive = self._participants()
+            return sorted(
+                node.full_name
+                for guid, nodes in self._remote.items()
+                if guid in alive and is_fast_dds(guid)
+                for node in nodes
+            )
 
     def maintain(self) -> None:
         """Take in what has been announced, and drop what is gone; otherwise both would pile up in the readers."""

@@ -2,7 +2,7 @@
 
 Only the functions used here are bound. Most are in the public header ``dds/dds.h``; the serialised-data functions
 (``ddsi_serdata_*``) and the layout of ``dds_topic_descriptor_t`` are not promised to be stable, which is why the wheel
-is pinned and why :func:`load` refuses any other version. ctypes releases the GIL around every call, except around those of
+is pinned and why :func:`load` refuses any other version. ctypes releases the GIL around every call, except those of
 :func:`quick`.
 """
 
@@ -174,8 +174,17 @@ _SIGNATURES: dict = {
     "dds_get_matched_subscription_data": (ct.POINTER(BuiltinEndpoint), [Entity, Handle]),
     "dds_get_matched_publication_data": (ct.POINTER(BuiltinEndpoint), [Entity, Handle]),
     "dds_builtintopic_free_endpoint": (None, [ct.POINTER(BuiltinEndpoint)]),
-    "dds_get_publication_matched_status": (ct.c_int32, [Entity, ct.POINTER(MatchedStatus)]),
-    "dds_get_subscription_matched_status": (ct.c_int32, [Entity, ct.POINTER(MatchedStatus)]),
+    "dds_set_status_mask": (ct.c_int32, [Entity, ct.c_uint32]),
+    "dds_get_status_changes": (ct.c_int32, [Entity, ct.POINTER(ct.c_uint32)]),
+    "dds_get_publication_matched_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_subscription_matched_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_offered_deadline_missed_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_requested_deadline_missed_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_offered_incompatible_qos_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_requested_incompatible_qos_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_sample_lost_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_liveliness_lost_status": (ct.c_int32, [Entity, _P]),
+    "dds_get_liveliness_changed_status": (ct.c_int32, [Entity, _P]),
     "dds_wait_for_acks": (ct.c_int32, [Entity, Duration]),
     "dds_assert_liveliness": (ct.c_int32, [Entity]),
     "dds_strretcode": (ct.c_char_p, [ct.c_int32]),

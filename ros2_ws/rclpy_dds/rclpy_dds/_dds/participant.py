@@ -24,7 +24,6 @@ from .libddsc import (
     DDSError,
     Guid,
     IoVector,
-    MatchedStatus,
     SampleInfo,
     TopicDescriptor,
     WheelMismatchError,
@@ -116,12 +115,8 @@ class Writer:
 
     def matched_count(self) -> int:
         """Number of readers this writer is matched with."""
-        status = MatchedStatus()
-        check(
-            self._lib.dds_get_publication_matched_status(self.entity, ct.byref(status)),
-            "dds_get_publication_matched_status",
-        )
-        return status.current_count
+        # Not the matched status: reading it would take the change from a callback that waits for it.
+        return check(self._lib.dds_get_matched_subscriptions(self.entity, None, 0), "dds_get_matched_subscriptions")
 
     def assert_liveliness(self) -> None:
         """Show that the writer is alive, for liveliness manual by topic."""
@@ -212,12 +207,7 @@ class Reader:
 
     def matched_count(self) -> int:
         """Number of writers this reader is matched with."""
-        status = MatchedStatus()
-        check(
-            self._lib.dds_get_subscription_matched_status(self.entity, ct.byref(status)),
-            "dds_get_subscription_matched_status",
-        )
-        return status.current_count
+        return check(self._lib.dds_get_matched_publications(self.entity, None, 0), "dds_get_matched_publications")
 
     def close(self) -> None:
         """Delete the reader and its condition; samples already taken stay valid."""

@@ -1,5 +1,6 @@
 """rclpy's API on Cyclone DDS: entry points. See the README of rclpy_dds for what is covered."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .context import Context as Context
@@ -17,6 +18,17 @@ from .utilities import try_shutdown as _try_shutdown
 if TYPE_CHECKING:
     from .executors import Executor
     from .node import Node
+
+
+def __getattr__(name: str) -> Any:
+    """Import a submodule when it is first used as an attribute, as in ``rclpy.executors.MultiThreadedExecutor``."""
+    full = f"{__name__}.{name}"
+    try:
+        return import_module(full)
+    except ModuleNotFoundError as error:
+        if error.name != full:
+            raise
+        raise AttributeError(f"rclpy_dds has no rclpy.{name}") from None
 
 
 class InitContextManager:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rclpy_dds._dds.graph import Graph
     from rclpy_dds._dds.participant import Participant
 
+    from .graph_monitor import GraphMonitor
     from .node import Node
 
 _contexts: "weakref.WeakSet[Context]" = weakref.WeakSet()
@@ -36,6 +37,7 @@ class Context:
         self._nodes: list[weakref.ReferenceType[Node]] = []
         self._participant: Participant | None = None
         self._graph: Graph | None = None
+        self._graph_monitor: GraphMonitor | None = None
         self._domain_id = 0
         self._process_id = os.getpid()
         self.arguments = ParsedArguments()
@@ -99,9 +101,18 @@ class Context:
 
     def maintain(self) -> None:
         """Called by executors now and then."""
+        from .graph_monitor import GraphMonitor
+
         graph = self._graph
-        if graph is not None and self._ok:
-            graph.maintain()
+        if graph is None or not self._ok:
+            return
+        graph.maintain()
+        with self._lock:
+            if self._graph_monitor is None:
+                self._graph_monitor = GraphMonitor(graph)
+            nodes = [node for node in (reference() for reference in self._nodes) if node is not None]
+            monitor = self._graph_monitor
+        monitor.check(nodes)
 
     def track_node(self, node: "Node") -> None:
         """Destroy this node at shutdown."""

@@ -323,7 +323,7 @@ class Executor:
 
 
 _LONGEST_WAIT_NS = 1_000_000_000
-_MAINTENANCE_PERIOD_NS = 5_000_000_000
+_MAINTENANCE_PERIOD_NS = 1_000_000_000
 
 
 class SingleThreadedExecutor(Executor):

@@ -22,7 +22,7 @@ from .client import Client
 from .clock import Clock, ROSClock
 from .constants import S_TO_NS
 from .context import Context
-from .event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from .event_handler import EndpointEvents, EventHandler, PublisherEventCallbacks, SubscriptionEventCallbacks
 from .exceptions import InvalidHandle, NotInitializedException, RCLError
 from .guard_condition import GuardCondition
 from .impl.logging_severity import LoggingSeverity
@@ -130,6 +130,7 @@ class Node(NodeParameters, NodeGraph):
         self.__services: list[Service] = []
         self.__timers: list[Timer] = []
         self.__guards: list[GuardCondition] = []
+        self.__events: list[EndpointEvents] = []
         self.__rates: dict[Rate, Timer] = {}
         self.__waited: list[Any] = []
         self._default_callback_group = MutuallyExclusiveCallbackGroup()
@@ -303,12 +304,21 @@ class Node(NodeParameters, NodeGraph):
     def _dds_waited_entities(self) -> list[Any]:
         return self.__waited
 
+    def __list_waited(self) -> None:
+        self.__waited = [
+            *self.__subscriptions,
+            *self.__guards,
+            *self.__clients,
+            *self.__services,
+            *self.__events,
+        ]
+
     def __register(self, entity: Any, collection: list, group: CallbackGroup | None) -> None:
         if group is not None:
             group.add_entity(entity)
         with self.__lock:
             collection.append(entity)
-            self.__waited = [*self.__subscriptions, *self.__guards, *self.__clients, *self.__services]
+            self.__list_waited()
         self._wake_executor()
 
     def __unregister(self, entity: Any, collection: list) -> bool:
@@ -316,7 +326,7 @@ class Node(NodeParameters, NodeGraph):
             if entity not in collection:
                 return False
             collection.remove(entity)
-            self.__waited = [*self.__subscriptions, *self.__guards, *self.__clients, *self.__services]
+            self.__list_waited()
         self._wake_executor()
         return True
 
@@ -380,6 +390,8 @@ class Node(NodeParameters, NodeGraph):
             raise NotImplementedError("rclpy_dds does not declare parameters for QoS (qos_overriding_options)")
         profile = self.__profile(qos_profile)
         check_is_valid_msg_type(msg_type)
+        callbacks = event_callbacks or PublisherEventCallbacks()
+        handlers = callbacks.create_event_handlers()
         full = self.resolve_topic_name(topic)
         name = interface_name(msg_type, "msg")
         try:
@@ -394,6 +406,7 @@ class Node(NodeParameters, NodeGraph):
         group = callback_group or self._default_callback_group
         publisher = publisher_class(writer, msg_type, full, profile, group, self)
         self.__register(publisher, self.__publishers, None)
+        self.__watch(publisher, handlers, callbacks)
         self.context.graph.add_endpoints(self.__graph_node, writers=(writer.guid,))
         return publisher
 
@@ -432,6 +445,8 @@ class Node(NodeParameters, NodeGraph):
             raise NotImplementedError("rclpy_dds has no content filters (content_filter_options)")
         profile = self.__profile(qos_profile)
         check_is_valid_msg_type(msg_type)
+        callbacks = event_callbacks or SubscriptionEventCallbacks()
+        handlers = callbacks.create_event_handlers()
         full = self.resolve_topic_name(topic)
         name = interface_name(msg_type, "msg")
         dds_topic = names.dds_topic(full, profile.avoid_ros_namespace_conventions)
@@ -444,8 +459,23 @@ class Node(NodeParameters, NodeGraph):
         group = callback_group or self._default_callback_group
         subscription = Subscription(reader, msg_type, full, callback, group, profile, raw, self)
         self.__register(subscription, self.__subscriptions, group)
+        self.__watch(subscription, handlers, callbacks)
         self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,))
         return subscription
+
+    def __watch(
+        self,
+        endpoint: Publisher | Subscription,
+        handlers: list[EventHandler],
+        callbacks: PublisherEventCallbacks | SubscriptionEventCallbacks,
+    ) -> None:
+        """Deliver the events of an endpoint."""
+        endpoint.event_handlers = handlers
+        endpoint._warns_of_incompatible_qos = callbacks.use_default_callbacks and callbacks.incompatible_qos is None
+        if handlers:
+            events = EndpointEvents(endpoint.handle.entity, handlers, endpoint.callback_group)
+            endpoint._events = events
+            self.__register(events, self.__events, endpoint.callback_group)
 
     def __adapted(self, profile: QoSProfile, dds_topic: str) -> QoSProfile:
         """Replace best-available policies by the strongest that all present publishers offer."""
@@ -656,12 +686,18 @@ class Node(NodeParameters, NodeGraph):
             )
         return True
 
+    def __unwatch(self, endpoint: Publisher | Subscription) -> None:
+        if endpoint._events is not None:
+            self.__unregister(endpoint._events, self.__events)
+
     def destroy_publisher(self, publisher: Publisher) -> bool:
         """Destroy a publisher of this node; return False when it is not one."""
+        self.__unwatch(publisher)
         return self.__destroy_endpoints(publisher, self.__publishers, writers=(publisher._writer,))
 
     def destroy_subscription(self, subscription: Subscription) -> bool:
         """Destroy a subscription of this node; return False when it is not one."""
+        self.__unwatch(subscription)
         return self.__destroy_endpoints(subscription, self.__subscriptions, readers=(subscription._reader,))
 
     def destroy_service(self, service: Service) -> bool:
@@ -724,6 +760,7 @@ class Node(NodeParameters, NodeGraph):
                 self.__services,
                 self.__timers,
                 self.__guards,
+                self.__events,
             ):
                 collection.clear()
             self.__waited = []

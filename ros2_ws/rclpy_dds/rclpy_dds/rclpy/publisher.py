@@ -8,6 +8,7 @@ from rclpy_dds.interfaces.cdr import encode
 
 from .callback_groups import CallbackGroup
 from .duration import Duration
+from .event_handler import EndpointEvents, EventHandler
 from .exceptions import InvalidHandle, RCLError
 from .qos import QoSProfile
 from .type_support import interface_name
@@ -35,6 +36,9 @@ class Publisher:
         self.qos_profile = qos_profile
         self.callback_group = callback_group
         self._node = node
+        self.event_handlers: list[EventHandler] = []
+        self._events: EndpointEvents | None = None
+        self._warns_of_incompatible_qos = True
         self._context = node.context
 
     @property
@@ -79,7 +83,7 @@ class Publisher:
         return self._writer.matched_count()
 
     def assert_liveliness(self) -> None:
-        """Show that the publisher is alive (liveliness manual by topic)."""
+        """Show subscriptions of other processes that the publisher is alive (liveliness manual by topic)."""
         self._writer.assert_liveliness()
 
     def wait_for_all_acked(self, timeout: Duration | None = None) -> bool:

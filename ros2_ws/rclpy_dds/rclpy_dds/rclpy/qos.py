@@ -34,6 +34,11 @@ class QoSPolicyKind(IntEnum):
     AVOID_ROS_NAMESPACE_CONVENTIONS = 1 << 9
 
 
+def qos_policy_name_from_kind(policy_kind: QoSPolicyKind | int) -> str:
+    """Return the name of a policy."""
+    return QoSPolicyKind(policy_kind).name
+
+
 class QoSPolicyEnum(IntEnum):
     """Base of policy enumerations: members also have a short, lower-case key for command lines."""
 
@@ -391,7 +396,12 @@ class QoSCompatibilityResult(NamedTuple):
 
 def qos_check_compatible(publisher_qos: QoSProfile, subscription_qos: QoSProfile) -> tuple[QoSCompatibility, str]:
     """Tell whether a publisher's and a subscription's profile match, with the reasons when they do not."""
-    offered, requested = endpoint_policies(publisher_qos), endpoint_policies(subscription_qos)
+    errors = incompatibilities(endpoint_policies(publisher_qos), endpoint_policies(subscription_qos))
+    return QoSCompatibilityResult(QoSCompatibility.ERROR if errors else QoSCompatibility.OK, "".join(errors))
+
+
+def incompatibilities(offered: EndpointPolicies, requested: EndpointPolicies) -> list[str]:
+    """Return why a publisher and a subscription do not match; an empty list when they do."""
     errors = []
     if offered.reliability == ReliabilityPolicy.BEST_EFFORT and requested.reliability == ReliabilityPolicy.RELIABLE:
         errors.append("ERROR: Best effort publisher and reliable subscription;")
@@ -403,4 +413,4 @@ def qos_check_compatible(publisher_qos: QoSProfile, subscription_qos: QoSProfile
         errors.append("ERROR: Publisher's liveliness is automatic and subscription's is manual by topic;")
     if offered.liveliness_lease_ns > requested.liveliness_lease_ns:
         errors.append("ERROR: Subscription's liveliness lease is shorter than the publisher's;")
-    return QoSCompatibilityResult(QoSCompatibility.ERROR if errors else QoSCompatibility.OK, "".join(errors))
+    return errors

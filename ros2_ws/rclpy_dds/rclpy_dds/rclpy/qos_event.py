@@ -1,5 +1,17 @@
 """Former name of :mod:`event_handler`."""
 
-from .event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeException
+from .event_handler import (
+    PublisherEventCallbacks,
+    QoSPublisherEventType,
+    QoSSubscriptionEventType,
+    SubscriptionEventCallbacks,
+    UnsupportedEventTypeError,
+)
 
-__all__ = ["PublisherEventCallbacks", "SubscriptionEventCallbacks", "UnsupportedEventTypeException"]
+__all__ = [
+    "PublisherEventCallbacks",
+    "QoSPublisherEventType",
+    "QoSSubscriptionEventType",
+    "SubscriptionEventCallbacks",
+    "UnsupportedEventTypeError",
+]

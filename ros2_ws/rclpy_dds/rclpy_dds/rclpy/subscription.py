@@ -10,6 +10,7 @@ from rclpy_dds._dds.participant import Reader
 from rclpy_dds.interfaces.cdr import MalformedMessageError, decode
 
 from .callback_groups import CallbackGroup
+from .event_handler import EndpointEvents, EventHandler
 from .malformed import MalformedCounter
 from .qos import QoSProfile
 from .type_support import interface_name
@@ -49,6 +50,9 @@ class Subscription:
         self._node = node
         self._malformed = MalformedCounter(f"message on {topic}", node)
         self._sequence = 0
+        self.event_handlers: list[EventHandler] = []
+        self._events: EndpointEvents | None = None
+        self._warns_of_incompatible_qos = True
         self.callback = callback
 
     @property

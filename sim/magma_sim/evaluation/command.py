@@ -110,6 +110,8 @@ class RunCommand:
     """longest time for a step, the policy's answer included"""
     environments: int = 4
     """environments that a worker keeps open"""
+    image_size: str = ""
+    """HEIGHTxWIDTH of the pictures, such as 480x640, where a suite can (simpler-bridge); default: the suite's own"""
     task_factory: str = DEFAULT_FACTORY
     """module:function that makes tasks, for simulators of your own"""
 
@@ -136,6 +138,7 @@ class RunCommand:
             start_timeout_s=self.start_timeout_s,
             step_timeout_s=self.step_timeout_s,
             environments=self.environments,
+            image_size=_size(self.image_size),
             factory=self.task_factory,
         )
 
@@ -151,6 +154,15 @@ def _tell(summary: Summary, out: Path, command: str) -> int:
         print(f"{summary.left} episodes are left; to go on: {command}")
         return 130
     return 1 if summary.errors else 0
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    height, _, width = text.partition("x")
+    if not height.isdecimal() or not width.isdecimal():
+        raise ValueError(f"a picture's size is HEIGHTxWIDTH, such as 480x640, got {text!r}")
+    return int(height), int(width)
 
 
 def _numbers(text: str, what: str) -> list[float]:

@@ -51,7 +51,11 @@ class PolicySpec:
     image_width: int | None = None
 
     def check_fits(self, task: TaskSpec) -> None:
-        """Raises PolicyMismatchError for the first field in which the task differs; pictures are scaled."""
+        """Raises PolicyMismatchError for the first field in which the task differs.
+
+        Pictures may be larger than the policy's own: they are scaled down as on the robot. Smaller ones lack detail
+        that the policy was made for.
+        """
         for field in ("frame", "rotation", "gripper", "camera", "step_period_s"):
             mine, theirs = getattr(self, field), getattr(task, field)
             equal = mine is None or mine == theirs
@@ -60,6 +64,13 @@ class PolicySpec:
             if not equal:
                 raise PolicyMismatchError(
                     f"policy {self.name!r} and task {task.task!r} disagree on {field}: {mine!r} against {theirs!r}"
+                )
+        if self.needs_image and self.image_height is not None and self.image_width is not None:
+            if task.image_height < self.image_height or task.image_width < self.image_width:
+                wanted = f"{self.image_height}x{self.image_width}"
+                raise PolicyMismatchError(
+                    f"policy {self.name!r} looks at pictures of {wanted}, task {task.task!r} renders "
+                    f"{task.image_height}x{task.image_width}: give --image-size {wanted} where the suite can"
                 )
 
 
@@ -134,9 +145,12 @@ class ExpertPolicy(_Plain):
 
     def __init__(self, episode: Episode) -> None:
         super().__init__("expert")
-        from magma_sim.expert import ScriptedExpert
+        from magma_sim.expert import make_expert
 
-        self._expert = ScriptedExpert(episode.make)
+        try:
+            self._expert = make_expert(episode.make)
+        except ValueError as error:
+            raise PolicyMismatchError(f"there is no scripted expert for {episode.make!r}: {error}") from error
 
     def act(self, observation: Observation) -> Actions:
         return self._expert.act(observation.end_effector, observation.object_poses)
@@ -243,6 +257,8 @@ class PolicyChoice:
             )
         if self.kind in ("expert", "hold", "random") and self.text != self.kind:
             raise ValueError(f"policy {self.kind!r} takes no argument, got {self.text!r}")
+        if self.kind == "magma" and not self.argument:
+            raise ValueError("magma: needs a checkpoint, such as magma:policy/checkpoints/magma-tiny")
         if self.kind == "replay" and not Path(self.argument).exists():
             raise ValueError(f"there is no recorded episode or folder {self.argument!r}")
         if self.deadline_s <= 0 or self.threads < 0:

@@ -206,7 +206,7 @@ class EpisodeRecord:
         try:
             with np.load(path, allow_pickle=False) as file:
                 record = cls(**{item.name: file[item.name] for item in dataclasses.fields(cls)})
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ResultsError(f"{path} is not the record of an episode: {error}") from error
         if record.actions.ndim != 2 or record.actions.shape[1] != 7 or not np.isfinite(record.actions).all():
             raise ResultsError(f"{path}: actions must be finite and of shape (steps, 7), got {record.actions.shape}")

@@ -78,6 +78,7 @@ class RunConfig:
     start_timeout_s: float = 600.0
     step_timeout_s: float = 120.0
     environments: int = 4
+    image_size: tuple[int, int] | None = None
     factory: str = DEFAULT_FACTORY
 
     def __post_init__(self) -> None:
@@ -85,6 +86,8 @@ class RunConfig:
             raise ValueError("workers, attempts and environments are at least 1")
         if self.rule not in SUCCESS_RULES:
             raise ValueError(f"unknown success rule {self.rule!r}; it is one of {', '.join(RULE_TEXT)}")
+        if self.image_size is not None and min(self.image_size) < 1:
+            raise ValueError(f"a picture has at least one row and one column, got {self.image_size}")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds are different numbers from 0 on, got {self.seeds}")
         if self.start_timeout_s <= 0 or self.step_timeout_s <= 0:
@@ -126,6 +129,9 @@ class RunConfig:
         """Every episode of this shard in every manner, in the order of the suite."""
         identity = self.identity()
         episodes = select(suite_episodes(self.suite), tasks=self.tasks, variants=self.variants, limit=self.limit)
+        if self.image_size is not None:
+            size = {"image_size": list(self.image_size)}
+            episodes = [dataclasses.replace(episode, options={**episode.options, **size}) for episode in episodes]
         jobs = []
         for manner in self.manners:
             for seed in self.seeds:

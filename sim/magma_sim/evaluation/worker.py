@@ -59,7 +59,8 @@ class Environments:
         if name not in self._open:
             while len(self._open) >= self._kept:
                 self._open.popitem(last=False)[1].close()
-            self._open[name] = self._factory(episode.make, images=self._images, **episode.options)
+            options = {key: tuple(value) if key == "image_size" else value for key, value in episode.options.items()}
+            self._open[name] = self._factory(episode.make, images=self._images, **options)
         self._open.move_to_end(name)
         return self._open[name]
 
@@ -177,16 +178,19 @@ def main() -> None:
     # Ctrl-C in a terminal reaches every process; the evaluator decides what happens to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = Worker(int(sys.argv[1]), int(sys.argv[2]))
+    status = 0
     try:
         worker.run()
     except BrokenPipeError:
-        pass
-    finally:
-        worker.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Graphics drivers are known to hang in their exit handlers, and there is nothing left to save.
-        os._exit(0)
+        pass  # the evaluator is gone
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    worker.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Graphics drivers are known to hang in their exit handlers, and there is nothing left to save.
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ from magma_sim.task import VARIANTS, Pose, Variant
 
 EVALUATION_LAYOUTS = 24
 RANDOM_STREAM = 0x5EED_B21D
-OFFICIAL_CLEARANCE_M = 0.01
+OFFICIAL_CLEARANCE_M = 0.005
 """in a random layout the source or the target is farther than this from its place in every official episode"""
 
 _TABLE_CENTRE = (-0.16, 0.0)
 _RANDOM_HALF_X, _RANDOM_HALF_Y = 0.105, 0.105
 """random objects stand within so many metres of the centre; the official grids end at 0.10"""
 _EGGPLANT_CENTRE = (-0.105, 0.206, 0.933)
-_EGGPLANT_RANDOM_HALF = (0.018, 0.028)
+_EGGPLANT_RANDOM_HALF = (0.016, 0.022)
 _BASKET_POSITION = (-0.125, 0.025, 1.0)
 _UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 

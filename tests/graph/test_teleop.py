@@ -12,9 +12,10 @@ import threading
 
 import numpy as np
 import pytest
-from magma_interfaces.msg import ControllerState, EndEffectorDelta
+from magma_interfaces.msg import ControllerState, EndEffectorDelta, TeleopStatus
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
-from std_msgs.msg import String
+from sensor_msgs.msg import Joy
+from std_msgs.msg import Header, String
 
 from magma_common import qos
 from magma_common.conversions import state_to_msg
@@ -136,3 +137,62 @@ def test_without_a_terminal_it_says_so(start_node):
     node = start_node(MODULE)
     assert node.wait() == 2
     assert "its standard input is none" in node.output
+
+
+class Gamepad:
+    """What game_controller_node publishes at 20 Hz while a pad is plugged in."""
+
+    def __init__(self, peer):
+        self.publisher = peer.publisher(Joy, "/joy", qos.JOY)
+        self.axes, self.held, self.plugged = [0.0] * 6, set(), True
+        peer.node.create_timer(0.05, self.publish)
+
+    def publish(self):
+        if self.plugged:
+            buttons = [int(index in self.held) for index in range(21)]
+            self.publisher.publish(Joy(axes=self.axes, buttons=buttons))
+
+
+def test_a_gamepad_takes_over_moves_is_lost_and_hands_back(robot, start_node):
+    start_node("magma_teleop.joy_teleop_node")
+    states = robot.collect(ControllerState, "/magma/controller_state", qos.STATE)
+    asked = robot.collect(EndEffectorDelta, "/teleop/command", qos.COMMAND)
+    statuses = robot.collect(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
+    heartbeats = robot.collect(Header, "/magma/teleop_heartbeat", qos.ROBOT_STATE)
+    pad = Gamepad(robot)
+    statuses.wait_for(lambda status: status.connected and status.text == "ready")
+    assert heartbeats.wait_for().frame_id == "gamepad"
+    pad.held, pad.axes = {10}, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    command = asked.wait_for(lambda command: command.translation.x > 0.0)
+    assert (command.source, command.header.frame_id, command.gripper) == ("gamepad", "base", 0.25)
+    assert command.translation.x == pytest.approx(0.15 * 0.2)
+    states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    statuses.wait_for(lambda status: status.engaged)
+
+    # Unplugged while it moves the arm: the arm holds, and stays the operator's.
+    pad.plugged = False
+    statuses.clear()
+    statuses.wait_for(lambda status: not status.connected)
+    states.clear()
+    state = states.wait_for(lambda state: "silent" in state.reason or "lost" in state.reason)
+    assert state.phase == ControllerState.TELEOP
+    asked.clear()
+    pad.plugged = True
+    statuses.wait_for(lambda status: "let go" in status.text)
+    assert asked.messages == [], "back with the dead-man switch held: nothing is sent"
+
+    pad.held, pad.axes = set(), [0.0] * 6
+    statuses.clear()
+    statuses.wait_for(lambda status: status.text == "ready")
+    states.clear()
+    pad.held = {6}
+    states.wait_for(lambda state: state.phase == ControllerState.HOLD)
+    pad.held = {1}
+    states.wait_for(lambda state: state.phase == ControllerState.ESTOP)
+
+
+def test_a_profile_that_does_not_exist_is_named(start_node):
+    node = start_node("magma_teleop.joy_teleop_node", {"profile": "joystick"})
+    assert node.wait() == 2 and "there are gamepad" in node.output
+    node = start_node("magma_teleop.leader_teleop_node", {"profile": "gamepad"})
+    assert node.wait() == 2 and "not of kind leader" in node.output

@@ -1,3 +1,5 @@
+from glob import glob
+
 from setuptools import find_packages, setup
 
 PACKAGE = "magma_teleop"
@@ -9,12 +11,19 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
+        ("share/" + PACKAGE + "/config/devices", sorted(glob("config/devices/*.yaml"))),
     ],
     install_requires=["setuptools"],
     zip_safe=True,
     maintainer="Magma robot stack maintainers",
     maintainer_email="maintainers@magma-robot.invalid",
-    description="Take over and move the arm by hand from a keyboard in a terminal.",
+    description="Take over and move the arm by hand: keyboard, gamepad, 3D mouse, leader arm.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["keyboard_teleop = magma_teleop.keyboard_teleop_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "keyboard_teleop = magma_teleop.keyboard_teleop_node:main",
+            "joy_teleop = magma_teleop.joy_teleop_node:main",
+            "leader_teleop = magma_teleop.leader_teleop_node:main",
+        ]
+    },
 )

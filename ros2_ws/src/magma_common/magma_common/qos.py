@@ -33,6 +33,12 @@ COMMAND = _keep_last(
 ROBOT_STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 """Measurements of the arm: /magma/end_effector_state, /joint_states."""
 
+JOINT_COMMAND = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+"""Joint-level commands to arm drivers, many per second: the newest counts."""
+
+JOY = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, depth=10)
+"""/joy: drivers differ in what they offer, and a press between two others must not be overwritten."""
+
 STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 """What a latecomer must know at once: /magma/instruction, /magma/action_spec, /magma/controller_state,
 /magma/episode_status."""

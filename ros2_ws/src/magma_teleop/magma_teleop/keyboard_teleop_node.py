@@ -6,12 +6,12 @@ import sys
 import time
 
 import rclpy
-from magma_interfaces.msg import ControllerState, EndEffectorDelta, EndEffectorState
+from magma_interfaces.msg import ControllerState, EndEffectorDelta, EndEffectorState, TeleopStatus
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from magma_common import qos
@@ -24,6 +24,9 @@ from magma_teleop.keys import HELP_LINES, KeyDecoder, Request
 from magma_teleop.session import KeyboardSession, NewInstruction
 from magma_teleop.terminal import KeyTerminal, TerminalClosedError
 
+DEVICE = "keyboard"
+"""Who is named in commands, recordings and messages."""
+STATUS_PERIOD_S = 0.1
 POLL_PERIOD_S = 0.02
 """How often keys are read: short beside a person's reaction time, long beside what it costs."""
 
@@ -42,6 +45,8 @@ class KeyboardTeleop(Node):
         self._help_shown = False
 
         self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
+        self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
+        self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", qos.ROBOT_STATE)
         self._instructions = self.create_publisher(String, "/magma/instruction", qos.STATE)
         self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
         self.create_subscription(
@@ -54,7 +59,9 @@ class KeyboardTeleop(Node):
         }
         # Last, so that whatever fails before it leaves the terminal alone.
         self._terminal = KeyTerminal()
-        self.create_timer(POLL_PERIOD_S, self._work, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(POLL_PERIOD_S, self._work, clock=steady)
+        self.create_timer(STATUS_PERIOD_S, self._report, clock=steady)
 
     def close(self) -> None:
         """Puts the terminal back."""
@@ -90,8 +97,18 @@ class KeyboardTeleop(Node):
         delta = self._session.command(now_s, self._gripper_target)
         if delta is not None:
             stamp_ns = self.get_clock().now().nanoseconds
-            self._commands.publish(delta_to_msg(delta, stamp_ns, self._node_parameters.config.frame))
+            self._commands.publish(delta_to_msg(delta, stamp_ns, self._node_parameters.config.frame, DEVICE))
         self._draw(now_s)
+
+    def _report(self) -> None:
+        """The heartbeat: the terminal is there, and whether the operator moves the arm."""
+        engaged = self._controller is not None and self._controller[0].phase == ControllerState.TELEOP
+        message = TeleopStatus(device=DEVICE, connected=True, engaged=engaged, text=self._session.notice)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._statuses.publish(message)
+        heartbeat = Header(frame_id=DEVICE)
+        heartbeat.stamp = message.header.stamp
+        self._heartbeats.publish(heartbeat)
 
     def _call(self, request: Request) -> None:
         client = self._requests[request]

@@ -1,0 +1,54 @@
+"""The node `leader_teleop`: the pose of a leader arm in, operator's commands out."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from magma_interfaces.msg import EndEffectorState
+from sensor_msgs.msg import Joy
+
+from magma_common import qos
+from magma_common.conversions import pose_to_arrays
+from magma_common.node_main import run_node
+from magma_teleop.device_node import DeviceTeleop
+from magma_teleop.device_profile import LeaderProfile
+from magma_teleop.leader_operator import LeaderOperator, LeaderSample
+from magma_teleop.operator_device import ArmPose, DeviceStatus, FloatArray
+
+
+class LeaderTeleop(DeviceTeleop[LeaderProfile]):
+    """Listens to /leader/end_effector_state, and to /leader/pedal for the dead-man switch."""
+
+    def __init__(self) -> None:
+        super().__init__("leader_teleop", LeaderProfile)
+        self._operator = LeaderOperator(self.profile, self._node_parameters.config.step_period_s)
+        self.create_subscription(EndEffectorState, "/leader/end_effector_state", self._on_leader, qos.ROBOT_STATE)
+        self.create_subscription(Joy, "/leader/pedal", self._on_pedal, qos.JOY)
+
+    def _on_leader(self, message: EndEffectorState) -> None:
+        position, quaternion = pose_to_arrays(message.pose)
+        self._operator.on_sample(LeaderSample(position, quaternion, float(message.gripper)), time.monotonic())
+
+    def _on_pedal(self, message: Joy) -> None:
+        button = self.profile.pedal_button
+        pressed = button < len(message.buttons) and bool(message.buttons[button])
+        self._operator.on_pedal(pressed, time.monotonic())
+
+    def motion(self, now_s: float, arm: ArmPose | None, camera_xyzw: FloatArray | None) -> FloatArray | None:
+        return self._operator.command(now_s, arm)
+
+    def device_status(self, now_s: float) -> DeviceStatus:
+        return self._operator.status(now_s)
+
+    def let_go(self) -> None:
+        self._operator.let_go()
+
+
+def main() -> int:
+    """Entry point of `ros2 run magma_teleop leader_teleop`."""
+    return run_node(LeaderTeleop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from .. import rclpy
 from ..rclpy.executors import ExternalShutdownException
+from ..rclpy.signals import SignalHandlerOptions
 
 DEFAULT_SPIN_TIME_S = 0.5
 # How long a command waits for a node or topic that was named, beyond the spin time.
 DISCOVERY_TIMEOUT_S = 1.0
+SERVICE_TIMEOUT_S = 5.0
 _POLL_S = 0.02
 _ACTION_SUFFIX = "/_action/"
 
@@ -43,12 +45,15 @@ def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def joined_graph(args: argparse.Namespace, node_name: str | None = None, wait: bool = True) -> Iterator[Any]:
+def joined_graph(
+    args: argparse.Namespace, node_name: str | None = None, wait: bool = True, handle_signals: bool = True
+) -> Iterator[Any]:
     """Yield a hidden node; with `wait`, only after the time that discovery takes.
 
-    A Ctrl-C or SIGTERM while the command waits for messages ends it quietly.
+    A Ctrl-C or SIGTERM while the command waits for messages ends it quietly; without `handle_signals` they are the
+    command's own business, and the graph stays joined.
     """
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.ALL if handle_signals else SignalHandlerOptions.NO)
     node = rclpy.create_node(
         node_name or f"_ros2cli_{os.getpid()}",
         start_parameter_services=False,
@@ -117,6 +122,23 @@ def find_node(node: Any, name: str, timeout_s: float, include_hidden: bool = Tru
         return found
     known = [entry.full_name for entry in node_names(node)]
     return f"Unable to find node '{name}'{_alternatives(wanted, known, 'nodes')}"
+
+
+def call_service(node: Any, target: NodeName, service: Any, name: str, request: Any) -> Any:
+    """Call a service that belongs to a node, such as `get_parameters`. Raises RuntimeError when it does not answer."""
+    client = node.create_client(service, f"{target.full_name}/{name}")
+    try:
+        if not client.wait_for_service(timeout_sec=SERVICE_TIMEOUT_S):
+            raise RuntimeError(f"Timed out waiting for service {name} of node {target.full_name}")
+        future = client.call_async(request)
+        rclpy.spin_until_future_complete(node, future, timeout_sec=SERVICE_TIMEOUT_S)
+        if not future.done():
+            raise RuntimeError(
+                f"Node {target.full_name} did not answer {name} within {SERVICE_TIMEOUT_S:.0f} s; is it spinning?"
+            )
+        return future.result()
+    finally:
+        node.destroy_client(client)
 
 
 def unknown_name(noun: str, name: str, known: list[str]) -> str:

@@ -12,30 +12,30 @@ from typing import Any
 
 # command -> (module, one line of help). Modules are imported only when asked for: most need rclpy, which takes time.
 COMMANDS = {
+    "action": ("action", "Various action related sub-commands"),
+    "doctor": ("doctor", "Check settings and graph for what keeps nodes from meeting"),
     "interface": ("interface", "Show information about ROS interfaces"),
     "launch": ("launch", "Run a launch file"),
+    "lifecycle": ("lifecycle", "Various lifecycle related sub-commands"),
     "node": ("node", "Various node related sub-commands"),
     "param": ("param", "Various param related sub-commands"),
     "pkg": ("pkg", "Various package related sub-commands"),
     "run": ("run", "Run a package specific executable"),
     "service": ("service", "Various service related sub-commands"),
     "topic": ("topic", "Various topic related sub-commands"),
+    "wtf": ("doctor", "Use `ros2 doctor` instead: the same"),
 }
 # Commands of the stock tool, so that their names are recognised.
 NOT_COVERED = (
-    "action",
     "bag",
     "component",
     "control",
     "daemon",
-    "doctor",
     "extension_points",
     "extensions",
-    "lifecycle",
     "multicast",
     "security",
     "test",
-    "wtf",
 )
 
 

@@ -11,12 +11,10 @@ import yaml
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
 
-from .. import rclpy
-from .graph import DISCOVERY_TIMEOUT_S, NodeName, add_graph_arguments, find_node, joined_graph, node_names
+from .graph import DISCOVERY_TIMEOUT_S, NodeName, add_graph_arguments, call_service, find_node, joined_graph, node_names
 from .messages import to_yaml
 from .verbs import Verb, add_verbs, run_verb
 
-_SERVICE_TIMEOUT_S = 5.0
 # type number -> (field of ParameterValue, name in `describe`, label in `get`)
 _TYPES = {
     ParameterType.PARAMETER_BOOL: ("bool_value", "boolean", "Boolean value is:"),
@@ -60,35 +58,18 @@ def value_to_python(value: ParameterValue) -> Any:
     return content if isinstance(content, (bool, int, float, str)) else list(content)
 
 
-def _call(node: Any, target: NodeName, service: Any, name: str, request: Any) -> Any:
-    """Call one of the parameter services of a node. Raises RuntimeError when it does not answer."""
-    client = node.create_client(service, f"{target.full_name}/{name}")
-    try:
-        if not client.wait_for_service(timeout_sec=_SERVICE_TIMEOUT_S):
-            raise RuntimeError(f"Wait for service timed out waiting for parameter services for node {target.full_name}")
-        future = client.call_async(request)
-        rclpy.spin_until_future_complete(node, future, timeout_sec=_SERVICE_TIMEOUT_S)
-        if not future.done():
-            raise RuntimeError(
-                f"Node {target.full_name} did not answer {name} within {_SERVICE_TIMEOUT_S:.0f} s; is it spinning?"
-            )
-        return future.result()
-    finally:
-        node.destroy_client(client)
-
-
 def _names(node: Any, target: NodeName, prefixes: list[str] | None = None) -> list[str]:
     request = ListParameters.Request(prefixes=prefixes or [])
-    return sorted(_call(node, target, ListParameters, "list_parameters", request).result.names)
+    return sorted(call_service(node, target, ListParameters, "list_parameters", request).result.names)
 
 
 def _values(node: Any, target: NodeName, names: list[str]) -> list[ParameterValue]:
-    return list(_call(node, target, GetParameters, "get_parameters", GetParameters.Request(names=names)).values)
+    return list(call_service(node, target, GetParameters, "get_parameters", GetParameters.Request(names=names)).values)
 
 
 def _descriptors(node: Any, target: NodeName, names: list[str]) -> list[Any]:
     request = DescribeParameters.Request(names=names)
-    return list(_call(node, target, DescribeParameters, "describe_parameters", request).descriptors)
+    return list(call_service(node, target, DescribeParameters, "describe_parameters", request).descriptors)
 
 
 def _type_name(number: int) -> str:
@@ -202,7 +183,7 @@ def _delete(args: argparse.Namespace) -> str | None:
 def _set_one(args: argparse.Namespace, parameter: Parameter, success: str, failure: str) -> str | None:
     with joined_graph(args, wait=False) as node:
         request = SetParameters.Request(parameters=[parameter])
-        result = _call(node, _target(node, args), SetParameters, "set_parameters", request).results[0]
+        result = call_service(node, _target(node, args), SetParameters, "set_parameters", request).results[0]
     reason = f": {result.reason}" if result.reason else ""
     if not result.successful:
         return failure + reason
@@ -299,7 +280,7 @@ def _load(args: argparse.Namespace) -> int | str:
             Parameter(name=name, value=value_from_text(yaml.safe_dump(value))) for name, value in values.items()
         ]
         request = SetParameters.Request(parameters=parameters)
-        results = _call(node, target, SetParameters, "set_parameters", request).results
+        results = call_service(node, target, SetParameters, "set_parameters", request).results
     failed = 0
     for parameter, result in zip(parameters, results, strict=True):
         reason = f": {result.reason}" if result.reason else ""

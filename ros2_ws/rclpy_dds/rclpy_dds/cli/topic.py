@@ -356,6 +356,29 @@ class BandwidthWindow:
         )
 
 
+class DelayWindow:
+    """Ages of the latest messages and the statistics that `ros2 topic delay` prints of them."""
+
+    def __init__(self, size: int) -> None:
+        self._delays_s: deque[float] = deque(maxlen=size)
+
+    def add(self, delay_s: float) -> None:
+        """Add a message that was `delay_s` old by its header's stamp."""
+        self._delays_s.append(delay_s)
+
+    def report(self) -> str | None:
+        """Return the text of `ros2 topic delay`, or None before the first message."""
+        count = len(self._delays_s)
+        if count == 0:
+            return None
+        mean = sum(self._delays_s) / count
+        deviation = (sum((delay - mean) ** 2 for delay in self._delays_s) / count) ** 0.5
+        return (
+            f"average delay: {mean:.3f}\n\tmin: {min(self._delays_s):.3f}s max: {max(self._delays_s):.3f}s "
+            f"std dev: {deviation:.5f}s window: {count}"
+        )
+
+
 def _window_arguments(parser: argparse.ArgumentParser, default: int) -> None:
     _topic_arguments(parser)
     parser.add_argument(
@@ -381,11 +404,21 @@ def _hz_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _delay_arguments(parser: argparse.ArgumentParser) -> None:
+    _window_arguments(parser, 10000)
+
+
 def _bw_arguments(parser: argparse.ArgumentParser) -> None:
     _window_arguments(parser, 100)
 
 
-def _measure(args: argparse.Namespace, add: Callable[[Any], None], report: Callable[[], str | None], raw: bool) -> None:
+def _measure(
+    args: argparse.Namespace,
+    add: Callable[[Any], None],
+    report: Callable[[], str | None],
+    raw: bool,
+    needs_header: bool = False,
+) -> None:
     """Subscribe to a topic, waiting for it if need be, and print a report every second in which messages came."""
     with joined_graph(args, wait=False) as node:
         types = _types_of(node, args.topic_name, args.spin_time + DISCOVERY_TIMEOUT_S)
@@ -395,6 +428,9 @@ def _measure(args: argparse.Namespace, add: Callable[[Any], None], report: Calla
             types = _types_of(node, args.topic_name, 0.1)
         if not types:
             return
+        message_class = _class_of(types, args.topic_name)
+        if needs_header and message_class.get_fields_and_field_types().get("header") != "std_msgs/Header":
+            raise RuntimeError(f"messages of type {types[0]} have no header, so their age is not known")
         news = False
 
         def received(message: Any) -> None:
@@ -410,7 +446,7 @@ def _measure(args: argparse.Namespace, add: Callable[[Any], None], report: Calla
                 print(text)
 
         node.create_subscription(
-            _class_of(types, args.topic_name),
+            message_class,
             _full_name(node, args.topic_name),
             received,
             qos_profile_sensor_data,
@@ -430,6 +466,16 @@ def _hz(args: argparse.Namespace) -> None:
 
     # Without a filter the content does not matter, so large messages need not be decoded.
     _measure(args, add, window.report, raw=not args.filter_expr)
+
+
+def _delay(args: argparse.Namespace) -> None:
+    window = DelayWindow(args.window)
+
+    def add(message: Any) -> None:
+        stamp = message.header.stamp
+        window.add((time.time_ns() - (stamp.sec * 1_000_000_000 + stamp.nanosec)) / 1e9)
+
+    _measure(args, add, window.report, raw=False, needs_header=True)
 
 
 def _bw(args: argparse.Namespace) -> None:
@@ -559,6 +605,7 @@ def _wait_for_subscriptions(publisher: Any, wanted: int, max_wait_s: float | Non
 
 VERBS = [
     Verb("bw", "Display bandwidth used by topic", _bw, _bw_arguments),
+    Verb("delay", "Display delay of topic from timestamp in header", _delay, _delay_arguments),
     Verb("echo", "Output messages from a topic", _echo, _echo_arguments),
     Verb("find", "Output a list of available topics of a given type", _find, _find_arguments),
     Verb("hz", "Print the average publishing rate to screen", _hz, _hz_arguments),

@@ -1,0 +1,231 @@
+"""`ros2 doctor`: checks of this machine's settings and of the graph, with what to do about what is wrong.
+
+The stock tool looks at an installation; this one looks at what makes nodes of rclpy_dds meet, or not meet, others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from typing import Any, NamedTuple
+
+from .._dds import config, names
+from .._dds.graph import Endpoint
+from .._finder import prefixes
+from ..interfaces import store
+from ..interfaces.definition import DefinitionError
+from ..rclpy.qos import QoSCompatibility, qos_check_compatible
+from .graph import add_graph_arguments, joined_graph, node_names
+
+OK, WARNING, ERROR = "ok", "WARNING", "ERROR"
+# RTPS vendor ids (https://www.dds-foundation.org/dds-rtps-vendor-and-product-ids); they begin every participant's GUID.
+_VENDORS = {
+    (1, 1): "RTI Connext",
+    (1, 3): "OpenDDS",
+    (1, 15): "Fast DDS",
+    (1, 16): "Cyclone DDS",
+    (1, 18): "RustDDS",
+    (1, 20): "Dust DDS",
+}
+_CYCLONE = "Cyclone DDS"
+
+
+class Finding(NamedTuple):
+    """One line of the answer."""
+
+    level: str
+    topic: str
+    text: str
+
+
+def settings() -> Iterator[Finding]:
+    """What can be said without joining the graph."""
+    versions = []
+    for distribution in ("rclpy-dds", "cyclonedds", "rosbags", "numpy"):
+        try:
+            versions.append(f"{distribution} {version(distribution)}")
+        except PackageNotFoundError:
+            yield Finding(ERROR, "versions", f"{distribution} is not installed: pip install {distribution}")
+    yield Finding(OK, "versions", f"Python {platform.python_version()} on {platform.machine()}, {', '.join(versions)}")
+    yield Finding(OK, "domain", f"ROS_DOMAIN_ID is {config.domain_id()}, messages of ROS_DISTRO {store.distro()}")
+    yield _reach()
+    yield _receive_buffer()
+    rmw = os.environ.get("RMW_IMPLEMENTATION", "")
+    if rmw and rmw != "rmw_cyclonedds_cpp":
+        yield Finding(
+            WARNING,
+            "middleware",
+            f"RMW_IMPLEMENTATION is {rmw}, which rclpy_dds does not use; stock nodes with it have topics in common "
+            "with us, but no services, parameters and actions: export RMW_IMPLEMENTATION=rmw_cyclonedds_cpp for them",
+        )
+    found = store.packages()
+    folders = [str(folder) for folder in prefixes()]
+    yield Finding(OK, "messages", f"definitions of {len(found)} packages; own ones are looked for in {folders}")
+
+
+def _reach() -> Finding:
+    uri = os.environ.get("CYCLONEDDS_URI", "").strip()
+    if uri:
+        return Finding(
+            WARNING,
+            "reach",
+            f"CYCLONEDDS_URI is set ({uri[:60]}), so none of rclpy_dds' own settings are in force, for large messages "
+            "neither; unset it unless you need it",
+        )
+    chosen = config.discovery_range()
+    meaning = {
+        "LOCALHOST": "nodes of this machine only; ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET reaches other machines",
+        "SUBNET": "nodes of this network",
+        "OFF": "no other process at all",
+        "SYSTEM_DEFAULT": "as Cyclone DDS does by itself",
+    }[chosen]
+    peers = os.environ.get("ROS_STATIC_PEERS", "")
+    unknown = []
+    for peer in filter(None, (part.strip() for part in peers.split(";"))):
+        try:
+            socket.getaddrinfo(peer, None)
+        except OSError:
+            unknown.append(peer)
+    if unknown:
+        return Finding(ERROR, "reach", f"ROS_STATIC_PEERS names hosts that cannot be resolved: {', '.join(unknown)}")
+    return Finding(OK, "reach", f"{chosen}: {meaning}" + (f"; peers {peers}" if peers else ""))
+
+
+def _receive_buffer() -> Finding:
+    limit = config.receive_buffer_limit()
+    if limit is None:
+        return Finding(OK, "receive buffer", "the kernel's limit cannot be read here")
+    if limit < config.RECEIVE_BUFFER_BYTES:
+        return Finding(
+            WARNING,
+            "receive buffer",
+            f"net.core.rmem_max is {limit} bytes, so images will be late or lost: "
+            f"sudo sysctl -w net.core.rmem_max={config.RECEIVE_BUFFER_BYTES}",
+        )
+    return Finding(OK, "receive buffer", f"net.core.rmem_max is {limit} bytes")
+
+
+def graph(node: Any) -> Iterator[Finding]:
+    """What can be said about the nodes in reach."""
+    view = node.context.graph
+    own = node.context.participant.guid
+    endpoints = [endpoint for endpoint in view.endpoints() if endpoint.participant != own]
+    vendors = Counter(vendor(endpoint.participant) for endpoint in {e.participant: e for e in endpoints}.values())
+    found = [entry.full_name for entry in node_names(node)]
+    if not endpoints:
+        yield Finding(WARNING, "peers", "no other participant is in reach; are they running, with the same domain?")
+        return
+    described = ", ".join(f"{count} with {name}" for name, count in vendors.items())
+    yield Finding(OK, "peers", f"{sum(vendors.values())} participants ({described}), {len(found)} nodes")
+    for name in vendors:
+        if name != _CYCLONE:
+            yield Finding(
+                WARNING,
+                "middleware",
+                f"a peer uses {name}: topics can work, services, parameters and actions cannot, because it sends the "
+                "ids of requests in another way; run it with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp",
+            )
+    for name, count in Counter(found).items():
+        if count > 1:
+            yield Finding(WARNING, "nodes", f"{count} nodes share the name {name}; give them different ones")
+    yield from _types(endpoints)
+    yield from _qualities(node, endpoints)
+
+
+def vendor(guid: bytes) -> str:
+    """Return the DDS implementation of a participant."""
+    return _VENDORS.get((guid[0], guid[1]), f"vendor {guid[0]:02x}.{guid[1]:02x}")
+
+
+def _types(endpoints: list[Endpoint]) -> Iterator[Finding]:
+    types: dict[str, set[str]] = {}
+    hashes: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        topic = names.ros_topic(endpoint.topic)
+        kind = names.ros_type(endpoint.type)
+        if topic is not None and kind is not None:
+            types.setdefault(topic, set()).add(kind)
+        if kind is not None and "typehash" in endpoint.user_data:
+            hashes.setdefault(kind, set()).add(endpoint.user_data["typehash"])
+    for topic, kinds in sorted(types.items()):
+        if len(kinds) > 1:
+            yield Finding(ERROR, "types", f"topic {topic} has more than one type: {', '.join(sorted(kinds))}")
+    for kind, announced in sorted(hashes.items()):
+        if len(announced) > 1:
+            yield Finding(
+                ERROR, "types", f"nodes have different definitions of {kind}: build or install one version everywhere"
+            )
+    missing = sorted(kind for kinds in types.values() for kind in kinds if not _is_defined(kind))
+    if missing:
+        yield Finding(
+            WARNING,
+            "messages",
+            f"topics have types that are not defined here: {', '.join(missing)}; install their packages with "
+            "`rclpy-dds install`, or add their prefix to AMENT_PREFIX_PATH",
+        )
+    elif types:
+        yield Finding(OK, "messages", f"the types of all {len(types)} topics are defined here")
+
+
+def _is_defined(kind: str) -> bool:
+    try:
+        store.definition(kind)
+    except DefinitionError:
+        return False
+    return True
+
+
+def _qualities(node: Any, endpoints: list[Endpoint]) -> Iterator[Finding]:
+    for topic in sorted({endpoint.topic for endpoint in endpoints}):
+        name = names.ros_topic(topic)
+        if name is None:
+            continue
+        publishers = node.get_publishers_info_by_topic(name)
+        subscriptions = node.get_subscriptions_info_by_topic(name)
+        for publisher, subscription in product(publishers, subscriptions):
+            compatible, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+            if compatible == QoSCompatibility.ERROR:
+                yield Finding(
+                    ERROR,
+                    "quality of service",
+                    f"on {name}, {subscription.node_name} asks for more than {publisher.node_name} offers: {reason}",
+                )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `ros2 doctor`."""
+    add_graph_arguments(parser)
+    parser.add_argument("-r", "--report", action="store_true", help="Print also what is in order")
+    parser.add_argument(
+        "-rf", "--report-failed", action="store_true", help="Print only what is not in order (this is the default)"
+    )
+    parser.add_argument("-iw", "--include-warnings", action="store_true", help="Count warnings as failed checks")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the checks; the status is 1 when one failed."""
+    findings = list(settings())
+    with joined_graph(args) as node:
+        findings += list(graph(node))
+    failed = sum(finding.level == ERROR for finding in findings)
+    warnings = sum(finding.level == WARNING for finding in findings)
+    for finding in findings:
+        if finding.level != OK:
+            print(f"{finding.level}: {finding.topic}: {finding.text}", file=sys.stderr)
+        elif args.report:
+            print(f"{finding.level}: {finding.topic}: {finding.text}")
+    if args.include_warnings:
+        failed += warnings
+    if failed:
+        print(f"\n{failed} of {len(findings)} checks failed")
+        return 1
+    noted = f" ({warnings} warnings)" if warnings else ""
+    print(f"\nAll {len(findings)} checks passed{noted}")
+    return 0

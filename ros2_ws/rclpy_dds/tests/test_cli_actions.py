@@ -1,0 +1,175 @@
+"""`ros2 action`, `ros2 lifecycle`, `ros2 topic delay` and `ros2 doctor` against a node in a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rclpy_dds.cli import doctor
+from rclpy_dds.cli.main import main
+
+_NODE = """
+import threading
+import rclpy
+from example_interfaces.action import Fibonacci
+from geometry_msgs.msg import PointStamped
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import Node, TransitionCallbackReturn
+from rclpy.qos import qos_profile_sensor_data
+
+class Arm(Node):
+    def __init__(self):
+        super().__init__("arm", namespace="lab")
+        self.points = self.create_publisher(PointStamped, "points", qos_profile_sensor_data)
+        self.create_timer(0.05, self.tick)
+        self.server = ActionServer(
+            self, Fibonacci, "count", self.execute, callback_group=ReentrantCallbackGroup(),
+            goal_callback=lambda goal: GoalResponse.REJECT if goal.order < 0 else GoalResponse.ACCEPT,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT)
+
+    def tick(self):
+        message = PointStamped()
+        message.header.stamp = self.get_clock().now().to_msg()
+        self.points.publish(message)
+
+    def execute(self, goal):
+        goal.publish_feedback(Fibonacci.Feedback(sequence=[0, 1]))
+        if goal.request.order > 100:
+            while not goal.is_cancel_requested:
+                threading.Event().wait(0.02)
+            goal.canceled()
+            print("cancelled", flush=True)
+        else:
+            goal.succeed()
+        return Fibonacci.Result(sequence=[0, 1, 1])
+
+    def on_configure(self, state):
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state):
+        return TransitionCallbackReturn.FAILURE
+
+rclpy.init()
+node = Arm()
+executor = MultiThreadedExecutor(3)
+executor.add_node(node)
+print("ready", flush=True)
+try:
+    executor.spin()
+except (KeyboardInterrupt, ExternalShutdownException):
+    pass
+"""
+_FIBONACCI = ("/lab/count", "example_interfaces/action/Fibonacci")
+
+
+@pytest.fixture
+def arm(domain, start_peer):
+    peer = start_peer(_NODE)
+    peer.wait_for("ready")
+    return peer
+
+
+@pytest.fixture
+def ros2(capsys):
+    """Run a ros2 command line in this process and return (exit status, stdout, stderr)."""
+
+    def run(*words: str):
+        status = main(list(words))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_actions(arm, ros2):
+    assert ros2("action", "list", "-t", "--spin-time", "2")[1] == f"{_FIBONACCI[0]} [{_FIBONACCI[1]}]\n"
+    assert ros2("action", "type", "/lab/count")[1] == "example_interfaces/action/Fibonacci\n"
+    assert ros2("action", "info", "/lab/count")[1] == (
+        "Action: /lab/count\nAction clients: 0\nAction servers: 1\n    /lab/arm\n"
+    )
+    status, output, errors = ros2("action", "send_goal", *_FIBONACCI, "{order: 3}", "--feedback")
+    assert (status, errors) == (0, "")
+    assert "Feedback:\n    sequence:\n- 0\n- 1\n\n" in output
+    assert output.endswith("Result:\n    sequence:\n- 0\n- 1\n- 1\n\nGoal finished with status: SUCCEEDED\n")
+    assert ros2("action", "send_goal", *_FIBONACCI, "{order: -1}")[1].endswith("Goal was rejected.\n")
+    status, _, errors = ros2("action", "send_goal", *_FIBONACCI, "{ordr: 1}")
+    assert status == 1 and "did you mean 'order'" in errors
+    assert "did you mean /lab/count" in ros2("action", "type", "/lab/cont")[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_command_cancels_its_goal(arm, number):
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "rclpy_dds.cli.main",
+        "action",
+        "send_goal",
+        *_FIBONACCI,
+        "{order: 1000}",
+        "-f",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        for line in process.stdout:
+            if line.startswith("Feedback:"):
+                break
+        process.send_signal(number)
+        rest = process.stdout.read()
+        assert "Canceling goal...\nGoal canceled.\n" in rest and "Traceback" not in rest
+        assert process.wait(60) == signal.SIGINT
+        arm.wait_for("cancelled")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_lifecycle(arm, ros2):
+    assert ros2("lifecycle", "nodes", "--spin-time", "2")[1] == "/lab/arm\n"
+    assert ros2("lifecycle", "get", "/lab/arm")[1] == "unconfigured [1]\n"
+    assert ros2("lifecycle", "list", "/lab/arm")[1].startswith(
+        "- configure [1]\n\tStart: unconfigured\n\tGoal: configuring\n"
+    )
+    status, _, errors = ros2("lifecycle", "set", "/lab/arm", "activate")
+    assert status == 1 and "- configure [1]" in errors
+    assert ros2("lifecycle", "set", "/lab/arm", "configure")[:2] == (0, "Transitioning successful\n")
+    assert ros2("lifecycle", "get", "lab/arm")[1] == "inactive [2]\n"
+    assert ros2("lifecycle", "set", "/lab/arm", "activate")[::2] == (1, "Transitioning failed\n")
+    assert "did you mean /lab/arm" in ros2("lifecycle", "get", "/lab/am")[2]
+
+
+def test_delay_and_doctor(arm, ros2, make_node):
+    command = [sys.executable, "-u", "-m", "rclpy_dds.cli.main", "topic", "delay", "/lab/points"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert re.fullmatch(r"average delay: \d\.\d{3}\n", process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    status, _, errors = ros2("topic", "delay", "/rosout")
+    assert status == 1 and "no header" in errors
+
+    status, output, errors = ros2("doctor", "--report", "--spin-time", "1")
+    assert status == 0 and "ok: peers: " in output and "/lab/points" not in errors
+    from geometry_msgs.msg import PointStamped
+    from std_msgs.msg import String
+
+    other = make_node("other")
+    other.create_subscription(PointStamped, "/lab/points", print, 10)
+    other.create_subscription(String, "/lab/count/_action/feedback", print, 10)
+    status, _, errors = ros2("doctor", "--spin-time", "1")
+    assert status == 1
+    assert "ERROR: quality of service: on /lab/points, other asks for more than arm offers" in errors
+    assert "ERROR: types: topic /lab/count/_action/feedback has more than one type" in errors
+
+
+def test_vendors():
+    assert doctor.vendor(bytes([1, 15, *range(14)])) == "Fast DDS"
+    assert doctor.vendor(bytes([9, 9, *range(14)])) == "vendor 09.09"

@@ -1,4 +1,4 @@
-"""Magma as a robot policy: `magma_policy.load(path).act(image, instruction, proprioception)`."""
+"""Magma as a robot policy: `magma_policy.load(path).act(image, instruction)`, and its chat."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ if TYPE_CHECKING:
 __all__ = ["ActionSpec", "load"]
 
 
-def load(path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> Policy:
-    """Load a policy from a checkpoint directory; see `magma_policy.policy.Policy.load`.
+def load(
+    path_or_hub_id: str | Path,
+    device: str = "auto",
+    dtype: torch.dtype | str | None = None,
+    quantization: str | None = None,
+    *,
+    robot: str | Path | None = None,
+    statistics: str | Path | None = None,
+) -> Policy:
+    """Load a policy from a checkpoint directory or the Hugging Face Hub; see `magma_policy.policy.Policy.load`.
 
     torch and transformers take seconds to import, so they are imported here and not with the package.
     """
     from magma_policy.policy import Policy
 
-    return Policy.load(path, device, dtype)
+    return Policy.load(path_or_hub_id, device, dtype, quantization, robot, statistics)

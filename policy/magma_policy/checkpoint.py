@@ -1,5 +1,5 @@
 """Checkpoint directory: model.safetensors (or shards with an index), config.json, tokenizer.json, statistics.json,
-action_spec.json.
+action_spec.json; or the files of a published Magma (`magma_policy.published`), with the last two beside them or not.
 
 Names and shapes are compared one by one before anything is loaded; a checkpoint that lacks a tensor, has one too many
 or one of another shape is refused with the list. There is no partial load.
@@ -18,16 +18,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from magma_policy import published
 from magma_policy import statistics as action_statistics
 from magma_policy.config import ActionSpec, ConfigError, MagmaConfig, load_json, save_json
 from magma_policy.model import Magma
+from magma_policy.quantisation import quantise
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tokenizer import MagmaTokenizer
 
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
+INDEX = published.INDEX
+CONFIG = published.CONFIG
+TOKENIZER = published.TOKENIZER
 STATISTICS = "statistics.json"
 ACTION_SPEC = "action_spec.json"
 
@@ -38,6 +40,11 @@ IGNORED = frozenset(
     for name in ("trunk.head.norm.weight", "trunk.head.norm.bias", "head.proj.weight")
 )
 
+STORED_TYPES = ("F16", "BF16", "F32", "F64")
+# Action specs and statistics of the robots that Magma-8B was evaluated on, to be asked for by name.
+ROBOTS_DIRECTORY = Path(__file__).parent / "robots"
+ROBOTS = ("google_robot", "widowx")
+
 
 class CheckpointError(RuntimeError):
     """The checkpoint does not fit the model, or a file of it cannot be read."""
@@ -45,12 +52,13 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything a policy is made of."""
+    """Everything a policy is made of; `spec` is None when the checkpoint does not say what its actions mean."""
 
     model: Magma
     tokenizer: MagmaTokenizer
     statistics: dict[str, ActionStatistics]
-    spec: ActionSpec
+    spec: ActionSpec | None
+    stop_ids: tuple[int, ...]
 
 
 def _shards(directory: Path) -> list[Path]:
@@ -59,8 +67,11 @@ def _shards(directory: Path) -> list[Path]:
         return [directory / WEIGHTS]
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (json.JSONDecodeError, KeyError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index}: not a weight index ({error!r})") from error
+    odd = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if odd or not names:
+        raise CheckpointError(f"{index}: shards must be file names beside the index, got {odd}")
     return [directory / name for name in names]
 
 
@@ -74,7 +85,13 @@ def _read_shapes(shards: list[Path]) -> dict[str, tuple[int, ...]]:
                 for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
                     if name in shapes:
                         raise CheckpointError(f"{shard}: tensor {name} occurs in two shards")
-                    shapes[name] = tuple(file.get_slice(name).get_shape())
+                    part = file.get_slice(name)
+                    shapes[name] = tuple(part.get_shape())
+                    if part.get_dtype() not in STORED_TYPES:
+                        raise CheckpointError(
+                            f"{shard}: tensor {name} is stored as {part.get_dtype()}, not as one of {STORED_TYPES}; "
+                            "quantised files are not read, give the original weights and a quantization"
+                        )
         except SafetensorError as error:
             raise CheckpointError(f"{shard}: cannot be read ({error})") from error
     return shapes
@@ -93,12 +110,33 @@ def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, .
     raise CheckpointError("\n".join(lines))
 
 
-def load_model(directory: Path, config: MagmaConfig, device: torch.device, dtype: torch.dtype | None) -> Magma:
-    """Build the model without memory, check every name and shape, then fill it shard by shard."""
+def _map_tensors(shards: list[Path]) -> dict[str, Tensor]:
+    """Every tensor as a view of its memory-mapped file: nothing is read before it is used."""
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        with safe_open(str(shard), framework="pt", device="cpu") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
+                if name not in IGNORED:
+                    tensors[name] = file.get_tensor(name)
+    return tensors
+
+
+def load_model(
+    directory: Path,
+    config: MagmaConfig,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    quantization: str | None = None,
+    shapes: dict[str, tuple[int, ...]] | None = None,
+) -> Magma:
+    """Build the model without memory, check every name and shape, then fill it tensor by tensor from the mapped files.
+
+    `shapes` are the files' own when they were read already.
+    """
     shards = _shards(directory)
-    found = _read_shapes(shards)
+    found = _read_shapes(shards) if shapes is None else shapes
     if config.text.vocab_size is None:
-        if EMBEDDING not in found:
+        if EMBEDDING not in found or len(found[EMBEDDING]) != 2:
             raise CheckpointError(f"{directory}: missing {EMBEDDING}, whose rows give the vocabulary size")
         text = dataclasses.replace(config.text, vocab_size=found[EMBEDDING][0])
         config = dataclasses.replace(config, text=text)
@@ -108,39 +146,78 @@ def load_model(directory: Path, config: MagmaConfig, device: torch.device, dtype
     with torch.device("meta"):
         model = Magma(config)
     _compare({n: tuple(t.shape) for n, t in model.state_dict().items()}, found, directory)
-    for shard in shards:
-        with safe_open(str(shard), framework="pt", device=str(device)) as file:
-            state: dict[str, Tensor] = {}
-            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
-                if name not in IGNORED:
-                    tensor = file.get_tensor(name)
-                    state[name] = tensor.to(dtype) if dtype is not None else tensor
-            model.load_state_dict(state, strict=False, assign=True)
+    model.load_state_dict(_map_tensors(shards), strict=True, assign=True)
+    model.requires_grad_(False)
+    if quantization is not None:
+        quantise(model, quantization, device, dtype or torch.bfloat16)
+    for module in model.modules():
+        if not getattr(module, "quantised", False):
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                # To the device first: the bytes that travel are those of the file, and rounding is quicker there.
+                moved = parameter.detach().to(device)
+                moved = moved if dtype is None else moved.to(dtype)
+                setattr(module, name, torch.nn.Parameter(moved, requires_grad=False))
+    if device.type == "cuda":
+        model.vision_tower.to(memory_format=torch.channels_last)
     # The library keeps its rotary frequencies outside the state dict; on the meta device they have no values.
     llama = model.language_model.model
     llama.rotary_emb = LlamaRotaryEmbedding(model.language_model.config).to(device)
-    return model.eval().requires_grad_(False)
+    return model.eval()
 
 
-def load(directory: Path, device: torch.device, dtype: torch.dtype | None) -> Checkpoint:
-    """Load a checkpoint directory; `dtype` None keeps the stored type.
+def load(
+    directory: Path,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    quantization: str | None = None,
+    robot: str | Path | None = None,
+    statistics: Path | None = None,
+) -> Checkpoint:
+    """Load a checkpoint directory, this project's or one as microsoft/Magma-8B is published; `dtype` None keeps the
+    stored type.
 
-    Raises CheckpointError for tensors that do not fit and ConfigError for the JSON files.
+    `robot` names one of `ROBOTS`, or a directory with an action_spec.json and a statistics.json, that replace the
+    checkpoint's own; `statistics` is a file in place of either's statistics.json. A published checkpoint has neither,
+    and without them its policy can talk but not act. Raises CheckpointError for tensors that do not fit and ConfigError
+    for the JSON files.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such checkpoint directory")
-    config = load_json(MagmaConfig, directory / CONFIG)
-    spec = load_json(ActionSpec, directory / ACTION_SPEC)
-    statistics = action_statistics.load(directory / STATISTICS)
-    action_statistics.select(statistics, spec.statistics_key)
-    if spec.proprioception != config.proprioception:
-        raise ConfigError(
-            f"{directory}: action_spec says proprioception={spec.proprioception}, config says {config.proprioception}"
-        )
-    tokenizer = MagmaTokenizer.load(directory / TOKENIZER, config.tokens)
-    model = load_model(directory, config, device, dtype)
-    return Checkpoint(model, tokenizer, statistics, spec)
+    shapes: dict[str, tuple[int, ...]] | None = None
+    if published.is_published(directory / CONFIG):
+        shapes = _read_shapes(_shards(directory))
+        files = published.read(directory, shapes)
+        config, tokenizer, stop_ids = files.config, files.tokenizer, files.stop_ids
+        acts = robot is not None or (directory / ACTION_SPEC).is_file()
+    else:
+        config = load_json(MagmaConfig, directory / CONFIG)
+        tokenizer = MagmaTokenizer.load(directory / TOKENIZER, config.tokens)
+        stop_ids, acts = (config.tokens.end_of_turn,), True
+    spec: ActionSpec | None = None
+    bounds: dict[str, ActionStatistics] = {}
+    if acts:
+        home = directory if robot is None else _robot_directory(robot)
+        spec = load_json(ActionSpec, home / ACTION_SPEC)
+        if robot is not None:
+            spec = dataclasses.replace(spec, policy=config.name)
+        bounds = action_statistics.load(home / STATISTICS if statistics is None else Path(statistics))
+        action_statistics.select(bounds, spec.statistics_key)
+        if spec.proprioception != config.proprioception:
+            raise ConfigError(
+                f"{home}: action_spec says proprioception={spec.proprioception}, config says {config.proprioception}"
+            )
+    elif statistics is not None:
+        raise ConfigError(f"{statistics}: statistics need an action_spec.json, or the name of a robot, to go with them")
+    model = load_model(directory, config, device, dtype, quantization, shapes)
+    return Checkpoint(model, tokenizer, bounds, spec, stop_ids)
+
+
+def _robot_directory(robot: str | Path) -> Path:
+    for candidate in (ROBOTS_DIRECTORY / str(robot), Path(robot)):
+        if (candidate / ACTION_SPEC).is_file():
+            return candidate
+    raise ConfigError(f"no robot {str(robot)!r}: neither one of {ROBOTS} nor a directory with an {ACTION_SPEC}")
 
 
 def save(

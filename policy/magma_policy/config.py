@@ -96,7 +96,10 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class TokenConfig:
-    """Layout of the vocabulary. The 256 action ids are the last 256 of the `base_vocab_size` base entries."""
+    """Layout of the vocabulary. The 256 action ids are the last 256 of the `base_vocab_size` base entries.
+
+    `action` is a placeholder of training that no prompt uses; None when a tokenizer has no such token.
+    """
 
     base_vocab_size: int
     begin_of_text: int
@@ -105,7 +108,7 @@ class TokenConfig:
     end_of_turn: int
     pad: int
     image: int
-    action: int
+    action: int | None
     image_start: int
     image_end: int
 
@@ -115,7 +118,7 @@ class TokenConfig:
             if item.name != "base_vocab_size":
                 value = getattr(self, item.name)
                 _require(
-                    value >= self.base_vocab_size,
+                    value is None or value >= self.base_vocab_size,
                     f"special token {item.name} = {value} lies inside the base vocabulary of {self.base_vocab_size}",
                 )
 
@@ -128,7 +131,7 @@ class TokenConfig:
     @property
     def total_size(self) -> int:
         """Rows the embedding table needs to hold every token named here."""
-        return max(self.image_end, self.image_start, self.action, self.image, self.pad) + 1
+        return max(self.image_end, self.image_start, self.action or 0, self.image, self.pad) + 1
 
 
 @dataclass(frozen=True)
@@ -192,13 +195,17 @@ class StateConfig:
 
 @dataclass(frozen=True)
 class MagmaConfig:
-    """The whole model. The last four fields are this project's optional additions to Magma; None switches them off."""
+    """The whole model. The last four fields are this project's optional additions to Magma; None switches them off.
+
+    `image_markers` says whether prompts put `<image_start>` and `<image_end>` around a picture, as Magma-8B's do.
+    """
 
     name: str
     vision: VisionConfig
     image: ImageConfig
     text: TextConfig
     tokens: TokenConfig
+    image_markers: bool = True
     grounding: GroundingConfig | None = None
     geometry: GeometryConfig | None = None
     proprioception: bool = False
@@ -292,12 +299,17 @@ def load_json(cls: type[T], path: Path) -> T:
     return from_dict(cls, data, str(path))
 
 
+ADAPTERS = ("deltas", "widowx", "google_robot")
+"""Names that `ActionSpec.adapter` may have; the classes are in `magma_policy.adapters`."""
+
+
 @dataclass(frozen=True)
 class ActionSpec:
     """What a policy's actions mean; a controller or task that disagrees must refuse to start.
 
     Deltas are (dx, dy, dz) in metres and a rotation vector in radians in frame `frame`; the gripper is absolute,
-    0 closed to 1 open. `horizon` actions per call, `step_period_s` seconds each.
+    0 closed to 1 open. `horizon` actions per call, `step_period_s` seconds each. `adapter` names what turns the model's
+    own seven values into that (`magma_policy.adapters`): "deltas" when they are it already.
     """
 
     policy: str
@@ -311,8 +323,10 @@ class ActionSpec:
     image_height: int
     image_width: int
     proprioception: bool
+    adapter: str = "deltas"
 
     def __post_init__(self) -> None:
+        _require(self.adapter in ADAPTERS, f"action_spec adapter must be one of {ADAPTERS}, got {self.adapter!r}")
         _require(self.horizon >= 1, f"action_spec horizon must be at least 1, got {self.horizon}")
         _require(self.step_period_s > 0, f"action_spec step_period_s must be positive, got {self.step_period_s}")
         _require(self.frame == "base", f"action_spec frame {self.frame!r} is not supported, only 'base'")

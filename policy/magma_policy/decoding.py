@@ -10,15 +10,17 @@ from magma_policy.model import Magma, Prefix
 
 
 @torch.inference_mode()
-def decode_action_ids(model: Magma, prefix: Prefix, state: Tensor | None = None) -> Tensor:
+def decode_action_ids(model: Magma, prefix: Prefix, state: Tensor | None = None, draft: Tensor | None = None) -> Tensor:
     """Greedy seven action ids (B, 7) after `prefix`.
 
-    `state` are the state tokens (B, 7, H) of a model that has them. Their early read-out then drafts all seven ids,
-    which takes two or three decoder passes instead of seven and gives the same ids.
+    A `draft` (B, 7), such as the ids of the picture before, lets all seven be read at once: passes over the decoder are
+    saved and the ids stay the same. `state` are the state tokens (B, 7, H) of a model that has them; their early
+    read-out makes a draft.
     """
-    if state is None:
+    if state is not None:
+        draft = model.early_action_logits(state).argmax(dim=-1) + model.first_action_id
+    if draft is None:
         return _decode_one_by_one(model, prefix, None)
-    draft = model.early_action_logits(state).argmax(dim=-1) + model.first_action_id
     return _decode_from_draft(model, prefix, state, draft)
 
 
@@ -38,15 +40,16 @@ def _decode_one_by_one(model: Magma, prefix: Prefix, state: Tensor | None) -> Te
     return torch.stack(ids, dim=1)
 
 
-def _decode_from_draft(model: Magma, prefix: Prefix, state: Tensor, draft: Tensor) -> Tensor:
+def _decode_from_draft(model: Magma, prefix: Prefix, state: Tensor | None, draft: Tensor) -> Tensor:
     """Greedy ids by fixed-point iteration: read all drafted ids at once, replace each by the best, until none changes.
 
     An id is final once those before it are, so every pass settles at least one more and the result is the greedy one
-    whatever the draft (Jacobi decoding, Santilli et al., arXiv 2305.10427).
+    whatever the draft (Jacobi decoding, Santilli et al., arXiv 2305.10427). Nothing reads the seventh.
     """
     for _ in range(ACTION_DIMS):
         best = model.teacher_forced_action_logits(prefix, state, draft).argmax(dim=-1) + model.first_action_id
-        if torch.equal(best, draft):
-            break
+        settled = torch.equal(best[:, :-1], draft[:, :-1])
         draft = best
+        if settled:
+            break
     return draft

@@ -6,6 +6,7 @@ live under `grounding.` and `state_encoder.` and do not exist in a plain Magma.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from magma_policy.action_tokens import NUM_BINS
 from magma_policy.config import MagmaConfig
 from magma_policy.grounding import Grounding, local_soft_argmax
+from magma_policy.inputs import ModelInputs
 from magma_policy.llama import Cache, RotaryTable, build_language_model, causal_mask, run_layers
 from magma_policy.projector import MultiModalProjector, visual_token_count
 from magma_policy.state import StateEncoder
@@ -93,6 +95,75 @@ class Magma(nn.Module):
         levels = self.vision_tower(tiles)
         return self.multi_modal_projector(levels[-1], rows, cols), levels
 
+    def encode_images(self, tiles: Tensor, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Tiles of several pictures, one after the other, to each picture's visual tokens (N_i, H).
+
+        tiles (sum of rows * cols, 3, S, S); `grids` are the (rows, cols). Raises ValueError when they do not add up.
+        """
+        counts = [rows * cols for rows, cols in grids]
+        if sum(counts) != len(tiles):
+            raise ValueError(f"pictures of {grids} tiles need {sum(counts)} tiles, got {len(tiles)}")
+        if not grids:
+            return []
+        features = self.vision_tower(tiles)[-1].split(counts)
+        return [
+            self.multi_modal_projector(part, rows, cols)[0] for part, (rows, cols) in zip(features, grids, strict=True)
+        ]
+
+    def embed_inputs(self, inputs: ModelInputs) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Prompts with any number of pictures: (B, T, H) embeddings, (B, T) positions, bool (B, T) visible.
+
+        Each `<image>` id is replaced by its picture's visual tokens. Rows are padded on the left with zeros, which
+        `visible` excludes; it is None when no row is padded. Positions count the visible tokens.
+        """
+        device = self.language_model.model.embed_tokens.weight.device
+        dtype = self.multi_modal_projector.row_seperator.dtype
+        tiles, grids = inputs.flat_pictures()
+        visual = iter(self.encode_images(tiles.to(device, dtype), grids))
+        rows: list[Tensor] = []
+        for ids, attended in zip(inputs.input_ids, inputs.attention_mask, strict=True):
+            ids = ids[attended]
+            # As the original does: the placeholder is looked up as id 0, and that embedding is then replaced.
+            places = (ids == self.config.tokens.image).nonzero().flatten().tolist()
+            text = self.embed(ids.masked_fill(ids == self.config.tokens.image, 0).to(device))
+            parts: list[Tensor] = []
+            after = 0
+            for place in places:
+                parts += [text[after:place], next(visual).to(text.dtype)]
+                after = place + 1
+            rows.append(torch.cat([*parts, text[after:]]))
+        lengths = [len(row) for row in rows]
+        longest = max(lengths)
+        merged = torch.stack([nn.functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
+        steps = torch.arange(longest, device=device)
+        padding = torch.tensor([longest - n for n in lengths], device=device)[:, None]
+        positions = (steps - padding).clamp(min=0)
+        visible = steps >= padding if min(lengths) < longest else None
+        return merged, positions, visible
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, T, vocabulary), float32, of whole prompts, with the arguments of the published model.
+
+        input_ids (B, L) with one `<image>` per picture, padded on the left where `attention_mask` (B, L) is 0;
+        pixel_values (B, tiles, 3, S, S); image_sizes (B, pictures, 2), the rows and columns of tiles, zero rows for
+        padding. T counts the visual tokens, so it is longer than L. Raises ValueError for arguments that do not fit
+        together.
+        """
+        inputs = ModelInputs.of(input_ids, pixel_values, image_sizes, attention_mask, self.config)
+        hidden, positions, visible = self.embed_inputs(inputs)
+        return self.logits(self.read(hidden, positions, visible)[0])
+
+    def read_inputs(self, inputs: ModelInputs) -> Prefix:
+        """Read prompts with their pictures, ready for what comes next."""
+        hidden, positions, visible = self.embed_inputs(inputs)
+        return self.read(hidden, positions, visible, last_only=True)[1]
+
     def merge(
         self, ids: Tensor, visual: Tensor, attention: Tensor | None, first_position: int = 0
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -123,9 +194,17 @@ class Magma(nn.Module):
         return merged, (visible.cumsum(dim=1) - 1).clamp(min=0) + first_position, visible
 
     def read(
-        self, hidden: Tensor, positions: Tensor, visible: Tensor | None, prefix: Prefix | None = None
+        self,
+        hidden: Tensor,
+        positions: Tensor,
+        visible: Tensor | None,
+        prefix: Prefix | None = None,
+        last_only: bool = False,
     ) -> tuple[Tensor, Prefix]:
-        """Run the decoder over new tokens after `prefix`; returns their hidden states (B, T, H) and the new prefix."""
+        """Run the decoder over new tokens after `prefix`; returns their hidden states (B, T, H) and the new prefix.
+
+        With `last_only` the hidden states are those of the last token, (B, 1, H), and cost less.
+        """
         past = prefix.cache if prefix is not None else None
         before = prefix.visible if prefix is not None else None
         past_length = prefix.length if prefix is not None else 0
@@ -143,7 +222,7 @@ class Magma(nn.Module):
             # A padding query sees nothing; letting it see itself keeps its softmax finite (its output is never used).
             own = torch.eye(length, dtype=torch.bool, device=hidden.device)
             mask = mask | nn.functional.pad(own, (past_length, 0))[None, None]
-        out, cache = run_layers(self.language_model, self.rotary, hidden, positions, past, mask)
+        out, cache = run_layers(self.language_model, self.rotary, hidden, positions, past, mask, last_only)
         return out, Prefix(cache, positions[:, -1] + 1, visible, out[:, -1])
 
     def extend(self, tokens: Tensor, prefix: Prefix) -> tuple[Tensor, Prefix]:
@@ -172,7 +251,7 @@ class Magma(nn.Module):
         merged, positions, visible = self.merge(ids, visual, attention, first)
         before = head.expand(len(ids)) if head is not None else None
         if self.grounding is None:
-            _, prefix = self.read(merged, positions, visible, before)
+            _, prefix = self.read(merged, positions, visible, before, last_only=True)
             return prefix, None
         count = self.grounding.config.num_marks
         marks = self.grounding.mark_tokens.to(merged.dtype).expand(len(ids), -1, -1)

@@ -1,26 +1,32 @@
-"""A loaded checkpoint as a policy: picture, instruction and measured state in, end-effector deltas out."""
+"""A loaded checkpoint as a policy: picture, instruction and measured state in, end-effector deltas out; and text."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from magma_policy import checkpoint as checkpoints
 from magma_policy import statistics as action_statistics
-from magma_policy.action_tokens import ActionTokens
+from magma_policy.action_tokens import ACTION_DIMS, ActionTokens
+from magma_policy.adapters import make_adapter
 from magma_policy.checkpoint import Checkpoint
-from magma_policy.config import ActionSpec
+from magma_policy.config import ActionSpec, ConfigError
 from magma_policy.decoding import decode_action_ids
-from magma_policy.prompt import robot_prompt, split_head
+from magma_policy.generation import GenerationSettings, generate_ids
+from magma_policy.hub import resolve
+from magma_policy.model import Prefix
+from magma_policy.processor import Message, ObservationError, Processor, check_pixels
+from magma_policy.prompt import SYSTEM_TEXT, robot_prompt, split_head
+from magma_policy.static_decoder import StaticDecoder, round_up
 from magma_policy.tiling import tile_image
 
-
-class ObservationError(ValueError):
-    """A picture or measured state that the policy cannot act on."""
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -58,107 +64,321 @@ class ActionResult:
 
     `stage_ms` has the wall time of preprocess, vision, prefill, decode and unnormalise. `marks` float64 (K, 2) are the
     pixels (u, v) the policy pointed at (source centre, source tip, target centre, gripper), None without grounding.
+    `ids` int64 (7,) are the action ids; `simpler` float64 (7,) is SimplerEnv's own action of the robots that have one
+    (`magma_policy.adapters`). In a batch the stage times are those of the whole batch.
     """
 
     deltas: np.ndarray
     stage_ms: dict[str, float]
     marks: np.ndarray | None
+    ids: np.ndarray
+    simpler: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A text that ended with a stop id ("stop") or at the limit ("length"). `ids` has no stop id.
+
+    `stage_ms` has preprocess, prefill (vision and prompt) and decode, of the whole batch.
+    """
+
+    text: str
+    ids: list[int]
+    finish: str
+    stage_ms: dict[str, float]
+
+
+class Session:
+    """What belongs to one robot's present episode: the encoded instruction, its adapter's gripper, the last ids."""
+
+    def __init__(self, adapter: str) -> None:
+        self._adapter_name = adapter
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new episode."""
+        self.adapter = make_adapter(self._adapter_name)
+        self.prompt: tuple[str, list[int]] | None = None
+        self.last_ids: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ActRequest:
+    """One robot's turn in a batch; `session` None acts as if the episode began now."""
+
+    image: np.ndarray
+    instruction: str
+    proprioception: Proprioception | None = None
+    session: Session | None = None
 
 
 class Policy:
-    """One robot's policy. Holds no state between calls except caches; `reset` starts a new episode."""
+    """A model and what its actions mean.
+
+    `act`, `chat` and the like must be called from one thread at a time. State between calls lies in sessions and in
+    caches; `reset` starts a new episode of the session that `act` uses.
+    """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        self.spec: ActionSpec = checkpoint.spec
         self.model = checkpoint.model
         self.tokenizer = checkpoint.tokenizer
+        self.processor = Processor(checkpoint.tokenizer, self.model.config)
+        self.stop_ids = checkpoint.stop_ids
         self.device = device
-        self._statistics = action_statistics.select(checkpoint.statistics, self.spec.statistics_key)
+        self._spec = checkpoint.spec
+        self._statistics = (
+            action_statistics.select(checkpoint.statistics, self._spec.statistics_key) if self._spec else None
+        )
         self._codec = ActionTokens(self.model.config.tokens.base_vocab_size)
-        self._dtype = next(self.model.parameters()).dtype
-        self._prompt: tuple[str, torch.Tensor] | None = None
+        self._dtype = self.model.multi_modal_projector.row_seperator.dtype
+        self._session = self.new_session() if self._spec else None
+        self._decoders: dict[tuple[int, int], StaticDecoder] = {}
         # Everything before the picture is the same in every prompt and is read once.
         self._head_ids, _ = self._split("act")
         with torch.inference_mode():
             self._head = self.model.read_head(torch.tensor([self._head_ids], device=device))
 
-    def _split(self, instruction: str) -> tuple[list[int], list[int]]:
-        return split_head(self.tokenizer.encode(robot_prompt(instruction)), self.tokenizer.tokens.image)
-
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> Policy:
-        """Load a checkpoint directory.
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        dtype: torch.dtype | str | None = None,
+        quantization: str | None = None,
+        robot: str | Path | None = None,
+        statistics: str | Path | None = None,
+    ) -> Policy:
+        """Load a checkpoint directory, or `owner/name` (`owner/name@revision`) from the Hugging Face Hub.
 
-        `device` "auto" takes CUDA when there is one. `dtype` None means float32 on the CPU and bfloat16 on a GPU.
-        Raises CheckpointError or ConfigError naming what does not fit.
+        `device` is "cpu", "cuda" (or "cuda:1"), "mps", or "auto", which takes the first GPU there is. `dtype` None
+        means float32 on the CPU and bfloat16 elsewhere (and with fp8); names like "float16" do too. `quantization` is
+        "int8", "int4" or "fp8" (`magma_policy.quantisation`). `robot` and `statistics` as in
+        `magma_policy.checkpoint.load`. Raises CheckpointError, ConfigError or HubError naming what does not fit.
         """
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        place = torch.device(name)
-        kind = dtype if dtype is not None else (torch.float32 if place.type == "cpu" else torch.bfloat16)
-        return cls(checkpoints.load(Path(path), place, kind), place)
+        place = pick_device(device)
+        kind = pick_dtype(dtype, place, quantization)
+        file = None if statistics is None else Path(statistics)
+        return cls(checkpoints.load(resolve(path), place, kind, quantization, robot, file), place)
+
+    @property
+    def spec(self) -> ActionSpec:
+        """What the actions mean. ConfigError when the checkpoint does not say and no robot was named."""
+        if self._spec is None:
+            raise ConfigError(
+                f"{self.model.config.name} was loaded without an action spec and statistics, so it can only talk: name "
+                f"a robot ({', '.join(checkpoints.ROBOTS)}, or a directory with action_spec.json and statistics.json)"
+            )
+        return self._spec
+
+    @property
+    def can_act(self) -> bool:
+        """Whether there is a spec."""
+        return self._spec is not None
+
+    def new_session(self) -> Session:
+        """The episode state of one more robot."""
+        return Session(self.spec.adapter)
 
     def reset(self) -> None:
-        """Forget what belongs to the last episode (the encoded instruction is all there is)."""
-        self._prompt = None
+        """Forget what belongs to the last episode."""
+        if self._session is not None:
+            self._session.reset()
 
-    def _prompt_ids(self, instruction: str) -> torch.Tensor:
-        if self._prompt is None or self._prompt[0] != instruction:
-            self._prompt = (instruction, torch.tensor([self._split(instruction)[1]], device=self.device))
-        return self._prompt[1]
-
-    def _check_image(self, image: np.ndarray) -> None:
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-            kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-            raise ObservationError(f"image must be a uint8 array, got {kind}")
+    def check(self, request: ActRequest) -> None:
+        """Raise the ObservationError or InstructionError that `act_batch` would; changes nothing."""
+        check_pixels(request.image)
         expected = (self.spec.image_height, self.spec.image_width, 3)
-        if image.shape != expected:
+        if request.image.shape != expected:
             raise ObservationError(
-                f"image must have shape {expected} (rgb), got {image.shape}; resize it to the spec's size"
+                f"image must have shape {expected} (rgb), got {request.image.shape}; resize it to the spec's size"
             )
+        if self.spec.proprioception and request.proprioception is None:
+            raise ObservationError("this policy needs proprioception (action_spec.proprioception is true), got None")
+        robot_prompt(request.instruction)
 
-    @torch.inference_mode()
     def act(self, image: np.ndarray, instruction: str, proprioception: Proprioception | None) -> ActionResult:
         """One action chunk for an rgb picture uint8 (H, W, 3) of the spec's size.
 
         `proprioception` is needed exactly when `spec.proprioception` says so; given otherwise, it is not used. Raises
         ObservationError or InstructionError on bad input; nothing is changed then.
         """
-        started = time.perf_counter()
-        self._check_image(image)
-        state: torch.Tensor | None = None
-        if self.spec.proprioception:
-            if proprioception is None:
-                raise ObservationError(
-                    "this policy needs proprioception (action_spec.proprioception is true), got None"
-                )
-            state = torch.from_numpy(proprioception.as_vector())[None].to(self.device)
-        ids = self._prompt_ids(instruction)
-        tiles, (rows, cols) = tile_image(image, self.model.config.image)
-        tiles = tiles.to(self.device, self._dtype)
+        return self.act_batch([ActRequest(image, instruction, proprioception, self._session)])[0]
+
+    @torch.inference_mode()
+    def act_batch(self, requests: Sequence[ActRequest]) -> list[ActionResult]:
+        """One action chunk for each of several robots, read together; each as if it had been alone.
+
+        Raises like `act` for the first bad request, and then nothing has changed for any of them. A session may occur
+        once only.
+        """
         times = [time.perf_counter()]
+        for request in requests:
+            self.check(request)
+        sessions = [r.session if r.session is not None else self.new_session() for r in requests]
+        if not requests or len({id(s) for s in sessions}) != len(sessions):
+            raise ObservationError("a batch needs at least one request, and a session may occur in it once only")
+        prompts = [self._prompt_ids(s, r.instruction) for s, r in zip(sessions, requests, strict=True)]
+        tiled = [
+            tile_image(s.adapter.picture(r.image), self.model.config.image)
+            for s, r in zip(sessions, requests, strict=True)
+        ]
+        rows, cols = tiled[0][1]
+        tiles = torch.cat([t for t, _ in tiled]).to(self.device, self._dtype)
+        ids, attention = self._pad(prompts)
+        states = [r.proprioception.as_vector() for r in requests if r.proprioception is not None]
+        state = torch.from_numpy(np.stack(states)).to(self.device) if self.spec.proprioception else None
+        times.append(time.perf_counter())
         visual, levels = self.model.encode_image(tiles, rows, cols)
         self._synchronise()
         times.append(time.perf_counter())
-        prefix, grounded = self.model.read_prompt(ids, visual, levels, head=self._head)
+        prefix, grounded = self.model.read_prompt(ids, visual, levels, attention, self._head)
         marks = grounded.marks if grounded is not None else None
         tokens = self.model.state_tokens(prefix.last_hidden, marks, state)
         self._synchronise()
         times.append(time.perf_counter())
-        action_ids = decode_action_ids(self.model, prefix, tokens)[0].cpu().numpy()
+        chosen = self._decode(prefix, tokens, sessions)
         times.append(time.perf_counter())
-        deltas = self._statistics.unnormalise(self._codec.decode(action_ids))
-        # Bin centres of the unscaled gripper run from -0.996 to 0.996; the opening is defined on 0..1.
-        deltas[6] = float(np.clip(deltas[6], 0.0, 1.0))
-        pixels: np.ndarray | None = None
-        if marks is not None:
-            size = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
-            pixels = marks[0].float().cpu().numpy() * size
+        points = marks.float().cpu().numpy().astype(np.float64) if marks is not None else None
+        done = []
+        for row, (session, request) in enumerate(zip(sessions, requests, strict=True)):
+            session.last_ids = chosen[row]
+            action_ids = chosen[row].numpy()
+            action = session.adapter.adapt(self._unnormalise(action_ids))
+            size = np.array([request.image.shape[1], request.image.shape[0]], dtype=np.float64)
+            pixels = points[row] * size if points is not None else None
+            done.append((action, action_ids, pixels))
         times.append(time.perf_counter())
         names = ("preprocess", "vision", "prefill", "decode", "unnormalise")
-        stages = {n: (b - a) * 1e3 for n, a, b in zip(names, [started, *times[:-1]], times, strict=True)}
-        return ActionResult(deltas[None], stages, pixels)
+        stages = {n: (b - a) * 1e3 for n, a, b in zip(names, times[:-1], times[1:], strict=True)}
+        return [
+            ActionResult(action.delta[None], dict(stages), pixels, action_ids, action.simpler)
+            for action, action_ids, pixels in done
+        ]
+
+    def chat(
+        self,
+        question: str,
+        images: Sequence[np.ndarray] = (),
+        settings: GenerationSettings | None = None,
+        system: str = SYSTEM_TEXT,
+    ) -> Generated:
+        """The answer to one question about uint8 rgb pictures (H, W, 3) of any size, or about none."""
+        return self.generate([Message(question, images, system)], settings)[0]
+
+    def stream(
+        self,
+        question: str,
+        images: Sequence[np.ndarray] = (),
+        settings: GenerationSettings | None = None,
+        system: str = SYSTEM_TEXT,
+    ) -> Iterator[str]:
+        """Like `chat`, piece by piece as the text comes; closing the iterator ends the work."""
+        prefix = self._read([Message(question, images, system)])
+        decoder = self.tokenizer.decoder()
+        for (id_,) in generate_ids(self.model, prefix, settings or GenerationSettings(), self.stop_ids):
+            piece = decoder.add(id_) if id_ is not None and id_ not in self.stop_ids else ""
+            if piece:
+                yield piece
+
+    def generate(self, messages: Sequence[Message], settings: GenerationSettings | None = None) -> list[Generated]:
+        """Answers to several messages, read as one batch.
+
+        Raises InstructionError or ObservationError for a message that cannot be asked, GenerationError for settings.
+        """
+        times = [time.perf_counter()]
+        inputs = self.processor(messages)
+        times.append(time.perf_counter())
+        with torch.inference_mode():
+            prefix = self.model.read_inputs(inputs)
+        self._synchronise()
+        times.append(time.perf_counter())
+        rows: list[list[int]] = [[] for _ in messages]
+        finish = ["length"] * len(rows)
+        for step in generate_ids(self.model, prefix, settings or GenerationSettings(), self.stop_ids):
+            for row, id_ in enumerate(step):
+                if id_ is not None and id_ in self.stop_ids:
+                    finish[row] = "stop"
+                elif id_ is not None:
+                    rows[row].append(id_)
+        times.append(time.perf_counter())
+        names = ("preprocess", "prefill", "decode")
+        stages = {n: (b - a) * 1e3 for n, a, b in zip(names, times[:-1], times[1:], strict=True)}
+        return [Generated(self.tokenizer.decode(r), r, f, dict(stages)) for r, f in zip(rows, finish, strict=True)]
+
+    @torch.inference_mode()
+    def _read(self, messages: Sequence[Message]) -> Prefix:
+        return self.model.read_inputs(self.processor(messages))
+
+    def _split(self, instruction: str) -> tuple[list[int], list[int]]:
+        prompt = robot_prompt(instruction, self.model.config.image_markers)
+        return split_head(self.tokenizer.encode(prompt), self.tokenizer.tokens.image)
+
+    def _prompt_ids(self, session: Session, instruction: str) -> list[int]:
+        if session.prompt is None or session.prompt[0] != instruction:
+            session.prompt = (instruction, self._split(instruction)[1])
+        return session.prompt[1]
+
+    def _pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor | None]:
+        """Ids (B, T) padded on the left, and what counts in them, None when everything does."""
+        longest = max(map(len, prompts))
+        pad = self.tokenizer.tokens.pad
+        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=self.device)
+        if min(map(len, prompts)) == longest:
+            return ids, None
+        lengths = torch.tensor([longest - len(p) for p in prompts], device=self.device)
+        return ids, torch.arange(longest, device=self.device) >= lengths[:, None]
+
+    def _decode(self, prefix: Prefix, tokens: Tensor | None, sessions: Sequence[Session]) -> Tensor:
+        """The seven ids (B, 7) on the CPU."""
+        if self.device.type == "cuda" and tokens is None:
+            key = (len(sessions), round_up(prefix.length + ACTION_DIMS))
+            if key not in self._decoders:
+                self._decoders[key] = StaticDecoder(self.model, *key)
+            self._decoders[key].load(prefix)
+            return self._decoders[key].action_ids().cpu()
+        # Reading seven ids at once costs a CPU hardly more than one. Float32 alone tells the best id from the second
+        # best however many are read together; coarser types would not always give the ids that one by one gives.
+        draft: Tensor | None = None
+        if tokens is None and self._dtype == torch.float32:
+            middle = torch.full((ACTION_DIMS,), self._codec.first_id + 127)
+            draft = torch.stack([s.last_ids if s.last_ids is not None else middle for s in sessions]).to(self.device)
+        return decode_action_ids(self.model, prefix, tokens, draft).cpu()
+
+    def _unnormalise(self, action_ids: np.ndarray) -> np.ndarray:
+        if self._statistics is None:
+            raise ConfigError("a policy without statistics cannot act")
+        return self._statistics.unnormalise(self._codec.decode(action_ids))
 
     def _synchronise(self) -> None:
         # Without it a GPU's stage times would measure only the launching of kernels.
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes CUDA, else Apple's GPU, else the CPU. ConfigError when it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda or mps, got {name!r}") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device must be auto, cpu, cuda or mps, got {name!r}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' asked for, but torch sees no CUDA GPU here; use auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' asked for, but torch sees no Apple GPU here; use auto or cpu")
+    return device
+
+
+def pick_dtype(dtype: torch.dtype | str | None, device: torch.device, quantization: str | None) -> torch.dtype:
+    """float32 on the CPU, bfloat16 elsewhere and with fp8, unless asked for otherwise. ConfigError for other types."""
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" and quantization != "fp8" else torch.bfloat16
+    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if found not in DTYPES.values():
+        raise ConfigError(f"dtype must be one of {sorted(DTYPES)}, got {dtype!r}")
+    return found

@@ -10,6 +10,7 @@ SYSTEM_TEXT = "You are agent that can see, talk and act."
 IMAGE_LINE = "<image_start><image><image_end>"
 ROBOT_QUESTION = "What action should the robot take to {task}?"
 MAX_INSTRUCTION_LENGTH = 512
+MAX_QUESTION_LENGTH = 16384
 
 
 class InstructionError(ValueError):
@@ -31,9 +32,28 @@ def check_instruction(instruction: str) -> str:
         raise InstructionError(f"instruction has {len(text)} characters; at most {MAX_INSTRUCTION_LENGTH} are allowed")
     if any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise InstructionError(f"instruction contains control characters: {text!r}")
-    if "<|" in text or any(tag in text for tag in ("<image", "<action>", "<pad>")):
-        raise InstructionError(f"instruction contains reserved markup: {text!r}")
+    _refuse_markup(text, "instruction")
     return text
+
+
+def check_question(question: str) -> str:
+    """Like `check_instruction` for free text: longer, and line breaks and tabs are allowed."""
+    if not isinstance(question, str):
+        raise InstructionError(f"question must be a string, got {type(question).__name__}")
+    text = question.strip()
+    if not text:
+        raise InstructionError("question is empty")
+    if len(text) > MAX_QUESTION_LENGTH:
+        raise InstructionError(f"question has {len(text)} characters; at most {MAX_QUESTION_LENGTH} are allowed")
+    if any((ord(c) < 32 and c not in "\n\t\r") or ord(c) == 127 for c in text):
+        raise InstructionError(f"question contains control characters: {text!r}")
+    _refuse_markup(text, "question")
+    return text
+
+
+def _refuse_markup(text: str, what: str) -> None:
+    if "<|" in text or any(tag in text for tag in ("<image", "<action>", "<pad>")):
+        raise InstructionError(f"{what} contains reserved markup: {text!r}")
 
 
 def chat(user: str, system: str = SYSTEM_TEXT) -> str:
@@ -45,9 +65,15 @@ def chat(user: str, system: str = SYSTEM_TEXT) -> str:
     return "".join(parts)
 
 
-def robot_prompt(instruction: str) -> str:
+def user_content(question: str, pictures: int, markers: bool = True) -> str:
+    """The question behind one line per picture; without `markers` the lines lack the start and end tokens."""
+    line = IMAGE_LINE if markers else "<image>"
+    return f"{line}\n" * pictures + question
+
+
+def robot_prompt(instruction: str, markers: bool = True) -> str:
     """The prompt that asks for one robot action, with one picture."""
-    return chat(f"{IMAGE_LINE}\n{ROBOT_QUESTION.format(task=check_instruction(instruction))}")
+    return chat(user_content(ROBOT_QUESTION.format(task=check_instruction(instruction)), 1, markers))
 
 
 def split_head(ids: list[int], image_id: int) -> tuple[list[int], list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,20 @@ def load(path: Path) -> dict[str, ActionStatistics]:
         raise ConfigError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected an object keyed by data set")
-    return {key: from_dict(ActionStatistics, value, f"{path}:{key}") for key, value in data.items()}
+    return {key: from_dict(ActionStatistics, _bounds(value), f"{path}:{key}") for key, value in data.items()}
+
+
+def _bounds(entry: Any) -> Any:
+    """The three entries that are used, of the form that OpenVLA and RLDS data sets are described in; else unchanged.
+
+    There they lie under "action" among means, extremes and counts.
+    """
+    if not isinstance(entry, dict):
+        return entry
+    inner = entry.get("action", entry)
+    if isinstance(inner, dict) and (inner is not entry or "mean" in inner):
+        return {name: inner[name] for name in ("q01", "q99", "mask") if name in inner}
+    return entry
 
 
 def select(statistics: dict[str, ActionStatistics], key: str) -> ActionStatistics:

@@ -52,8 +52,10 @@ def tile_image(image: np.ndarray, config: ImageConfig) -> tuple[Tensor, tuple[in
     pixels = normalise(torch.from_numpy(np.array(image))[None], config)
     base = config.base_size
     if (height, width) != (rows * base, cols * base):
+        # Planes, not pixels, lie together as in the original: for the other layout torch has another kernel, whose
+        # results differ in the last bit.
         pixels = F.interpolate(
-            pixels, size=(rows * base, cols * base), mode="bilinear", align_corners=False, antialias=False
+            pixels.contiguous(), size=(rows * base, cols * base), mode="bilinear", align_corners=False, antialias=False
         )
     tiles = pixels.reshape(3, rows, base, cols, base).permute(1, 3, 0, 2, 4).reshape(rows * cols, 3, base, base)
     return tiles, (rows, cols)

@@ -7,8 +7,9 @@ entries (whose last 256 are the action ids, which no text produces), Llama-3's 2
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -51,18 +52,21 @@ INSTRUCTION_WORDS = (
 class MagmaTokenizer:
     """A `tokenizers.Tokenizer` whose special tokens were checked against the model's `TokenConfig`."""
 
+    # Fields of TokenConfig and the tokens that they number.
+    SPECIAL_NAMES: ClassVar[dict[str, str]] = {
+        "begin_of_text": "<|begin_of_text|>",
+        "start_header": "<|start_header_id|>",
+        "end_header": "<|end_header_id|>",
+        "end_of_turn": "<|eot_id|>",
+        "pad": "<pad>",
+        "image": "<image>",
+        "action": "<action>",
+        "image_start": "<image_start>",
+        "image_end": "<image_end>",
+    }
+
     def __init__(self, tokenizer: Tokenizer, tokens: TokenConfig) -> None:
-        expected = {
-            "<|begin_of_text|>": tokens.begin_of_text,
-            "<|start_header_id|>": tokens.start_header,
-            "<|end_header_id|>": tokens.end_header,
-            "<|eot_id|>": tokens.end_of_turn,
-            "<pad>": tokens.pad,
-            "<image>": tokens.image,
-            "<action>": tokens.action,
-            "<image_start>": tokens.image_start,
-            "<image_end>": tokens.image_end,
-        }
+        expected = {name: getattr(tokens, field) for field, name in self.SPECIAL_NAMES.items()}
         wrong = {
             name: tokenizer.token_to_id(name) for name, id_ in expected.items() if tokenizer.token_to_id(name) != id_
         }
@@ -90,6 +94,28 @@ class MagmaTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of `text` with one begin-of-text prepended, as the original processor does (prompts bring their own)."""
         return list(self.tokenizer.encode(text, add_special_tokens=True).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids` without the special tokens; bytes that are no valid UTF-8 become replacement characters."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def decoder(self) -> TextStream:
+        """A decoder of ids that come one at a time."""
+        return TextStream(self.tokenizer)
+
+
+class TextStream:
+    """Turns ids into pieces of text; a character of several tokens is given out when its last byte is there."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._stream = decoders.DecodeStream(skip_special_tokens=True)
+
+    def add(self, id_: int) -> str:
+        """The text that is certain now and was not before; often empty."""
+        piece: str | None = self._stream.step(self._tokenizer, id_)
+        return piece or ""
 
 
 def _special_names() -> list[str]:

@@ -49,7 +49,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "policy",
         default_value="magma-tiny",
-        description="Name or folder of a checkpoint; expert, hold or random; none = only the operator moves the arm.",
+        description="Name or folder of a checkpoint; ws://host:port of a policy server; expert, hold or random; "
+        "none = only the operator moves the arm.",
     ),
     DeclareLaunchArgument(
         "device", default_value="auto", choices=["auto", "cuda", "cpu"], description="Where the policy runs."

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+import threading
 import time
 
 import numpy as np
@@ -116,6 +120,65 @@ def test_frames_without_their_state_are_not_acted_on_and_the_newest_wins(start_n
     robot.chunks.wait_for(lambda message: chunk_from_msg(message).stamp_ns == sent[-1])
     acted_on = [chunk_from_msg(message).stamp_ns for message in robot.chunks.messages]
     assert acted_on == sorted(set(acted_on)) and len(acted_on) < len(sent)
+
+
+def test_policy_behind_a_server_is_lost_and_found_again(start_node, peer, monkeypatch, tmp_path):
+    """The server is another process: not there yet, there, killed, back. The node lives through all of it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MAGMA_SERVE_TOKEN", "0123456789abcdef")
+    servers = []
+
+    def serve():
+        announcement = tmp_path / f"url-{len(servers)}"
+        command = [sys.executable, "-m", "magma_policy.serve", "magma-tiny", "--device", "cpu", "--port", str(port)]
+        servers.append(subprocess.Popen([*command, "--announce", str(announcement)], stdout=subprocess.DEVNULL))
+        deadline_s = time.monotonic() + LOADING_S
+        while not announcement.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+
+    try:
+        starting = threading.Timer(1.0, serve)
+        starting.start()
+        robot = Robot(start_node, peer, checkpoint=f"ws://127.0.0.1:{port}", server_deadline_s=3.0)
+        starting.join(LOADING_S)
+        assert "waiting for a policy server: cannot connect" in robot.node.output
+        assert robot.spec.policy == "magma-tiny" and robot.spec.proprioception
+        robot.instruction.publish(String(data="put the carrot on the plate"))
+        chunk = robot.show_until_acted()
+        assert {"frame", "wait", "policy", "queue", "network", "vision"} <= set(chunk.stage_ms)
+
+        servers[0].kill()
+        servers[0].wait()
+        robot.says("is gone", DiagnosticStatus.WARN)
+        stale = robot.show()
+        robot.says("cannot connect", DiagnosticStatus.ERROR)
+        robot.chunks.clear()
+        serve()
+        time.sleep(0.5)
+        assert not robot.chunks.messages, "the frame of the failed call is never acted on later"
+        chunk = robot.show_until_acted()
+        assert chunk.stamp_ns > stale
+        robot.says("acting again", DiagnosticStatus.OK)
+        assert robot.node.stop() == 0
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "says"),
+    [
+        ({"checkpoint": "ws://127.0.0.1"}, 1, "names no port"),
+        ({"checkpoint": "ws://127.0.0.1:1", "server_token_file": "/nowhere"}, 1, "token file /nowhere cannot be read"),
+        ({"checkpoint": "ws://127.0.0.1:1", "device": "cuda"}, 2, "a policy server has its own --device"),
+    ],
+)
+def test_wrong_servers_end_the_node_with_a_message(start_node, parameters, status, says):
+    node = start_node(MODULE, parameters)
+    assert node.wait(LOADING_S) == status
+    assert says in node.output and "Traceback" not in node.output
 
 
 def test_missing_checkpoint_ends_the_node_with_a_message(start_node, tmp_path):

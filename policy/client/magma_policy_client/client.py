@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.protocol import State
 
 from magma_policy_client import messages
 from magma_policy_client.errors import (
@@ -112,12 +113,14 @@ class PolicyClient:
     @property
     def connected(self) -> bool:
         """Whether there is a connection as far as is known."""
-        return self._connection is not None
+        connection = self._connection
+        return connection is not None and connection.state is State.OPEN
 
-    def reset(self, session: str = "default") -> None:
+    def reset(self, session: str = "default", timeout_s: float | None = None) -> None:
         """Begins an episode: the server forgets the last one of this session, and `act` works in this session from now.
 
-        Several robots or episodes may share a connection under different names.
+        Several robots or episodes may share a connection under different names. `timeout_s` None means the client's
+        own. Raises a PolicyClientError when it is not certain that the server knows; reset again before acting then.
         """
 
         async def work(deadline_s: float) -> None:
@@ -127,7 +130,7 @@ class PolicyClient:
                 raise ServerError(f"{self._url} answered a reset with {type(answer).__name__}")
             self._session = session
 
-        self._call(work, self._timeout_s)
+        self._call(work, self._timeout_s if timeout_s is None else _check_seconds(timeout_s, "timeout_s"))
 
     def act(
         self,
@@ -265,7 +268,7 @@ class PolicyClient:
         return messages.decode(data)
 
     async def _connected(self) -> ClientConnection:
-        if self._connection is not None:
+        if self._connection is not None and self._connection.state is State.OPEN:
             return self._connection
         connection: ClientConnection | None = None
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else None
@@ -360,6 +363,10 @@ class PolicyClient:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+        # Whoever waits in another thread is let go.
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                task.cancel()
 
 
 def check_url(url: str) -> str:

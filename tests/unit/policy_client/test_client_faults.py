@@ -10,8 +10,6 @@ import time
 import msgpack
 import numpy as np
 import pytest
-from websockets.asyncio.server import serve
-
 from magma_policy_client import (
     ActionSpec,
     ConnectionLostError,
@@ -24,6 +22,7 @@ from magma_policy_client import (
     VersionMismatchError,
     messages,
 )
+from websockets.asyncio.server import serve
 
 SPEC = ActionSpec("fake", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 4, False)
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -247,6 +246,29 @@ def test_observations_that_cannot_be_sent_are_refused_before_they_are(fake):
         with pytest.raises(ValueError, match="deadline_s"):
             client.act(IMAGE, "go", None, deadline_s=0)
         client.act(IMAGE, "go", None)
+
+
+def test_closing_lets_a_waiting_thread_go(fake):
+    asked = threading.Event()
+
+    async def answer(connection, message):
+        asked.set()
+
+    client = PolicyClient(fake(answer).url, timeout_s=LONG_S)
+    errors = []
+
+    def work():
+        try:
+            client.act(IMAGE, "go", None, deadline_s=600.0)
+        except ConnectionLostError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert asked.wait(LONG_S)
+    client.close()
+    thread.join(LONG_S)
+    assert len(errors) == 1
 
 
 def test_two_threads_take_turns(fake):

@@ -1,4 +1,4 @@
-"""Node policy: a Magma checkpoint that acts on the newest frame."""
+"""Node policy: a Magma checkpoint, here or behind a policy server, that acts on the newest frame."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-import numpy as np
 import rclpy
 from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
@@ -17,21 +16,17 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from magma_common.config import NodeConfig, parameter
+from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, image_from_msg, stamp_to_ns, state_from_msg
-from magma_common.data import ActionChunk, EndEffectorState
+from magma_common.data import ActionChunk
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
-from magma_policy_ros.control_experiment import CONTROLS, NEUTRAL_INSTRUCTION, Control, observe, policy_name
+from magma_policy_ros.control_experiment import CONTROLS, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
+from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect, is_server, read_token
 
-if TYPE_CHECKING:
-    from magma_policy.policy import Policy, Proprioception
-
-WARM_UP_CALLS = 3
-"""The first calls of a model allocate and tune; they are made before the policy announces itself."""
 REST_AFTER_ERROR_S = 0.2
 """A policy that fails on each frame must not fill the log at camera rate."""
 
@@ -40,7 +35,11 @@ REST_AFTER_ERROR_S = 0.2
 class PolicyConfig(NodeConfig):
     """Parameters of the node."""
 
-    checkpoint: str = parameter("magma-tiny", "Folder of a checkpoint, or name of a shipped one.", read_only=True)
+    checkpoint: str = parameter(
+        "magma-tiny",
+        "Folder of a checkpoint, name of a shipped one, or address of a policy server (ws://host:port).",
+        read_only=True,
+    )
     device: str = parameter(
         "auto",
         "Where the model runs; auto = the GPU when there is one.",
@@ -61,6 +60,16 @@ class PolicyConfig(NodeConfig):
         choices=CONTROLS,
         read_only=True,
     )
+    server_deadline_s: float = parameter(
+        5.0,
+        "With a server: seconds to wait for an action before trying the next frame.",
+        minimum=0.01,
+        maximum=600.0,
+        read_only=True,
+    )
+    server_token_file: str = parameter(
+        "", "With a server: file with its token; empty = environment variable MAGMA_SERVE_TOKEN.", read_only=True
+    )
     state_tolerance_s: float = parameter(
         0.02,
         "How far apart the stamps of a frame and its end effector state may lie, in seconds; 0 = equal.",
@@ -68,6 +77,10 @@ class PolicyConfig(NodeConfig):
         maximum=1.0,
         read_only=True,
     )
+
+    def check(self) -> None:
+        if is_server(self.checkpoint) and self.device != "auto":
+            raise ConfigError(f"device {self.device!r} is for a checkpoint; a policy server has its own --device")
 
 
 class PolicyNode(Node):
@@ -82,8 +95,9 @@ class PolicyNode(Node):
         self._config = NodeParameters(self, PolicyConfig).config
         self._control = cast(Control, self._config.control)
         self._observation: NewestObservation | None = None
+        self._policy: ActingPolicy | None = None
         self._policy_name = self._config.checkpoint
-        self._status = Report(WARN, f"loading checkpoint {self._config.checkpoint}")
+        self._status = Report(WARN, f"loading {self._config.checkpoint}")
         self._sequence = 0
         self._errors = 0
         self._dropped = 0
@@ -99,16 +113,24 @@ class PolicyNode(Node):
         self.create_subscription(EndEffectorStateMsg, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
         self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+        # Once the node spins: an end that comes sooner would find no executor to stop.
+        self._starter = self.create_timer(0.001, self._start)
 
     def close(self) -> None:
         """Ends the inference thread; waits for a call of the model that is under way, but not for long."""
         self._stopping.set()
         if self._observation is not None:
             self._observation.stop()
-        self._thread.join(timeout=2.0)
+        if self._policy is not None:
+            self._policy.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
 
     # Executor's thread.
+
+    def _start(self) -> None:
+        self.destroy_timer(self._starter)
+        self._thread.start()
 
     def _on_instruction(self, message: String) -> None:
         self._instruction = message.data
@@ -136,6 +158,9 @@ class PolicyNode(Node):
         if observation is not None:
             values["overtaken frames"] = observation.overtaken
             waiting = observation.waiting_for()
+            trouble = self._policy.trouble() if self._policy is not None else None
+            if report.level == OK and trouble is not None:
+                report = Report(WARN, trouble)
             if report.level == OK and waiting is not None:
                 values["waiting for"] = waiting
         return Report(report.level, report.message, {**report.values, **values})
@@ -146,10 +171,11 @@ class PolicyNode(Node):
         try:
             policy = self._load()
         except Exception as error:  # whatever the model raises: without a model the node is of no use
-            self.failure = f"cannot load policy: {error}"
-            self.get_logger().fatal(self.failure)
-            rclpy.try_shutdown()
+            self._give_up(f"cannot load policy: {error}")
             return
+        if policy is None:
+            return
+        self._policy = policy
         observation = NewestObservation(policy.spec.proprioception, self._config.state_tolerance_s)
         # In this order an instruction that arrives in between is not lost.
         self._observation = observation
@@ -160,39 +186,46 @@ class PolicyNode(Node):
         while (request := observation.take()) is not None:
             try:
                 self._act(policy, request)
+            except PolicyGoneError as error:
+                self._give_up(str(error))
+                return
             except Exception as error:  # a model that fails gives no action; the arm holds and the node lives on
                 if self._stopping.is_set() or not self.context.ok():
                     return
                 self._fail(f"policy {self._policy_name} failed: {type(error).__name__}: {error}")
                 self._stopping.wait(REST_AFTER_ERROR_S)
 
-    def _load(self) -> Policy:
-        # Imported here, in the thread, because torch takes seconds and the node should answer meanwhile.
-        import torch
-
-        import magma_policy
-        from magma_policy.checkpoint_paths import find_checkpoint
-
+    def _load(self) -> ActingPolicy | None:
         config = self._config
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        path = find_checkpoint(config.checkpoint)
         started = time.monotonic()
-        policy = magma_policy.load(path, device=config.device)
+        policy: ActingPolicy | None
+        if is_server(config.checkpoint):
+            token = read_token(config.server_token_file)
+            policy = connect(
+                config.checkpoint, token, config.server_deadline_s, self._wait_for_server, self._stopping.wait
+            )
+            if policy is None:
+                return None
+            how = f"connected to {config.checkpoint}"
+        else:
+            policy = LocalPolicy(config.checkpoint, config.device, config.threads, self._stopping.is_set)
+            how = f"loaded {policy.path} in {time.monotonic() - started:.1f} s, warm-up included"
         self._policy_name = policy_name(policy.spec.policy, self._control)
-        spec = policy.spec
-        grey = np.full((spec.image_height, spec.image_width, 3), 128, dtype=np.uint8)
-        rest = _proprioception(_REST) if spec.proprioception else None
-        for _ in range(WARM_UP_CALLS):
-            if self._stopping.is_set():
-                break
-            policy.act(grey, NEUTRAL_INSTRUCTION, rest)
-        policy.reset()
-        took_s = time.monotonic() - started
-        self.get_logger().info(f"loaded {self._policy_name} from {path} in {took_s:.1f} s, warm-up included")
+        self.get_logger().info(f"{self._policy_name}: {how}")
         return policy
 
-    def _act(self, policy: Policy, request: ActRequest) -> None:
+    def _wait_for_server(self, reason: str) -> None:
+        if self._status.message != reason:
+            self.get_logger().warning(f"waiting for a policy server: {reason}")
+            self._status = Report(WARN, reason)
+            self._diagnostics.update()
+
+    def _give_up(self, reason: str) -> None:
+        self.failure = reason
+        self.get_logger().fatal(reason)
+        rclpy.try_shutdown()
+
+    def _act(self, policy: ActingPolicy, request: ActRequest) -> None:
         if request.restarted:
             policy.reset()
         # Two clocks: the frame's age is a matter of ROS time, the durations of a clock that never jumps.
@@ -200,7 +233,7 @@ class PolicyNode(Node):
         age_ms = (self.get_clock().now().nanoseconds - request.stamp_ns) * 1e-6
         pixels, instruction = observe(request.pixels, request.instruction, self._control)
         started = time.monotonic()
-        result = policy.act(pixels, instruction, _proprioception(request.state) if request.state is not None else None)
+        result = policy.act(pixels, instruction, request.state)
         stages = {
             "frame": age_ms - waited_s * 1e3,
             "wait": waited_s * 1e3,
@@ -233,30 +266,6 @@ class PolicyNode(Node):
         if self._status.message != message:
             self._status = Report(ERROR, message)
             self._diagnostics.update()
-
-
-_REST = EndEffectorState(
-    stamp_ns=0,
-    position=np.zeros(3),
-    quaternion_xyzw=np.array([0.0, 0.0, 0.0, 1.0]),
-    target_position=np.zeros(3),
-    target_quaternion_xyzw=np.array([0.0, 0.0, 0.0, 1.0]),
-    gripper=1.0,
-    gripper_target=1.0,
-)
-
-
-def _proprioception(state: EndEffectorState) -> Proprioception:
-    from magma_policy.policy import Proprioception
-
-    return Proprioception(
-        position=state.position,
-        quaternion_xyzw=state.quaternion_xyzw,
-        target_position=state.target_position,
-        target_quaternion_xyzw=state.target_quaternion_xyzw,
-        gripper=state.gripper,
-        gripper_target=state.gripper_target,
-    )
 
 
 def main() -> None:

@@ -1,0 +1,207 @@
+"""Where actions come from: a checkpoint loaded in this process, or a policy server in another room. Without ROS."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from magma_common.data import EndEffectorState
+
+if TYPE_CHECKING:
+    from magma_policy_client import PolicyClient
+
+WARM_UP_CALLS = 3
+"""The first calls of a model allocate and tune; they are made before the policy announces itself."""
+RECONNECT_S = 1.0
+TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
+
+REST = EndEffectorState(
+    stamp_ns=0,
+    position=np.zeros(3),
+    quaternion_xyzw=np.array([0.0, 0.0, 0.0, 1.0]),
+    target_position=np.zeros(3),
+    target_quaternion_xyzw=np.array([0.0, 0.0, 0.0, 1.0]),
+    gripper=1.0,
+    gripper_target=1.0,
+)
+
+
+class ActingResult(Protocol):
+    """`deltas` float64 (horizon, 7) and the times of the stages in ms."""
+
+    @property
+    def deltas(self) -> np.ndarray: ...
+    @property
+    def stage_ms(self) -> Mapping[str, float]: ...
+
+
+class ActingPolicy(Protocol):
+    """What the node needs of a policy. `spec` has the fields of an ActionSpec message."""
+
+    @property
+    def spec(self) -> Any: ...
+    def reset(self) -> None: ...
+    def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult: ...
+    def trouble(self) -> str | None: ...
+    def close(self) -> None: ...
+
+
+class PolicyGoneError(RuntimeError):
+    """The policy cannot come back as it was; the node must be started again."""
+
+
+class LocalPolicy:
+    """A checkpoint in this process."""
+
+    def __init__(self, checkpoint: str, device: str, threads: int, stopping: Callable[[], bool]) -> None:
+        """Loads and warms up, which takes seconds. Raises what loading raises."""
+        # Imported here because torch takes seconds, and the node answers meanwhile.
+        import torch
+
+        import magma_policy
+        from magma_policy.checkpoint_paths import find_checkpoint
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.path = find_checkpoint(checkpoint)
+        self._policy = magma_policy.load(self.path, device=device)
+        grey = np.full((self.spec.image_height, self.spec.image_width, 3), 128, dtype=np.uint8)
+        for _ in range(WARM_UP_CALLS):
+            if stopping():
+                break
+            self.act(grey, "do the task", REST if self.spec.proprioception else None)
+        self.reset()
+
+    @property
+    def spec(self) -> Any:
+        return self._policy.spec
+
+    def reset(self) -> None:
+        """A new episode begins."""
+        self._policy.reset()
+
+    def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult:
+        """One action chunk. Raises what the policy raises."""
+        from magma_policy.policy import Proprioception
+
+        proprioception = None
+        if state is not None:
+            proprioception = Proprioception(
+                position=state.position,
+                quaternion_xyzw=state.quaternion_xyzw,
+                target_position=state.target_position,
+                target_quaternion_xyzw=state.target_quaternion_xyzw,
+                gripper=state.gripper,
+                gripper_target=state.gripper_target,
+            )
+        return self._policy.act(pixels, instruction, proprioception)
+
+    def trouble(self) -> str | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class RemotePolicy:
+    """A policy server. A lost server costs actions, never the node: each call looks for it again."""
+
+    def __init__(self, client: PolicyClient, deadline_s: float) -> None:
+        self._client = client
+        self._deadline_s = deadline_s
+        self._new_episode = False
+
+    @property
+    def spec(self) -> Any:
+        return self._client.spec
+
+    def reset(self) -> None:
+        """A new episode begins. The server is told with the next action, as often as it takes until it knows."""
+        self._new_episode = True
+
+    def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult:
+        """One action chunk within the deadline.
+
+        Raises:
+            PolicyClientError: none, and why.
+            PolicyGoneError: the server has another policy now.
+        """
+        from magma_policy_client import SpecChangedError
+
+        until_s = time.monotonic() + self._deadline_s
+        try:
+            if self._new_episode:
+                self._client.reset(timeout_s=self._deadline_s)
+                self._new_episode = False
+            return self._client.act(pixels, instruction, state, max(1e-3, until_s - time.monotonic()))
+        except SpecChangedError as error:
+            raise PolicyGoneError(str(error)) from error
+
+    def trouble(self) -> str | None:
+        """What is wrong with the connection, for a person to read."""
+        return None if self._client.connected else f"policy server {self._client.url} is gone; looking for it"
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def is_server(name: str) -> bool:
+    """Whether a policy's name is the address of a server."""
+    return name.strip().lower().startswith(("ws://", "wss://"))
+
+
+def read_token(path: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """The server's token from a file, or from MAGMA_SERVE_TOKEN. Raises ValueError when the file cannot be read."""
+    if not path:
+        return (os.environ if environment is None else environment).get(TOKEN_VARIABLE) or None
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"token file {path} cannot be read: {error}") from error
+
+
+def connect(
+    url: str,
+    token: str | None,
+    deadline_s: float,
+    waiting: Callable[[str], None],
+    stop: Callable[[float], bool],
+) -> RemotePolicy | None:
+    """Connects to a server, waiting for one that is not there yet.
+
+    Args:
+        url: ws:// or wss://.
+        token: what the server asks for, if anything.
+        deadline_s: for connecting once, and for each action later.
+        waiting: told why there is no connection yet, before each further try.
+        stop: sleeps for so many seconds and returns whether to give up.
+
+    Returns:
+        The policy; None when `stop` said so.
+
+    Raises:
+        ValueError, RefusedError, VersionMismatchError: trying again would not help.
+    """
+    try:
+        from magma_policy_client import PolicyClient, PolicyClientError, RefusedError, VersionMismatchError
+    except ImportError as error:
+        raise ValueError(f"a policy server needs magma-policy-client in this environment: {error}") from error
+
+    while True:
+        try:
+            return RemotePolicy(PolicyClient(url, token, deadline_s), deadline_s)
+        except VersionMismatchError:
+            raise
+        except RefusedError as error:
+            if error.code == "token":
+                raise
+            waiting(str(error))
+        except PolicyClientError as error:
+            waiting(str(error))
+        if stop(RECONNECT_S):
+            return None

@@ -117,7 +117,7 @@ _NUMBERED: Mapping[str, tuple[str, Callable[[Any], tuple[int, int]]]] = {
     ),
     topics.JOURNAL: (
         "magma_interfaces/msg/ControllerJournal",
-        lambda message: (int(message.first), int(message.first) + len(message.entries)),
+        lambda message: (int(message.first), int(message.first) + len(message.kinds)),
     ),
 }
 """Topics whose messages carry numbers, with how to read the number of this message and of the next."""

@@ -21,8 +21,9 @@ from magma_recorder.message_queue import MessageQueue, Received
 from magma_recorder.topics import CAMERA, TOPICS, Topic
 from magma_recorder.writer import RecordingWriter
 
-DEPTH = 100
-"""Messages of one topic that may arrive while this process does something else."""
+DEPTH = 600
+"""Messages of one topic that may arrive while this process does something else; as many as the controller keeps of its
+journal for a recorder that starts late."""
 PICTURE_DEPTH = 10
 CLOSING_S = 20.0
 """How long the end may take; launch files wait less, and what is written by then is readable."""

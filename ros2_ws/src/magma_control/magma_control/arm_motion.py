@@ -3,11 +3,12 @@
     goal pose ─> reference path (speed, acceleration, jerk) ─> inverse kinematics (ranges, speeds, singularities)
               ─> joint limits (speed, acceleration, jerk) ─> check ─> joint command
 
-The check is what makes "always" true. With every command comes a brake: the way to rest from it. A command is sent only if
-it, and every instant of its brake, lies inside the joints' ranges, the workspace box, above the table, below the tool's
-speed limits and free of collisions. If the next command fails the check, the brake of the last one is followed instead;
-that one has passed it already. (A verified fail-safe manoeuvre at each instant, as in Althoff et al., "An effortless
-approach to provable safety for modular robots", 2019, and the works cited there.)
+The check is what makes "always" true. With every command comes a brake: the way to rest from it. A command is sent
+only if it, and every instant of its brake, lies inside the joints' ranges, the workspace box, above the table, below
+the tool's speed limits and free of collisions. If the next command fails the check, the brake of the last one is
+followed instead; that one has passed it already. (A verified fail-safe manoeuvre at each instant, as in Althoff et
+al., "Effortless creation of safe robots from modules through self-programming and self-verification", Science Robotics
+4(31), 2019.)
 
 No clock, no I/O, no ROS; not thread-safe. One call of `tick` is one period.
 """
@@ -21,9 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.data import GRIPPER, ROTATION, TRANSLATION
-from magma_control.joint_motion import Brake, JointLimits, JointState, JointTracker
+from magma_control.joint_motion import JointLimits, JointState, JointTracker
 from magma_control.kinematics import Kinematics, NotSolvableError
-from magma_control.reference import PathLimits, ToolReference, axis_angle, quaternion_xyzw, rotation_from_quaternion, rotation_matrix
+from magma_control.reference import (
+    PathLimits,
+    ToolReference,
+    axis_angle,
+    quaternion_xyzw,
+    rotation_from_quaternion,
+    rotation_matrix,
+)
 from magma_control.robot_config import RobotConfig
 from magma_control.safety import Refusal
 
@@ -33,9 +41,9 @@ GOAL_INSET_M = 0.005
 """Goals keep this distance from the faces of the workspace box, so that deviations on the way stay inside it."""
 REFERENCE_SHARE = 0.9
 """Part of the tool's limits that the reference path uses; the rest is for the joints to catch up with it."""
+MOVED_BY_OTHERS = "moved by someone else"
 _COLLISION_STRIDE = 4
-"""Of the instants of a brake every so manieth is checked for collisions (and the last one); the collision margin is more
-than what two parts can approach each other in between at the speeds of a brake."""
+"""Of the instants of a brake every so manieth is checked for collisions, and the last one."""
 _TOLERANCE = 1e-9
 
 
@@ -257,19 +265,29 @@ class ArmMotion:
             allowed = following.jump_tolerance + 1.5 * self._joint_limits.velocity * max(steady_s - last_s, 0.0)
             if (np.abs(measured - last) > allowed).any():
                 return self._refuse(
-                    Refusal("joint state jumped", f"a joint moved by {_worst(measured, last, self._robot)} between two "
-                            "reports, more than it can", True)
+                    Refusal(
+                        "joint state jumped",
+                        f"a joint moved by {_worst(measured, last, self._robot)} between two reports, more than it can",
+                        True,
+                    )
                 )
         lag = np.abs(measured - accepted.state.position)
         if resting:
             if (lag > following.resync_tolerance).any():
-                self.counts["moved by someone else"] += 1
-                return self.sync(measured, opening)
+                self.counts[MOVED_BY_OTHERS] += 1
+                gripper = self._gripper
+                refusal = self.sync(measured, opening)
+                # What it holds it goes on holding.
+                self._gripper = gripper
+                return refusal
             return None
         if (lag > following.lag_tolerance).any():
             return self._refuse(
-                Refusal("arm does not follow", "the arm is behind its command by "
-                        f"{_worst(measured, accepted.state.position, self._robot)}", True)
+                Refusal(
+                    "arm does not follow",
+                    f"the arm is behind its command by {_worst(measured, accepted.state.position, self._robot)}",
+                    True,
+                )
             )
         return None
 
@@ -373,9 +391,7 @@ class ArmMotion:
         self._check_deviation(self._wanted, point.position, point.rotation, step.smallest_singular_value)
         return step.velocity
 
-    def _check_deviation(
-        self, joints: FloatArray, position: FloatArray, rotation: FloatArray, singular: float
-    ) -> None:
+    def _check_deviation(self, joints: FloatArray, position: FloatArray, rotation: FloatArray, singular: float) -> None:
         ik = self._robot.ik
         got_position, got_rotation = self._kinematics.forward(joints)
         distance = float(np.linalg.norm(got_position - position))

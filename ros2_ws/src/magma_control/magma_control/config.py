@@ -32,14 +32,16 @@ class ControllerConfig(NodeConfig):
     )
     tick_source: str = parameter(
         "clock",
-        "Joint-level arms: clock = a thread at control_rate_hz; joint_states = one command per report of the arm, for a "
-        "simulation that waits for it.",
+        "Joint-level arms: clock = a thread at control_rate_hz; joint_states = one command per report of the arm, for "
+        "a simulation that waits for it.",
         choices=("clock", "joint_states"),
         read_only=True,
     )
     bring_up_scale: float = parameter(
-        1.0, "Slows everything down for the first contact with an arm: steps, speeds and accelerations times this.",
-        minimum=0.1, maximum=1.0,
+        1.0,
+        "Slows everything down for the first contact with an arm: steps, speeds and accelerations times this.",
+        minimum=0.1,
+        maximum=1.0,
     )
 
     frame: str = parameter("base", "Frame in which the arm takes deltas.", read_only=True)
@@ -96,17 +98,18 @@ class ControllerConfig(NodeConfig):
     blend_steps: int = parameter(2, "Steps over which a newer chunk takes over.", minimum=0, maximum=100)
     ensemble_decay: float = parameter(0.1, "Of the weights of an ensemble, per chunk.", minimum=0.0, maximum=10.0)
     gripper_mode: str = parameter(
-        "continuous", "Policy's gripper: continuous, or binary (open or closed, with hysteresis).",
+        "continuous",
+        "Policy's gripper: continuous, or binary (open or closed, with hysteresis).",
         choices=("continuous", "binary"),
     )
     gripper_close_below: float = parameter(0.4, "Binary: closes below this opening.", minimum=0.0, maximum=1.0)
     gripper_open_above: float = parameter(0.6, "Binary: opens above this opening.", minimum=0.0, maximum=1.0)
-    gripper_sticky_steps: int = parameter(
-        0, "Binary: a change is kept for so many steps.", minimum=0, maximum=1000
-    )
+    gripper_sticky_steps: int = parameter(0, "Binary: a change is kept for so many steps.", minimum=0, maximum=1000)
     max_takeover_speed_step_m_s: float = parameter(
-        0.25, "After a change between operator and policy the speed changes by no more than this from step to step.",
-        minimum=0.01, maximum=5.0,
+        0.25,
+        "After a change between operator and policy the speed changes by no more than this from step to step.",
+        minimum=0.01,
+        maximum=5.0,
     )
     max_takeover_angular_step_rad_s: float = parameter(
         1.5, "The same for the angular speed.", minimum=0.01, maximum=20.0
@@ -131,8 +134,10 @@ class ControllerConfig(NodeConfig):
         maximum=5.0,
     )
     heartbeat_timeout_s: float = parameter(
-        1.0, "A source whose heartbeat was heard once is lost when it stays away for this long, seconds.",
-        minimum=0.05, maximum=60.0,
+        1.0,
+        "A source whose heartbeat was heard once is lost when it stays away for this long, seconds.",
+        minimum=0.05,
+        maximum=60.0,
     )
     require_policy_heartbeat: bool = parameter(False, "No chunk is taken from a policy without a heartbeat.")
     require_teleop_heartbeat: bool = parameter(False, "No command is taken from an operator without a heartbeat.")
@@ -144,8 +149,10 @@ class ControllerConfig(NodeConfig):
         maximum=10.0,
     )
     executor_timeout_s: float = parameter(
-        2.0, "The watchdog thread stops the arm when callbacks or control ticks stand still for this long, seconds.",
-        minimum=0.2, maximum=60.0,
+        2.0,
+        "The watchdog thread stops the arm when callbacks or control ticks stand still for this long, seconds.",
+        minimum=0.2,
+        maximum=60.0,
     )
     min_command_interval_s: float = parameter(
         -1.0,
@@ -171,7 +178,8 @@ class ControllerConfig(NodeConfig):
             )
         if self.gripper_close_below > self.gripper_open_above:
             raise ConfigError(
-                f"gripper_close_below {self.gripper_close_below} lies above gripper_open_above {self.gripper_open_above}"
+                f"gripper_close_below {self.gripper_close_below} lies above "
+                f"gripper_open_above {self.gripper_open_above}"
             )
         if self.table_height_m + self.table_clearance_m >= self.workspace_max_m[2]:
             raise ConfigError(f"the table with its clearance leaves no room below {self.workspace_max_m[2]} m")

@@ -7,6 +7,7 @@ command. All refusals and clips are counted by reason; `report` says what is goi
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,7 +41,6 @@ from magma_control.safety import (
 )
 from magma_control.schedule import ChunkSchedule
 
-
 EXECUTED_KEPT = 256
 """Executed steps to remember: more than any policy can be late."""
 
@@ -61,6 +61,8 @@ class Command:
     stamp_ns: int
     """capture time of the frame acted on; for an operator's command the operator's stamp"""
     source: Source
+    sender: str = ""
+    """name of the policy, or of the operator's device"""
     following: NDArray[np.float64] | None = None
     """(7,) the step after this one as it is known now, scaled alike; it has passed no limit yet"""
 
@@ -144,6 +146,7 @@ class Controller:
         self._operator: _Arrived | None = None
         self._operator_gate = StampGate("operator command", "operator command")
         self._operator_arrival_s: float | None = None
+        self._operator_device = ""
         self._operator_refusal: tuple[Refusal, float] | None = None
         self._last_command_s: float | None = None
         self._sent_since_state: list[_Sent] = []
@@ -266,7 +269,12 @@ class Controller:
             self._operator_refusal = (refusal, now.steady_s)
             self._count(refusal)
             return refusal
+        refusal = self._other_operator(command.source, now)
+        if refusal is not None:
+            self._count(refusal)
+            return refusal
         self._operator_gate.accept(command.stamp_ns)
+        self._operator_device = command.source
         self._operator_arrival_s = now.steady_s
         if self._phase is not Phase.TELEOP:
             self._schedule.clear()
@@ -291,6 +299,25 @@ class Controller:
         self._button_pressed = pressed
         if pressed:
             self.estop("the button is pressed")
+
+    def refuse_arm(self, refusal: Refusal) -> None:
+        """A report of the arm that was refused before it became an end effector state. One that makes no sense, or an
+        arm that does not follow, is a FAULT."""
+        self._state_refusal = refusal
+        self._count(refusal)
+        if refusal.sender_broken:
+            self.fault(refusal.text)
+
+    def count_refusal(self, refusal: Refusal) -> None:
+        """A motion that was given up on the way."""
+        self._commands_clipped += 1
+        self._count(refusal)
+
+    def count_clips(self, clips: Sequence[str]) -> None:
+        """A command that was shortened after it left here."""
+        self._commands_clipped += 1
+        for clip in clips:
+            self._counts[f"clipped: {clip}"] += 1
 
     # Requests
 
@@ -395,7 +422,11 @@ class Controller:
         delta = step.delta.copy()
         delta[GRIPPER] = self._gripper.apply(delta[GRIPPER], self._gripper_target(), self._config.gripper_rule)
         self._executed_ns.append(now.ros_ns)
-        return self._command(delta, step.chunk.stamp_ns, Source.POLICY, now, step.following)
+        following = None
+        if step.following is not None:
+            following = step.following.copy()
+            following[:GRIPPER] *= self._config.bring_up_scale
+        return self._command(delta, step.chunk.stamp_ns, Source.POLICY, now, step.chunk.policy, following)
 
     def _tick_operator(self, now: Instant) -> Command | None:
         waiting = self._operator
@@ -416,7 +447,8 @@ class Controller:
         if not self._interval_passed(now):
             return None
         self._operator = None
-        return self._command(waiting.command.delta, waiting.command.stamp_ns, Source.OPERATOR, now)
+        command = waiting.command
+        return self._command(command.delta, command.stamp_ns, Source.OPERATOR, now, command.source)
 
     def _command(
         self,
@@ -424,6 +456,7 @@ class Controller:
         stamp_ns: int,
         source: Source,
         now: Instant,
+        sender: str,
         following: NDArray[np.float64] | None = None,
     ) -> Command:
         state = self._state
@@ -449,11 +482,9 @@ class Controller:
         self._last_command_s = now.steady_s
         self._sent_since_state.append(_Sent(now, limited[TRANSLATION].copy()))
         self._last_delta, self._last_source = limited, source
-        return Command(limited, stamp_ns, source, following)
+        return Command(limited, stamp_ns, source, sender, following)
 
-    def _ease(
-        self, delta: NDArray[np.float64], source: Source, now: Instant
-    ) -> tuple[NDArray[np.float64], bool]:
+    def _ease(self, delta: NDArray[np.float64], source: Source, now: Instant) -> tuple[NDArray[np.float64], bool]:
         """After a change between operator and policy the speed changes gradually, until the new source is followed.
 
         An arm that got no command for two periods stands; speed then begins at zero.
@@ -476,9 +507,7 @@ class Controller:
     def _lost(self, source: Source, now: Instant) -> Refusal | None:
         """Why a source's wishes do not count although they come, or None."""
         config = self._config
-        required = (
-            config.require_policy_heartbeat if source is Source.POLICY else config.require_teleop_heartbeat
-        )
+        required = config.require_policy_heartbeat if source is Source.POLICY else config.require_teleop_heartbeat
         return self._heartbeats[source].refuse(now.steady_s, config.heartbeat_timeout_s, required, self._started_s)
 
     def _button_trouble(self, now: Instant) -> str | None:
@@ -509,6 +538,21 @@ class Controller:
             or self._lost(Source.POLICY, now)
             or self._chunk_gate.refuse(chunk.stamp_ns, now, config.max_frame_age_s, config.future_tolerance_s)
             or self._refuse_moving(now)
+        )
+
+    def _other_operator(self, device: str, now: Instant) -> Refusal | None:
+        """Two devices at once would pull the arm to and fro: the first one keeps it until it is silent."""
+        arrival_s = self._operator_arrival_s
+        if (
+            self._phase is not Phase.TELEOP
+            or device == self._operator_device
+            or arrival_s is None
+            or now.steady_s - arrival_s > self._config.teleop_timeout_s
+        ):
+            return None
+        return Refusal(
+            "another operator has the arm",
+            f"{device or 'a device without a name'} is not followed: {self._operator_device or 'another'} has the arm",
         )
 
     def _latched_refusal(self) -> Refusal | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EndEffectorState
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from std_msgs.msg import String
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Header, String
 from std_srvs.srv import Trigger
 
 from magma_common import diagnostics, qos
@@ -21,17 +23,30 @@ from magma_common.conversions import (
     delta_from_msg,
     delta_to_msg,
     ns_to_stamp,
+    stamp_to_ns,
     state_from_msg,
+    state_to_msg,
 )
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
-from magma_control.config import ControllerConfig
-from magma_control.controller import Controller, Outcome, Report
+from magma_control.config import STEP_ARM, ControllerConfig
+from magma_control.controller import Command, Controller, Outcome, Report, Source
 from magma_control.freshness import Instant
 from magma_control.latency import LatencyWindow
 from magma_control.log_throttle import LogThrottle
+from magma_control.loop import FixedRateLoop
 from magma_control.phases import Phase
+from magma_control.watchdog import Watchdog
 
+if TYPE_CHECKING:
+    from magma_control.joint_arm import JointArm
+    from magma_control.robot_config import RobotConfig
+    from magma_control.robot_description import RobotDescription
+
+EXECUTOR, CONTROL_LOOP = "executor", "control loop"
+"""Names of what the watchdog looks after."""
+SWITCH_INTERVAL_S = 0.0005
+"""Python lets another thread run after so long; a control period has many of them."""
 LOG_PERIOD_S = 5.0
 """One log line per kind of refusal in this time."""
 
@@ -45,29 +60,42 @@ _LEVELS = {
 
 
 class ControllerNode(Node):
-    """Feeds every message to the core as it arrives, ticks it, and publishes what it decides."""
+    """Feeds every message to the core as it arrives, ticks it, and publishes what it decides.
+
+    One lock guards the core (and the joint-level arm). The executor's thread feeds inputs; the core is ticked by a
+    timer, or, for a joint-level arm, by a control thread of its own. The watchdog's thread takes no lock.
+    """
 
     def __init__(self) -> None:
         super().__init__("controller", automatically_declare_parameters_from_overrides=True)
         self._node_parameters = NodeParameters(self, ControllerConfig, self._on_config)
         config = self._node_parameters.config
+        self._lock = threading.RLock()
         self._core = Controller(config, self._now())
         self._throttle = LogThrottle(LOG_PERIOD_S)
         self._latency = LatencyWindow()
         self._published_key: tuple[Any, ...] = ()
+        self._arm: JointArm | None = None
+        self._loop: FixedRateLoop | None = None
+        self._lockstep = config.arm != STEP_ARM and config.tick_source == "joint_states"
 
         self._commands = self.create_publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
         self._states = self.create_publisher(ControllerState, "/magma/controller_state", qos.STATE)
         # The core's own events are logged, so levels need not be.
         diagnostics.DiagnosticsPublisher(self, self._diagnose, log_changes=False)
+        self._watchdog = Watchdog(config.executor_timeout_s, self._on_standstill)
 
         self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, qos.STATE)
-        self.create_subscription(
-            EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
-        )
         self.create_subscription(String, "/magma/instruction", self._on_instruction, qos.STATE)
         self.create_subscription(ActionChunk, "/magma/action_chunk", self._on_chunk, qos.COMMAND)
         self.create_subscription(EndEffectorDelta, "/teleop/command", self._on_teleop, qos.COMMAND)
+        self.create_subscription(
+            Header, "/magma/policy_heartbeat", lambda _: self._on_heartbeat(Source.POLICY), qos.HEARTBEAT
+        )
+        self.create_subscription(
+            Header, "/magma/teleop_heartbeat", lambda _: self._on_heartbeat(Source.OPERATOR), qos.HEARTBEAT
+        )
+        self.create_subscription(Bool, "/magma/estop_button", self._on_estop_button, qos.SAFETY_INPUT)
 
         self.create_service(Trigger, "/magma/estop", self._on_estop)
         self.create_service(Trigger, "/magma/rearm", self._on_rearm)
@@ -75,39 +103,183 @@ class ControllerNode(Node):
 
         # Steady timers: a clock that is set, or a paused simulation, must not stop the watchdog.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / config.tick_rate_hz, lambda: self._handle(lambda now: None), clock=steady)
+        self.create_timer(1.0 / config.tick_rate_hz, self._on_timer, clock=steady)
         self.create_timer(1.0 / config.state_rate_hz, self._publish_state, clock=steady)
+        if config.arm == STEP_ARM:
+            self.create_subscription(
+                EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
+            )
+        else:
+            self._start_joint_arm(config)
         self._publish_state()
+        self._watchdog.watch(EXECUTOR)
+        self._watchdog.start()
         self.get_logger().info("holding; waiting for a policy, an arm and an instruction")
+
+    def close(self) -> None:
+        """Ends the threads; a joint-level arm is brought to rest."""
+        self._watchdog.stop()
+        if self._loop is not None:
+            self._loop.stop()
+        if self._arm is not None:
+            self._arm.driver.close()
 
     def _now(self) -> Instant:
         return Instant(time.monotonic(), self.get_clock().now().nanoseconds)
 
+    # Joint-level arms.
+
+    def _start_joint_arm(self, config: ControllerConfig) -> None:
+        # Here, so that an arm that takes deltas needs none of the libraries behind it.
+        from magma_control.robot_config import load_robot
+        from magma_control.robot_description import description_from_text, read_description, topic_of
+
+        robot = load_robot(config.robot)
+        self._end_effector_states = self.create_publisher(
+            EndEffectorState, "/magma/end_effector_state", qos.ROBOT_STATE
+        )
+        topic = topic_of(robot.description)
+        if topic is None:
+            self._make_joint_arm(robot, read_description(robot.description))
+            return
+        self.get_logger().info(f"waiting for the robot description on {topic}")
+
+        def on_description(message: String) -> None:
+            if self._arm is None:
+                self._make_joint_arm(robot, description_from_text(message.data, robot.description))
+
+        self.create_subscription(String, topic, on_description, qos.STATE)
+
+    def _make_joint_arm(self, robot: RobotConfig, description: RobotDescription) -> None:
+        from magma_control.drivers.base import make_arm_driver, make_gripper_driver
+        from magma_control.joint_arm import JointArm, make_joint_motion
+        from magma_control.kinematics import Kinematics
+
+        config = self._core.config
+        kinematics = Kinematics(robot, description, config.table_height_m)
+        with self._lock:
+            self._arm = JointArm(
+                robot,
+                kinematics,
+                make_joint_motion(robot, kinematics, config),
+                make_arm_driver(config.arm, self, robot),
+                make_gripper_driver(self, robot),
+                waits=self._lockstep,
+            )
+        self.create_subscription(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR)
+        checks = "with" if kinematics.checks_collisions else "WITHOUT"
+        self.get_logger().info(
+            f"{robot.name}: {kinematics.joints} joints by {config.arm}, {checks} collision check, "
+            f"speed scale {config.bring_up_scale:g}"
+        )
+        if not self._lockstep:
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            self._loop = FixedRateLoop(1.0 / config.control_rate_hz, self._control_tick, CONTROL_LOOP)
+            self._watchdog.watch(CONTROL_LOOP)
+            self._loop.start()
+
+    def _on_joint_state(self, message: JointState) -> None:
+        arm = self._arm
+        if arm is None:
+            return
+
+        def feed(now: Instant) -> None:
+            state = arm.on_joint_state(
+                message.name, message.position, stamp_to_ns(message.header.stamp), now, self._core
+            )
+            if state is not None:
+                self._core.on_state(state, now)
+                self._end_effector_states.publish(state_to_msg(state))
+
+        self._handle(feed)
+        if self._lockstep:
+            self._guarded(lambda now: arm.advance(self._core))
+
+    def _control_tick(self) -> None:
+        """The control thread: one period."""
+        self._watchdog.beat(CONTROL_LOOP)
+        arm = self._arm
+
+        def work(now: Instant) -> None:
+            self._act(now)
+            if arm is not None:
+                arm.advance(self._core)
+
+        self._guarded(work)
+
+    def _on_standstill(self, reason: str) -> None:
+        """The watchdog's thread: nobody else can be relied on. Takes no lock, for whoever stands still may hold it."""
+        arm = self._arm
+        if arm is not None:
+            arm.driver.stop()
+        message = ControllerState(phase=ControllerState.FAULT, reason=f"fault: watchdog: {reason}")
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._states.publish(message)
+        self.get_logger().error(f"watchdog: {reason}; the arm is stopped")
+
+    # All arms.
+
+    def _on_timer(self) -> None:
+        self._watchdog.beat(EXECUTOR)
+        self._handle(lambda now: None)
+
     def _handle(self, feed: Callable[[Instant], Any]) -> Any:
-        """Feeds one input to the core and does at once what follows from it. An error in our own code stops the arm."""
-        now = self._now()
-        answer = None
-        try:
+        """Feeds one input to the core and does at once what follows from it; the arm with a control thread waits for
+        that."""
+
+        def work(now: Instant) -> Any:
             answer = feed(now)
-            command = self._core.tick(now)
-            if command is not None:
-                self._commands.publish(delta_to_msg(command.delta, command.stamp_ns, self._core.config.frame))
-                self._latency.add((self._now().ros_ns - command.stamp_ns) * 1e-6)
-        except Exception as error:  # whatever it was, the arm must not go on
-            self.get_logger().error(traceback.format_exc())
-            self._core.fault(f"internal error: {error!r}")
+            if self._loop is None:
+                self._act(now)
+            return answer
+
+        return self._guarded(work)
+
+    def _act(self, now: Instant) -> None:
+        """Ticks the core and sends what it decides."""
+        if self._watchdog.tripped is not None:
+            self._core.fault(f"watchdog: {self._watchdog.tripped}")
+        command = self._core.tick(now)
+        if self._arm is not None:
+            self._arm.apply(command, self._core)
+        if command is not None:
+            self._publish_command(command)
+
+    def _publish_command(self, command: Command) -> None:
+        frame = self._core.config.frame
+        self._commands.publish(delta_to_msg(command.delta, command.stamp_ns, frame, command.sender))
+        self._latency.add((self._now().ros_ns - command.stamp_ns) * 1e-6)
+
+    def _guarded(self, work: Callable[[Instant], Any]) -> Any:
+        """Does something with the core. An error in our own code stops the arm."""
+        with self._lock:
+            now = self._now()
+            answer = None
+            try:
+                answer = work(now)
+            except Exception as error:  # whatever it was, the arm must not go on
+                self.get_logger().error(traceback.format_exc())
+                self._core.fault(f"internal error: {error!r}")
+                if self._arm is not None:
+                    self._arm.motion.emergency_stop()
+            self._log_events(now)
+            report = self._core.report(now)
+            if _key(report) != self._published_key:
+                self._publish_report(report, now)
+            return answer
+
+    def _log_events(self, now: Instant) -> None:
         for event in self._core.take_events():
             line = self._throttle.pass_through(event.code, event.text, now.steady_s)
             if line is not None:
                 log = self.get_logger()
                 log.warning(line) if event.warning else log.info(line)
-        report = self._core.report(now)
-        if _key(report) != self._published_key:
-            self._publish_report(report, now)
-        return answer
 
     def _on_config(self, config: ControllerConfig) -> None:
-        self._core.reconfigure(config)
+        with self._lock:
+            self._core.reconfigure(config)
+            if self._arm is not None:
+                self._arm.reconfigure(config)
 
     def _on_spec(self, message: ActionSpec) -> None:
         self._handle(lambda now: self._core.on_spec(action_spec_from_msg(message), now))
@@ -124,18 +296,36 @@ class ControllerNode(Node):
     def _on_teleop(self, message: EndEffectorDelta) -> None:
         self._handle(lambda now: self._core.on_operator(delta_from_msg(message), now))
 
+    def _on_heartbeat(self, source: Source) -> None:
+        self._handle(lambda now: self._core.on_heartbeat(source, now))
+
+    def _on_estop_button(self, message: Bool) -> None:
+        self._handle(lambda now: self._core.on_estop_button(bool(message.data), now))
+
     def _on_estop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return _answer(response, self._handle(lambda now: self._core.estop("service /magma/estop was called")))
 
     def _on_rearm(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return _answer(response, self._handle(self._core.rearm))
+        return _answer(response, self._handle(self._rearm))
+
+    def _rearm(self, now: Instant) -> Outcome:
+        refusal = self._arm.refuse_rearm() if self._arm is not None else None
+        if refusal is None and self._watchdog.tripped is not None:
+            refusal = f"watchdog: {self._watchdog.tripped}"
+        if refusal is not None:
+            return Outcome(False, f"cannot re-arm: {refusal}")
+        outcome = self._core.rearm(now)
+        if outcome.success and self._arm is not None:
+            self._arm.rearmed()
+        return outcome
 
     def _on_hand_back(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return _answer(response, self._handle(self._core.hand_back))
 
     def _publish_state(self) -> None:
-        now = self._now()
-        self._publish_report(self._core.report(now), now)
+        with self._lock:
+            now = self._now()
+            self._publish_report(self._core.report(now), now)
 
     def _publish_report(self, report: Report, now: Instant) -> None:
         message = ControllerState()
@@ -158,7 +348,8 @@ class ControllerNode(Node):
         self._published_key = _key(report)
 
     def _diagnose(self) -> diagnostics.Report:
-        report = self._core.report(self._now())
+        with self._lock:
+            report = self._core.report(self._now())
         values = {
             "phase": report.phase.name,
             "instruction": report.instruction,
@@ -169,9 +360,26 @@ class ControllerNode(Node):
             "chunks_rejected": report.chunks_rejected,
             "commands_sent": report.commands_sent,
             "commands_clipped": report.commands_clipped,
+            **self._diagnose_loop(),
             **{f"count: {reason}": count for reason, count in report.counts.items()},
         }
         return diagnostics.Report(_LEVELS[report.phase], report.reason, values)
+
+    def _diagnose_loop(self) -> dict[str, object]:
+        """How the control thread keeps its time."""
+        if self._loop is None:
+            return {}
+        loop = self._loop.statistics.report()
+        return {
+            "control_ticks": loop.ticks,
+            "control_ticks_missed": loop.missed,
+            "control_late_p50_ms": f"{loop.late_p50_ms:.3f}",
+            "control_late_p99_ms": f"{loop.late_p99_ms:.3f}",
+            "control_late_max_ms": f"{loop.late_max_ms:.3f}",
+            "control_work_p50_ms": f"{loop.work_p50_ms:.3f}",
+            "control_work_p99_ms": f"{loop.work_p99_ms:.3f}",
+            "control_work_max_ms": f"{loop.work_max_ms:.3f}",
+        }
 
 
 def _key(report: Report) -> tuple[Any, ...]:

@@ -1,8 +1,9 @@
 """Forward and inverse kinematics, singularities and collisions of one arm. No ROS, no clock; not thread-safe.
 
-Built on Pinocchio (Carpentier et al., "The Pinocchio C++ library", SII 2019) and Pink, which writes differential inverse
-kinematics as a quadratic programme with the joints' ranges and speeds as constraints. Poses are those of the tool in the
-base frame: position (3,) m, rotation matrix (3, 3); joint vectors are in the order of `RobotConfig.joints.names`.
+Built on Pinocchio (Carpentier et al., "The Pinocchio C++ library", SII 2019) and Pink, which writes differential
+inverse kinematics as a quadratic programme with the joints' ranges and speeds as constraints. Poses are those of the
+tool in the base frame: position (3,) m, rotation matrix (3, 3); joint vectors are in the order of
+`RobotConfig.joints.names`.
 """
 
 from __future__ import annotations
@@ -104,8 +105,11 @@ class Kinematics:
         self._limit_model()
         self.home = np.array(robot.joints.home)
         low, high = self.lower, self.upper
-        outside = [f"{name} {value:g} not in {a:.3g} … {b:.3g}"
-                   for name, value, a, b in zip(names, self.home, low, high, strict=True) if not a <= value <= b]
+        outside = [
+            f"{name} {value:g} not in {a:.3g} … {b:.3g}"
+            for name, value, a, b in zip(names, self.home, low, high, strict=True)
+            if not a <= value <= b
+        ]
         if outside:
             raise ConfigError(f"robot {robot.name}: joints.home is out of range: {'; '.join(outside)}")
         self._add_table(table_height_m)
@@ -171,8 +175,9 @@ class Kinematics:
         known = {frame.name for frame in model.frames}
         strangers = sorted(({name for pair in ignored for name in pair} | above) - known)
         if strangers and self._robot.collision.enabled:
-            raise ConfigError(f"robot {self._robot.name}: collision names links that are not in the URDF: "
-                              f"{', '.join(strangers)}")
+            raise ConfigError(
+                f"robot {self._robot.name}: collision names links that are not in the URDF: {', '.join(strangers)}"
+            )
         for first in range(len(objects)):
             for second in range(first + 1, len(objects)):
                 pair = frozenset((links[first], links[second]))
@@ -267,9 +272,7 @@ class Kinematics:
         if not self.checks_collisions:
             return None
         data = self._geometry_data
-        if not pin.computeCollisions(
-            self._model, self._data, self._geometry, data, joints[self._to_model], True
-        ):
+        if not pin.computeCollisions(self._model, self._data, self._geometry, data, joints[self._to_model], True):
             return None
         for index, pair in enumerate(self._geometry.collisionPairs):
             if data.collisionResults[index].isCollision():

@@ -1,8 +1,8 @@
 """The path that the tool should follow: from goal to goal with limited speed, acceleration and jerk.
 
-Trajectories come from Ruckig (Berscheid and Kroeger, "Jerk-limited real-time trajectory generation with arbitrary target
-states", RSS 2021). Every change of goal starts from the present position, velocity and acceleration, so that the path
-has no step in any of them, whoever gives the goal. No clock: each call of `step` is one period.
+Trajectories come from Ruckig (Berscheid and Kroeger, "Jerk-limited real-time trajectory generation with arbitrary
+target states", RSS 2021). Every change of goal starts from the present position, velocity and acceleration, so that
+the path has no step in any of them, whoever gives the goal. No clock: each call of `step` is one period.
 """
 
 from __future__ import annotations
@@ -183,9 +183,10 @@ class ToolReference:
     def _rebase(self) -> None:
         """Measures orientation from the present one when it has turned far: axis-angle vectors end at half a turn."""
         turned = self._state[0, 3:]
-        if np.linalg.norm(turned) < _REBASE_RAD and np.linalg.norm(
-            axis_angle(self.goal_rotation @ self._origin.T)
-        ) < 2.0 * _REBASE_RAD:
+        if (
+            np.linalg.norm(turned) < _REBASE_RAD
+            and np.linalg.norm(axis_angle(self.goal_rotation @ self._origin.T)) < 2.0 * _REBASE_RAD
+        ):
             return
         step = 1e-4
         rates = []
@@ -223,8 +224,12 @@ def quaternion_xyzw(matrix: FloatArray) -> FloatArray:
     """
     m = matrix
     squares = np.array(
-        [1 + m[0, 0] - m[1, 1] - m[2, 2], 1 - m[0, 0] + m[1, 1] - m[2, 2], 1 - m[0, 0] - m[1, 1] + m[2, 2],
-         1 + m[0, 0] + m[1, 1] + m[2, 2]]
+        [
+            1 + m[0, 0] - m[1, 1] - m[2, 2],
+            1 - m[0, 0] + m[1, 1] - m[2, 2],
+            1 - m[0, 0] - m[1, 1] + m[2, 2],
+            1 + m[0, 0] + m[1, 1] + m[2, 2],
+        ]
     )
     best = int(np.argmax(squares))
     rows = (

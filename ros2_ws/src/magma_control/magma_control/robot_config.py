@@ -18,8 +18,6 @@ import yaml
 
 from magma_common.config import ConfigError, NodeConfig, parameter
 
-Vector = tuple[float, ...]
-
 
 @dataclass(frozen=True)
 class DescriptionSection(NodeConfig):
@@ -46,13 +44,15 @@ class JointsSection(NodeConfig):
     """The arm's joints in the order of the driver, and how fast each may go. Lists of one value hold for all joints."""
 
     names: tuple[str, ...] = parameter((), "Names as in the URDF and in /joint_states.")
-    home: Vector = parameter((), "A comfortable posture, which inverse kinematics prefers, rad.")
+    home: tuple[float, ...] = parameter((), "A comfortable posture, which inverse kinematics prefers, rad.")
     position_margin: float = parameter(
         0.05, "Distance kept from each end of a joint's range, rad.", minimum=0.0, maximum=0.5
     )
-    max_velocity: Vector = parameter((1.0,), "rad/s; the URDF's own limit holds too.", minimum=1e-3, maximum=20.0)
-    max_acceleration: Vector = parameter((5.0,), "rad/s^2.", minimum=1e-2, maximum=200.0)
-    max_jerk: Vector = parameter((100.0,), "rad/s^3.", minimum=1.0, maximum=20000.0)
+    max_velocity: tuple[float, ...] = parameter(
+        (1.0,), "rad/s; the URDF's own limit holds too.", minimum=1e-3, maximum=20.0
+    )
+    max_acceleration: tuple[float, ...] = parameter((5.0,), "rad/s^2.", minimum=1e-2, maximum=200.0)
+    max_jerk: tuple[float, ...] = parameter((100.0,), "rad/s^3.", minimum=1.0, maximum=20000.0)
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,10 @@ class CartesianSection(NodeConfig):
     max_angular_acceleration_rad_s2: float = parameter(12.0, "rad/s^2.", minimum=1e-2, maximum=200.0)
     max_angular_jerk_rad_s3: float = parameter(240.0, "rad/s^3.", minimum=0.1, maximum=50000.0)
     arrival_fraction: float = parameter(
-        0.9, "Part of a step period over which a step is travelled; the rest lets the arm settle.",
-        minimum=0.2, maximum=1.0,
+        0.9,
+        "Part of a step period over which a step is travelled; the rest lets the arm settle.",
+        minimum=0.2,
+        maximum=1.0,
     )
 
 
@@ -106,16 +108,22 @@ class FollowingSection(NodeConfig):
     """What is believed of the arm's own reports."""
 
     resync_tolerance: float = parameter(
-        0.03, "A resting arm that is found farther away from where it was left is taken as it is, rad.",
-        minimum=1e-4, maximum=0.5,
+        0.03,
+        "A resting arm that is found farther away from where it was left is taken as it is, rad.",
+        minimum=1e-4,
+        maximum=0.5,
     )
     lag_tolerance: float = parameter(
-        0.35, "A moving arm that is farther than this from its command does not follow, rad: fault.",
-        minimum=1e-2, maximum=2.0,
+        0.35,
+        "A moving arm that is farther than this from its command does not follow, rad: fault.",
+        minimum=1e-2,
+        maximum=2.0,
     )
     jump_tolerance: float = parameter(
-        0.15, "Between two reports a joint may move this much more than its speed limit allows, rad.",
-        minimum=1e-3, maximum=2.0,
+        0.15,
+        "Between two reports a joint may move this much more than its speed limit allows, rad.",
+        minimum=1e-3,
+        maximum=2.0,
     )
 
 
@@ -147,6 +155,7 @@ class DriverSection(NodeConfig):
     joint_states: str = parameter("/joint_states", "Topic of the arm's reports.")
     name: str = parameter("", "Topic or action of the arm driver; empty: the usual one of that driver.")
     group: str = parameter("arm", "interbotix: name of the joint group.")
+    servo_input: str = parameter("twist", "servo: what is sent.", choices=("twist", "pose"))
     trajectory_stamp: str = parameter(
         "zero",
         "joint_trajectory: zero = begin at once; joint_state = the stamp of the report that the message answers, "
@@ -192,7 +201,7 @@ class RobotConfig:
 
     def per_joint(self, name: str) -> tuple[float, ...]:
         """A limit of the section `joints`, one value per joint."""
-        values: Vector = getattr(self.joints, name)
+        values: tuple[float, ...] = getattr(self.joints, name)
         return values * len(self.joints.names) if len(values) == 1 else values
 
     @classmethod
@@ -245,9 +254,7 @@ def load_robot(name_or_path: str) -> RobotConfig:
     else:
         path = Path(name_or_path).expanduser()
         if not path.is_file():
-            raise ConfigError(
-                f"no robot {name_or_path!r}: give a YAML file, or one of {', '.join(shipped_robots())}"
-            )
+            raise ConfigError(f"no robot {name_or_path!r}: give a YAML file, or one of {', '.join(shipped_robots())}")
         text = path.read_text(encoding="utf-8")
     try:
         return RobotConfig.from_mapping(yaml.safe_load(text) or {})

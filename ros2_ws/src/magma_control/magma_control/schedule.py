@@ -27,8 +27,8 @@ class OverlapRule:
     blend_steps: int = 2
     """blend: over so many steps the newer chunk takes over from the older"""
     ensemble_decay: float = 0.1
-    """ensemble: a chunk weighs exp(-decay k) of the next older one's weight; Zhao et al., "Learning fine-grained bimanual
-    manipulation with low-cost hardware", 2023 (ACT), gives the oldest the largest weight"""
+    """ensemble: a chunk weighs exp(-decay k) of the next older one's weight; Zhao et al., "Learning fine-grained
+    bimanual manipulation with low-cost hardware", 2023 (ACT), gives the oldest the largest weight"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Arm and gripper drivers, one file each, behind `base.ArmDriver` and `base.GripperDriver`."""

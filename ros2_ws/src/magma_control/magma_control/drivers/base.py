@@ -1,0 +1,188 @@
+"""What every driver offers, and how one is chosen."""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import threading
+import time
+from typing import Any
+
+from rclpy.node import Node
+
+from magma_common.config import ConfigError
+from magma_control.arm_motion import ArmCommand
+from magma_control.robot_config import RobotConfig
+
+MINIMAL_OPENING_CHANGE = 0.01
+"""Smaller changes of the gripper's opening are not sent."""
+
+
+class ArmDriver(abc.ABC):
+    """Sends joint commands to one kind of arm.
+
+    `send` is called by the control thread, `stop` and `resume` by any thread. After `stop` nothing is sent before
+    `resume`, whatever the control thread does meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._sending = threading.Lock()
+        self._stopped = False
+        self._last: ArmCommand | None = None
+
+    def send(self, command: ArmCommand) -> None:
+        """Sends the command for the coming period."""
+        with self._sending:
+            if self._stopped:
+                return
+            self._last = command
+            self._send(command)
+
+    def stop(self) -> None:
+        """Brings the arm to rest along the brake of the last command, without help from the control thread.
+
+        Returns when everything needed for that is sent. Calling it again does nothing.
+        """
+        with self._sending:
+            if self._stopped:
+                return
+            self._stopped = True
+            last = self._last
+        if last is not None:
+            self._brake(last)
+
+    def resume(self) -> None:
+        """Lets commands through again."""
+        with self._sending:
+            self._stopped = False
+            self._last = None
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def close(self) -> None:
+        """The node is ending: brings the arm to rest."""
+        self.stop()
+
+    @abc.abstractmethod
+    def _send(self, command: ArmCommand) -> None:
+        """Sends one command."""
+
+    def _brake(self, last: ArmCommand) -> None:
+        """For arms that go where the last message said and know nothing of a brake: sends it instant by instant."""
+        for position, velocity in zip(last.brake_positions, last.brake_velocities, strict=True):
+            self._send_rest(position, velocity, last)
+            time.sleep(last.period_s)
+
+    def _send_rest(self, position: Any, velocity: Any, last: ArmCommand) -> None:
+        """One instant of the brake; only for drivers that use `_brake` as it is."""
+        raise NotImplementedError(f"{type(self).__name__} brings its arm to rest in another way")
+
+
+class GripperDriver(abc.ABC):
+    """Sends the gripper's opening; only changes are sent."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def send(self, opening: float) -> None:
+        """Opening 0 closed ... 1 open, as commanded now; called once per period."""
+        if self._last is not None and abs(opening - self._last) < MINIMAL_OPENING_CHANGE:
+            return
+        if self._send(opening):
+            self._last = opening
+
+    def forget(self) -> None:
+        """The next opening is sent even if it is the last one's."""
+        self._last = None
+
+    @abc.abstractmethod
+    def _send(self, opening: float) -> bool:
+        """Sends it; False when nobody is there to take it yet, to be tried again."""
+
+
+class NoGripper(GripperDriver):
+    """There is none."""
+
+    def _send(self, opening: float) -> bool:
+        return True
+
+
+def messages(module: str, package: str) -> Any:
+    """Imports a message module that is not part of every ROS 2 installation.
+
+    Raises:
+        ConfigError: it is not installed; the text names the package.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"this driver needs the messages of {package}, which are not installed here ({error}); with ROS 2: "
+            f"sudo apt install ros-$ROS_DISTRO-{package.replace('_', '-')}; without: put its .msg and .action files "
+            f"into <prefix>/share/{package} and name <prefix> in AMENT_PREFIX_PATH"
+        ) from None
+
+
+def make_arm_driver(kind: str, node: Node, robot: RobotConfig) -> ArmDriver:
+    """The driver of a kind (`robot_config.ARM_DRIVERS`).
+
+    Raises:
+        ConfigError: unknown kind, or messages that are not installed.
+    """
+    if kind == "joint_trajectory":
+        from magma_control.drivers.joint_trajectory import JointTrajectoryDriver
+
+        return JointTrajectoryDriver(node, robot)
+    if kind == "follow_joint_trajectory":
+        from magma_control.drivers.follow_joint_trajectory import FollowJointTrajectoryDriver
+
+        return FollowJointTrajectoryDriver(node, robot)
+    if kind == "position":
+        from magma_control.drivers.position import PositionDriver
+
+        return PositionDriver(node, robot)
+    if kind == "servo":
+        from magma_control.drivers.servo import ServoDriver
+
+        return ServoDriver(node, robot)
+    if kind == "interbotix":
+        from magma_control.drivers.interbotix import InterbotixDriver
+
+        return InterbotixDriver(node, robot)
+    raise ConfigError(f"there is no arm driver {kind!r}")
+
+
+def make_gripper_driver(node: Node, robot: RobotConfig) -> GripperDriver:
+    """The gripper's driver as the robot's file names it.
+
+    Raises:
+        ConfigError: messages that are not installed.
+    """
+    kind = robot.gripper.driver
+    if kind == "none":
+        return NoGripper()
+    if kind == "gripper_command":
+        from magma_control.drivers.gripper_command import GripperCommandDriver
+
+        return GripperCommandDriver(node, robot)
+    if kind == "parallel_gripper_command":
+        from magma_control.drivers.parallel_gripper_command import ParallelGripperCommandDriver
+
+        return ParallelGripperCommandDriver(node, robot)
+    if kind == "position":
+        from magma_control.drivers.position import PositionGripper
+
+        return PositionGripper(node, robot)
+    if kind == "interbotix":
+        from magma_control.drivers.interbotix import InterbotixGripper
+
+        return InterbotixGripper(node, robot)
+    raise ConfigError(f"there is no gripper driver {kind!r}")
+
+
+def gripper_position(robot: RobotConfig, opening: float) -> float:
+    """Opening 0 ... 1 -> position to command for the gripper's joint, m or rad."""
+    gripper = robot.gripper
+    return gripper.closed_target + opening * (gripper.open - gripper.closed_target)

@@ -1,0 +1,45 @@
+"""ros2_control's joint_trajectory_controller by its action, for arms that offer nothing else.
+
+An action per control period would be more bookkeeping than motion, so periods are collected into goals of a tenth of a
+second; the arm is behind by as much. Each goal ends with the brake, as in `joint_trajectory`.
+"""
+
+from __future__ import annotations
+
+from rclpy.action import ActionClient
+from rclpy.node import Node
+
+from magma_control.arm_motion import ArmCommand
+from magma_control.drivers.base import ArmDriver, messages
+from magma_control.drivers.joint_trajectory import trajectory
+from magma_control.robot_config import RobotConfig
+
+DEFAULT_ACTION = "/joint_trajectory_controller/follow_joint_trajectory"
+GOAL_S = 0.1
+
+
+class FollowJointTrajectoryDriver(ArmDriver):
+    """Sends a control_msgs/FollowJointTrajectory goal every tenth of a second; a new goal replaces the old one."""
+
+    def __init__(self, node: Node, robot: RobotConfig) -> None:
+        super().__init__()
+        self._action = messages("control_msgs.action", "control_msgs").FollowJointTrajectory
+        self._names = list(robot.joints.names)
+        self._client = ActionClient(node, self._action, robot.driver.name or DEFAULT_ACTION)
+        self._collected: list[ArmCommand] = []
+        self._rested = False
+
+    def _send(self, command: ArmCommand) -> None:
+        resting = not (command.velocity.any() or command.acceleration.any())
+        if resting and self._rested and not self._collected:
+            return
+        self._collected.append(command)
+        if not resting and len(self._collected) * command.period_s < GOAL_S - 1e-9:
+            return
+        if self._client.server_is_ready():
+            self._client.send_goal_async(self._action.Goal(trajectory=trajectory(self._names, self._collected)))
+            self._rested = resting
+        self._collected = []
+
+    def _brake(self, last: ArmCommand) -> None:
+        """Nothing to send: the arm has the brake already."""

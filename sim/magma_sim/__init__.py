@@ -37,9 +37,21 @@ def _simpler_bridge() -> tuple[tuple[str, ...], Callable[..., Task]]:
     return TASKS, make
 
 
+def _simpler_original() -> tuple[tuple[str, ...], Callable[..., Task]]:
+    from magma_sim.backends.simpler_original.names import PREFIX, TASKS
+
+    def make(name: str, *, images: bool = True, **options: object) -> Task:
+        from magma_sim.backends.simpler_original.task import SimplerTask
+
+        return SimplerTask(name.removeprefix(PREFIX), images=images, options=options)
+
+    return tuple(PREFIX + task for task in TASKS), make
+
+
 _SUITES: dict[str, Callable[[], tuple[tuple[str, ...], Callable[..., Task]]]] = {
     "tabletop": _tabletop,
     "simpler-bridge": _simpler_bridge,
+    "simpler": _simpler_original,
 }
 
 
@@ -54,21 +66,22 @@ def make_task(name: str, **options: object) -> Task:
     Args:
         name: such as carrot_on_plate (suite `tabletop`) or widowx_carrot_on_plate (suite `simpler-bridge`).
         options: `images=False` for physics without rendering, which needs no Vulkan device; in `simpler-bridge` also
-            `image_size=(height, width)`, 128 x 128 unless given, (480, 640) as in published evaluations.
+            `image_size=(height, width)`, 128 x 128 unless given, (480, 640) as in published evaluations; in `simpler`
+            the fields of `magma_sim.simpler_options.SimplerOptions`.
 
     Raises:
         ValueError: unknown task or option; the message lists those that exist.
         magma_sim.rendering.RenderingUnavailableError: no Vulkan device can render; the message names the remedy.
         magma_sim.backends.simpler_bridge.assets.AssetsMissingError: the suite's data files are not on this machine.
+        magma_sim.backends.simpler_original.installation.NotInstalledError: the original SimplerEnv is not set up here.
     """
     for load in _SUITES.values():
         tasks, make = load()
         if name in tasks:
-            known = [
-                key for key, value in inspect.signature(make).parameters.items() if value.kind is value.KEYWORD_ONLY
-            ]
+            parameters = inspect.signature(make).parameters.values()
+            known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
             unknown = sorted(set(options) - set(known))
-            if unknown:
+            if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
                 raise ValueError(f"task {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
             return make(name, **options)
     suites = "; ".join(f"{suite}: {', '.join(tasks)}" for suite, tasks in suite_tasks().items())

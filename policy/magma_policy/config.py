@@ -386,3 +386,23 @@ def magma_tiny_config(geometry: GeometryConfig | None = None) -> MagmaConfig:
         proprioception=True,
         state=StateConfig(),
     )
+
+
+def magma_small_config() -> MagmaConfig:
+    """A plain Magma of a few million parameters, with Magma-8B's picture sizes: for trials of everything but skill."""
+    tokens = TokenConfig.magma_layout(1024)
+    return MagmaConfig(
+        name="magma-small",
+        vision=VisionConfig(depths=(1, 1, 2, 1), dims=(16, 32, 64, 128)),
+        image=ImageConfig(base_size=512, max_num_crops=4),
+        text=TextConfig(
+            hidden_size=192,
+            intermediate_size=512,
+            num_hidden_layers=3,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            vocab_size=tokens.total_size,
+            max_position_embeddings=8192,
+        ),
+        tokens=tokens,
+    )

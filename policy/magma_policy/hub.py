@@ -32,9 +32,10 @@ def resolve(path_or_hub_id: str | Path) -> Path:
     try:
         found = snapshot_download(match["repository"], revision=match["revision"], allow_patterns=list(FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise HubError(
             f"{path_or_hub_id!r} is no directory here, and could not be fetched from the Hub: "
-            f"{type(error).__name__}: {error}. Fetch it where there is a network (hf download {match['repository']} "
+            f"{type(error).__name__}: {reason}. Fetch it where there is a network (hf download {match['repository']} "
             "--local-dir DIR) and give that directory"
         ) from error
     return Path(found)

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import tyro
 
-from magma_policy import checkpoint
-from magma_policy.config import ActionSpec, magma_tiny_config
+from magma_policy import checkpoint, published
+from magma_policy import statistics as action_statistics
+from magma_policy.config import ActionSpec, MagmaConfig, magma_small_config, magma_tiny_config, save_json
 from magma_policy.model import Magma
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tokenizer import build_small_tokenizer
 
+# Side of the pictures that the random model in the published layout asks for; the published robots' frames are shrunk
+# to it too.
+PUBLISHED_PICTURE_SIDE = 256
+
 
 @dataclass(frozen=True)
 class InitialiseConfig:
-    """Write a randomly initialised magma-tiny; its actions are meaningless but within the bounds."""
+    """Write a randomly initialised checkpoint; its actions are meaningless but within the bounds."""
 
     output: Path
     """Directory to write."""
+    layout: Literal["magma-tiny", "published"] = "magma-tiny"
+    """magma-tiny: this project's small model and files. published: a plain Magma of few parameters in the files, shards
+    and tensor names of microsoft/Magma-8B, with an action spec and statistics beside them."""
     seed: int = 0
     step_period_s: float = 0.2
     max_translation_m: float = 0.01
-    """Bound of every translation component of its actions."""
+    """Bound of every translation component of its actions; of rotations too, in rad."""
+    shard_megabytes: float = 2.0
+    """Largest shard of the published layout."""
 
 
 def initialise_weights(model: Magma) -> None:
@@ -38,12 +49,27 @@ def initialise_weights(model: Magma) -> None:
 def main() -> None:
     config = tyro.cli(InitialiseConfig)
     torch.manual_seed(config.seed)
-    model_config = magma_tiny_config()
+    model_config = magma_tiny_config() if config.layout == "magma-tiny" else magma_small_config()
     model = Magma(model_config)
     initialise_weights(model)
     bound = np.full(7, config.max_translation_m)
-    statistics = ActionStatistics(tuple(map(float, -bound)), tuple(map(float, bound)), (True,) * 6 + (False,))
-    spec = ActionSpec(
+    bounds = {"random": ActionStatistics(tuple(map(float, -bound)), tuple(map(float, bound)), (True,) * 6 + (False,))}
+    tokenizer = build_small_tokenizer(model_config.tokens)
+    spec = _spec(model_config, config)
+    if config.layout == "magma-tiny":
+        checkpoint.save(config.output, model.state_dict(), model_config, tokenizer, bounds, spec)
+    else:
+        size = int(config.shard_megabytes * 1e6)
+        published.write(config.output, model.state_dict(), model_config, tokenizer, shard_bytes=size)
+        save_json(spec, config.output / checkpoint.ACTION_SPEC)
+        action_statistics.save(bounds, config.output / checkpoint.STATISTICS)
+    count = sum(p.numel() for p in model.parameters())
+    print(f"wrote {config.output}: {model_config.name}, {count / 1e6:.2f} M parameters, random")
+
+
+def _spec(model_config: MagmaConfig, config: InitialiseConfig) -> ActionSpec:
+    side = model_config.image.base_size if config.layout == "magma-tiny" else PUBLISHED_PICTURE_SIDE
+    return ActionSpec(
         policy=model_config.name,
         horizon=1,
         step_period_s=config.step_period_s,
@@ -52,14 +78,10 @@ def main() -> None:
         gripper="absolute_open_1",
         statistics_key="random",
         camera="third_person",
-        image_height=model_config.image.base_size,
-        image_width=model_config.image.base_size,
+        image_height=side,
+        image_width=side,
         proprioception=model_config.proprioception,
     )
-    tokenizer = build_small_tokenizer(model_config.tokens)
-    checkpoint.save(config.output, model.state_dict(), model_config, tokenizer, {"random": statistics}, spec)
-    count = sum(p.numel() for p in model.parameters())
-    print(f"wrote {config.output}: {model_config.name}, {count / 1e6:.2f} M parameters, random")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,18 @@ class Fp8Linear(nn.Module):
         return out.view(*x.shape[:-1], -1)
 
 
+class HalfInput(nn.Module):
+    """Gives `layer` float16 and takes its answer back; LLM.int8 rounds to that type anyway, and says so at each call."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.half())
+        return out.to(x.dtype)
+
+
 def _maker(kind: str, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], nn.Module]:
     """What turns a weight (out, in) on any device into a layer on `device`. Raises ConfigError."""
     if kind not in QUANTISATIONS:
@@ -61,8 +73,10 @@ def _maker(kind: str, device: torch.device, dtype: torch.dtype) -> Callable[[Ten
     def eight(weight: Tensor) -> nn.Module:
         layer = layers.Linear8bitLt(weight.shape[1], weight.shape[0], bias=False, has_fp16_weights=False)
         # Copied: the library rounds in place, and the weight may be a view of the checkpoint file.
-        layer.weight = layers.Int8Params(weight.to(torch.float16, copy=True), has_fp16_weights=False)
-        return layer.to(device)
+        layer.weight = layers.Int8Params(
+            weight.to(torch.float16, copy=True), requires_grad=False, has_fp16_weights=False
+        )
+        return HalfInput(layer.to(device))
 
     def four(weight: Tensor) -> nn.Module:
         layer = layers.Linear4bit(weight.shape[1], weight.shape[0], bias=False, compute_dtype=dtype, quant_type="nf4")
@@ -85,5 +99,6 @@ def quantise(model: nn.Module, kind: str, device: torch.device, dtype: torch.dty
             parent = layers.get_submodule(name.rpartition(".")[0])
             layer = make(module.weight.detach()).requires_grad_(False)
             # Says that its tensors are final: neither their type nor their place may be changed any more.
-            layer.quantised = True
+            for part in layer.modules():
+                part.quantised = True
             setattr(parent, name.rpartition(".")[2], layer)

@@ -20,7 +20,16 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-ALIASES = ("rclpy", "launch", "launch_ros", "ament_index_python")
+ALIASES = (
+    "rclpy",
+    "launch",
+    "launch_ros",
+    "ament_index_python",
+    "message_filters",
+    "tf2_geometry_msgs",
+    "tf2_py",
+    "tf2_ros",
+)
 INTERFACE_KINDS = ("msg", "srv", "action")
 
 # Packages whose definitions come with this package or with the rosbags type stores. Share folders add to them.

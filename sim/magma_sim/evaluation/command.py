@@ -8,13 +8,25 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
+
+from magma_sim.evaluation.clips import choose, film_all
+from magma_sim.evaluation.compare import compare
+from magma_sim.evaluation.compare import text_table as comparison_table
 from magma_sim.evaluation.episodes import write_suite_file
+from magma_sim.evaluation.merge import merge
 from magma_sim.evaluation.playing import Clock
 from magma_sim.evaluation.policies import PolicyChoice
+from magma_sim.evaluation.report import RunFolder, numbers, render
 from magma_sim.evaluation.results import ResultsError, SuccessRule
 from magma_sim.evaluation.runner import DEFAULT_FACTORY, RunConfig, RunError, Runner, Summary
 from magma_sim.evaluation.suites import SUITES, Shard, select, suite_episodes
+from magma_sim.evaluation.summary import summarise
+from magma_sim.evaluation.summary import text_table as rate_table
+from magma_sim.evaluation.worker import find_factory
+from magma_sim.statistics import episodes_needed
 
 
 @dataclass(frozen=True)
@@ -148,6 +160,112 @@ class RunCommand:
         return _tell(summary, self.out, command)
 
 
+@dataclass(frozen=True)
+class MergeCommand:
+    """Joins shards, or runs split over machines, into one folder. Lines may repeat, but not contradict each other."""
+
+    out: Path
+    """folder for all results; may exist already"""
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders to join"""
+
+    def run(self) -> int:
+        count, duplicates = merge(self.out, self.folders)
+        print(f"{count} episodes in {self.out}, {duplicates} repeated lines left out")
+        return 0
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Prints the rates of runs and writes a page about them, with videos, as one file."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders of runs"""
+    out: Path | None = None
+    """the page; default: report.html in the first folder. The numbers go to a .json beside it"""
+    success_rule: SuccessRule | None = None
+    """the rule for headlines, plots and videos; default: the first run's own. The tables show all three"""
+    failures: int = 8
+    """videos of failed episodes; the recorded actions are executed again for them, which needs a device that renders"""
+    successes: int = 4
+    """videos of successful episodes"""
+    embed: bool = True
+    """videos inside the page; otherwise beside it"""
+    task_factory: str = ""
+    """module:function that makes tasks for the videos; default: the run's own"""
+
+    def run(self) -> int:
+        if not self.folders:
+            raise ValueError("give the folder of at least one run")
+        runs = [RunFolder.read(folder) for folder in self.folders]
+        rule: SuccessRule = self.success_rule or runs[0].run["rule"]
+        page = self.out or self.folders[0] / "report.html"
+        remarks: list[str] = []
+        of_folder = {id(result): run.folder for run in runs for result in run.results}
+        everything = [result for run in runs for result in run.results]
+        chosen = choose(everything, rule, self.failures, self.successes)
+        factory = find_factory(self.task_factory or runs[0].run["identity"]["factory"])
+
+        def complain(text: str) -> None:
+            print(f"magma-eval: {text}", file=sys.stderr)
+            remarks.append(text)
+
+        where = page.parent / f"{page.stem}-videos"
+        clips = film_all([(of_folder[id(r)], r) for r in chosen], where, rule, factory, complain) if chosen else []
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(render(runs, rule, clips, embed=self.embed, page=page, remarks=remarks), encoding="utf-8")
+        page.with_suffix(".json").write_text(json.dumps(numbers(runs, rule), indent=1) + "\n", encoding="utf-8")
+        print(rate_table(summarise(everything)))
+        print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB, {len(clips)} videos)")
+        return 0
+
+
+@dataclass(frozen=True)
+class CompareCommand:
+    """Compares two runs: difference with its interval, McNemar's test, episodes needed to show it."""
+
+    first: Annotated[Path, tyro.conf.Positional]
+    second: Annotated[Path, tyro.conf.Positional]
+    success_rule: SuccessRule | None = None
+    """default: the first run's own"""
+    latency_ms: float | None = None
+    """only results at this injected latency, for runs that have several"""
+
+    def run(self) -> int:
+        runs = [RunFolder.read(folder) for folder in (self.first, self.second)]
+        rule: SuccessRule = self.success_rule or runs[0].run["rule"]
+        sides = [
+            [r for r in run.results if self.latency_ms is None or r.latency_ms in (None, self.latency_ms)]
+            for run in runs
+        ]
+        names = [
+            f"{folder} ({run.run['identity']['policy']}, training: {run.run['training']})"
+            for folder, run in zip((self.first, self.second), runs, strict=True)
+        ]
+        print(comparison_table(compare(sides[0], sides[1], rule), *names))
+        return 0
+
+
+@dataclass(frozen=True)
+class PowerCommand:
+    """How many episodes would show that two success rates differ."""
+
+    first: Annotated[float, tyro.conf.Positional]
+    """a rate, 0 … 1"""
+    second: Annotated[float, tyro.conf.Positional]
+    power: float = 0.8
+    """chance of finding the difference"""
+    level: float = 0.05
+    """chance of finding one where there is none"""
+
+    def run(self) -> int:
+        count = episodes_needed(self.first, self.second, power=self.power, level=self.level)
+        print(
+            f"{count} episodes per policy show {self.first:.1%} against {self.second:.1%} with {self.power:.0%} power"
+        )
+        return 0
+
+
 def _tell(summary: Summary, out: Path, command: str) -> int:
     print(f"{summary.played} episodes played, {summary.resumed} were there, {summary.errors} errors; results in {out}")
     if summary.interrupted:
@@ -174,9 +292,14 @@ def _numbers(text: str, what: str) -> list[float]:
 
 def main() -> None:
     """Command line entry point."""
-    import tyro
-
-    commands = {"list": ListCommand, "run": RunCommand}
+    commands = {
+        "list": ListCommand,
+        "run": RunCommand,
+        "merge": MergeCommand,
+        "report": ReportCommand,
+        "compare": CompareCommand,
+        "power": PowerCommand,
+    }
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="magma-eval", description=__doc__)
     try:
         sys.exit(command.run())

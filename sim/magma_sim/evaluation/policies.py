@@ -65,13 +65,12 @@ class PolicySpec:
                 raise PolicyMismatchError(
                     f"policy {self.name!r} and task {task.task!r} disagree on {field}: {mine!r} against {theirs!r}"
                 )
-        if self.needs_image and self.image_height is not None and self.image_width is not None:
-            if task.image_height < self.image_height or task.image_width < self.image_width:
-                wanted = f"{self.image_height}x{self.image_width}"
-                raise PolicyMismatchError(
-                    f"policy {self.name!r} looks at pictures of {wanted}, task {task.task!r} renders "
-                    f"{task.image_height}x{task.image_width}: give --image-size {wanted} where the suite can"
-                )
+        height, width = self.image_height or 0, self.image_width or 0
+        if self.needs_image and (task.image_height < height or task.image_width < width):
+            raise PolicyMismatchError(
+                f"policy {self.name!r} looks at pictures of {height}x{width}, task {task.task!r} renders "
+                f"{task.image_height}x{task.image_width}: give --image-size {height}x{width} where the suite can"
+            )
 
 
 class EpisodePolicy(Protocol):
@@ -257,8 +256,11 @@ class PolicyChoice:
             )
         if self.kind in ("expert", "hold", "random") and self.text != self.kind:
             raise ValueError(f"policy {self.kind!r} takes no argument, got {self.text!r}")
-        if self.kind == "magma" and not self.argument:
-            raise ValueError("magma: needs a checkpoint, such as magma:policy/checkpoints/magma-tiny")
+        if self.kind == "magma" and not (self.argument and Path(self.argument).is_dir()):
+            raise ValueError(
+                f"there is no folder {self.argument!r}; magma: takes the folder of a checkpoint, such as "
+                "magma:policy/checkpoints/magma-tiny"
+            )
         if self.kind == "replay" and not Path(self.argument).exists():
             raise ValueError(f"there is no recorded episode or folder {self.argument!r}")
         if self.deadline_s <= 0 or self.threads < 0:
@@ -308,9 +310,10 @@ class PolicyChoice:
         if not card.is_file():
             return ""
         for line in card.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, colon, value = line.strip(" -*").partition(":")
-            if colon and key.strip(" *").lower() in ("training", "training data", "training_label"):
-                return value.strip(" *")
+            # "training: in-domain simulation", alone or as a row of a table
+            key, colon, value = line.strip(" -*|").partition("|" if line.startswith("|") else ":")
+            if colon and key.strip(" *").lower() == "training":
+                return value.strip(" *|")
         return ""
 
 

@@ -1,0 +1,149 @@
+"""Videos of played episodes: the recorded actions are executed again and filmed, so that the evaluation itself need not
+render more than the policy looks at. A replay that does not repeat the recorded verdicts says so in the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_sim.evaluation.results import EpisodeRecord, EpisodeResult, ResultsError, SuccessRule
+from magma_sim.task import Task
+from magma_sim.videos import VideoWriter, captioned
+
+GREEN, RED, GREY = (46, 160, 67), (200, 50, 47), (110, 110, 110)
+_STILL_S = 1.5
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished video."""
+
+    result: EpisodeResult
+    path: Path
+    faithful: bool
+    """whether the replay had the recorded verdict at every step"""
+
+
+def choose(results: Sequence[EpisodeResult], rule: SuccessRule, failures: int, successes: int) -> list[EpisodeResult]:
+    """Which episodes to show: failures first, dealt out over the tasks, then successes likewise."""
+    chosen: list[EpisodeResult] = []
+    for verdict, count in ((False, failures), (True, successes)):
+        queues: dict[tuple[str, str, str], list[EpisodeResult]] = {}
+        for result in results:
+            if result.success is not None and result.record and result.success.under(rule) is verdict:
+                queues.setdefault((result.key.suite, result.key.task, result.key.policy), []).append(result)
+        waiting = list(queues.values())
+        left = count
+        while waiting and left > 0:
+            for queue in list(waiting):
+                if left == 0:
+                    break
+                chosen.append(queue.pop(0))
+                left -= 1
+                if not queue:
+                    waiting.remove(queue)
+    return chosen
+
+
+def film(task: Task, result: EpisodeResult, record: EpisodeRecord, path: Path, rule: SuccessRule) -> Clip:
+    """Executes a record in its task, made with images, and writes the video.
+
+    Raises:
+        ResultsError: there is nothing to show.
+        Whatever the simulator raises.
+    """
+    if len(record.actions) == 0:
+        raise ResultsError(f"{result.key.name} has no steps")
+    observation = task.reset(result.episode.reset_variant, result.episode.layout)
+    picture = _even(task.render_large())
+    height, width = picture.shape[:2]
+    per_second = 1.0 / task.spec.step_period_s
+    faithful = True
+    partial = path.with_name(f".{path.name}.partial.mp4")
+    with VideoWriter(partial, (width, height), per_second) as video:
+        for step, action in enumerate(record.actions):
+            line = f"step {step}/{result.max_steps}  {describe(record, step)}"
+            video.write(_labelled(picture, observation.instruction, line, observation.success))
+            observation = task.step(action, render=False)
+            picture = _even(task.render_large())
+            faithful = faithful and bool(observation.success) == bool(record.success[step])
+        verdict = result.success.under(rule) if result.success is not None else None
+        words = ("SUCCESS" if verdict else "FAILURE") + f" ({rule})" + ("" if faithful else "  REPLAY DIFFERS")
+        if not verdict and result.first_success_step is not None:
+            words += f"  goal held at step {result.first_success_step}, lost later"
+        last = _labelled(picture, observation.instruction, words, observation.success, verdict)
+        for _ in range(max(1, round(_STILL_S * per_second))):
+            video.write(last)
+    partial.replace(path)
+    return Clip(result, path, faithful)
+
+
+def film_all(
+    chosen: Iterable[tuple[Path, EpisodeResult]],
+    out: Path,
+    rule: SuccessRule,
+    factory: Callable[..., Task],
+    complain: Callable[[str], None],
+) -> list[Clip]:
+    """Films episodes, each given with its run's folder. What is there is kept; what fails is told."""
+    out.mkdir(parents=True, exist_ok=True)
+    clips: list[Clip] = []
+    task: Task | None = None
+    environment = ""
+    for folder, result in chosen:
+        path = out / f"{result.key.name}-{rule}.mp4"
+        if path.exists():
+            clips.append(Clip(result, path, faithful=True))
+            continue
+        try:
+            record = EpisodeRecord.read(folder / result.record)
+            if task is None or environment != result.episode.environment:
+                if task is not None:
+                    task.close()
+                options = {k: tuple(v) if k == "image_size" else v for k, v in result.episode.options.items()}
+                task, environment = factory(result.episode.make, images=True, **options), result.episode.environment
+            clips.append(film(task, result, record, path, rule))
+        except Exception as error:
+            complain(f"no video of {result.key.name}: {type(error).__name__}: {error}")
+            if task is None:
+                return clips
+    if task is not None:
+        task.close()
+    return clips
+
+
+def describe(record: EpisodeRecord, step: int) -> str:
+    """What the robot is told to do at a step, in words."""
+    if not record.commanded[step]:
+        return "no command: the policy is late"
+    now = record.actions[step]
+    before = record.actions[step - 1][6] if step else 1.0
+    if now[6] < 0.5 <= before:
+        return "closing the gripper"
+    if before < 0.5 <= now[6]:
+        return "opening the gripper"
+    still = float(np.abs(now[:6]).max()) < 1e-3
+    grip = "open" if now[6] >= 0.5 else "closed"
+    return f"{'holding still' if still else 'moving'}, gripper {grip}"
+
+
+def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """H.264 needs even sides."""
+    height, width = (side - side % 2 for side in picture.shape[:2])
+    return picture[:height, :width]
+
+
+def _labelled(
+    picture: NDArray[np.uint8], instruction: str, line: str, success: bool, verdict: bool | None = None
+) -> NDArray[np.uint8]:
+    state = "goal holds" if success else "goal does not hold"
+    result = captioned(picture, (instruction, f"{line}  |  {state}"))
+    colour = (GREEN if success else GREY) if verdict is None else (GREEN if verdict else RED)
+    cv2.rectangle(result, (0, 0), (result.shape[1] - 1, max(3, result.shape[0] // 60)), colour, thickness=-1)
+    return result

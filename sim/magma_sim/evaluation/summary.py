@@ -1,0 +1,142 @@
+"""Counts episodes into rates: per task, per factor, over a suite, under each success rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from magma_sim.evaluation.results import SUCCESS_RULES, EpisodeResult, SuccessRule
+from magma_sim.statistics import Rate
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What is the same for all results that may be counted together."""
+
+    suite: str
+    policy: str
+    clock: str
+    latency_ms: float | None
+    """injected; None: none, or as measured"""
+    training: str
+    code: str
+
+    @classmethod
+    def of(cls, result: EpisodeResult) -> Setting:
+        """The setting of a result."""
+        key = result.key
+        return cls(key.suite, key.policy, result.clock, result.latency_ms, result.training, key.code)
+
+    @property
+    def how(self) -> str:
+        """Clock and latency in words."""
+        if self.clock == "lockstep":
+            return "lock-step"
+        latency = "measured latency" if self.latency_ms is None else f"{self.latency_ms:g} ms latency"
+        if self.clock == "wall":
+            return "wall clock" if self.latency_ms is None else f"wall clock + {self.latency_ms:g} ms"
+        return f"real time, {latency}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Counts of some episodes."""
+
+    label: str
+    results: tuple[EpisodeResult, ...]
+    """errors included"""
+
+    @property
+    def errors(self) -> int:
+        """Episodes about which nothing is known."""
+        return sum(result.success is None for result in self.results)
+
+    def rate(self, rule: SuccessRule) -> Rate | None:
+        """Successes over the episodes whose verdict under `rule` is known; None when there is no such episode, or when
+        some episodes lack the verdict and counting the others would flatter."""
+        verdicts = [result.success.under(rule) for result in self.results if result.success is not None]
+        known = [verdict for verdict in verdicts if verdict is not None]
+        if not known or len(known) != len(verdicts):
+            return None
+        return Rate(sum(known), len(known))
+
+    @property
+    def steps_to_success(self) -> float | None:
+        """Mean step at which the goal held first, over the episodes where it ever did."""
+        steps = [r.first_success_step for r in self.results if r.first_success_step is not None]
+        return sum(steps) / len(steps) if steps else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Every note of its results, once."""
+        return tuple(dict.fromkeys(note for result in self.results for note in result.notes))
+
+    @property
+    def rejected_actions(self) -> int:
+        """Answers that were no valid action."""
+        return sum(result.rejected_actions for result in self.results)
+
+
+@dataclass(frozen=True)
+class SettingSummary:
+    """One setting: its tasks and its totals."""
+
+    setting: Setting
+    tasks: tuple[Row, ...]
+    total: Row
+    parts: tuple[Row, ...]
+    """per task and factor, where there is more than one factor; and the total without camera variants"""
+
+    def mean_of_tasks(self, rule: SuccessRule) -> float | None:
+        """The mean of the tasks' rates, each task counting the same; what papers call the average."""
+        rates = [task.rate(rule) for task in self.tasks]
+        values = [rate.value for rate in rates if rate is not None]
+        return sum(values) / len(values) if values and len(values) == len(rates) else None
+
+
+def summarise(results: Iterable[EpisodeResult]) -> list[SettingSummary]:
+    """One summary per setting, in order of first appearance of its tasks in the suite."""
+    settings: dict[Setting, list[EpisodeResult]] = {}
+    for result in results:
+        settings.setdefault(Setting.of(result), []).append(result)
+
+    def order(setting: Setting) -> tuple:
+        latency = -1.0 if setting.latency_ms is None else setting.latency_ms
+        return setting.suite, setting.policy, setting.clock, latency, setting.training, setting.code
+
+    return [_summary(setting, settings[setting]) for setting in sorted(settings, key=order)]
+
+
+def grouped(results: Sequence[EpisodeResult], name: str) -> list[Row]:
+    """Rows by an attribute of the episode."""
+    groups: dict[str, list[EpisodeResult]] = {}
+    for result in results:
+        groups.setdefault(str(getattr(result.episode, name)), []).append(result)
+    return [Row(label, tuple(group)) for label, group in groups.items()]
+
+
+def _summary(setting: Setting, results: list[EpisodeResult]) -> SettingSummary:
+    tasks = grouped(results, "task")
+    parts: list[Row] = []
+    for task in tasks:
+        factors = grouped(task.results, "factor")
+        if len(factors) > 1:
+            parts += [Row(f"{task.label}, {factor.label}", factor.results) for factor in factors]
+            without = tuple(r for r in task.results if r.episode.factor != "camera")
+            if len(without) != len(task.results):
+                parts.append(Row(f"{task.label}, without camera variants", without))
+    return SettingSummary(setting, tuple(tasks), Row("all episodes", tuple(results)), tuple(parts))
+
+
+def text_table(summaries: Sequence[SettingSummary]) -> str:
+    """The summaries as plain text, all three rules side by side."""
+    lines = []
+    for summary in summaries:
+        setting = summary.setting
+        lines.append(f"{setting.suite}: {setting.policy}, {setting.how} (training: {setting.training})")
+        lines.append(f"  {'':46s} " + " ".join(f"{rule:>22s}" for rule in SUCCESS_RULES) + "  errors")
+        for row in (*summary.tasks, summary.total):
+            rates = (row.rate(rule) for rule in SUCCESS_RULES)
+            cells = " ".join(f"{rate!s:>22s}" if rate is not None else f"{'–':>22s}" for rate in rates)
+            lines.append(f"  {row.label:46s} {cells}  {row.errors}")
+    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Where the original SimplerEnv is installed, and how to install it: `magma-simpler-setup --source URL_OR_FOLDER`.
 
-It lives in a folder of its own, `$MAGMA_SIMPLER_HOME` or ~/.local/share/magma/simpler: a virtual environment, the clone,
+It lives in a folder of its own, `$MAGMA_SIMPLER_HOME` or ~/.local/share/magma/simpler: virtual environment, the clone,
 the Vulkan layer, and `installation.json`, which is written last, when a picture has been rendered.
 """
 

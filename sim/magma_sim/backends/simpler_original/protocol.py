@@ -1,4 +1,4 @@
-"""Messages between an evaluator and a simulator process: a JSON header and raw arrays over a stream socket, with deadlines.
+"""Messages between an evaluator and a simulator process: a JSON header and raw arrays over a socket, with deadlines.
 
 A frame on the wire, integers big-endian:
 

@@ -40,6 +40,7 @@ from .qos import (
     qos_profile_rosout_default,
     qos_profile_services_default,
 )
+from .qos_overriding_options import QoSOverridingOptions, overridden
 from .service import Service
 from .subscription import Subscription
 from .time_source import TimeSource
@@ -369,7 +370,7 @@ class Node(NodeParameters, NodeGraph):
         *,
         callback_group: CallbackGroup | None = None,
         event_callbacks: PublisherEventCallbacks | None = None,
-        qos_overriding_options: Any = None,
+        qos_overriding_options: QoSOverridingOptions | None = None,
         publisher_class: type[Publisher] = Publisher,
     ) -> Publisher:
         """Create a publisher.
@@ -380,19 +381,18 @@ class Node(NodeParameters, NodeGraph):
             qos_profile: quality of service, or the depth of a reliable keep-last history.
             callback_group: group for event callbacks.
             event_callbacks: callbacks for QoS events.
-            qos_overriding_options: not covered.
+            qos_overriding_options: policies that can be set by parameters.
             publisher_class: class of the result.
 
         Raises:
             InvalidTopicNameException, RuntimeError: invalid name or message type.
         """
-        if qos_overriding_options is not None:
-            raise NotImplementedError("rclpy_dds does not declare parameters for QoS (qos_overriding_options)")
         profile = self.__profile(qos_profile)
         check_is_valid_msg_type(msg_type)
         callbacks = event_callbacks or PublisherEventCallbacks()
         handlers = callbacks.create_event_handlers()
         full = self.resolve_topic_name(topic)
+        profile = overridden(self, full, profile, qos_overriding_options, publishes=True)
         name = interface_name(msg_type, "msg")
         try:
             writer = self.context.participant.create_writer(
@@ -419,7 +419,7 @@ class Node(NodeParameters, NodeGraph):
         *,
         callback_group: CallbackGroup | None = None,
         event_callbacks: SubscriptionEventCallbacks | None = None,
-        qos_overriding_options: Any = None,
+        qos_overriding_options: QoSOverridingOptions | None = None,
         raw: bool = False,
         content_filter_options: Any = None,
     ) -> Subscription:
@@ -432,15 +432,13 @@ class Node(NodeParameters, NodeGraph):
             qos_profile: quality of service, or the depth of a reliable keep-last history.
             callback_group: group of the callback.
             event_callbacks: callbacks for QoS events.
-            qos_overriding_options: not covered.
+            qos_overriding_options: policies that can be set by parameters.
             raw: pass the serialised message as ``bytes``.
             content_filter_options: not covered.
 
         Raises:
             InvalidTopicNameException, RuntimeError: invalid name or message type.
         """
-        if qos_overriding_options is not None:
-            raise NotImplementedError("rclpy_dds does not declare parameters for QoS (qos_overriding_options)")
         if content_filter_options is not None:
             raise NotImplementedError("rclpy_dds has no content filters (content_filter_options)")
         profile = self.__profile(qos_profile)
@@ -448,6 +446,7 @@ class Node(NodeParameters, NodeGraph):
         callbacks = event_callbacks or SubscriptionEventCallbacks()
         handlers = callbacks.create_event_handlers()
         full = self.resolve_topic_name(topic)
+        profile = overridden(self, full, profile, qos_overriding_options, publishes=False)
         name = interface_name(msg_type, "msg")
         dds_topic = names.dds_topic(full, profile.avoid_ros_namespace_conventions)
         try:

@@ -84,6 +84,13 @@ class QoSSubscriptionMatchedInfo(NamedTuple):
     current_count_change: int
 
 
+class IncompatibleTypeInfo(NamedTuple):
+    """How many peers with another type were found; Cyclone DDS does not report them."""
+
+    total_count: int
+    total_count_change: int
+
+
 QoSOfferedDeadlineMissedInfo = QoSRequestedDeadlineMissedInfo
 QoSOfferedIncompatibleQoSInfo = QoSRequestedIncompatibleQoSInfo
 QoSPublisherMatchedInfo = QoSSubscriptionMatchedInfo

@@ -22,6 +22,11 @@ class GuardCondition:
         self.callback_group = callback_group
 
     @property
+    def handle(self) -> _Native:
+        """The transport's condition."""
+        return self._native
+
+    @property
     def condition(self) -> int:
         """DDS condition to wait for."""
         return self._native.condition

@@ -103,6 +103,8 @@ QoSDurabilityPolicy = DurabilityPolicy
 QoSLivelinessPolicy = LivelinessPolicy
 
 _BEST_AVAILABLE_DURATION = Duration(nanoseconds=9223372036854775806)
+DeadlineBestAvailable = _BEST_AVAILABLE_DURATION
+LivelinessLeaseDurationeBestAvailable = _BEST_AVAILABLE_DURATION  # the spelling of rclpy
 
 
 class QoSProfile:

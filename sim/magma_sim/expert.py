@@ -60,21 +60,21 @@ class ScriptedExpert:
         for name in (skill.source, skill.target):
             if name not in object_poses:
                 raise KeyError(f"the expert needs the pose of {name!r}; it got {sorted(object_poses)}")
-        source = object_poses[skill.source][0]
-        in_fingers = self._in_fingers(end_effector, source)
+        handle = self._handle(object_poses)
+        in_fingers = self._in_fingers(end_effector, handle)
         if in_fingers and self._gripping(end_effector):
             return self._carry(end_effector, object_poses)
         if skill.placed(object_poses):
             return self._retreat(end_effector, near=in_fingers)
         return self._approach(end_effector, object_poses, in_fingers=in_fingers)
 
-    def _grasp(self, source: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where the tool grasps a source at (3,)."""
-        height = max(float(source[2]) + self._skill.grasp_above_origin, self._skill.lowest_tool)
-        return np.array([source[0], source[1], height])
+    def _handle(self, object_poses: Poses) -> NDArray[np.float64]:
+        """The point (3,) of the source at which it is grasped."""
+        position, rotation = object_poses[self._skill.source]
+        return position + rotate(rotation, np.array([self._skill.grasp_offset, 0.0, 0.0]))
 
-    def _in_fingers(self, state: EndEffectorState, source: NDArray[np.float64]) -> bool:
-        offset = state.position - source
+    def _in_fingers(self, state: EndEffectorState, handle: NDArray[np.float64]) -> bool:
+        offset = state.position - handle
         across = float(np.hypot(*offset[:2]))
         height = abs(float(offset[2]) - self._skill.grasp_above_origin)
         return across < self._config.hold_distance and height < self._config.hold_height
@@ -107,9 +107,10 @@ class ScriptedExpert:
 
     def _approach(self, state: EndEffectorState, object_poses: Poses, *, in_fingers: bool) -> NDArray[np.float64]:
         config, skill = self._config, self._skill
-        source, source_rotation = object_poses[skill.source]
-        grasp = self._grasp(source)
-        turn = self._turn(state, source_rotation)
+        handle = self._handle(object_poses)
+        height = max(float(handle[2]) + skill.grasp_above_origin, skill.lowest_tool)
+        grasp = np.array([handle[0], handle[1], height])
+        turn = self._turn(state, object_poses[skill.source][1])
         angle = float(np.linalg.norm(turn))
         offset = state.position - grasp
         gap = skill.gap(state.gripper)

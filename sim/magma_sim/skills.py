@@ -77,7 +77,9 @@ class Skill:
     source_width: float
     """between the fingers when grasped"""
     grasp_above_origin: float
-    """height of the tool above the source's origin in a good grasp"""
+    """height of the tool above the place of the grasp"""
+    grasp_offset: float
+    """distance from the source's origin to the place of the grasp, along the source's own x axis"""
     lowest_tool: float
     """the tool goes no lower"""
     heading_period: float

@@ -33,11 +33,12 @@ class _Shape:
     clear: float
     """height of the tool at which everything passes below the carried source"""
     symmetric_quarter: bool = False
+    grasp_offset: float = 0.0
 
 
 _SHAPES = {
     "widowx_carrot_on_plate": _Shape(0.030, 0.002, 0.020, 0.040, 0.0, 0.105),
-    "widowx_spoon_on_towel": _Shape(0.030, 0.005, 0.014, 0.045, 0.0, 0.105),
+    "widowx_spoon_on_towel": _Shape(0.034, 0.006, 0.014, 0.045, 0.0, 0.105, grasp_offset=-0.045),
     "widowx_stack_cube": _Shape(0.030, 0.005, 0.030, 0.015, 0.0, 0.120, symmetric_quarter=True),
     "widowx_put_eggplant_in_basket": _Shape(0.034, 0.002, 0.022, 0.055, 0.066, 0.235),
 }
@@ -78,7 +79,7 @@ def _skill(goal: BridgeGoal) -> Skill:
         )  # fmt: skip
     elif "spoon" in goal.source:
         # A spoon is flat and slips from fingers that hold it high.
-        config = dataclasses.replace(config, close_above=0.006)
+        config = dataclasses.replace(config, close_above=0.008)
     period = math.pi / 2 if shape.symmetric_quarter else math.pi
     return Skill(
         source=goal.source,
@@ -88,6 +89,7 @@ def _skill(goal: BridgeGoal) -> Skill:
         gap_open=_GAP_OPEN_M,
         source_width=shape.width,
         grasp_above_origin=shape.grasp_above_origin,
+        grasp_offset=shape.grasp_offset,
         lowest_tool=shape.floor + TIP_BELOW_TOOL_M + 0.001,
         heading_period=period,
         # Official carrots and spoons head along x or along y: neither is near the ends of this range.

@@ -43,6 +43,7 @@ def _skill(goal: Goal) -> Skill:
         gap_open=_GAP_OPEN_M,
         source_width=source.grasp_width,
         grasp_above_origin=source.grasp_height - source.rest_height,
+        grasp_offset=0.0,
         lowest_tool=0.010,
         heading_period=period,
         heading_start=-period / 2,

@@ -382,9 +382,8 @@ def test_wrong_use_is_refused_where_it_is_written():
 
 def test_what_is_not_covered_says_so():
     for module, name in (
-        (launch.actions, "OpaqueCoroutine"),
+        (launch.actions, "ForLoop"),
         (launch_ros.actions, "ComposableNodeContainer"),
-        (launch_ros.substitutions, "Parameter"),
         (launch, "frontend"),
     ):
         with pytest.raises(NotImplementedError, match=name):

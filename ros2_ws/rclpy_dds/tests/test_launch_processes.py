@@ -391,7 +391,7 @@ def test_severities_are_coloured_on_a_terminal_only(launch):
     assert "\033" not in plain.output
     coloured = launch(entities, environment={"RCUTILS_COLORIZED_OUTPUT": "1"})
     assert coloured.end() == 0
-    assert "\033[33m[child-1] [WARN] [1.0] [n]: careful\033[0m" in coloured.output
+    assert "\033[35m[child-1]\033[0m\033[33m [WARN] [1.0] [n]: careful\033[0m" in coloured.output
     assert "\033" not in "".join(path.read_text() for path in coloured.log_root.glob("*/launch.log"))
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import unsupported
 from .action import Action
 from .event import Event
 from .event_handler import CallbackEventHandler
-from .events import ExecutionComplete, Shutdown
+from .events import ExecutionComplete, IncludeLaunchDescription, Shutdown
 from .events.process import ProcessExited, ProcessIO, ProcessStarted
 
-__all__ = ["OnExecutionComplete", "OnProcessExit", "OnProcessIO", "OnProcessStart", "OnShutdown", "event_named"]
-
-__getattr__ = unsupported.not_covered("launch.event_handlers", ["OnIncludeLaunchDescription"])
+__all__ = [
+    "OnExecutionComplete",
+    "OnIncludeLaunchDescription",
+    "OnProcessExit",
+    "OnProcessIO",
+    "OnProcessStart",
+    "OnShutdown",
+    "event_named",
+]
 
 
 def event_named(name: str) -> Callable[[Event], bool]:
@@ -91,4 +96,15 @@ class OnShutdown(CallbackEventHandler):
     def __init__(self, *, on_shutdown: Any, handle_once: bool = False) -> None:
         super().__init__(
             matcher=lambda event: isinstance(event, Shutdown), reaction=on_shutdown, handle_once=handle_once
+        )
+
+
+class OnIncludeLaunchDescription(CallbackEventHandler):
+    """Visits the launch description of an IncludeLaunchDescription event; every launch has this handler."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            matcher=lambda event: isinstance(event, IncludeLaunchDescription),
+            reaction=lambda event, context: event.launch_description,
+            **kwargs,
         )

@@ -36,6 +36,8 @@ class LaunchContext:
         self.processes: list[Any] = []
         self.temporary_files: list[str] = []
         self.exception: BaseException | None = None
+        self._initial_environment = dict(os.environ)
+        self._globals: dict[str, Any] = {}
         self._locals: dict[str, Any] = {}
         self._locals_stack: list[dict[str, Any]] = []
         self._configurations_stack: list[dict[str, Any]] = []
@@ -80,6 +82,11 @@ class LaunchContext:
         os.environ.clear()
         os.environ.update(self._environment_stack.pop())
 
+    def reset_environment(self) -> None:
+        """Restore the environment of the beginning."""
+        os.environ.clear()
+        os.environ.update(self._initial_environment)
+
     def perform_substitution(self, sub: Substitution) -> str:
         """Return the text of a substitution."""
         return sub.perform(self)
@@ -89,15 +96,19 @@ class LaunchContext:
     @property
     def locals(self) -> Locals:
         """The values that hold at this place of the launch, as attributes."""
-        return Locals(self._locals)
+        return Locals({**self._globals, **self._locals})
 
     def extend_locals(self, extensions: dict[str, Any]) -> None:
         """Add or replace local values."""
         self._locals.update(extensions)
 
+    def extend_globals(self, extensions: dict[str, Any]) -> None:
+        """Add or replace values that hold everywhere in the launch, also read as `context.locals.name`."""
+        self._globals.update(extensions)
+
     def get_locals_as_dict(self) -> dict[str, Any]:
-        """Return a copy of the local values."""
-        return dict(self._locals)
+        """Return a copy of the local values, with those that hold everywhere."""
+        return {**self._globals, **self._locals}
 
     def push_locals(self) -> None:
         """Open a scope of local values."""
@@ -119,6 +130,10 @@ class LaunchContext:
     def unregister_event_handler(self, event_handler: BaseEventHandler) -> None:
         """Remove a handler. Raises ValueError if it is not registered."""
         self._event_handlers.remove(event_handler)
+
+    def is_registered(self, event_handler: BaseEventHandler) -> bool:
+        """Return whether a handler is registered."""
+        return event_handler in self._event_handlers
 
     def emit_event_sync(self, event: Event) -> None:
         """Queue an event; handlers run from the launch loop."""

@@ -16,6 +16,7 @@ from . import logging as launch_logging
 from .actions.execute_process import HURRY_TIMEOUT_S, ExecuteProcess
 from .child_process import reap_orphans, set_child_subreaper, stray_descendants
 from .event import Event
+from .event_handlers import OnIncludeLaunchDescription
 from .events import Shutdown
 from .events.process import ProcessExited, ShutdownProcess, SignalProcess
 from .launch_context import LaunchContext
@@ -49,6 +50,7 @@ class LaunchService:
 
     def __init__(self, *, argv: list[str] | None = None, noninteractive: bool = False, debug: bool = False) -> None:
         self._context = LaunchContext(argv=argv, noninteractive=noninteractive)
+        self._context.register_event_handler(OnIncludeLaunchDescription())
         self._debug = debug
         self._descriptions: list[LaunchDescription] = []
         self._logger = launch_logging.get_logger("launch")

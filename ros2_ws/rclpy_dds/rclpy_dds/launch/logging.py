@@ -19,6 +19,8 @@ _SEVERITY_COLOURS = {
     "FATAL": "\033[31m",
     "CRITICAL": "\033[31m",
 }
+# One per process, in turn: cyan, magenta, blue, green and their bright variants. Red and yellow mean severities.
+_PROCESS_COLOURS = ("\033[36m", "\033[35m", "\033[34m", "\033[32m", "\033[96m", "\033[95m", "\033[94m", "\033[92m")
 _RESET = "\033[0m"
 _LOGGED_SEVERITY = re.compile(r"\[(DEBUG|WARN|WARNING|ERROR|FATAL)\]")
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")
@@ -84,19 +86,25 @@ class LaunchConfig:
 launch_config = LaunchConfig()
 
 
-def write_screen(line: str, severity: str | None = None) -> None:
+def write_screen(line: str, severity: str | None = None, process: tuple[str, int] | None = None) -> None:
     """Write a line to stdout, coloured by severity on a terminal.
 
     Without `severity` the line's own marks count ("[WARN] …"), and a line that brings colours of its own is kept.
+    With the name and number of a process, "[name]" at the beginning of the line has the process's own colour.
     A closed stdout (`ros2 launch … | head`) is no reason to stop a robot, so it is ignored.
     """
     if severity is None and "\033" not in line:
         found = _LOGGED_SEVERITY.search(line)
         severity = found.group(1) if found else None
-    colour = _SEVERITY_COLOURS.get(severity or "")
-    text = f"{colour}{line}{_RESET}" if colour and wants_colour(sys.stdout) else line
+    if wants_colour(sys.stdout):
+        head = f"[{process[0]}]" if process is not None and line.startswith(f"[{process[0]}]") else ""
+        colour = _SEVERITY_COLOURS.get(severity or "")
+        line = line[len(head) :]
+        line = f"{colour}{line}{_RESET}" if colour else line
+        if process is not None and head:
+            line = f"{_PROCESS_COLOURS[process[1] % len(_PROCESS_COLOURS)]}{head}{_RESET}{line}"
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except (BrokenPipeError, ValueError):
         pass

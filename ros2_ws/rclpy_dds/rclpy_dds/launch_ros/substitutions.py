@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..ament_index_python.packages import get_package_prefix, get_package_share_directory
-from ..launch import unsupported
 from ..launch.some_substitutions_type import SomeSubstitutionsType
 from ..launch.substitution import Substitution
-from ..launch.substitutions import PathSubstitution
+from ..launch.substitutions import PathSubstitution, SubstitutionFailure
 from ..launch.utilities import describe_substitutions, normalize_to_list_of_substitutions, perform_substitutions
 from ..workspace.executables import find_executable
+from .parameter_descriptions import Parameter as ParameterDescription
 
 if TYPE_CHECKING:
     from ..launch.launch_context import LaunchContext
 
-__all__ = ["ExecutableInPackage", "FindPackage", "FindPackagePrefix", "FindPackageShare"]
-
-__getattr__ = unsupported.not_covered("launch_ros.substitutions", ["Parameter"])
+__all__ = ["ExecutableInPackage", "FindPackage", "FindPackagePrefix", "FindPackageShare", "Parameter"]
 
 
 class FindPackage(Substitution):
@@ -78,3 +76,35 @@ class ExecutableInPackage(FindPackage):
     def describe(self) -> str:
         package = describe_substitutions(self._package)
         return f"ExecInPkg(pkg={package}, exec={describe_substitutions(self._executable)})"
+
+
+class Parameter(Substitution):
+    """The value of a parameter that SetParameter has set before."""
+
+    def __init__(self, name: SomeSubstitutionsType, *, default: Any = None) -> None:
+        self._name = normalize_to_list_of_substitutions(name)
+        if default is None:
+            self._default: list[Substitution] | None = None
+        else:
+            items = list(default) if isinstance(default, (list, tuple)) else [default]
+            texts = [item if isinstance(item, (str, Substitution)) else str(item) for item in items]
+            self._default = normalize_to_list_of_substitutions(texts)
+
+    @property
+    def name(self) -> list[Substitution]:
+        """The parameter's name, as substitutions."""
+        return self._name
+
+    def describe(self) -> str:
+        return f"Parameter(name={describe_substitutions(self._name)})"
+
+    def perform(self, context: LaunchContext) -> str:
+        name = perform_substitutions(context, self._name)
+        for parameter in context.launch_configurations.get("global_params", []):
+            if isinstance(parameter, ParameterDescription):
+                found, value = parameter.evaluate(context)
+                if found == name:
+                    return str(value)
+        if self._default is None:
+            raise SubstitutionFailure(f"parameter '{name}' not found")
+        return perform_substitutions(context, self._default)

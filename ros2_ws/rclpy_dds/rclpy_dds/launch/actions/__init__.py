@@ -13,6 +13,7 @@ from .environment import (
     AppendEnvironmentVariable,
     PopEnvironment,
     PushEnvironment,
+    ResetEnvironment,
     SetEnvironmentVariable,
     UnsetEnvironmentVariable,
 )
@@ -22,6 +23,7 @@ from .flow import (
     GroupAction,
     IncludeLaunchDescription,
     LogInfo,
+    OpaqueCoroutine,
     OpaqueFunction,
     RegisterEventHandler,
     Shutdown,
@@ -38,12 +40,14 @@ __all__ = [
     "GroupAction",
     "IncludeLaunchDescription",
     "LogInfo",
+    "OpaqueCoroutine",
     "OpaqueFunction",
     "PopEnvironment",
     "PopLaunchConfigurations",
     "PushEnvironment",
     "PushLaunchConfigurations",
     "RegisterEventHandler",
+    "ResetEnvironment",
     "ResetLaunchConfigurations",
     "SetEnvironmentVariable",
     "SetLaunchConfiguration",
@@ -54,4 +58,4 @@ __all__ = [
     "UnsetLaunchConfiguration",
 ]
 
-__getattr__ = unsupported.not_covered("launch.actions", ["ForEach", "ForLoop", "OpaqueCoroutine", "ResetEnvironment"])
+__getattr__ = unsupported.not_covered("launch.actions", ["ForEach", "ForLoop"])

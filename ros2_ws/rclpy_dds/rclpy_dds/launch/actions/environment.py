@@ -86,3 +86,10 @@ class PopEnvironment(Action):
 
     def execute(self, context: LaunchContext) -> None:
         context.pop_environment()
+
+
+class ResetEnvironment(Action):
+    """Gives the environment back as it was when the launch began."""
+
+    def execute(self, context: LaunchContext) -> None:
+        context.reset_environment()

@@ -103,6 +103,7 @@ class ExecuteProcess(Action):
         self._stop = asyncio.Event()
         self._return_code: int | None = None
         self._executed = False
+        self._number = 0
 
     # What launch files and event handlers ask for
 
@@ -200,7 +201,7 @@ class ExecuteProcess(Action):
             return
         command = self.command(context)
         label = self.default_label(context) if self._name is None else resolve(context, self._name)
-        number = len(context.processes) + 1
+        self._number = number = len(context.processes) + 1
         self._details = {
             "name": f"{label}-{number}",
             "cmd": command,
@@ -354,7 +355,7 @@ class ExecuteProcess(Action):
         launch_logging.launch_config.write("launch.log", text)
         which = "stdout" if stream == 1 else "stderr"
         if "screen" in self._sinks[which] | self._sinks["both"]:
-            launch_logging.write_screen(text)
+            launch_logging.write_screen(text, process=(self.process_name, self._number))
         if "own_log" in self._sinks[which]:
             launch_logging.launch_config.write(f"{self.process_name}-{which}.log", line)
         if "own_log" in self._sinks["both"]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import logging as launch_logging
@@ -80,6 +81,49 @@ class OpaqueFunction(Action):
 
     def execute(self, context: LaunchContext) -> list[LaunchDescriptionEntity]:
         return normalize_to_list_of_entities(self._function(context, *self._args, **self._kwargs))
+
+
+class OpaqueCoroutine(Action):
+    """Runs `coroutine(context, *args, **kwargs)` beside the rest; it is cancelled when the launch ends."""
+
+    def __init__(
+        self,
+        *,
+        coroutine: Callable[..., Coroutine[Any, Any, Any]],
+        args: Iterable[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        ignore_context: bool = False,
+        **left_over_kwargs: Any,
+    ) -> None:
+        super().__init__(**left_over_kwargs)
+        if not inspect.iscoroutinefunction(coroutine):
+            raise TypeError(f"OpaqueCoroutine expected a coroutine function for 'coroutine', got {coroutine!r}")
+        self._coroutine = coroutine
+        self._args = list(args or ())
+        self._kwargs = dict(kwargs or {})
+        self._ignore_context = ignore_context
+        self._task: asyncio.Task[Any] | None = None
+
+    def describe(self) -> str:
+        return f"OpaqueCoroutine({self._coroutine.__name__})"
+
+    def get_asyncio_future(self) -> asyncio.Task[Any] | None:
+        """Return the running coroutine's task, None before."""
+        return self._task
+
+    def execute(self, context: LaunchContext) -> None:
+        args = self._args if self._ignore_context else [context, *self._args]
+        self._task = task = context.add_task(self._coroutine(*args, **self._kwargs))
+        context.register_event_handler(
+            EventHandler(
+                matcher=lambda event: isinstance(event, ShutdownEvent),
+                entities=OpaqueFunction(function=lambda context: _cancel(task)),
+            )
+        )
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
 
 
 class GroupAction(Action):
@@ -268,6 +312,7 @@ class TimerAction(Action):
         self._actions = normalize_to_list_of_entities(actions)
         self._cancel_on_shutdown = cancel_on_shutdown
         self._canceled = asyncio.Event()
+        self._elapsed = asyncio.Event()
 
     @property
     def period(self) -> float | SomeSubstitutionsType:
@@ -289,6 +334,16 @@ class TimerAction(Action):
         """Give up waiting; after the time has passed, or before the start, this is no error."""
         self._canceled.set()
 
+    def set_elapsed(self) -> None:
+        """Note that the time has passed."""
+        self._elapsed.set()
+
+    def start_waiting(self, context: LaunchContext, period_s: float) -> None:
+        """Arrange for `set_elapsed` to be called after the period."""
+        if context.asyncio_loop is None:
+            raise RuntimeError("this action can only be executed by a running LaunchService")
+        context.asyncio_loop.call_later(period_s, self.set_elapsed)
+
     def execute(self, context: LaunchContext) -> None:
         period = typed_value(context, self._period, float)
         values = context.get_locals_as_dict()
@@ -300,9 +355,11 @@ class TimerAction(Action):
         handler = _TimerHandler(self, react)
 
         async def wait() -> None:
-            try:
-                await asyncio.wait_for(self._canceled.wait(), period)
-            except asyncio.TimeoutError:
+            either = [asyncio.ensure_future(event.wait()) for event in (self._canceled, self._elapsed)]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            for waiting in either:
+                waiting.cancel()
+            if not self._canceled.is_set():
                 context.register_event_handler(handler)
                 context.emit_event_sync(TimerEvent(timer_action=self))
 
@@ -314,6 +371,7 @@ class TimerAction(Action):
                 )
             )
         self._task = context.add_task(wait())
+        self.start_waiting(context, period)
 
 
 class _TimerHandler(BaseEventHandler):

@@ -11,8 +11,9 @@ from . import process
 if TYPE_CHECKING:
     from ..action import Action
     from ..actions import TimerAction
+    from ..launch_description import LaunchDescription
 
-__all__ = ["ExecutionComplete", "Shutdown", "TimerEvent", "matches_action", "process"]
+__all__ = ["ExecutionComplete", "IncludeLaunchDescription", "Shutdown", "TimerEvent", "matches_action", "process"]
 
 
 class Shutdown(Event):
@@ -41,6 +42,15 @@ class ExecutionComplete(Event):
 
     def __init__(self, *, action: Action) -> None:
         self.action = action
+
+
+class IncludeLaunchDescription(Event):
+    """Asks for a launch description to be visited."""
+
+    name = "launch.events.IncludeLaunchDescription"
+
+    def __init__(self, launch_description: LaunchDescription) -> None:
+        self.launch_description = launch_description
 
 
 def matches_action(target_action: Action) -> Callable[[Action], bool]:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...launch import logging as launch_logging
 from ...launch.action import Action
 from ...launch.some_substitutions_type import SomeSubstitutionsType
-from ...launch.utilities import describe_substitutions, normalize_to_list_of_substitutions, perform_substitutions
+from ...launch.utilities import (
+    describe_substitutions,
+    normalize_to_list_of_substitutions,
+    perform_substitutions,
+    typed_value,
+)
 from ..namespaces import absolute, check_namespace, prefix_namespace
 from ..parameter_descriptions import Parameter, ParameterFile
+from ..ros_adapters import get_ros_node
 
 if TYPE_CHECKING:
     from ...launch.launch_context import LaunchContext
@@ -52,11 +59,42 @@ class SetParameter(Action):
         context.launch_configurations["global_params"] = [*earlier, Parameter(name, value, value_type=value_type)]
 
 
-class SetUseSimTime(SetParameter):
-    """Sets use_sim_time of all nodes that follow in the group."""
+class SetUseSimTime(Action):
+    """Lets launch itself follow simulated time (see ROSTimer). For nodes use SetParameter("use_sim_time", True)."""
 
     def __init__(self, value: bool, **kwargs: Any) -> None:
-        super().__init__("use_sim_time", value, **kwargs)
+        super().__init__(**kwargs)
+        self._value = value
+
+    @property
+    def value(self) -> bool:
+        """Whether time is simulated."""
+        return self._value
+
+    def execute(self, context: LaunchContext) -> None:
+        from ...rclpy.parameter import Parameter as NodeParameter
+
+        value = typed_value(context, self._value, bool)
+        result = get_ros_node(context).set_parameters([NodeParameter("use_sim_time", value=value)])[0]
+        if not result.successful:
+            raise RuntimeError(f"Failed to set use_sim_time parameter: {result.reason}")
+
+
+class SetROSLogDir(Action):
+    """Sets ROS_LOG_DIR for what follows in the group; a relative path is below the present log directory."""
+
+    def __init__(self, new_log_dir: SomeSubstitutionsType, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._log_dir = normalize_to_list_of_substitutions(new_log_dir)
+
+    @property
+    def log_dir(self) -> list[Any]:
+        """The directory, as substitutions."""
+        return self._log_dir
+
+    def execute(self, context: LaunchContext) -> None:
+        new = perform_substitutions(context, self._log_dir)
+        context.environment["ROS_LOG_DIR"] = str(launch_logging.log_root().absolute() / new)
 
 
 class SetParametersFromFile(Action):

@@ -73,6 +73,15 @@ ARGUMENTS = [
         description="Operator's input in a terminal window.",
     ),
     DeclareLaunchArgument(
+        "arm",
+        default_value="sim_delta",
+        choices=["sim_delta", "joint_trajectory", "follow_joint_trajectory", "position", "servo", "interbotix"],
+        description="Driver of the arm: sim_delta takes end-effector deltas; the others are told joint by joint.",
+    ),
+    DeclareLaunchArgument(
+        "robot", default_value="", description="Joint-level arms: name or YAML file of the robot; simulation: panda."
+    ),
+    DeclareLaunchArgument(
         "camera",
         default_value="none",
         description="Camera to open without a driver of its own: 0, /dev/video0, a video file or a stream's URL.",
@@ -95,6 +104,17 @@ def terminal():
             "run `ros2 run magma_teleop keyboard_teleop` in a second terminal instead"
         )
     return program + " -e"
+
+
+def joint_level_arm(value, simulated):
+    """Parameters of the controller for an arm that is told joint by joint."""
+    robot_file = value("robot") or ("panda" if simulated else "")
+    if not robot_file:
+        raise RuntimeError(f"arm:={value('arm')} needs robot:=NAME or robot:=FILE.yaml; see docs/own_arm.md")
+    if simulated and value("arm") not in ("joint_trajectory", "follow_joint_trajectory"):
+        raise RuntimeError(f"the simulated arm takes trajectories; arm:={value('arm')} needs sim:=none")
+    waits = simulated and value("clock") == "lockstep"
+    return {"arm": value("arm"), "robot": robot_file, "tick_source": "joint_states" if waits else "clock"}
 
 
 def robot(context):
@@ -121,10 +141,11 @@ def robot(context):
         return Node(package=package, executable=executable, name=name or executable, parameters=settings, **rest)
 
     topic = value("camera_topic")
+    arm = joint_level_arm(value, simulated) if value("arm") != "sim_delta" else {}
     from_camera = [("/camera/image_raw", topic), ("/camera/image_raw/compressed", topic + "/compressed")]
     nodes = [
         node("magma_camera", "camera_subscriber", remappings=from_camera),
-        node("magma_control", "controller"),
+        node("magma_control", "controller", parameters=arm),
         node("magma_bringup", "instruction_keeper", parameters={"instruction": value("instruction")}),
     ]
     if simulated:
@@ -135,7 +156,8 @@ def robot(context):
             "after_episode": value("after_episode"),
             "success_hold_steps": int(value("success_hold_steps")),
         }
-        nodes.append(node("magma_sim_ros", "simulator", parameters=world, remappings=from_camera))
+        program = "joint_simulator" if arm else "simulator"
+        nodes.append(node("magma_sim_ros", program, "simulator", parameters=world, remappings=from_camera))
     elif camera != "none":
         nodes.append(node("magma_camera", "camera_source", parameters={"device": camera}, remappings=from_camera))
     policy = value("policy")

@@ -15,8 +15,8 @@ setup(
         "setuptools",
         "numpy>=1.26",
         "pyyaml",
-        # Joint-level arms only; the arm that takes deltas runs without them. The two that shape motion are pinned: golden
-        # traces hold for one version.
+        # Joint-level arms only; the arm that takes deltas runs without them. The two that shape motion are pinned:
+        # golden traces hold for one version.
         "pin>=3.4,<5",  # rigid-body kinematics and collisions; wheels for CPython 3.10 to 3.12
         "pin-pink==4.4.0",  # inverse kinematics as a quadratic programme on top of pin
         "daqp>=0.7",  # the solver for it: the quickest of those with wheels for problems of seven unknowns

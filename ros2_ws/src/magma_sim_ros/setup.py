@@ -19,6 +19,7 @@ setup(
     entry_points={
         "console_scripts": [
             "simulator = magma_sim_ros.simulator_node:main",
+            "joint_simulator = magma_sim_ros.joint_simulator_node:main",
             "scripted_policy = magma_sim_ros.scripted_policy_node:main",
         ]
     },

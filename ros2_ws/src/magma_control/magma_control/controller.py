@@ -63,6 +63,8 @@ class Command:
     source: Source
     sender: str = ""
     """name of the policy, or of the operator's device"""
+    asked: NDArray[np.float64] | None = None
+    """(7,) what was wanted before any limit shortened it"""
     following: NDArray[np.float64] | None = None
     """(7,) the step after this one as it is known now, scaled alike; it has passed no limit yet"""
 
@@ -464,6 +466,7 @@ class Controller:
             raise RuntimeError(f"a command was about to be sent in phase {self._phase.name}")
         if self._rebase_after_s is not None:
             delta = _from_measured(delta, state)
+        asked = delta
         unseen = np.sum([sent.translation for sent in self._sent_since_state] or [np.zeros(3)], axis=0)
         # A command that the last report may or may not contain yet: the box must hold either way.
         targets = [state.target_position, state.target_position + unseen]
@@ -482,7 +485,7 @@ class Controller:
         self._last_command_s = now.steady_s
         self._sent_since_state.append(_Sent(now, limited[TRANSLATION].copy()))
         self._last_delta, self._last_source = limited, source
-        return Command(limited, stamp_ns, source, sender, following)
+        return Command(limited, stamp_ns, source, sender, asked, following)
 
     def _ease(self, delta: NDArray[np.float64], source: Source, now: Instant) -> tuple[NDArray[np.float64], bool]:
         """After a change between operator and policy the speed changes gradually, until the new source is followed.

@@ -9,7 +9,14 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EndEffectorState
+from magma_interfaces.msg import (
+    ActionChunk,
+    ActionSpec,
+    ControllerJournal,
+    ControllerState,
+    EndEffectorDelta,
+    EndEffectorState,
+)
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -30,8 +37,9 @@ from magma_common.conversions import (
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_control.config import STEP_ARM, ControllerConfig
-from magma_control.controller import Command, Controller, Outcome, Report, Source
+from magma_control.controller import Command, Outcome, Report, Source
 from magma_control.freshness import Instant
+from magma_control.journal import JournaledController
 from magma_control.latency import LatencyWindow
 from magma_control.log_throttle import LogThrottle
 from magma_control.loop import FixedRateLoop
@@ -47,6 +55,7 @@ EXECUTOR, CONTROL_LOOP = "executor", "control loop"
 """Names of what the watchdog looks after."""
 SWITCH_INTERVAL_S = 0.0005
 """Python lets another thread run after so long; a control period has many of them."""
+JOURNAL_PERIOD_S = 0.1
 LOG_PERIOD_S = 5.0
 """One log line per kind of refusal in this time."""
 
@@ -71,7 +80,7 @@ class ControllerNode(Node):
         self._node_parameters = NodeParameters(self, ControllerConfig, self._on_config)
         config = self._node_parameters.config
         self._lock = threading.RLock()
-        self._core = Controller(config, self._now())
+        self._core = JournaledController(config, self._now())
         self._throttle = LogThrottle(LOG_PERIOD_S)
         self._latency = LatencyWindow()
         self._published_key: tuple[Any, ...] = ()
@@ -81,6 +90,7 @@ class ControllerNode(Node):
 
         self._commands = self.create_publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
         self._states = self.create_publisher(ControllerState, "/magma/controller_state", qos.STATE)
+        self._journals = self.create_publisher(ControllerJournal, "/magma/controller_journal", qos.JOURNAL)
         # The core's own events are logged, so levels need not be.
         diagnostics.DiagnosticsPublisher(self, self._diagnose, log_changes=False)
         self._watchdog = Watchdog(config.executor_timeout_s, self._on_standstill)
@@ -105,6 +115,7 @@ class ControllerNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / config.tick_rate_hz, self._on_timer, clock=steady)
         self.create_timer(1.0 / config.state_rate_hz, self._publish_state, clock=steady)
+        self.create_timer(JOURNAL_PERIOD_S, self._publish_journal, clock=steady)
         if config.arm == STEP_ARM:
             self.create_subscription(
                 EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
@@ -162,7 +173,7 @@ class ControllerNode(Node):
                 robot,
                 kinematics,
                 make_joint_motion(robot, kinematics, config),
-                make_arm_driver(config.arm, self, robot),
+                make_arm_driver(config.arm, self, robot, answering=self._lockstep),
                 make_gripper_driver(self, robot),
                 waits=self._lockstep,
             )
@@ -326,6 +337,15 @@ class ControllerNode(Node):
         with self._lock:
             now = self._now()
             self._publish_report(self._core.report(now), now)
+
+    def _publish_journal(self) -> None:
+        """What the core was told since the last time, for a recorder. Serialised outside the lock."""
+        with self._lock:
+            batches = self._core.journal.take()
+        for batch in batches:
+            message = batch.message()
+            message.header.stamp = self.get_clock().now().to_msg()
+            self._journals.publish(message)
 
     def _publish_report(self, report: Report, now: Instant) -> None:
         message = ControllerState()

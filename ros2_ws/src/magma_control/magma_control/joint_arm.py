@@ -87,7 +87,15 @@ class JointArm:
             self._sent = None
         if refusal is not None:
             motion.take_refusals()
-            core.refuse_arm(refusal)
+            if core.phase is Phase.HOLD:
+                # Nobody wants it to move, so it is taken as it is.
+                core.count_refusal(refusal)
+                motion.unsync()
+            else:
+                core.refuse_arm(refusal)
+        if self._waits and self._due == 0 and core.phase not in MOVING:
+            # A world that waits may be exchanged for another one in the meantime.
+            motion.unsync()
         if not motion.synchronised and core.phase not in LATCHED:
             refusal = motion.sync(reading.positions, opening)
             if refusal is not None:

@@ -1,7 +1,7 @@
 """The controller's journal: every input, request and tick with the moment at which it reached the core, and back again.
 
 The core has no clock, no I/O and no chance in it, so the same configuration and the same journal give the same
-commands, bit for bit. `Journal` writes it while the controller runs; `JournalPlayer` feeds it to a new core.
+commands, bit for bit. `JournaledController` writes it while it runs; `JournalPlayer` feeds it to a new core.
 """
 
 from __future__ import annotations
@@ -12,17 +12,34 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
-from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerJournal, EndEffectorDelta, EndEffectorState
+from magma_interfaces.msg import ActionChunk as ActionChunkMsg
+from magma_interfaces.msg import ActionSpec as ActionSpecMsg
+from magma_interfaces.msg import ControllerJournal
+from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
+from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.serialization import deserialize_message, serialize_message
 
 from magma_common.config import ConfigError
-from magma_common.conversions import action_spec_from_msg, chunk_from_msg, delta_from_msg, state_from_msg
+from magma_common.conversions import (
+    action_spec_from_msg,
+    action_spec_to_msg,
+    chunk_from_msg,
+    chunk_to_msg,
+    delta_from_msg,
+    delta_to_msg,
+    state_from_msg,
+    state_to_msg,
+)
+from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
 from magma_control.config import ControllerConfig
-from magma_control.controller import Command, Controller, Source
+from magma_control.controller import Command, Controller, Outcome, Source
 from magma_control.freshness import Instant
 from magma_control.safety import Refusal
+
+ResultT = TypeVar("ResultT")
+PRESSED = "pressed"
 
 
 class JournalError(ValueError):
@@ -69,47 +86,153 @@ class Entry:
     data: bytes = b""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Entries on their way into one message, not serialised yet: collecting them costs the controller little."""
+
+    first: int
+    configuration: str
+    entries: tuple[tuple[Kind, Instant, Any], ...]
+
+    def message(self) -> ControllerJournal:
+        """The message, without its stamp."""
+        data = [_serialised(payload) for _, _, payload in self.entries]
+        message = ControllerJournal(first=self.first, configuration=self.configuration)
+        message.kinds = array.array("B", [kind for kind, _, _ in self.entries])
+        message.steady_s = [now.steady_s for _, now, _ in self.entries]
+        message.ros_ns = [now.ros_ns for _, now, _ in self.entries]
+        message.sizes = [len(item) for item in data]
+        message.data = array.array("B", b"".join(data))
+        return message
+
+
 class Journal:
     """Collects entries between two messages. Not thread-safe: it belongs to whoever feeds the core, under its lock."""
 
     def __init__(self, config: ControllerConfig, start: Instant) -> None:
-        self._configuration: str | None = configuration_text(config)
+        self._configuration = configuration_text(config)
         self._first = 0
-        self._entries: list[Entry] = []
+        self._entries: list[tuple[Kind, Instant, Any]] = []
+        self._batches: list[Batch] = []
         self.add(Kind.START, start)
 
     def add(self, kind: Kind, now: Instant, payload: Any = b"") -> None:
         """Takes one entry, before the core is told.
 
         Args:
-            payload: a message, a text, or nothing, as `Kind` says.
+            payload: a dataclass of `magma_common.data`, a text, or nothing, as `Kind` says.
         """
-        if isinstance(payload, str):
-            payload = payload.encode()
-        elif not isinstance(payload, bytes):
-            payload = serialize_message(payload)
-        self._entries.append(Entry(kind, now, payload))
+        self._entries.append((kind, now, payload))
 
-    def reconfigure(self, config: ControllerConfig) -> list[ControllerJournal]:
-        """The configuration changes now: returns what has to be published before."""
-        messages = self.take()
+    def reconfigure(self, config: ControllerConfig) -> None:
+        """The configuration changes now: what follows belongs to another message."""
+        self._cut()
         self._configuration = configuration_text(config)
-        return messages
 
-    def take(self) -> list[ControllerJournal]:
-        """The message with what was collected since the last time; none when there is nothing."""
-        entries, self._entries = self._entries, []
-        if not entries:
-            return []
-        message = ControllerJournal(first=self._first, configuration=self._configuration or "")
-        message.kinds = array.array("B", [entry.kind for entry in entries])
-        message.steady_s = [entry.now.steady_s for entry in entries]
-        message.ros_ns = [entry.now.ros_ns for entry in entries]
-        message.sizes = [len(entry.data) for entry in entries]
-        message.data = array.array("B", b"".join(entry.data for entry in entries))
-        self._configuration = None
-        self._first += len(entries)
-        return [message]
+    def take(self) -> list[Batch]:
+        """What was collected since the last time."""
+        self._cut()
+        batches, self._batches = self._batches, []
+        return batches
+
+    def _cut(self) -> None:
+        if not self._entries:
+            return
+        self._batches.append(Batch(self._first, self._configuration, tuple(self._entries)))
+        self._first += len(self._entries)
+        self._entries, self._configuration = [], ""
+
+
+class JournaledController(Controller):
+    """A controller that writes down what it is told before it acts on it."""
+
+    def __init__(self, config: ControllerConfig, now: Instant) -> None:
+        super().__init__(config, now)
+        self.journal = Journal(config, now)
+        self._told_at = now
+        self._inside = False
+
+    def reconfigure(self, config: ControllerConfig) -> None:
+        self.journal.reconfigure(config)
+        super().reconfigure(config)
+
+    def on_instruction(self, text: str) -> None:
+        self._tell(Kind.INSTRUCTION, None, text, lambda: super(JournaledController, self).on_instruction(text))
+
+    def on_spec(self, spec: ActionSpec, now: Instant) -> Refusal | None:
+        return self._tell(Kind.SPEC, now, spec, lambda: super(JournaledController, self).on_spec(spec, now))
+
+    def on_state(self, state: EndEffectorState, now: Instant) -> Refusal | None:
+        return self._tell(Kind.STATE, now, state, lambda: super(JournaledController, self).on_state(state, now))
+
+    def on_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
+        return self._tell(Kind.CHUNK, now, chunk, lambda: super(JournaledController, self).on_chunk(chunk, now))
+
+    def on_operator(self, command: EndEffectorDelta, now: Instant) -> Refusal | None:
+        return self._tell(
+            Kind.OPERATOR, now, command, lambda: super(JournaledController, self).on_operator(command, now)
+        )
+
+    def on_heartbeat(self, source: Source, now: Instant) -> None:
+        self._tell(
+            Kind.HEARTBEAT, now, source.value, lambda: super(JournaledController, self).on_heartbeat(source, now)
+        )
+
+    def on_estop_button(self, pressed: bool, now: Instant) -> None:
+        text = PRESSED if pressed else "released"
+        self._tell(Kind.ESTOP_BUTTON, now, text, lambda: super(JournaledController, self).on_estop_button(pressed, now))
+
+    def refuse_arm(self, refusal: Refusal) -> None:
+        text = json.dumps(dataclasses.asdict(refusal))
+        self._tell(Kind.ARM_REFUSED, None, text, lambda: super(JournaledController, self).refuse_arm(refusal))
+
+    def estop(self, why: str) -> Outcome:
+        return self._tell(Kind.ESTOP, None, why, lambda: super(JournaledController, self).estop(why))
+
+    def fault(self, why: str) -> None:
+        self._tell(Kind.FAULT, None, why, lambda: super(JournaledController, self).fault(why))
+
+    def rearm(self, now: Instant) -> Outcome:
+        return self._tell(Kind.REARM, now, b"", lambda: super(JournaledController, self).rearm(now))
+
+    def hand_back(self, now: Instant) -> Outcome:
+        return self._tell(Kind.HAND_BACK, now, b"", lambda: super(JournaledController, self).hand_back(now))
+
+    def tick(self, now: Instant) -> Command | None:
+        return self._tell(Kind.TICK, now, b"", lambda: super(JournaledController, self).tick(now))
+
+    def _tell(self, kind: Kind, now: Instant | None, payload: Any, act: Callable[[], ResultT]) -> ResultT:
+        """Writes down what comes from outside; what the core then does by itself it will do again."""
+        if self._inside:
+            return act()
+        if now is not None:
+            self._told_at = now
+        self.journal.add(kind, self._told_at, payload)
+        self._inside = True
+        try:
+            return act()
+        finally:
+            self._inside = False
+
+
+def _serialised(payload: Any) -> bytes:
+    if isinstance(payload, bytes):
+        return payload
+    if isinstance(payload, str):
+        return payload.encode()
+    return serialize_message(_TO_MESSAGE[type(payload)](payload))
+
+
+def _operator_message(command: EndEffectorDelta) -> Any:
+    return delta_to_msg(command.delta, command.stamp_ns, command.frame, command.source)
+
+
+_TO_MESSAGE: Mapping[type, Callable[[Any], Any]] = {
+    ActionSpec: action_spec_to_msg,
+    EndEffectorState: state_to_msg,
+    ActionChunk: chunk_to_msg,
+    EndEffectorDelta: _operator_message,
+}
 
 
 def configuration_text(config: ControllerConfig) -> str:
@@ -194,11 +317,11 @@ class JournalPlayer:
 
     @staticmethod
     def _tell(core: Controller, entry: Entry) -> Command | None:
-        feed = _FEEDS.get(entry.kind)
-        if feed is not None:
-            feed(core, entry)
-        # As in the node: whatever follows from an input is done at once.
-        command = core.tick(entry.now) if entry.kind is not Kind.START else None
+        command = None
+        if entry.kind is Kind.TICK:
+            command = core.tick(entry.now)
+        elif entry.kind is not Kind.START:
+            _FEEDS[entry.kind](core, entry)
         core.take_events()
         return command
 
@@ -209,24 +332,24 @@ def _text(entry: Entry) -> str:
 
 _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.SPEC: lambda core, entry: core.on_spec(
-        action_spec_from_msg(deserialize_message(entry.data, ActionSpec)), entry.now
+        action_spec_from_msg(deserialize_message(entry.data, ActionSpecMsg)), entry.now
     ),
     Kind.STATE: lambda core, entry: core.on_state(
-        state_from_msg(deserialize_message(entry.data, EndEffectorState)), entry.now
+        state_from_msg(deserialize_message(entry.data, EndEffectorStateMsg)), entry.now
     ),
     Kind.INSTRUCTION: lambda core, entry: core.on_instruction(_text(entry)),
     Kind.CHUNK: lambda core, entry: core.on_chunk(
-        chunk_from_msg(deserialize_message(entry.data, ActionChunk)), entry.now
+        chunk_from_msg(deserialize_message(entry.data, ActionChunkMsg)), entry.now
     ),
     Kind.OPERATOR: lambda core, entry: core.on_operator(
-        delta_from_msg(deserialize_message(entry.data, EndEffectorDelta)), entry.now
+        delta_from_msg(deserialize_message(entry.data, EndEffectorDeltaMsg)), entry.now
     ),
     Kind.ESTOP: lambda core, entry: core.estop(_text(entry)),
     Kind.REARM: lambda core, entry: core.rearm(entry.now),
     Kind.HAND_BACK: lambda core, entry: core.hand_back(entry.now),
     Kind.FAULT: lambda core, entry: core.fault(_text(entry)),
     Kind.HEARTBEAT: lambda core, entry: core.on_heartbeat(Source(_text(entry)), entry.now),
-    Kind.ESTOP_BUTTON: lambda core, entry: core.on_estop_button(_text(entry) == "pressed", entry.now),
+    Kind.ESTOP_BUTTON: lambda core, entry: core.on_estop_button(_text(entry) == PRESSED, entry.now),
     Kind.ARM_REFUSED: lambda core, entry: core.refuse_arm(Refusal(**json.loads(_text(entry)))),
 }
 

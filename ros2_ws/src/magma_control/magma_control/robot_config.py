@@ -156,12 +156,6 @@ class DriverSection(NodeConfig):
     name: str = parameter("", "Topic or action of the arm driver; empty: the usual one of that driver.")
     group: str = parameter("arm", "interbotix: name of the joint group.")
     servo_input: str = parameter("twist", "servo: what is sent.", choices=("twist", "pose"))
-    trajectory_stamp: str = parameter(
-        "zero",
-        "joint_trajectory: zero = begin at once; joint_state = the stamp of the report that the message answers, "
-        "for a simulation that waits for it.",
-        choices=("zero", "joint_state"),
-    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from magma_interfaces.msg import ActionSpec, EpisodeStatus
@@ -25,6 +26,9 @@ from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TR
 from magma_sim_ros import messages
 from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings
 from magma_sim_ros.spec_agreement import disagreement
+
+if TYPE_CHECKING:
+    from magma_sim import Task
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,11 @@ class SimulatorConfig(NodeConfig):
 class Simulator(Node):
     """Publishes what camera and arm would; moves on /magma/command only. See the package's README."""
 
+    REPORTS_END_EFFECTOR = True
+    """whether this arm does its own kinematics and reports the end effector; otherwise the controller does"""
+
     def __init__(self) -> None:
         super().__init__("simulator", automatically_declare_parameters_from_overrides=True)
-        from magma_sim import make_task  # here, because SAPIEN takes seconds to load
-
         self._node_parameters = NodeParameters(self, SimulatorConfig)
         config = self._node_parameters.config
         self._lockstep = config.clock == "lockstep"
@@ -88,11 +93,12 @@ class Simulator(Node):
         self._steps = 0
 
         self.get_logger().info(f"building the world for {config.task} …")
-        self._episode = Episode(make_task, config.episode_settings())
+        self._episode = Episode(self._make_task, config.episode_settings())
         self._episode.reset(config.task, config.variant, config.layout)
         spec = self._episode.task.spec
 
-        self._state = self.create_publisher(EndEffectorStateMsg, "/magma/end_effector_state", ROBOT_STATE)
+        if self.REPORTS_END_EFFECTOR:
+            self._state = self.create_publisher(EndEffectorStateMsg, "/magma/end_effector_state", ROBOT_STATE)
         self._joints = self.create_publisher(JointState, "/joint_states", ROBOT_STATE)
         self._transforms = self.create_publisher(TFMessage, "/tf", TRANSFORMS)
         self._static = self.create_publisher(TFMessage, "/tf_static", TRANSFORMS_STATIC)
@@ -106,13 +112,32 @@ class Simulator(Node):
         stamp = self.get_clock().now().to_msg()
         self._static.publish(TFMessage(transforms=[messages.camera_transform(spec, stamp)]))
         self._publish()
-        # The timer looks ten times per republishing period, so that the wait is never much longer than asked for.
-        period_s = config.republish_s / 10 if self._lockstep else spec.step_period_s
-        self.create_timer(period_s, self._republish if self._lockstep else self._tick)
+        if self._lockstep:
+            # Ten looks per republishing period, so that the wait is never much longer than asked for.
+            self.create_timer(config.republish_s / 10, self._republish)
+        else:
+            self.create_timer(self._tick_period_s(), self._tick)
         self.get_logger().info(f"{config.clock} simulation of {spec.suite}/{spec.task} is running")
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
+
+    # What a simulator of another arm does differently.
+
+    def _make_task(self, name: str) -> Task:
+        from magma_sim import make_task  # here, because SAPIEN takes seconds to load
+
+        return make_task(name)
+
+    def _tick_period_s(self) -> float:
+        """Real time: seconds between two calls of `_tick`."""
+        return self._episode.task.spec.step_period_s
+
+    def _publish_arm(self, stamp_ns: int) -> None:
+        """What the arm's driver reports."""
+        observation, spec = self._episode.observation, self._episode.task.spec
+        self._state.publish(state_to_msg(messages.end_effector_state(observation, stamp_ns, spec.frame)))
+        self._joints.publish(messages.joint_state(self._episode.task.joint_positions, ns_to_stamp(stamp_ns)))
 
     # Moving the world.
 
@@ -171,7 +196,7 @@ class Simulator(Node):
         stamp = ns_to_stamp(stamp_ns)
         self._published_ns = stamp_ns
         self._episode.published(stamp_ns)
-        self._state.publish(state_to_msg(messages.end_effector_state(observation, stamp_ns, spec.frame)))
+        self._publish_arm(stamp_ns)
         self._transforms.publish(messages.transforms(observation, stamp, spec.frame))
         if observation.image is None:
             raise RuntimeError("the task was made without pictures; the simulator node is also the camera")
@@ -179,7 +204,6 @@ class Simulator(Node):
             self._picture = observation.image
         self._image.publish(image_to_msg(self._picture, stamp_ns, messages.CAMERA_FRAME))
         self._status.publish(messages.episode_status(self._episode, stamp))
-        self._joints.publish(messages.joint_state(self._episode.task.joint_positions, stamp))
         self._info.publish(messages.camera_info(spec, stamp))
 
     # Episodes.

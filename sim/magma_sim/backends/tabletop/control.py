@@ -116,6 +116,9 @@ class EndEffectorController:
         self._to = np.array(joint_positions, dtype=np.float64)
         self._to[_ARM_JOINTS:] = finger_target(self.gripper_target)
         self._from = self._to
+        for joint in self._joints:
+            # Another controller of the same robot may have left one.
+            joint.set_drive_velocity_target(0.0)
         self._drive(self._to)
 
     def set_action(self, action: NDArray[np.float64]) -> bool:

@@ -288,6 +288,10 @@ class TabletopEnv(BaseEnv):
             self.controller.before_physics_step(index, PHYSICS_STEPS)
             physics.step()
 
+    def physics_tick(self) -> None:
+        """Runs one physics step, 1 / SIM_FREQUENCY_HZ, with the drive targets as they are."""
+        self._world.physx_system.step()
+
     def contacts(self) -> list[sapien.physx.PhysxContact]:
         """Contacts of the last physics step."""
         return self._world.physx_system.get_contacts()

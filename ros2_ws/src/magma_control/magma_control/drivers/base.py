@@ -125,16 +125,21 @@ def messages(module: str, package: str) -> Any:
         ) from None
 
 
-def make_arm_driver(kind: str, node: Node, robot: RobotConfig) -> ArmDriver:
+def make_arm_driver(kind: str, node: Node, robot: RobotConfig, *, answering: bool = False) -> ArmDriver:
     """The driver of a kind (`robot_config.ARM_DRIVERS`).
 
+    Args:
+        answering: the arm is a simulation that waits for an answer to each report, which only joint_trajectory gives.
+
     Raises:
-        ConfigError: unknown kind, or messages that are not installed.
+        ConfigError: unknown kind, one that cannot answer, or messages that are not installed.
     """
+    if answering and kind != "joint_trajectory":
+        raise ConfigError(f"tick_source joint_states needs arm joint_trajectory, not {kind}")
     if kind == "joint_trajectory":
         from magma_control.drivers.joint_trajectory import JointTrajectoryDriver
 
-        return JointTrajectoryDriver(node, robot)
+        return JointTrajectoryDriver(node, robot, answering=answering)
     if kind == "follow_joint_trajectory":
         from magma_control.drivers.follow_joint_trajectory import FollowJointTrajectoryDriver
 

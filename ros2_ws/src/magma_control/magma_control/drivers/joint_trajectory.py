@@ -27,10 +27,15 @@ BRAKE_STRIDE = 4
 class JointTrajectoryDriver(ArmDriver):
     """Publishes trajectory_msgs/JointTrajectory once per period."""
 
-    def __init__(self, node: Node, robot: RobotConfig) -> None:
+    def __init__(self, node: Node, robot: RobotConfig, *, answering: bool = False) -> None:
+        """
+        Args:
+            answering: stamp each message like the joint state that it answers, for a simulation that waits for it;
+                otherwise it carries no stamp, which means: begin at once.
+        """
         super().__init__()
         self._names = list(robot.joints.names)
-        self._stamped = robot.driver.trajectory_stamp == "joint_state"
+        self._stamped = answering
         self._publisher = node.create_publisher(JointTrajectory, robot.driver.name or DEFAULT_TOPIC, qos.JOINT_COMMAND)
 
     def _send(self, command: ArmCommand) -> None:

@@ -41,7 +41,7 @@ class Fp8Linear(nn.Module):
 
 
 class HalfInput(nn.Module):
-    """Gives `layer` float16 and takes its answer back; LLM.int8 rounds to that type anyway, and says so at each call."""
+    """Gives `layer` float16 and converts its answer back; LLM.int8 rounds to that type anyway, and warns every time."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

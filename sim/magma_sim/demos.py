@@ -2,7 +2,7 @@
 
 Every step is labelled with the expert's clean action for the state that was visited, while a noisy action is executed
 (Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017). Only layouts of the variant "random"
-occur; evaluation layouts come from another stream (see `magma_sim.backends.tabletop.layouts`).
+occur, never one that is for evaluation (see `layouts.py` of the suite's backend).
 
 On disk (no pickle):
     OUT/card.json                    the data card: configuration, counts, camera, versions
@@ -34,16 +34,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_sim.backends.tabletop.layouts import STREAMS, WORKSPACE_HIGH, WORKSPACE_LOW
-from magma_sim.backends.tabletop.objects import OBJECTS, TASKS, Goal, goal_of
+from magma_sim import make_task, suite_tasks
+from magma_sim.backends.tabletop.objects import TASKS
 from magma_sim.expert import ScriptedExpert
-from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw, rotate, yaw_from_quaternion
-from magma_sim.task import Observation, TaskSpec
+from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw
+from magma_sim.skills import Skill, Workspace, skill_of
+from magma_sim.task import DemonstrableTask, Observation, TaskSpec
 
 FORMAT_VERSION = 1
 POINT_NAMES = ("source_centre", "source_tip", "target_rest_point", "tool")
-_BOX_LOW = np.array([0.30, -0.32, 0.004])
-_BOX_HIGH = np.array([0.74, 0.32, 0.38])
+_START_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class DemonstrationConfig:
     out: Path
     """directory to write to; episodes that are already there are kept"""
     tasks: tuple[str, ...] = TASKS
-    """tasks to demonstrate"""
+    """tasks to demonstrate, of one suite and one camera: widowx_put_eggplant_in_basket needs a folder of its own"""
     episodes: int = 200
     """episodes per task"""
     seed: int = 0
@@ -102,20 +102,32 @@ class DemonstrationConfig:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
-        for task in self.tasks:
-            goal_of(task)
         if not self.tasks:
             raise ValueError("no task given")
+        for task in self.tasks:
+            skill_of(task)
+        suites = {suite_of(task) for task in self.tasks}
+        if len(suites) > 1:
+            raise ValueError(f"one folder holds one suite, got tasks of {', '.join(sorted(suites))}")
         for name, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("hold_steps", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
 
 
+def suite_of(task: str) -> str:
+    """The suite that a task belongs to; ValueError when there is none."""
+    for suite, tasks in suite_tasks().items():
+        if task in tasks:
+            return suite
+    raise ValueError(f"unknown task {task!r}")
+
+
 class ActionNoise:
     """Noise of one episode; its state (bursts, flips) belongs to that episode."""
 
-    def __init__(self, config: NoiseConfig, rng: np.random.Generator) -> None:
+    def __init__(self, config: NoiseConfig, workspace: Workspace, rng: np.random.Generator) -> None:
         self._config = config
+        self._low, self._high = np.array(workspace.low), np.array(workspace.high)
         self._rng = rng
         self._scale = 0.0 if rng.random() < config.clean_episodes else config.scale * float(rng.uniform(0.5, 1.5))
         self._burst = np.zeros(6)
@@ -129,7 +141,7 @@ class ActionNoise:
 
         Args:
             clean: EndEffectorDelta (7,).
-            target_position: (3,) m, the controller's target before the action; the noise keeps it over the table.
+            target_position: (3,) m, the controller's target before the action; the noise keeps it in the workspace.
             done: whether the goal holds.
         """
         config, rng, scale = self._config, self._rng, self._scale
@@ -152,39 +164,42 @@ class ActionNoise:
         if self._flip_left > 0:
             self._flip_left -= 1
             gripper = 1.0 - gripper
-        move = np.clip(target_position + clean[:3] + noise[:3], _BOX_LOW, _BOX_HIGH) - target_position
+        move = np.clip(target_position + clean[:3] + noise[:3], self._low, self._high) - target_position
         return np.array([*move, *(clean[3:6] + noise[3:]), gripper])
 
 
 def _start_pose(
-    noise: NoiseConfig, source_position: NDArray[np.float64], rng: np.random.Generator
+    noise: NoiseConfig, skill: Skill, source_position: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Start of the tool: the layout's own (None), anywhere over the table, or close above the source."""
     kind = rng.random()
     if noise.scale == 0.0 or kind >= noise.random_starts + noise.hovering_starts:
         return None, None
     if kind < noise.random_starts:
-        position = rng.uniform([*WORKSPACE_LOW, 0.10], [*WORKSPACE_HIGH, 0.30])
+        position = rng.uniform(skill.workspace.starts_low, skill.workspace.starts_high)
     else:
         position = source_position + rng.uniform([-0.03, -0.03, 0.075], [0.03, 0.03, 0.14])
     tilt = quaternion_from_axis_angle(np.array([*rng.normal(0.0, 0.04, 2), 0.0]))
-    turned = multiply(quaternion_from_yaw(float(rng.uniform(-0.7, 0.7))), np.array([1.0, 0.0, 0.0, 0.0]))
+    turned = multiply(quaternion_from_yaw(float(rng.uniform(-0.7, 0.7))), np.array(skill.tool_down_xyzw))
     return position, multiply(tilt, turned)
 
 
-def key_points(goal: Goal, observation: Observation) -> NDArray[np.float64]:
-    """The four points of `POINT_NAMES` in the base frame, (4, 3) m."""
-    source, target = OBJECTS[goal.source], OBJECTS[goal.target]
-    source_position, source_rotation = observation.object_poses[goal.source]
-    target_position, target_rotation = observation.object_poses[goal.target]
-    if source.tip is not None:
-        tip = source_position + rotate(source_rotation, np.array(source.tip))
-    else:
-        # A block has no long axis, but the gripper turns to its faces: the one nearest to the base's x axis shows how.
-        yaw = (yaw_from_quaternion(source_rotation) + np.pi / 4) % (np.pi / 2) - np.pi / 4
-        tip = source_position + source.footprint_half[0] * np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    rest = target_position + rotate(target_rotation, np.array([0.0, 0.0, target.support_height - target.rest_height]))
-    return np.stack([source_position, tip, rest, observation.end_effector.position])
+def _begin(
+    world: DemonstrableTask, skill: Skill, noise: NoiseConfig, seed: int, rng: np.random.Generator
+) -> Observation:
+    """Starts the layout of a seed, often from an unusual pose of the arm.
+
+    Raises:
+        RuntimeError: none of many poses drawn was within the arm's reach.
+    """
+    source = world.reset("random", seed, render=False).object_poses[skill.source][0]
+    for _ in range(_START_TRIES):
+        position, rotation = _start_pose(noise, skill, source, rng)
+        try:
+            return world.reset("random", seed, start_position=position, start_quaternion_xyzw=rotation)
+        except ValueError:
+            continue
+    raise RuntimeError(f"no start within reach was found for {world.spec.task}, seed {seed}")
 
 
 def project(points: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.float64]:
@@ -196,18 +211,15 @@ def project(points: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.float64]:
 
 def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[str, NDArray[Any]]:
     """Plays one demonstration in this process and returns the arrays of its file."""
-    from magma_sim.backends.tabletop.layouts import make_layout
-    from magma_sim.backends.tabletop.task import TabletopTask
-
-    rng = np.random.default_rng([seed, TASKS.index(task), 0xD3])
-    goal = goal_of(task)
-    world = TabletopTask(task, images=config.images)
-    layout = make_layout(task, "random", seed)
-    x, y, _ = layout.placements[goal.source]
-    position, rotation = _start_pose(config.noise, np.array([x, y, OBJECTS[goal.source].rest_height]), rng)
-    observation = world.reset("random", seed, start_position=position, start_quaternion_xyzw=rotation)
+    tasks = suite_tasks()[suite_of(task)]
+    rng = np.random.default_rng([seed, tasks.index(task), 0xD3])
+    skill = skill_of(task)
+    world = make_task(task, images=config.images)
+    if not isinstance(world, DemonstrableTask):
+        raise ValueError(f"{task} cannot start from other poses of the arm, which demonstrations need")
+    observation = _begin(world, skill, config.noise, seed, rng)
     expert = ScriptedExpert(task)
-    noise = ActionNoise(config.noise, rng)
+    noise = ActionNoise(config.noise, skill.workspace, rng)
     steps: dict[str, list[NDArray[Any]]] = {name: [] for name in ("proprioception", "actions", "executed", "points")}
     frames: list[NDArray[np.uint8]] = []
     held = 0
@@ -217,7 +229,7 @@ def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[st
         steps["proprioception"].append(observation.end_effector.as_vector())
         steps["actions"].append(clean)
         steps["executed"].append(executed)
-        steps["points"].append(key_points(goal, observation))
+        steps["points"].append(skill.key_points(observation.object_poses, observation.end_effector.position))
         if observation.image is not None:
             frames.append(observation.image)
         observation = world.step(executed)
@@ -266,24 +278,28 @@ def _identity(config: DemonstrationConfig) -> dict[str, Any]:
     return {"images": config.images, "hold_steps": config.hold_steps, "noise": dataclasses.asdict(config.noise)}
 
 
-def _card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds: float) -> dict[str, Any]:
-    from magma_sim.backends.tabletop.scene import (
-        CONTROL_FREQUENCY_HZ,
-        RENDER_SIZE,
-        SIM_FREQUENCY_HZ,
-        camera_extrinsics,
-        camera_intrinsics,
-    )
-    from magma_sim.backends.tabletop.task import IMAGE_SIZE, MAX_STEPS
+def _streams(suite: str) -> dict[str, Any]:
+    """Where the layouts of a suite come from, for the card."""
+    if suite == "tabletop":
+        from magma_sim.backends.tabletop.layouts import STREAMS
 
+        return {"layout_stream": STREAMS["random"], "evaluation_layout_stream": STREAMS["eval"]}
+    from magma_sim.backends.simpler_bridge.layouts import OFFICIAL_CLEARANCE_M, RANDOM_STREAM
+
+    return {"layout_stream": RANDOM_STREAM, "distance_to_official_episodes_m": OFFICIAL_CLEARANCE_M}
+
+
+def _card(
+    config: DemonstrationConfig, specs: dict[str, TaskSpec], rows: dict[str, dict[str, int]], seconds: float
+) -> dict[str, Any]:
+    spec = specs[config.tasks[0]]
     return {
         "format_version": FORMAT_VERSION,
-        "suite": "tabletop",
+        "suite": spec.suite,
         "variant": "random",
-        "layout_stream": STREAMS["random"],
-        "evaluation_layout_stream": STREAMS["eval"],
+        **_streams(spec.suite),
         "tasks": list(config.tasks),
-        "instructions": {task: goal_of(task).instruction for task in config.tasks},
+        "instructions": {task: specs[task].instruction for task in config.tasks},
         "episodes_wanted_per_task": config.episodes,
         "first_seed": config.seed,
         "counts": rows,
@@ -294,24 +310,24 @@ def _card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds:
             "frame": "base frame, relative to the controller's target",
         },
         "points": list(POINT_NAMES),
-        "step_period_s": 1.0 / CONTROL_FREQUENCY_HZ,
-        "frame_rate_hz": CONTROL_FREQUENCY_HZ,
-        "max_steps": MAX_STEPS,
-        "physics_rate_hz": SIM_FREQUENCY_HZ,
-        "image_size": IMAGE_SIZE,
-        "rendered_size": RENDER_SIZE,
-        "camera_intrinsics": camera_intrinsics(IMAGE_SIZE).tolist(),
-        "camera_extrinsics_base_to_optical": camera_extrinsics().tolist(),
-        "table_height_m": 0.0,
+        "step_period_s": spec.step_period_s,
+        "frame_rate_hz": 1.0 / spec.step_period_s,
+        "max_steps": spec.max_steps,
+        "image_size": spec.image_height,
+        "camera_intrinsics": spec.camera_intrinsics.tolist(),
+        "camera_extrinsics_base_to_optical": spec.camera_extrinsics.tolist(),
+        "table_height_m": spec.table_height_m,
         "seconds_of_last_run": round(seconds, 1),
         "versions": {name: importlib.metadata.version(name) for name in ("mani_skill", "sapien", "numpy")}
         | {"python": platform.python_version()},
     }
 
 
-def _write_card(config: DemonstrationConfig, rows: dict[str, dict[str, int]], seconds: float) -> None:
+def _write_card(
+    config: DemonstrationConfig, specs: dict[str, TaskSpec], rows: dict[str, dict[str, int]], seconds: float
+) -> None:
     partial = config.out / "card.json.partial"
-    partial.write_text(json.dumps(_card(config, rows, seconds), indent=2) + "\n")
+    partial.write_text(json.dumps(_card(config, specs, rows, seconds), indent=2) + "\n")
     partial.replace(config.out / "card.json")
 
 
@@ -329,6 +345,16 @@ def _finished(config: DemonstrationConfig, jobs: list[tuple[str, int]]) -> Itera
         yield from pool.imap_unordered(_record_to_disk, [(config, task, seed) for task, seed in jobs])
 
 
+def _specs(config: DemonstrationConfig) -> dict[str, TaskSpec]:
+    """Spec of every task; ValueError when they do not share one camera, which is in the card once."""
+    specs = {task: make_task(task, images=config.images).spec for task in config.tasks}
+    first = specs[config.tasks[0]]
+    for spec in specs.values():
+        if not np.allclose(spec.camera_extrinsics, first.camera_extrinsics):
+            raise ValueError(f"{spec.task} and {first.task} have different cameras: make two folders of them")
+    return specs
+
+
 def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
     """Makes every missing episode. May be interrupted at any time and run again.
 
@@ -336,7 +362,8 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
         task -> {"episodes", "steps", "successes"} over all episodes that are now there.
 
     Raises:
-        ValueError: the directory holds episodes recorded with other settings.
+        ValueError: the directory holds episodes recorded with other settings, or the tasks have different cameras.
+        AssetsMissingError: the data files of the tasks are not on this machine.
         magma_sim.rendering.RenderingUnavailableError: images wanted and no device can render.
     """
     from tqdm import tqdm
@@ -350,10 +377,7 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
                 f"{config.out} holds episodes recorded with {recorded}, not with {_identity(config)}; "
                 "choose another --out or the same settings"
             )
-    if config.images:
-        from magma_sim.rendering import choose_render_device
-
-        choose_render_device()
+    specs = _specs(config)
     rows = {task: {"episodes": 0, "steps": 0, "successes": 0} for task in config.tasks}
 
     def count(task: str, steps: int, success: bool) -> None:
@@ -372,14 +396,14 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
             else:
                 jobs.append((task, seed))
     begin = time.monotonic()
-    _write_card(config, rows, 0.0)
+    _write_card(config, specs, rows, 0.0)
     with tqdm(total=len(jobs), unit="episode", file=sys.stderr, mininterval=2.0) as bar:
         for index, (task, _, steps, success) in enumerate(_finished(config, jobs)):
             count(task, steps, success)
             bar.update()
             if index % 100 == 99:
-                _write_card(config, rows, time.monotonic() - begin)
-    _write_card(config, rows, time.monotonic() - begin)
+                _write_card(config, specs, rows, time.monotonic() - begin)
+    _write_card(config, specs, rows, time.monotonic() - begin)
     return rows
 
 
@@ -387,12 +411,13 @@ def main() -> None:
     """Command line entry point of `magma-demos`."""
     import tyro
 
+    from magma_sim.backends.simpler_bridge.assets import AssetsMissingError
     from magma_sim.rendering import RenderingUnavailableError
 
     config = tyro.cli(DemonstrationConfig, prog="magma-demos", description=__doc__)
     try:
         rows = generate(config)
-    except (ValueError, RenderingUnavailableError) as error:
+    except (ValueError, RenderingUnavailableError, AssetsMissingError) as error:
         sys.exit(f"magma-demos: {error}")
     except KeyboardInterrupt:
         sys.exit("magma-demos: interrupted; run the same command again to go on")

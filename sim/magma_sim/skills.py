@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_sim.rotations import rotate, yaw_from_quaternion
 from magma_sim.task import Pose
 
 Poses = Mapping[str, Pose]
@@ -63,6 +64,17 @@ class ExpertConfig:
 
 
 @dataclass(frozen=True)
+class Workspace:
+    """Corners of boxes that the tool centre point stays in when noise moves it; base frame, m."""
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    starts_low: tuple[float, float, float]
+    starts_high: tuple[float, float, float]
+    """box of unusual starts, over everything that stands there"""
+
+
+@dataclass(frozen=True)
 class Skill:
     """One pick-and-place task as an expert sees it; positions in the base frame, m."""
 
@@ -90,9 +102,30 @@ class Skill:
     """whether the source lies where it should"""
     rest_height: Callable[[Poses], float]
     """height of the source's origin when it lies on or in the target"""
+    tip: tuple[float, float, float] | None
+    """end of the source's long axis in its own frame; None for a block, which has none"""
+    half_length: float
+    """from the source's origin to its side; of use for a block"""
+    target_top: float
+    """height in the target's own frame at which a source comes to rest"""
+    workspace: Workspace
     clear_height: Callable[[Poses], float]
     """height at which the tool may carry the source to the target"""
     config: ExpertConfig = field(default_factory=ExpertConfig)
+
+    def key_points(self, poses: Poses, tool: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Source centre, source tip, rest point on the target, and the tool at (3,): (4, 3) m, base frame."""
+        source, rotation = poses[self.source]
+        target, target_rotation = poses[self.target]
+        if self.tip is not None:
+            tip = source + rotate(rotation, np.array(self.tip))
+        else:
+            # A block has no long axis, but the gripper turns to its faces: the one nearest to the base's x axis shows
+            # how.
+            yaw = (yaw_from_quaternion(rotation) + np.pi / 4) % (np.pi / 2) - np.pi / 4
+            tip = source + self.half_length * np.array([np.cos(yaw), np.sin(yaw), 0.0])
+        rest = target + rotate(target_rotation, np.array([0.0, 0.0, self.target_top]))
+        return np.stack([source, tip, rest, tool])
 
     def gap(self, opening: float) -> float:
         """Between the fingers at an opening 0 ... 1, m."""
@@ -111,9 +144,12 @@ def skill_of(task: str) -> Skill:
         ValueError: there is none; the message lists the tasks.
     """
     from magma_sim.backends.simpler_bridge import skills as bridge
+    from magma_sim.backends.simpler_original.names import PREFIX
     from magma_sim.backends.tabletop import skills as tabletop
 
-    skills = {**tabletop.SKILLS, **bridge.SKILLS}
+    # The original SimplerEnv and its port have the same robot, objects and frames.
+    original = {PREFIX + name: skill for name, skill in bridge.SKILLS.items()}
+    skills = {**tabletop.SKILLS, **bridge.SKILLS, **original}
     if task not in skills:
         raise ValueError(f"there is no expert for {task!r}; there are experts for {', '.join(skills)}")
     return skills[task]

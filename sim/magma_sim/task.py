@@ -144,6 +144,33 @@ class Task(abc.ABC):
         """Releases the simulator; the task cannot be used afterwards."""
 
 
+class DemonstrableTask(Task):
+    """A task whose episodes can also start from another pose of the arm, as demonstrations of recoveries do."""
+
+    @abc.abstractmethod
+    def reset(
+        self,
+        variant: Variant,
+        layout: int,
+        *,
+        start_position: NDArray[np.float64] | None = None,
+        start_quaternion_xyzw: NDArray[np.float64] | None = None,
+        render: bool = True,
+    ) -> Observation:
+        """Starts an episode, see `Task.reset`.
+
+        Args:
+            variant: "eval" or "random".
+            layout: its number.
+            start_position: (3,) m; another start of the tool centre point than the layout's own.
+            start_quaternion_xyzw: (4,); another start orientation than the task's own.
+            render: False leaves the image out.
+
+        Raises:
+            ValueError: as `Task.reset`, or the arm cannot reach the start.
+        """
+
+
 def check_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
     """Returns the action as float64 (7,), or raises ValueError saying what is wrong with it."""
     array = np.asarray(action, dtype=np.float64)

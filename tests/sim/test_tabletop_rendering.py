@@ -14,8 +14,9 @@ import pytest
 
 from magma_sim import make_task
 from magma_sim.backends.tabletop.objects import GOALS, TASKS
-from magma_sim.demos import DemonstrationConfig, NoiseConfig, episode_path, generate, key_points, project
+from magma_sim.demos import DemonstrationConfig, NoiseConfig, episode_path, generate, project
 from magma_sim.expert import ScriptedExpert
+from magma_sim.skills import skill_of
 
 pytestmark = pytest.mark.render
 
@@ -51,7 +52,7 @@ def test_marks_lie_on_what_they_mark(task: str) -> None:
     goal, world = GOALS[task], make_task(task)
     for layout in (0, 11):
         now = world.reset("eval", layout)
-        marks = project(key_points(goal, now), world.spec)
+        marks = project(skill_of(task).key_points(now.object_poses, now.end_effector.position), world.spec)
         assert ((marks > 0) & (marks < 128)).all()
         hue = cv2.cvtColor(now.image, cv2.COLOR_RGB2HSV)[..., 0]
         for name, (u, v) in ((goal.source, marks[0]), (goal.target, marks[2])):

@@ -90,6 +90,11 @@ class WidowXController:
         )
         return np.asarray(solution, dtype=np.float64).ravel()[:ARM_JOINTS] if success else None
 
+    def within_limits(self, arm: NDArray[np.float64]) -> bool:
+        """Whether arm joint positions (6,) are possible. Actions are not checked for it, as in SimplerEnv."""
+        limits = np.concatenate([joint.limits for joint in self._joints[:ARM_JOINTS]])
+        return bool((arm >= limits[:, 0]).all() and (arm <= limits[:, 1]).all())
+
     def reset(self, joint_positions: NDArray[np.float64]) -> None:
         """Puts the robot at rest at `joint_positions` (8,), rad and m; the target is the pose it then has."""
         self._robot.set_qpos(joint_positions)

@@ -174,7 +174,7 @@ class BridgeScene:
         joints = np.array(START_JOINTS[self._goal.setting])
         if start_position is not None and start_quaternion_xyzw is not None:
             solution = self.controller.solve(start_position, start_quaternion_xyzw, joints)
-            if solution is None:
+            if solution is None or not self.controller.within_limits(solution):
                 raise ValueError(f"the arm cannot reach the start position {np.round(start_position, 3).tolist()}")
             joints[: len(solution)] = solution
         self._start_fresh_physics()

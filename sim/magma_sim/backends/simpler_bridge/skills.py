@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magma_sim.backends.simpler_bridge.goals import GOALS, BridgeGoal
-from magma_sim.skills import ExpertConfig, Poses, Skill
+from magma_sim.backends.simpler_bridge.goals import GOALS, BridgeGoal, Setting
+from magma_sim.skills import ExpertConfig, Poses, Skill, Workspace
 
 _GAP_CLOSED_M, _GAP_OPEN_M = 0.008, 0.056
 """between the finger tips at the openings 0 and 1"""
@@ -32,15 +32,44 @@ class _Shape:
     """height of the ground on which the source lies at first"""
     clear: float
     """height of the tool at which everything passes below the carried source"""
-    symmetric_quarter: bool = False
+    target_top: float
+    """height of the target's upper side above its origin"""
+    tip: tuple[float, float, float] | None
+    """end of the source's long axis in its own frame; None: a cube"""
     grasp_offset: float = 0.0
 
 
 _SHAPES = {
-    "widowx_carrot_on_plate": _Shape(0.030, 0.002, 0.020, 0.040, 0.0, 0.105),
-    "widowx_spoon_on_towel": _Shape(0.034, 0.006, 0.014, 0.045, 0.0, 0.105, grasp_offset=-0.045),
-    "widowx_stack_cube": _Shape(0.030, 0.005, 0.030, 0.015, 0.0, 0.120, symmetric_quarter=True),
-    "widowx_put_eggplant_in_basket": _Shape(0.034, 0.002, 0.022, 0.055, 0.066, 0.235),
+    "widowx_carrot_on_plate": _Shape(
+        width=0.030, grasp_above_origin=0.002, rests_above_target=0.020, placed_radius=0.040, floor=0.0, clear=0.105,
+        target_top=0.006, tip=(0.054, 0.0, 0.0),
+    ),
+    "widowx_spoon_on_towel": _Shape(
+        width=0.034, grasp_above_origin=0.006, rests_above_target=0.014, placed_radius=0.045, floor=0.0, clear=0.105,
+        target_top=0.006, tip=(0.067, 0.0, 0.004), grasp_offset=-0.045,
+    ),
+    "widowx_stack_cube": _Shape(
+        width=0.030, grasp_above_origin=0.005, rests_above_target=0.030, placed_radius=0.015, floor=0.0, clear=0.120,
+        target_top=0.015, tip=None,
+    ),
+    "widowx_put_eggplant_in_basket": _Shape(
+        width=0.034, grasp_above_origin=0.002, rests_above_target=0.022, placed_radius=0.055, floor=0.066, clear=0.235,
+        target_top=0.001, tip=(-0.045, 0.0, 0.0),
+    ),
+}  # fmt: skip
+_WORKSPACES: dict[Setting, Workspace] = {
+    "flat_table": Workspace(
+        low=(0.15, -0.20, 0.014),
+        high=(0.48, 0.26, 0.28),
+        starts_low=(0.19, -0.10, 0.09),
+        starts_high=(0.42, 0.16, 0.22),
+    ),
+    "sink": Workspace(
+        low=(0.14, -0.26, 0.080),
+        high=(0.42, 0.14, 0.36),
+        starts_low=(0.18, -0.20, 0.19),
+        starts_high=(0.32, 0.08, 0.30),
+    ),
 }
 _CONFIG = ExpertConfig(
     hover=0.075,
@@ -80,7 +109,7 @@ def _skill(goal: BridgeGoal) -> Skill:
     elif "spoon" in goal.source:
         # A spoon is flat and slips from fingers that hold it high.
         config = dataclasses.replace(config, close_above=0.008)
-    period = math.pi / 2 if shape.symmetric_quarter else math.pi
+    period = math.pi / 2 if shape.tip is None else math.pi
     return Skill(
         source=goal.source,
         target=goal.target,
@@ -93,9 +122,13 @@ def _skill(goal: BridgeGoal) -> Skill:
         lowest_tool=shape.floor + TIP_BELOW_TOOL_M + 0.001,
         heading_period=period,
         # Official carrots and spoons head along x or along y: neither is near the ends of this range.
-        heading_start=-math.pi / 4 if shape.symmetric_quarter else -math.pi / 3,
+        heading_start=-math.pi / 4 if shape.tip is None else -math.pi / 3,
         placed=functools.partial(_placed, goal, shape),
         rest_height=functools.partial(_rest_height, goal, shape),
+        tip=shape.tip,
+        half_length=shape.width / 2,
+        target_top=shape.target_top,
+        workspace=_WORKSPACES[goal.setting],
         clear_height=lambda poses: shape.clear,
         config=config,
     )

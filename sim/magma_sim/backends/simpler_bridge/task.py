@@ -12,7 +12,7 @@ from magma_sim.backends.simpler_bridge.goals import SUITE, goal_of
 from magma_sim.backends.simpler_bridge.layouts import EVALUATION_LAYOUTS, BridgeLayout, make_layout
 from magma_sim.backends.simpler_bridge.scene import BASE_POSITION, TABLE_TOP_M, BridgeScene
 from magma_sim.rendering import choose_render_device
-from magma_sim.task import EndEffectorState, Observation, Task, TaskSpec, Variant, check_action
+from magma_sim.task import DemonstrableTask, EndEffectorState, Observation, TaskSpec, Variant, check_action
 
 IMAGE_SIZE: cameras.Size = (128, 128)
 LARGE_IMAGE_SIZE: cameras.Size = (480, 640)
@@ -28,7 +28,7 @@ def shared_scene(task: str, *, images: bool) -> BridgeScene:
     return _shared_scenes[key]
 
 
-class BridgeTask(Task):
+class BridgeTask(DemonstrableTask):
     """One of SimplerEnv's four WidowX tasks.
 
     Tasks of the same name in one process share one scene: only the one that was reset last can be stepped.

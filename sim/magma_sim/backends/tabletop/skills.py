@@ -7,11 +7,18 @@ import functools
 
 import numpy as np
 
+from magma_sim.backends.tabletop.layouts import WORKSPACE_HIGH, WORKSPACE_LOW
 from magma_sim.backends.tabletop.objects import BASKET_RIM_HEIGHT, GOALS, OBJECTS, Goal
 from magma_sim.backends.tabletop.success import placed
-from magma_sim.skills import ExpertConfig, Poses, Skill
+from magma_sim.skills import ExpertConfig, Poses, Skill, Workspace
 
 _GAP_OPEN_M = 0.08
+_WORKSPACE = Workspace(
+    low=(0.30, -0.32, 0.004),
+    high=(0.74, 0.32, 0.38),
+    starts_low=(*WORKSPACE_LOW, 0.10),
+    starts_high=(*WORKSPACE_HIGH, 0.30),
+)
 _SHALLOW = 0.006
 """a spoon is flat: fingers that close higher above the grasp miss it, m"""
 
@@ -49,6 +56,10 @@ def _skill(goal: Goal) -> Skill:
         heading_start=-period / 2,
         placed=functools.partial(placed, goal),
         rest_height=functools.partial(_rest_height, goal),
+        tip=source.tip,
+        half_length=source.footprint_half[0],
+        target_top=OBJECTS[goal.target].support_height - OBJECTS[goal.target].rest_height,
+        workspace=_WORKSPACE,
         clear_height=functools.partial(_clear_height, goal),
         config=config,
     )

@@ -19,7 +19,7 @@ from magma_sim.backends.tabletop.scene import (
 )
 from magma_sim.backends.tabletop.success import ContactFacts, succeeded
 from magma_sim.rendering import choose_render_device
-from magma_sim.task import EndEffectorState, Observation, Pose, Task, TaskSpec, Variant, check_action
+from magma_sim.task import DemonstrableTask, EndEffectorState, Observation, Pose, TaskSpec, Variant, check_action
 
 IMAGE_SIZE = 128
 MAX_STEPS = 60
@@ -35,7 +35,7 @@ def shared_scene(*, images: bool) -> TabletopEnv:
     return _shared_scenes[images]
 
 
-class TabletopTask(Task):
+class TabletopTask(DemonstrableTask):
     """One of the four language tasks.
 
     All tasks of a process share one scene, so only the task that was reset last can be stepped.

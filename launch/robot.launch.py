@@ -15,6 +15,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SCRIPTED = ("expert", "hold", "random")
+DEVICES = ("gamepad", "spacemouse", "leader")
 
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -69,8 +70,11 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "teleop",
         default_value="none",
-        choices=["none", "keyboard"],
-        description="Operator's input in a terminal window.",
+        choices=["none", "keyboard", *DEVICES],
+        description="Operator's device: keyboard opens a terminal window; the others listen to their drivers' topics.",
+    ),
+    DeclareLaunchArgument(
+        "record", default_value="none", description="Folder to record everything into; none = do not record."
     ),
     DeclareLaunchArgument(
         "arm",
@@ -170,8 +174,15 @@ def robot(context):
     elif policy != "none":
         settings = {"checkpoint": policy, "device": value("device"), "control": value("control")}
         nodes.append(node("magma_policy_ros", "policy", parameters=settings))
-    if value("teleop") == "keyboard":
+    device = value("teleop")
+    if device == "keyboard":
         nodes.append(node("magma_teleop", "keyboard_teleop", prefix=terminal()))
+    elif device != "none":
+        program = "leader_teleop" if device == "leader" else "joy_teleop"
+        joy = [("/joy", "/spacenav/joy")] if device == "spacemouse" else []
+        nodes.append(node("magma_teleop", program, parameters={"profile": device}, remappings=joy))
+    if value("record") != "none":
+        nodes.append(node("magma_recorder", "recorder", parameters={"directory": value("record")}))
     return nodes
 
 

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
@@ -14,10 +15,6 @@ from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
 from magma_interfaces.msg import ControllerState, EndEffectorDelta
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
-from magma_recorder import topics
-from magma_recorder.pictures import decompress
-from magma_recorder.recording import Recording
-from magma_recorder.recording_command import describe, repair
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -25,6 +22,11 @@ from std_srvs.srv import Trigger
 from magma_common import qos
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, delta_to_msg, image_to_msg, state_to_msg
 from magma_common.data import ActionChunk, ActionSpec, EndEffectorState
+from magma_recorder import replay_command, topics
+from magma_recorder.pictures import decompress
+from magma_recorder.recording import Recording
+from magma_recorder.recording_command import describe, repair
+from magma_recorder.replay import replay
 
 SPEC = ActionSpec("test", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)
 PERIOD_S = 0.05
@@ -121,6 +123,12 @@ def test_what_was_said_is_in_the_recording(record):
     assert recording.account["interventions"][0]["device"] == "gamepad"
     (row,) = [row for row in recording.account["audit"] if row["topic"] == topics.ACTION_CHUNK]
     assert row["lost"] == 0 and row["dropped"] == 0 and row["messages"] == len(sequences)
+    again = replay(folder)
+    assert again.exact and again.equal >= 6 and again.journal_late == again.journal_missing == 0, again.text()
+    assert [phase.name for _, phase in again.phases][-3:] == ["TELEOP", "HOLD", "AUTONOMOUS"]
+    assert replay_command.main([str(folder)]) == 0
+    picture = cv2.imread(str(folder / "replay.png"))
+    assert picture is not None and picture.std() > 10
     text = describe(folder)
     assert "closed properly" in text and "1 interventions" in text and "gamepad" in text
 

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 from magma_interfaces.msg import ControllerJournal
 from rclpy.serialization import deserialize_message, serialize_message
 
-from magma_common.conversions import (
-    action_spec_from_msg,
-    action_spec_to_msg,
-    chunk_from_msg,
-    chunk_to_msg,
-    delta_from_msg,
-    delta_to_msg,
-    state_from_msg,
-    state_to_msg,
-)
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorState
+from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
 from magma_control.config import ControllerConfig
-from magma_control.controller import Controller, Source
+from magma_control.controller import Source
 from magma_control.freshness import Instant
 from magma_control.journal import (
-    Journal,
+    JournaledController,
     JournalError,
     JournalPlayer,
-    Kind,
     commands_of,
     configuration_from,
     configuration_text,
@@ -47,16 +35,13 @@ class Recorded:
         self.rng = np.random.default_rng(seed)
         self.now = Instant(1000.123456789, 1_700_000_000_000_000_123)
         self.config = ControllerConfig()
-        self.core = Controller(self.config, self.now)
-        self.journal = Journal(self.config, self.now)
+        self.core = JournaledController(self.config, self.now)
         self.messages = []
         self.commands = []
         self.target = np.array([0.5, 0.0, 0.3])
         self.sequence = 0
 
-    def tell(self, kind, payload, feed):
-        self.journal.add(kind, self.now, payload)
-        feed()
+    def tick(self):
         command = self.core.tick(self.now)
         self.core.take_events()
         if command is not None:
@@ -67,53 +52,50 @@ class Recorded:
         self.now = Instant(self.now.steady_s + seconds, self.now.ros_ns + round(seconds * 1e9))
 
     def live(self, steps):
-        core = self.core
-        spec = action_spec_to_msg(SPEC)
-        self.tell(Kind.SPEC, spec, lambda: core.on_spec(action_spec_from_msg(spec), self.now))
-        self.tell(Kind.INSTRUCTION, "go", lambda: core.on_instruction("go"))
+        self.core.on_spec(SPEC, self.now)
+        self.core.on_instruction("go")
         for _ in range(steps):
             self.pass_time(float(self.rng.uniform(0.0, 0.06)))
             self.act(self.rng.uniform())
+            if self.rng.uniform() < 0.9:
+                self.tick()
             if self.rng.uniform() < 0.1:
-                self.messages += self.journal.take()
-        self.messages += self.journal.take()
+                self.messages += self.core.journal.take()
+        self.messages += self.core.journal.take()
 
     def act(self, chance):
         core, now = self.core, self.now
         age_ns = int(self.rng.integers(0, 50_000_000))
         if chance < 0.45:
-            self.tell(Kind.TICK, b"", lambda: None)
-        elif chance < 0.75:
+            return
+        if chance < 0.75:
             position = self.target + self.rng.normal(0, 0.003, 3)
-            state = state_to_msg(EndEffectorState(now.ros_ns, position, DOWN, self.target, DOWN, 1.0, 1.0))
-            self.tell(Kind.STATE, state, lambda: core.on_state(state_from_msg(state), now))
+            core.on_state(EndEffectorState(now.ros_ns, position, DOWN, self.target, DOWN, 1.0, 1.0), now)
         elif chance < 0.90:
             self.sequence += 1
             deltas = np.append(self.rng.normal(0, 0.04, (3, 6)), self.rng.integers(0, 2, (3, 1)), axis=1)
             if self.rng.uniform() < 0.05:
                 deltas[0, 0] = np.nan
-            chunk = chunk_to_msg(ActionChunk(deltas, now.ros_ns - age_ns, 0.2, "test", "go", self.sequence))
-            self.tell(Kind.CHUNK, chunk, lambda: core.on_chunk(chunk_from_msg(chunk), now))
+            core.on_chunk(ActionChunk(deltas, now.ros_ns - age_ns, 0.2, "test", "go", self.sequence), now)
         elif chance < 0.94:
             values = np.append(self.rng.normal(0, 0.03, 6), 1.0)
-            asked = delta_to_msg(values, now.ros_ns - age_ns // 10, source="gamepad")
-            self.tell(Kind.OPERATOR, asked, lambda: core.on_operator(delta_from_msg(asked), now))
+            core.on_operator(EndEffectorDelta(values, now.ros_ns - age_ns // 10, source="gamepad"), now)
         elif chance < 0.97:
-            self.tell(Kind.HAND_BACK, b"", lambda: core.hand_back(now))
+            core.hand_back(now)
+        elif chance < 0.975:
+            core.estop("test")
         elif chance < 0.98:
-            self.tell(Kind.ESTOP, "test", lambda: core.estop("test"))
-        elif chance < 0.985:
-            self.tell(Kind.HEARTBEAT, "policy", lambda: core.on_heartbeat(Source.POLICY, now))
-        elif chance < 0.987:
-            refusal = Refusal("joint state refused", "test", False)
-            text = json.dumps(dataclasses.asdict(refusal))
-            self.tell(Kind.ARM_REFUSED, text, lambda: core.refuse_arm(refusal))
+            core.on_estop_button(bool(self.rng.integers(0, 2)), now)
+        elif chance < 0.983:
+            core.on_heartbeat(Source.POLICY, now)
+        elif chance < 0.986:
+            core.refuse_arm(Refusal("joint state refused", "test", bool(self.rng.integers(0, 2))))
         elif chance < 0.99:
             self.config = dataclasses.replace(self.config, max_speed_m_s=float(self.rng.uniform(0.05, 0.4)))
-            self.messages += self.journal.reconfigure(self.config)
             core.reconfigure(self.config)
         else:
-            self.tell(Kind.REARM, b"", lambda: core.rearm(now))
+            core.on_estop_button(False, now)
+            core.rearm(now)
 
 
 def bits(command):
@@ -125,7 +107,7 @@ def test_the_same_inputs_give_the_same_commands_bit_for_bit(seed):
     recorded = Recorded(seed)
     recorded.live(1500)
     assert len(recorded.commands) > 20
-    messages = [deserialize_message(serialize_message(item), ControllerJournal) for item in recorded.messages]
+    messages = [deserialize_message(serialize_message(item.message()), ControllerJournal) for item in recorded.messages]
     again = commands_of(messages)
     assert [bits(command) for command in again] == [bits(command) for command in recorded.commands]
     assert any(command.source is Source.OPERATOR for command in again)
@@ -137,11 +119,11 @@ def test_a_lost_message_and_a_late_start_are_noticed():
     assert len(recorded.messages) > 4
     player = JournalPlayer()
     for message in [*recorded.messages[:2], *recorded.messages[3:]]:
-        list(player.play(message))
-    assert player.missing == len(recorded.messages[2].kinds) and player.late == 0
+        list(player.play(message.message()))
+    assert player.missing == len(recorded.messages[2].entries) and player.late == 0
     late = JournalPlayer()
     with pytest.raises(JournalError, match="begins too late"):
-        list(late.play(recorded.messages[1]))
+        list(late.play(recorded.messages[1].message()))
 
 
 def test_a_configuration_survives_exactly_and_a_foreign_one_is_refused():

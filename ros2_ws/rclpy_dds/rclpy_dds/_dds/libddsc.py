@@ -9,6 +9,7 @@ is pinned and why :func:`load` refuses any other version. ctypes releases the GI
 import ctypes as ct
 import functools
 import importlib.util
+import os
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -258,6 +259,37 @@ def _library_path() -> Path:
     )
 
 
+_inherited = False
+
+
+@functools.lru_cache(maxsize=1)
+def _instance_path() -> str:
+    """Return the path to load from.
+
+    After a fork libddsc is there with its parent's state, but without its threads. Loaded from another file it begins
+    anew, and what was inherited is left alone.
+    """
+    path = _library_path()
+    if not _inherited:
+        return str(path)
+    if not hasattr(os, "memfd_create"):
+        raise ImportError("This process was forked from one that uses rclpy: start processes by 'spawn' instead")
+    copy = os.memfd_create("libddsc")  # stays open: the library is loaded from it more than once
+    os.write(copy, path.read_bytes())
+    return f"/proc/self/fd/{copy}"
+
+
+def _after_fork() -> None:
+    global _inherited
+    _inherited = _inherited or load.cache_info().currsize > 0
+    for function in (_instance_path, load, quick):
+        function.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @functools.lru_cache(maxsize=1)
 def load() -> ct.CDLL:
     """Return the bound library.
@@ -282,8 +314,8 @@ def quick() -> ct.PyDLL:
 
 
 def _bind(kind: type[_Library], names: list[str]) -> _Library:
-    path = _library_path()
-    library = kind(str(path))
+    path = _instance_path()
+    library = kind(path)
     for name in names:
         result, arguments = _SIGNATURES[name]
         try:

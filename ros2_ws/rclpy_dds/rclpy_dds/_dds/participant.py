@@ -293,7 +293,11 @@ class Participant:
         if domain in Participant._configured or xml is None:
             return
         # The domain outlives its participants, so this happens once per process; the first configuration stays.
-        check(self._lib.dds_create_domain(domain, xml.encode()), f"Configuring DDS domain {domain}")
+        what = (
+            f"Configuring DDS domain {domain} (its ports are on UDP {7400 + 250 * domain} and above; on one machine it "
+            f"has room for {config.MAX_PARTICIPANT_INDEX + 1} processes, another ROS_DOMAIN_ID has its own)"
+        )
+        check(self._lib.dds_create_domain(domain, xml.encode()), what)
         Participant._configured.add(domain)
 
     def _self_test(self) -> None:
@@ -369,3 +373,13 @@ class Participant:
                 self.drain()
                 self._lib.dds_delete(self.entity)
             self.closed = True
+
+
+def _after_fork() -> None:
+    Participant._domains_lock = threading.Lock()
+    Participant._configured = set()
+    Participant._self_tested = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

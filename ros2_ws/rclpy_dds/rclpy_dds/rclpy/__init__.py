@@ -1,5 +1,6 @@
 """rclpy's API on Cyclone DDS: entry points. See the README of rclpy_dds for what is covered."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,15 @@ def init(
 
 
 _global_executor: "Executor | None" = None
+
+
+def _after_fork() -> None:
+    global _global_executor
+    _global_executor = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def get_global_executor() -> "Executor":

@@ -81,10 +81,9 @@ class Context:
         from rclpy_dds._dds.participant import Participant
 
         with self._lock:
+            self.check_process()
             if not self._ok:
                 raise RCLError("the context is not initialised or was shut down")
-            if self._process_id != os.getpid():
-                raise RCLError("the context was initialised before a fork: call rclpy.init() in the child process")
             if self._participant is None:
                 self._participant = Participant(self._domain_id)
             return self._participant
@@ -127,6 +126,15 @@ class Context:
     def ok(self) -> bool:
         """Return whether the context is initialised and not shut down."""
         return self._ok
+
+    def forked(self) -> bool:
+        """Return whether the context belongs to the process that this one was forked from."""
+        return self._initialized and self._process_id != os.getpid()
+
+    def check_process(self) -> None:
+        """Raise RCLError when the context was inherited by a fork."""
+        if self.forked():
+            raise RCLError("the context was initialised before a fork: call rclpy.init() in the child process")
 
     def leaving(self) -> bool:
         """Return whether the interpreter is ending: executors of daemon threads then stop without an error."""
@@ -225,6 +233,19 @@ class Context:
 
     def __exit__(self, *exception: Any) -> None:
         self.try_shutdown()
+
+
+def _after_fork() -> None:
+    # The threads behind inherited contexts do not exist here, and their locks may be held by them.
+    for context in list(_contexts):
+        context._lock = threading.RLock()
+        context._ok = False
+        context._participant = context._graph = context._graph_monitor = None
+        context._nodes, context._wakeups, context._callbacks = [], [], []
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def interrupt_all() -> None:

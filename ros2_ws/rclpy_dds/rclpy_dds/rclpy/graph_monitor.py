@@ -1,5 +1,6 @@
 """Warnings about peers that the nodes of a context cannot talk to, and why."""
 
+from collections import Counter
 from typing import Any
 
 from rclpy_dds._dds import events
@@ -12,8 +13,8 @@ from .qos import incompatibilities, profile_of_endpoint
 
 
 class GraphMonitor:
-    """Says once for each pair of endpoints that their quality of service does not match, and once that there are nodes
-    whose middleware cannot take part in services.
+    """Looks for peers that endpoints do not match, for other nodes of the same name, and for nodes whose middleware has
+    no services for us. Each is said once.
 
     DDS only counts endpoints that do not match. When a count has grown, they are looked up in the graph.
     """
@@ -22,13 +23,27 @@ class GraphMonitor:
         self._graph = graph
         self._counts: dict[bytes, int] = {}
         self._said: set[frozenset[bytes]] = set()
+        self._said_names: set[str] = set()
         self._said_fast_dds = False
 
     def check(self, nodes: list[Any]) -> None:
         """Look at the graph around these nodes and log what is new."""
         self._check_qos(nodes)
+        self._check_names(nodes)
         if not self._said_fast_dds and nodes:
             self._check_vendors(nodes[0])
+
+    def _check_names(self, nodes: list[Any]) -> None:
+        counts = Counter(node.full_name for node in self._graph.nodes())
+        for node in nodes:
+            name = node.get_fully_qualified_name()
+            if counts[name] > 1 and name not in self._said_names:
+                self._said_names.add(name)
+                node.get_logger().warning(
+                    f"There are {counts[name]} nodes with the name {name!r} in domain {node.context.get_domain_id()}: "
+                    "their services and parameters get in each other's way. If the other one is not yours, choose "
+                    "another ROS_DOMAIN_ID, otherwise another name (__node:=...)."
+                )
 
     def _check_vendors(self, node: Any) -> None:
         strangers = self._graph.fast_dds_nodes()

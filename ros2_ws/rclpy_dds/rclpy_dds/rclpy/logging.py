@@ -51,6 +51,15 @@ _rosout_enabled = True
 _sinks: dict[str, weakref.WeakMethod] = {}
 
 
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def configure(arguments: Any) -> None:
     """Apply log levels and switches of the command line."""
     global _default_level, _console, _rosout_enabled

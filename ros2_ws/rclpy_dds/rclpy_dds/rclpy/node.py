@@ -117,6 +117,7 @@ class Node(NodeParameters, NodeGraph):
             InvalidNodeNameException, InvalidNamespaceException: a name is not valid.
         """
         self.context = context or get_default_context()
+        self.context.check_process()
         if not self.context.ok():
             raise NotInitializedException("cannot create node")
         arguments = self.__merge_arguments(cli_args, use_global_arguments)
@@ -736,6 +737,8 @@ class Node(NodeParameters, NodeGraph):
             if self.__destroyed:
                 return
             self.__destroyed = True
+        if self.context.forked():
+            return  # it lives on in the parent process
         self.context.untrack_node(self)
         executor = self.executor
         if executor is not None:

@@ -4,6 +4,7 @@ Executors wait inside libddsc, where Python's signal handlers do not run. A thre
 that the interpreter writes to a wake-up socket, and wakes the executors, so that the main thread gets to its handlers.
 """
 
+import os
 import signal
 import socket
 import threading
@@ -51,12 +52,38 @@ class _Wakeup:
             else:
                 _context.wake_all()
 
+    def abandon(self) -> None:
+        """Close this process' copies of the sockets."""
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._before)
+        self._write.close()
+        self._read.close()
+
     def close(self) -> None:
         """Put back the former file descriptor and end the thread."""
         signal.set_wakeup_fd(self._before)
         self._write.close()
         self._thread.join(timeout=1.0)
         self._read.close()
+
+
+def _after_fork() -> None:
+    # The wake-up socket is the parent's: a signal to this process must not end the parent's contexts.
+    global _lock, _wakeup, _installed
+    _lock = threading.RLock()
+    if _wakeup is None:
+        return
+    _wakeup.abandon()
+    _wakeup = None
+    for number, previous in list(_previous.items()):
+        if signal.getsignal(number) is _handle:
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+        del _previous[number]
+    _installed = SignalHandlerOptions.NO
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _handle(number: int, frame: Any) -> Any:

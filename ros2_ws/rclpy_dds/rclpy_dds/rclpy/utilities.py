@@ -1,5 +1,6 @@
 """The default context, and small helpers."""
 
+import os
 import threading
 
 from .arguments import remove_ros_args as _remove_ros_args
@@ -8,6 +9,16 @@ from .signals import get_current_signal_handlers_options as get_current_signal_h
 
 _default_context: Context | None = None
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _default_context, _lock
+    _lock = threading.Lock()
+    _default_context = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def get_default_context(*, shutting_down: bool = False) -> Context:

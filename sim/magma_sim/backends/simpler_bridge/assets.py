@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 DATA_SET = "tasks/bridge_v2_real2sim_dataset"
@@ -16,6 +17,11 @@ _NEEDED = {
 
 class AssetsMissingError(RuntimeError):
     """The data files of the Bridge tasks are not there; the message says how to get them."""
+
+
+def data_folder() -> Path:
+    """ManiSkill's data folder, found as ManiSkill finds it (it looks at `MS_ASSET_DIR` once, when it is imported)."""
+    return Path(os.environ.get("MS_ASSET_DIR", os.path.expanduser("~/.maniskill"))) / "data"
 
 
 def missing_downloads(data: Path) -> list[str]:

@@ -8,7 +8,6 @@ and here and compares poses, success and pictures.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import sapien
 from numpy.typing import NDArray
 
 from magma_sim.backends.simpler_bridge import cameras
-from magma_sim.backends.simpler_bridge.assets import DATA_SET, ROBOT, check_assets
+from magma_sim.backends.simpler_bridge.assets import DATA_SET, ROBOT, check_assets, data_folder
 from magma_sim.backends.simpler_bridge.control import WidowXController
 from magma_sim.backends.simpler_bridge.goals import BridgeGoal, Setting
 from magma_sim.backends.simpler_bridge.layouts import BridgeLayout
@@ -48,13 +47,6 @@ _BASE_WXYZ = (0.0, 0.0, 0.0, 1.0)
 _AWAY = sapien.Pose([-10.0, 0.0, 0.0])
 """where the robot waits while the objects settle"""
 CONTROL_MODE = "arm_pd_ee_target_delta_pose_align2_gripper_pd_joint_pos"
-
-
-def data_folder() -> Path:
-    """ManiSkill's data folder; `MS_ASSET_DIR` is read once, when mani_skill is imported first."""
-    from mani_skill import ASSET_DIR
-
-    return Path(ASSET_DIR)
 
 
 def _loader(goal: BridgeGoal, render_device: sapien.Device | None) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from magma_sim.evaluation.results import EpisodeRecord, EpisodeResult, ResultsError, SuccessRule
 from magma_sim.task import Task
-from magma_sim.videos import VideoWriter, captioned
+from magma_sim.videos import VideoWriter
 
 GREEN, RED, GREY = (46, 160, 67), (200, 50, 47), (110, 110, 110)
 _STILL_S = 1.5
@@ -62,7 +62,7 @@ def film(task: Task, result: EpisodeResult, record: EpisodeRecord, path: Path, r
         raise ResultsError(f"{result.key.name} has no steps")
     observation = task.reset(result.episode.reset_variant, result.episode.layout)
     picture = _even(task.render_large())
-    height, width = picture.shape[:2]
+    height, width = _labelled(picture, "", "", False).shape[:2]
     per_second = 1.0 / task.spec.step_period_s
     faithful = True
     partial = path.with_name(f".{path.name}.partial.mp4")
@@ -142,8 +142,17 @@ def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _labelled(
     picture: NDArray[np.uint8], instruction: str, line: str, success: bool, verdict: bool | None = None
 ) -> NDArray[np.uint8]:
+    """The picture under a dark band with two lines, above all that a player's controls would hide."""
+    height, width = picture.shape[:2]
+    scale = width / 900
+    line_height = round(34 * scale)
+    band = 2 * line_height + round(16 * scale)
+    band += (height + band) % 2
+    result = np.vstack([np.full((band, width, 3), 24, dtype=np.uint8), picture])
     state = "goal holds" if success else "goal does not hold"
-    result = captioned(picture, (instruction, f"{line}  |  {state}"))
+    for index, text in enumerate((instruction, f"{line}  |  {state}")):
+        place = (round(12 * scale), line_height * (index + 1))
+        cv2.putText(result, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.9 * scale, (255, 255, 255), 1, cv2.LINE_AA)
     colour = (GREEN if success else GREY) if verdict is None else (GREEN if verdict else RED)
-    cv2.rectangle(result, (0, 0), (result.shape[1] - 1, max(3, result.shape[0] // 60)), colour, thickness=-1)
+    cv2.rectangle(result, (0, band - max(2, round(5 * scale))), (width - 1, band - 1), colour, thickness=-1)
     return result

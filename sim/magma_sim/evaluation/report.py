@@ -173,8 +173,8 @@ def _rate_cell(rate: Rate | None, chosen: bool) -> str:
         return f'<td{kind} title="not every episode was played in a way that tells">–</td>'
     low, high = rate.interval
     return (
-        f"<td{kind}>{rate.successes}/{rate.count} = {100 * rate.value:.1f} % "
-        f'<span class="muted">[{100 * low:.1f}, {100 * high:.1f}]</span></td>'
+        f"<td{kind}>{rate.successes}/{rate.count} = {100 * rate.value:.1f} %<br>"
+        f'<span class="interval">[{100 * low:.1f}, {100 * high:.1f}]</span></td>'
     )
 
 
@@ -398,6 +398,6 @@ def _method() -> str:
     return (
         f"<h2>How the numbers are made</h2><ul>{rules}</ul><p>The flag is computed anew after every step and is not "
         "latched, so `ever` is at least `last`. Under `first` the episode ends at the first success, so `last` and "
-        "`ever` are unknown for it. Rates are successes over finished episodes; the mean of tasks weighs each task alike. "
-        "Errors of simulator or connection are counted apart.</p>"
+        "`ever` are unknown for it. Rates are successes over finished episodes; the mean of tasks weighs each task "
+        "alike. Errors of simulator or connection are counted apart.</p>"
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from magma_sim.evaluation.results import SUCCESS_RULES, EpisodeResult, SuccessRule
+from magma_sim.evaluation.suites import SUITES, suite_episodes
 from magma_sim.statistics import Rate
 
 
@@ -115,8 +117,17 @@ def grouped(results: Sequence[EpisodeResult], name: str) -> list[Row]:
     return [Row(label, tuple(group)) for label, group in groups.items()]
 
 
+@functools.cache
+def _task_order(suite: str) -> dict[str, int]:
+    """Task -> its place in the suite; nothing for suites that are only files."""
+    if suite not in SUITES:
+        return {}
+    return {task: place for place, task in enumerate(dict.fromkeys(e.task for e in suite_episodes(suite)))}
+
+
 def _summary(setting: Setting, results: list[EpisodeResult]) -> SettingSummary:
-    tasks = grouped(results, "task")
+    place = _task_order(setting.suite)
+    tasks = sorted(grouped(results, "task"), key=lambda row: place.get(row.label, len(place)))
     parts: list[Row] = []
     for task in tasks:
         factors = grouped(task.results, "factor")

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import magma_sim
 
-_PRESENTATION = ("report.py", "charts.py", "compare.py", "published.py", "command.py", "clips.py")
+_PRESENTATION = (
+    "charts.py",
+    "clips.py",
+    "command.py",
+    "compare.py",
+    "merge.py",
+    "published.py",
+    "report.py",
+    "summary.py",
+)
 """files of this folder that have no say in how an episode goes"""
 
 

@@ -156,6 +156,30 @@ def test_tasks_and_futures(make_node: Callable[..., Any], executor: Any) -> None
     assert future.cancelled() and future.done()
 
 
+def test_endless_coroutines_do_not_starve_others(
+    make_node: Callable[..., Any], executor: Any, spin_until: Callable[..., None]
+) -> None:
+    class Turn:
+        def __await__(self) -> Any:
+            yield
+
+    turns = []
+
+    async def endless() -> None:
+        while True:
+            turns.append(None)
+            await Turn()
+
+    node = make_node("patient")
+    ticks: list[Any] = []
+    node.create_timer(0.01, lambda: ticks.append(None))
+    tasks = [executor.create_task(endless) for _ in range(2)]
+    spin_until(lambda: len(ticks) >= 3)
+    assert len(turns) > 3
+    for task in tasks:
+        task.cancel()
+
+
 def test_mutually_exclusive_and_reentrant_groups(context: Any) -> None:
     """Callbacks of one exclusive group never overlap, those of a reentrant group do."""
     node = Node("node", context=context)

@@ -64,6 +64,7 @@ class Executor:
         self._nodes: list[Any] = []
         self._ready: deque[Any] = deque()
         self._tasks: deque[Task] = deque()
+        self._task_turns = 0
         self._waiting_tasks: set[Task] = set()
         self._is_shutdown = False
         self._maintained_at = time.monotonic_ns()
@@ -210,7 +211,10 @@ class Executor:
                 if not self._context.ok():
                     raise ExternalShutdownException()
                 self._check_workers()
-                if self._tasks:
+                # As many tasks as there were at the last look at the entities: a coroutine that goes on and on must not
+                # keep them waiting.
+                if self._tasks and self._task_turns > 0:
+                    self._task_turns -= 1
                     task = self._tasks.popleft()
                     return lambda: self._run_task(task)
                 work = self._next_ready()
@@ -223,6 +227,7 @@ class Executor:
                     return None
                 waited = True
                 self._wait(left)
+                self._task_turns = len(self._tasks)
         finally:
             self._spinning.release()
 

@@ -1,0 +1,188 @@
+"""Acting: several robots in one batch, sessions, and the ways to decode seven ids."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import magma_policy
+from magma_policy.action_tokens import ACTION_DIMS, ActionTokens
+from magma_policy.checkpoint import Checkpoint
+from magma_policy.config import ActionSpec, ConfigError
+from magma_policy.decoding import decode_action_ids
+from magma_policy.policy import ActRequest, Policy, Proprioception, pick_device, pick_dtype
+from magma_policy.processor import ObservationError
+from magma_policy.prompt import InstructionError
+from magma_policy.static_decoder import StaticDecoder, round_up
+from magma_policy.statistics import ActionStatistics
+from magma_policy.tokenizer import build_small_tokenizer
+
+CPU = torch.device("cpu")
+DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+HOME = Proprioception(np.array([0.45, 0.0, 0.2]), DOWN, np.array([0.45, 0.0, 0.2]), DOWN, 1.0, 1.0)
+TASKS = ("go", "pick up the green block and then put it on the yellow block", "open the drawer", "stack it")
+# Frames for the comparison of decoders; MAGMA_DECODING_FRAMES=2000 for the long run.
+FRAMES = int(os.environ.get("MAGMA_DECODING_FRAMES", "6"))
+
+
+def frame(seed, height=64, width=64):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def policy_of(model, adapter="deltas", height=64, width=64):
+    spec = ActionSpec(
+        "plain", 1, 0.2, "base", "axis_angle", "absolute_open_1", "x", "third_person", height, width, False, adapter
+    )
+    bounds = ActionStatistics((-0.05,) * 6 + (0.0,), (0.05,) * 6 + (1.0,), (True,) * 6 + (False,))
+    tokenizer = build_small_tokenizer(model.config.tokens)
+    return Policy(Checkpoint(model, tokenizer, {"x": bounds}, spec, (model.config.tokens.end_of_turn,)), CPU)
+
+
+@pytest.fixture
+def policy(plain_model):
+    return policy_of(plain_model)
+
+
+def test_ids_and_deltas_belong_together(policy):
+    result = policy.act(frame(0), "go", None)
+    codec = ActionTokens(policy.model.config.tokens.base_vocab_size)
+    values = codec.decode(result.ids)
+    assert result.deltas[0, :6] == pytest.approx(values[:6] * 0.05)
+    assert result.deltas[0, 6] == np.clip(values[6], 0, 1)
+    assert result.simpler is None
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 200), (150, 150)])
+def test_each_robot_of_a_batch_acts_as_if_alone(plain_model, size):
+    policy = policy_of(plain_model, "deltas", *size)
+    requests = [ActRequest(frame(n, *size), task) for n, task in enumerate(TASKS)]
+    together = policy.act_batch(requests)
+    for request, result in zip(requests, together, strict=True):
+        policy.reset()
+        alone = policy.act(request.image, request.instruction, None)
+        assert np.array_equal(alone.ids, result.ids)
+        assert np.array_equal(alone.deltas, result.deltas)
+
+
+def test_a_batch_of_the_small_model_with_its_marks_and_states(tiny_checkpoint):
+    policy = magma_policy.load(tiny_checkpoint, device="cpu")
+    rng = np.random.default_rng(5)
+    requests = []
+    for n, task in enumerate(TASKS):
+        state = Proprioception(rng.uniform(0.2, 0.6, 3), DOWN, rng.uniform(0.2, 0.6, 3), DOWN, 1.0, float(n % 2))
+        requests.append(ActRequest(frame(n, 128, 128), task, state))
+    together = policy.act_batch(requests)
+    for request, result in zip(requests, together, strict=True):
+        alone = policy.act(request.image, request.instruction, request.proprioception)
+        assert np.array_equal(alone.ids, result.ids)
+        assert result.marks == pytest.approx(alone.marks, abs=1e-3)
+
+
+def test_a_bad_request_stops_the_batch_before_it_starts(policy):
+    good = policy.new_session()
+    with pytest.raises(ObservationError, match=r"shape \(64, 64, 3\)"):
+        policy.act_batch([ActRequest(frame(0), "go", None, good), ActRequest(frame(0, 32, 64), "go")])
+    assert good.last_ids is None
+    with pytest.raises(InstructionError, match="empty"):
+        policy.check(ActRequest(frame(0), " "))
+    with pytest.raises(ObservationError, match="once only"):
+        policy.act_batch([ActRequest(frame(0), "go", None, good), ActRequest(frame(1), "go", None, good)])
+    with pytest.raises(ObservationError, match="at least one"):
+        policy.act_batch([])
+
+
+def test_sessions_keep_their_grippers_apart(plain_model, monkeypatch):
+    policy = policy_of(plain_model, "google_robot")
+    openings = iter([0.9, 0.9, 0.9, 0.0, 0.0, 0.9])
+    monkeypatch.setattr(policy, "_unnormalise", lambda ids: np.array([0, 0, 0, 0, 0, 0, next(openings)]))
+    first, second = policy.new_session(), policy.new_session()
+    commands = []
+    for _ in range(3):
+        results = policy.act_batch([ActRequest(frame(0), "go", None, s) for s in (first, second)])
+        commands.append([r.simpler[6] for r in results])
+    # One closes in its second step and goes on closing; the other opens and closes again.
+    assert commands == [[0.0, 0.0], [0.0, 0.9], [0.9, 0.9]]
+    first.reset()
+    assert first.last_ids is None
+    monkeypatch.setattr(policy, "_unnormalise", lambda ids: np.array([0, 0, 0, 0, 0, 0, 0.9]))
+    assert policy.act_batch([ActRequest(frame(0), "go", None, first)])[0].simpler[6] == 0.0
+
+
+def test_reset_forgets_the_last_episode(policy):
+    first = policy.act(frame(0), "go", None)
+    policy.act(frame(1), "open the drawer", None)
+    policy.reset()
+    assert np.array_equal(policy.act(frame(0), "go", None).ids, first.ids)
+
+
+def test_all_ways_of_decoding_give_the_same_ids(policy):
+    """One by one over a growing cache, from drafts good and bad, and over the cache of fixed size."""
+    model = policy.model
+    rng = np.random.default_rng(1)
+    last = None
+    for n in range(FRAMES):
+        ids, attention = policy._pad([policy._split(TASKS[(n + k) % len(TASKS)])[1] for k in range(2)])
+        tiles = torch.from_numpy(rng.standard_normal((2, 3, 64, 64), dtype=np.float32))
+        with torch.inference_mode():
+            visual, levels = model.encode_image(tiles, 1, 1)
+            prefix, _ = model.read_prompt(ids, visual, levels, attention, policy._head)
+        expected = decode_action_ids(model, prefix)
+        anything = torch.from_numpy(rng.integers(model.first_action_id, 768, (2, ACTION_DIMS)))
+        for draft in (anything, expected, expected if last is None else last):
+            assert torch.equal(decode_action_ids(model, prefix, None, draft), expected)
+        decoder = StaticDecoder(model, 2, round_up(prefix.length + ACTION_DIMS))
+        decoder.load(prefix)
+        assert torch.equal(decoder.action_ids(), expected)
+        last = expected
+
+
+def test_a_good_draft_takes_one_pass(policy, monkeypatch):
+    model = policy.model
+    passes = []
+    read = model.teacher_forced_action_logits
+    monkeypatch.setattr(model, "teacher_forced_action_logits", lambda *a: passes.append(1) or read(*a))
+    first = policy.act(frame(0), "go", None)
+    assert 1 <= len(passes) <= ACTION_DIMS
+    passes.clear()
+    assert np.array_equal(policy.act(frame(0), "go", None).ids, first.ids)
+    assert len(passes) == 1
+
+
+def test_coarse_types_decode_one_by_one(policy, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "magma_policy.policy.decode_action_ids",
+        lambda model, prefix, state, draft: seen.append(draft) or torch.full((1, 7), 600),
+    )
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(policy, "_dtype", dtype)
+        policy._decode(policy._head, None, [policy.new_session()])
+    assert seen[0].shape == (1, 7)
+    assert seen[1] is None
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", torch.float32])
+def test_types_by_name(tiny_checkpoint, dtype):
+    policy = magma_policy.load(tiny_checkpoint, device="cpu", dtype=dtype)
+    assert policy.act(frame(0, 128, 128), "go", HOME).deltas.shape == (1, 7)
+    wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    assert {p.dtype for p in policy.model.parameters()} == {wanted}
+
+
+def test_devices_and_types_that_are_not_there(monkeypatch):
+    assert pick_device("cpu") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device("auto") == CPU
+    for name, reason in [("cuda", "no CUDA GPU"), ("mps", "no Apple GPU"), ("tpu", "got 'tpu'"), ("meta", "must be")]:
+        with pytest.raises(ConfigError, match=reason):
+            pick_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto").type == "cuda"
+    assert pick_dtype(None, CPU, None) == torch.float32
+    assert pick_dtype(None, CPU, "fp8") == torch.bfloat16
+    assert pick_dtype(None, torch.device("cuda"), None) == torch.bfloat16
+    for bad in ("int8", torch.float64):
+        with pytest.raises(ConfigError, match="dtype must be"):
+            pick_dtype(bad, CPU, None)

@@ -1,0 +1,99 @@
+"""Weights in fewer bits: close to the full ones, only where they should be, and refused clearly."""
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+
+import magma_policy
+from magma_policy import checkpoint, published
+from magma_policy.config import ConfigError
+from magma_policy.processor import Message
+from magma_policy.quantisation import Fp8Linear, quantise
+from magma_policy.tokenizer import build_small_tokenizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory, plain_config):
+    """A plain Magma whose layers are wide enough for the libraries' blocks of 64 and multiples of 16."""
+    import dataclasses
+
+    from magma_policy.model import Magma
+
+    text = dataclasses.replace(plain_config.text, hidden_size=128, intermediate_size=192, num_attention_heads=4)
+    config = dataclasses.replace(plain_config, text=text)
+    torch.manual_seed(0)
+    home = tmp_path_factory.mktemp("wide") / "Magma-wide"
+    tokenizer = build_small_tokenizer(config.tokens)
+    published.write(home, Magma(config).state_dict(), config, tokenizer, torch.bfloat16, shard_bytes=200_000)
+    return home
+
+
+def logits(directory, quantization, dtype=None):
+    policy = magma_policy.load(directory, device="cpu", dtype=dtype, quantization=quantization)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    inputs = policy.processor([Message("What is this?", [picture])])
+    with torch.inference_mode():
+        return policy.model(inputs.input_ids, inputs.pixel_values, inputs.image_sizes), policy
+
+
+# Roughly the rounding error of 8 bits, of e4m3's 3 bits of mantissa, and of 4 bits.
+@pytest.mark.parametrize(("kind", "error"), [("int8", 0.03), ("fp8", 0.12), ("int4", 0.35)])
+def test_logits_stay_close(directory, kind, error):
+    if kind != "fp8":
+        pytest.importorskip("bitsandbytes")
+    expected, _ = logits(directory, None)
+    found, policy = logits(directory, kind)
+    assert (found - expected).std() < error * expected.std()
+    assert not torch.equal(found, expected)
+    model = policy.model
+    layers = dict(model.language_model.model.layers.named_parameters())
+    layers |= dict(model.language_model.model.layers.named_buffers())
+    stored = {t.dtype for name, t in layers.items() if "proj" in name and name.endswith("weight")}
+    assert stored == {{"int8": torch.int8, "int4": torch.uint8, "fp8": torch.float8_e4m3fn}[kind]}
+    kept = torch.bfloat16 if kind == "fp8" else torch.float32
+    for module in (model.vision_tower, model.multi_modal_projector, model.language_model.lm_head):
+        assert {p.dtype for p in module.parameters()} == {kept}
+
+
+def test_a_quantised_model_acts_and_talks(directory):
+    pytest.importorskip("bitsandbytes")
+    policy = magma_policy.load(directory, device="cpu", quantization="int4", robot="widowx")
+    result = policy.act(np.zeros((480, 640, 3), dtype=np.uint8), "pick coke can", None)
+    assert ((result.ids >= 512) & (result.ids < 768)).all()
+    assert policy.chat("Hello").ids
+
+
+def test_an_fp8_layer_rounds_rows_by_themselves():
+    torch.manual_seed(0)
+    weight = torch.randn(32, 64) * torch.logspace(-3, 3, 32)[:, None]
+    x = (torch.randn(5, 64) * torch.logspace(-2, 2, 5)[:, None]).to(torch.bfloat16)
+    found = Fp8Linear(weight)(x)
+    expected = x.float() @ weight.t()
+    assert found.dtype == torch.bfloat16
+    # Relative to each row's and column's own size: a common scale would lose the small ones.
+    size = x.float().norm(dim=1)[:, None] * weight.norm(dim=1)
+    assert ((found.float() - expected).abs() / size).max() < 0.03
+    assert Fp8Linear(torch.zeros(16, 16))(torch.zeros(2, 16, dtype=torch.bfloat16)).abs().max() == 0
+
+
+def test_what_cannot_be_done_is_said(directory, monkeypatch, plain_model):
+    with pytest.raises(ConfigError, match="quantization must be one of"):
+        magma_policy.load(directory, device="cpu", quantization="int2")
+    with pytest.raises(ConfigError, match="computes in bfloat16"):
+        magma_policy.load(directory, device="cpu", dtype="float32", quantization="fp8")
+    with pytest.raises(ConfigError, match="needs a CUDA GPU"):
+        quantise(plain_model, "fp8", torch.device("mps"), torch.bfloat16)
+    real = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name == "bitsandbytes":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"pip install 'magma-policy\[quantization\]'"):
+        checkpoint.load(directory, CPU, torch.float32, "int8")

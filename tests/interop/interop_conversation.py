@@ -1,13 +1,14 @@
-"""Two nodes that use everything rclpy puts on the wire, in a fixed order. Runs unchanged on rclpy_dds and on ROS 2.
+"""Nodes that use everything rclpy puts on the wire, in a fixed order. Runs unchanged on rclpy_dds and on ROS 2.
 
 It says ``ready`` when all endpoints exist, holds the conversation after a line on standard input, says ``done``, and
-ends after another line.
+ends after another line. With the argument ``robot`` it only serves, with ``operator`` it only asks, so that the two
+sides can run on different stacks.
 """
 
 import array
 import sys
 import threading
-import uuid
+import time
 
 import rclpy
 from action_msgs.srv import CancelGoal
@@ -92,8 +93,9 @@ class Operator(Node):
     def __init__(self) -> None:
         super().__init__("operator", namespace="/golden", cli_args=[])
         self.target = self.create_publisher(PoseStamped, "target", 10)
-        self.create_subscription(String, "words", lambda _: None, 10)
-        self.create_subscription(String, "task", lambda _: None, LATCHED)
+        self.heard: dict = {}
+        self.create_subscription(String, "words", lambda message: self.heard.update(words=message.data), 10)
+        self.create_subscription(String, "task", lambda message: self.heard.update(task=message.data), LATCHED)
         self.adder = self.create_client(AddTwoInts, "add")
         self.counter = ActionClient(self, Fibonacci, "count")
         self.ask = {
@@ -127,13 +129,39 @@ def call(client, request):
     return finished(client.call_async(request))
 
 
-def converse(robot: Robot, operator: Operator) -> None:
-    robot.words.publish(String(data="hello, wörld"))
-    robot.task.publish(String(data=""))
-    image = Image(height=2, width=3, encoding="rgb8", step=9, data=array.array("B", range(18)))
+def make_image(height: int, width: int) -> Image:
+    """An rgb8 image of a pattern."""
+    data = array.array("B", (index % 251 for index in range(height * width * 3)))
+    image = Image(height=height, width=width, encoding="rgb8", step=width * 3, data=data)
     image.header.frame_id = "camera"
     image.header.stamp.sec, image.header.stamp.nanosec = 12, 345
+    return image
+
+
+def tell(robot: Robot, image: Image) -> None:
+    robot.words.publish(String(data="hello, wörld"))
+    robot.task.publish(String(data=""))
     robot.frames.publish(image)
+
+
+def listen(operator: Operator) -> None:
+    """Wait for every topic of the robot and check what comes."""
+    frames = []
+    operator.create_subscription(Image, "frames", frames.append, qos_profile_sensor_data)
+    deadline = time.monotonic() + PATIENCE_S
+    while not (frames and len(operator.heard) == 2):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"heard only {operator.heard} and {len(frames)} frames")
+        time.sleep(0.02)
+    expected = make_image(frames[0].height, frames[0].width)
+    if operator.heard != {"words": "hello, wörld", "task": ""} or bytes(frames[0].data) != bytes(expected.data):
+        raise RuntimeError(f"heard something else: {operator.heard}")
+    frames[0].data = expected.data
+    if frames[0] != expected:
+        raise RuntimeError("the frame differs")
+
+
+def converse(operator: Operator) -> None:
     pose = PoseStamped()
     pose.pose.position.x, pose.pose.orientation.w = 0.25, 1.0
     operator.target.publish(pose)
@@ -169,20 +197,33 @@ def converse(robot: Robot, operator: Operator) -> None:
 
 
 def main() -> None:
+    sides = sys.argv[1:] or ["robot", "operator"]
     rclpy.init(args=[])
-    robot, arm, operator = Robot(), Arm(), Operator()
+    robot = Robot() if "robot" in sides else None
+    nodes = [robot, Arm()] if robot is not None else []
+    operator = Operator() if "operator" in sides else None
+    nodes += [operator] if operator is not None else []
     executor = MultiThreadedExecutor(4)
-    for node in (robot, arm, operator):
+    for node in nodes:
         executor.add_node(node)
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()
     print("ready", flush=True)
     sys.stdin.readline()
-    converse(robot, operator)
-    print("done", uuid.UUID(bytes=bytes(GOAL_ID.uuid)), flush=True)
+    if robot is not None and operator is not None:
+        tell(robot, make_image(2, 3))
+    elif robot is not None:
+        image = make_image(480, 640)
+        robot.create_timer(0.1, lambda: tell(robot, image))
+    elif operator is not None:
+        listen(operator)
+    if operator is not None:
+        converse(operator)
+    print("done", flush=True)
     sys.stdin.readline()
     executor.shutdown()
-    for node in (robot, arm, operator):
+    thread.join(5.0)
+    for node in nodes:
         node.destroy_node()
     rclpy.try_shutdown()
 

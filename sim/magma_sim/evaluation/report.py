@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -383,21 +382,16 @@ def _commands(runs: Sequence[RunFolder]) -> str:
         versions = ", ".join(f"{name} {value}" for name, value in run.run["versions"].items())
         title = SUITES[run.run["suite"]].title if run.run["suite"] in SUITES else run.run["suite"]
         parts.append(f"<h3>{escape(str(run.folder.name))}: {escape(title)}</h3><pre>{escape(commands)}</pre>")
-        parts.append(
-            f'<p class="muted">{escape(machine)}. {escape(versions)}. Policy: {escape(_identity(run.run))}.</p>'
-        )
+        identity = ", ".join(f"{name} {value}" for name, value in run.run["identity"].items() if value is not None)
+        parts.append(f'<p class="muted">{escape(machine)}. {escape(versions)}. {escape(identity)}.</p>')
     return "".join(parts)
-
-
-def _identity(run: dict[str, Any]) -> str:
-    return json.dumps(run["identity"], ensure_ascii=False)
 
 
 def _method() -> str:
     rules = "".join(f"<li><b>{rule}</b>: {escape(RULE_TEXT[rule])}</li>" for rule in SUCCESS_RULES)
     return (
         f"<h2>How the numbers are made</h2><ul>{rules}</ul><p>The flag is computed anew after every step and is not "
-        "latched, so `ever` is at least `last`. Under `first` the episode ends at the first success, so `last` and "
-        "`ever` are unknown for it. Rates are successes over finished episodes; the mean of tasks weighs each task "
+        "latched, so “ever” is at least “last”. Under “first” the episode ends at the first success, so “last” and "
+        "“ever” are unknown for it. Rates are successes over finished episodes; the mean of tasks weighs each task "
         "alike. Errors of simulator or connection are counted apart.</p>"
     )

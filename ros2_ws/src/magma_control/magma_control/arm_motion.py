@@ -26,6 +26,7 @@ from magma_control.joint_motion import JointLimits, JointState, JointTracker
 from magma_control.kinematics import Kinematics, NotSolvableError
 from magma_control.reference import (
     PathLimits,
+    PathPoint,
     ToolReference,
     axis_angle,
     quaternion_xyzw,
@@ -41,6 +42,12 @@ GOAL_INSET_M = 0.005
 """Goals keep this distance from the faces of the workspace box, so that deviations on the way stay inside it."""
 REFERENCE_SHARE = 0.9
 """Part of the tool's limits that the reference path uses; the rest is for the joints to catch up with it."""
+WAIT_S = 0.3
+"""How long the reference waits for a tool that cannot keep up before its motion is given up."""
+_WAIT_AT, _ARRIVED = 0.3, 1e-3
+"""Parts of the deviation that is allowed: above one the reference waits, below the other the tool has arrived."""
+MAX_LAG_RAD = 0.1
+"""How far joints at their limits of acceleration and jerk may stay behind the path before it is given up."""
 MOVED_BY_OTHERS = "moved by someone else"
 _COLLISION_STRIDE = 4
 """Of the instants of a brake every so manieth is checked for collisions, and the last one."""
@@ -109,9 +116,8 @@ class ArmMotion:
         self._robot = robot
         self._kinematics = kinematics
         self._period_s = period_s
+        self._lower, self._upper = kinematics.lower, kinematics.upper
         self._joint_limits = JointLimits(
-            lower=kinematics.lower,
-            upper=kinematics.upper,
             velocity=kinematics.max_velocity,
             acceleration=np.array(robot.per_joint("max_acceleration")),
             jerk=np.array(robot.per_joint("max_jerk")),
@@ -122,6 +128,9 @@ class ArmMotion:
         self._accepted: _Checked | None = None
         self._braking: Refusal | None = None
         self._wanted = kinematics.home.copy()
+        self._point = PathPoint(*kinematics.forward(kinematics.home))
+        self._deviation = 0.0
+        self._waited = 0
         self._gripper = 1.0
         self._measured: FloatArray | None = None
         self._measured_s = 0.0
@@ -180,13 +189,14 @@ class ArmMotion:
     def _set_limits(self, limits: MotionLimits) -> None:
         self._limits = limits
         self._box = limits.box()
+        self._scale = limits.scale
         self._path = self._path_limits(limits.scale)
         self._reference.limits = self._path_limits(REFERENCE_SHARE * limits.scale)
         joint = self._joint_limits
         # A brake is never weaker for a smaller scale: only speed is scaled here.
-        self._tracker.limits = JointLimits(
-            joint.lower, joint.upper, joint.velocity * limits.scale, joint.acceleration, joint.jerk
-        )
+        speeds = REFERENCE_SHARE * limits.scale * joint.velocity
+        self._tracker.limits = JointLimits(speeds, joint.acceleration, joint.jerk)
+        self._kinematics.limit_speeds(speeds)
 
     def _path_limits(self, scale: float) -> PathLimits:
         """The limits of the tool; the check keeps them."""
@@ -214,7 +224,7 @@ class ArmMotion:
         if measured.shape != (self.joints,) or not np.isfinite(measured).all():
             return self._refuse(Refusal("joint state makes no sense", f"joint positions are {measured}", True))
         slack = self._robot.following.jump_tolerance
-        beyond = (measured < self._joint_limits.lower - slack) | (measured > self._joint_limits.upper + slack)
+        beyond = (measured < self._lower - slack) | (measured > self._upper + slack)
         if beyond.any():
             names = [name for name, wrong in zip(self._robot.joints.names, beyond, strict=True) if wrong]
             return self._refuse(
@@ -228,10 +238,8 @@ class ArmMotion:
         self._accepted = _Checked(state, (state,), tool)
         self._kinematics.widen_ranges(measured)
         self._braking = None
-        self._wanted = state.position.copy()
+        self._stand(state.position, tool)
         self._gripper = float(np.clip(opening, 0.0, 1.0))
-        self._tracker.reset()
-        self._reference.reset(*tool)
         self._excused_collision = self._kinematics.collision(state.position)
         if self._excused_collision is not None:
             self._refuse(
@@ -277,6 +285,8 @@ class ArmMotion:
                 self.counts[MOVED_BY_OTHERS] += 1
                 gripper = self._gripper
                 refusal = self.sync(measured, opening)
+                if refusal is not None:
+                    self.unsync()
                 # What it holds it goes on holding.
                 self._gripper = gripper
                 return refusal
@@ -372,44 +382,62 @@ class ArmMotion:
             return accepted
         before = self._wanted
         velocity = np.zeros(self.joints)
-        if not self._reference.at_rest:
+        if not self._reference.at_rest or self._deviation > _ARRIVED:
             velocity = self._along_reference()
         state = self._tracker.follow(accepted.state, before, velocity)
+        lag = float(np.abs(self._wanted - state.position).max())
+        if lag > MAX_LAG_RAD:
+            raise _GivenUpError(Refusal("joints too slow", f"the joints are {lag:.2f} rad behind the path of the tool"))
         if self._reference.at_rest and _nearly_resting(state, self._wanted):
             state = JointState.resting(state.position)
         return self._check(state, accepted)
 
     def _along_reference(self) -> FloatArray:
-        """Joint velocities (n,) that keep the tool on the reference for one period, or _GivenUpError."""
-        point = self._reference.step()
+        """Joint velocities (n,) that keep the tool on the reference for one period, or _GivenUpError.
+
+        Where the tool cannot keep up, near a singularity or at a joint's limit, the reference waits for it.
+        """
+        if self._deviation <= _WAIT_AT:
+            self._point = self._reference.step()
+            self._waited = 0
+        else:
+            self._waited += 1
+        point = self._point
         try:
             step = self._kinematics.step(self._wanted, point.position, point.rotation, self._period_s)
         except NotSolvableError as error:
             why = f"no joint motion within the limits: {error}"
             raise _GivenUpError(Refusal("no inverse kinematics", why)) from None
         self._wanted = self._wanted + self._period_s * step.velocity
-        self._check_deviation(self._wanted, point.position, point.rotation, step.smallest_singular_value)
+        self._measure_deviation(step.smallest_singular_value)
         return step.velocity
 
-    def _check_deviation(self, joints: FloatArray, position: FloatArray, rotation: FloatArray, singular: float) -> None:
-        ik = self._robot.ik
-        got_position, got_rotation = self._kinematics.forward(joints)
-        distance = float(np.linalg.norm(got_position - position))
-        angle = float(np.linalg.norm(axis_angle(rotation @ got_rotation.T)))
-        if distance > ik.max_position_error_m or angle > ik.max_rotation_error_rad:
+    def _measure_deviation(self, singular: float) -> None:
+        """How far the wanted joints keep the tool from the reference, as a part of what is allowed."""
+        ik, point = self._robot.ik, self._point
+        position, rotation = self._kinematics.forward(self._wanted)
+        distance = float(np.linalg.norm(position - point.position))
+        angle = float(np.linalg.norm(axis_angle(point.rotation @ rotation.T)))
+        self._deviation = max(distance / ik.max_position_error_m, angle / ik.max_rotation_error_rad)
+        if self._deviation > 1.0 or self._waited * self._period_s > WAIT_S:
             near = singular < ik.damping_below
             code = "singularity" if near else "out of reach"
             why = f"near a singularity (smallest singular value {singular:.3f})" if near else "out of the arm's reach"
-            raise _GivenUpError(Refusal(code, f"the tool would be {distance * 1e3:.0f} mm off its path: {why}"))
+            raise _GivenUpError(
+                Refusal(code, f"the tool is {distance * 1e3:.1f} mm and {angle:.3f} rad off its path: {why}")
+            )
+
+    def _stand(self, joints: FloatArray, tool: tuple[FloatArray, FloatArray]) -> None:
+        """The path begins anew here."""
+        self._wanted = joints.copy()
+        self._tracker.reset()
+        self._reference.reset(*tool)
+        self._point = PathPoint(*tool)
+        self._deviation = 0.0
+        self._waited = 0
 
     def _check(self, state: JointState, before: _Checked) -> _Checked:
         """Passes a state together with its brake, or raises _GivenUpError with what is wrong."""
-        limits = self._tracker.limits
-        top_speed = np.abs(state.velocity) + np.where(
-            state.acceleration * state.velocity > 0.0, state.acceleration**2 / (2.0 * limits.jerk), 0.0
-        )
-        if (top_speed > limits.velocity + _TOLERANCE).any():
-            raise _GivenUpError(Refusal("joint speed", "a joint would be too fast"))
         try:
             brake = self._tracker.brake(state)
         except RuntimeError as error:
@@ -421,33 +449,39 @@ class ArmMotion:
         return _Checked(state, tuple(states[1:]) or (state,), tool)
 
     def _check_ranges(self, states: list[JointState], before: _Checked) -> None:
-        """Every joint at every instant. Where a joint already is, it may be: the arm may have been found outside."""
-        limits, start = self._tracker.limits, before.state.position
-        positions = np.array([item.position for item in states])
-        low = np.minimum(limits.lower, start) - _TOLERANCE
-        high = np.maximum(limits.upper, start) + _TOLERANCE
-        outside = ((positions < low) | (positions > high)).any(axis=0)
+        """Range and speed of every joint at every instant. An arm that was found outside a range may come back into it,
+        never go farther out."""
+        limits, names = self._joint_limits, self._robot.joints.names
+        positions = np.array([before.state.position, *(item.position for item in states)])
+        earlier, later = positions[:-1], positions[1:]
+        low = np.minimum(self._lower, earlier) - _TOLERANCE
+        high = np.maximum(self._upper, earlier) + _TOLERANCE
+        outside = ((later < low) | (later > high)).any(axis=0)
         if outside.any():
             index = int(np.argmax(outside))
             raise _GivenUpError(
                 Refusal(
                     "joint range",
-                    f"{self._robot.joints.names[index]} would go from {start[index]:.3f} to beyond "
-                    f"{limits.lower[index]:.3f} … {limits.upper[index]:.3f} rad",
+                    f"{names[index]} would go from {earlier[0, index]:.3f} to beyond "
+                    f"{self._lower[index]:.3f} … {self._upper[index]:.3f} rad",
                 )
             )
+        fast = (np.abs(later - earlier) > self._scale * limits.velocity * self._period_s + _TOLERANCE).any(axis=0)
+        if fast.any():
+            raise _GivenUpError(Refusal("joint speed", f"{names[int(np.argmax(fast))]} would be too fast"))
 
     def _check_tool(self, states: list[JointState], before: _Checked) -> tuple[FloatArray, FloatArray]:
         """Box and speed at every instant; the tool's pose at the first."""
         last_position, last_rotation = before.tool
-        low = np.minimum(self._box[0], last_position) - _TOLERANCE
-        high = np.maximum(self._box[1], last_position) + _TOLERANCE
         longest = self._path.speed * self._period_s + _TOLERANCE
         # For small angles the cosine of the angle is compared, which needs no logarithm.
         smallest_trace = 1.0 + 2.0 * np.cos(min(self._path.angular_speed * self._period_s, np.pi)) - 1e-12
         first: tuple[FloatArray, FloatArray] | None = None
         for state in states:
             position, rotation = self._kinematics.forward(state.position)
+            # A tool that was found outside the box may come back into it, never go farther out.
+            low = np.minimum(self._box[0], last_position) - _TOLERANCE
+            high = np.maximum(self._box[1], last_position) + _TOLERANCE
             if (position < low).any() or (position > high).any():
                 raise _GivenUpError(Refusal("workspace", f"the tool would leave the workspace at {_listed(position)}"))
             if float(np.linalg.norm(position - last_position)) > longest:
@@ -485,9 +519,7 @@ class ArmMotion:
         if len(accepted.brake) > 1:
             return _Checked(state, accepted.brake[1:], tool)
         self._braking = None
-        self._wanted = state.position.copy()
-        self._tracker.reset()
-        self._reference.reset(*tool)
+        self._stand(state.position, tool)
         return _Checked(state, (state,), tool)
 
     def _refuse(self, refusal: Refusal) -> Refusal:

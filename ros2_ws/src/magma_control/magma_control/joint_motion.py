@@ -32,10 +32,8 @@ class JointState:
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Per joint (n,): range, speed, acceleration, jerk."""
+    """Per joint (n,): speed, acceleration, jerk."""
 
-    lower: FloatArray
-    upper: FloatArray
     velocity: FloatArray
     acceleration: FloatArray
     jerk: FloatArray
@@ -68,10 +66,9 @@ class Brake:
 
     def after(self, ticks: int) -> JointState:
         """The state so many periods later."""
-        time_s = ticks * self._period_s
-        if time_s >= self.duration_s:
+        if ticks >= self.ticks:
             return JointState.resting(np.array(self._trajectory.at_time(self.duration_s)[0]))
-        position, velocity, acceleration = self._trajectory.at_time(time_s)
+        position, velocity, acceleration = self._trajectory.at_time(ticks * self._period_s)
         return JointState(np.array(position), np.array(velocity), np.array(acceleration))
 
 

@@ -28,6 +28,7 @@ try:
         warnings.simplefilter("ignore")
         import pink
         from pink.exceptions import PinkError
+        from pink.limits import ConfigurationLimit, VelocityLimit
         from pink.tasks import FrameTask, PostureTask
 except ImportError as error:  # pragma: no cover - depends on the environment
     raise ImportError(
@@ -201,12 +202,20 @@ class Kinematics:
             posture = PostureTask(cost=ik.posture_cost, gain=0.02)
             posture.set_target(self.home[self._to_model])
             self._tasks.append(posture)
+        self.limit_speeds(self.max_velocity)
         self._configuration = pink.Configuration(self._model, self._data, self.home[self._to_model])
 
     def widen_ranges(self, joints: FloatArray) -> None:
         """Lets joints (n,) that stand outside their range stay where they are; the others keep their range."""
         self._model.lowerPositionLimit = np.minimum(self.lower, joints)[self._to_model]
         self._model.upperPositionLimit = np.maximum(self.upper, joints)[self._to_model]
+
+    def limit_speeds(self, speeds: FloatArray) -> None:
+        """Sets the joints' highest speeds (n,) for inverse kinematics, rad/s."""
+        self._limits = [
+            ConfigurationLimit(self._model),
+            VelocityLimit(self._model, velocity_limit=speeds[self._to_model]),
+        ]
 
     # Using it.
 
@@ -259,6 +268,7 @@ class Kinematics:
                 period_s,
                 solver=SOLVER,
                 damping=1e-9 + (ik.max_damping * shortage) ** 2,
+                limits=self._limits,
                 safety_break=False,
             )
         except PinkError as error:

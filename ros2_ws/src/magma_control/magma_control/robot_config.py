@@ -84,10 +84,16 @@ class InverseKinematicsSection(NodeConfig):
     )
     max_damping: float = parameter(0.08, "Damping in the singularity itself.", minimum=1e-3, maximum=1.0)
     max_position_error_m: float = parameter(
-        0.01, "Beyond this deviation from the wanted path the motion is given up.", minimum=1e-4, maximum=0.1
+        0.01,
+        "Beyond this deviation from the path the motion is given up; at a third of it the path waits.",
+        minimum=1e-4,
+        maximum=0.1,
     )
     max_rotation_error_rad: float = parameter(
-        0.1, "Beyond this deviation from the wanted path the motion is given up.", minimum=1e-3, maximum=1.0
+        0.1,
+        "Beyond this deviation from the path the motion is given up; at a third of it the path waits.",
+        minimum=1e-3,
+        maximum=1.0,
     )
 
 

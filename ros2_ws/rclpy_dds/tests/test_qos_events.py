@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from rclpy.duration import Duration
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
+from rclpy.event_handler import IncompatibleTypeInfo, PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
 
 from rclpy_dds._dds.graph import NodeInfo
 
@@ -119,11 +119,24 @@ def test_incompatible_qos_is_said_once_and_names_both_sides(
     assert "/careless (best_effort, volatile)" in logged[0] and "/strict (reliable, volatile)" in logged[0]
 
 
-def test_events_that_would_never_come_are_refused(make_node: Callable[..., Any]) -> None:
-    node = make_node("hopeful")
-    with pytest.raises(UnsupportedEventTypeError, match="RCL_PUBLISHER_INCOMPATIBLE_TYPE"):
-        node.create_publisher(String, TOPIC, 1, event_callbacks=PublisherEventCallbacks(incompatible_type=print))
-    assert [publisher for publisher in node.publishers if publisher.topic_name == f"/{TOPIC}"] == []
+def test_different_types_on_a_topic(
+    make_node: Callable[..., Any],
+    context: Any,
+    spin_until: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    sender, receiver = make_node("sender"), make_node("receiver")
+    seen: list[Any] = []
+    sender.create_publisher(Bool, TOPIC, 1, event_callbacks=PublisherEventCallbacks(incompatible_type=seen.append))
+    context.maintain()
+    receiver.create_subscription(String, TOPIC, print, 1)
+    for _ in range(2):
+        context.maintain()
+    spin_until(lambda: seen)
+    assert seen == [IncompatibleTypeInfo(1, 1)]
+    logged = capfd.readouterr().err
+    kinds = "std_msgs/msg/Bool (publisher of /sender), std_msgs/msg/String (subscription of /receiver)"
+    assert logged.count(f"Topic '/{TOPIC}' has different types, between which no messages pass: {kinds}.") == 1
 
 
 def test_nodes_on_fast_dds_are_named_once(

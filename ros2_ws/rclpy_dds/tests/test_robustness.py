@@ -67,7 +67,7 @@ def test_ending_a_forked_child_leaves_the_parent_alone(domain: int, start_peer: 
             try:
                 rclpy.spin(node)
             except ExternalShutdownException:
-                print("CHILD ended by the signal", flush=True)
+                pass  # spin returns without it when the signal comes between two callbacks
 
         rclpy.init(args=[])
         node = Node("parent")
@@ -84,7 +84,6 @@ def test_ending_a_forked_child_leaves_the_parent_alone(domain: int, start_peer: 
         """
     )
     assert peer.wait_for("PARENT") == "True 0"
-    assert "CHILD ended by the signal" in peer.output
     assert peer.end() == 0
 
 

@@ -16,6 +16,7 @@ from rclpy_dds.interfaces.type_hash import user_data
 from . import names
 from .libddsc import (
     ALIVE_STATE,
+    ANY_STATE,
     BUILTIN_PARTICIPANT,
     BUILTIN_PUBLICATION,
     BUILTIN_SUBSCRIPTION,
@@ -123,6 +124,11 @@ class Graph:
             topic: check(self._lib.dds_create_reader(participant.entity, topic, None, None), "Reading DDS discovery")
             for topic in (BUILTIN_PARTICIPANT, BUILTIN_PUBLICATION, BUILTIN_SUBSCRIPTION)
         }
+        # Readers of their own, from which each endpoint is taken once: see new_types.
+        self._news = [
+            check(self._lib.dds_create_reader(participant.entity, topic, None, None), "Reading DDS discovery")
+            for topic in (BUILTIN_PUBLICATION, BUILTIN_SUBSCRIPTION)
+        ]
         self.closed = False
 
     # --- own nodes ---
@@ -265,6 +271,24 @@ class Graph:
                         found.append(_endpoint(sample, topic == BUILTIN_PUBLICATION))
         return found
 
+    def new_types(self) -> list[tuple[str, str]]:
+        """Return DDS topic and type of the endpoints that were discovered since the last call."""
+        found: list[tuple[str, str]] = []
+        limit = 256
+        pointers = (ct.c_void_p * limit)()
+        infos = (SampleInfo * limit)()
+        with self._lock:
+            for reader in () if self.closed else self._news:
+                while (count := self._lib.dds_take_mask(reader, pointers, infos, limit, limit, ANY_STATE)) > 0:
+                    for index in range(count):
+                        if infos[index].valid_data:
+                            sample = BuiltinEndpoint.from_address(pointers[index] or 0)
+                            found.append(
+                                (sample.topic_name.decode(errors="replace"), sample.type_name.decode(errors="replace"))
+                            )
+                    self._lib.dds_return_loan(reader, pointers, count)
+        return found
+
     def count(self, topic: str, *, writers: bool) -> int:
         """Return the number of writers or readers of a DDS topic."""
         raw = topic.encode()
@@ -304,7 +328,7 @@ class Graph:
                 self.closed = True
                 self._reader.close()
                 self._writer.close()
-                for reader in self._builtin.values():
+                for reader in (*self._builtin.values(), *self._news):
                     self._lib.dds_delete(reader)
 
 

@@ -13,7 +13,7 @@ from .qos import QoSPolicyKind
 
 
 class UnsupportedEventTypeError(RuntimeError):
-    """The middleware does not report this kind of event."""
+    """There is no DDS status behind this kind of event."""
 
 
 class QoSPublisherEventType(IntEnum):
@@ -85,7 +85,7 @@ class QoSSubscriptionMatchedInfo(NamedTuple):
 
 
 class IncompatibleTypeInfo(NamedTuple):
-    """How many peers with another type were found; Cyclone DDS does not report them."""
+    """How many peers with another type were found."""
 
     total_count: int
     total_count_change: int
@@ -130,7 +130,7 @@ class EventHandler:
     """One kind of event and the callback for it.
 
     Raises:
-        UnsupportedEventTypeError: Cyclone DDS does not report this kind.
+        UnsupportedEventTypeError: there is no DDS status behind this kind.
     """
 
     def __init__(self, event_type: IntEnum, callback: Callable[[Any], Any]) -> None:
@@ -206,9 +206,9 @@ class PublisherEventCallbacks:
             deadline: the publisher missed the deadline that it offers.
             liveliness: it did not show its liveliness in time.
             incompatible_qos: a subscription does not match.
-            incompatible_type: not reported by Cyclone DDS.
+            incompatible_type: a peer has another type. DDS does not report this; it is looked for every second.
             matched: a subscription was matched or is gone.
-            use_default_callbacks: without ``incompatible_qos``, log a warning that names both sides.
+            use_default_callbacks: log what there is no callback for: incompatible QoS and types, naming both sides.
         """
         self.deadline = deadline
         self.liveliness = liveliness
@@ -217,18 +217,17 @@ class PublisherEventCallbacks:
         self.matched = matched
         self.use_default_callbacks = use_default_callbacks
 
-    def create_event_handlers(self) -> list[EventHandler]:
-        """Return the handlers of the callbacks that are set.
+    def warns_of_incompatible_qos(self) -> bool:
+        """Return whether to log peers that do not match."""
+        return self.use_default_callbacks and self.incompatible_qos is None
 
-        Raises:
-            UnsupportedEventTypeError: a callback is set that would never be called.
-        """
+    def create_event_handlers(self) -> list[EventHandler]:
+        """Return the handlers of the callbacks that DDS has a status for."""
         kinds = QoSPublisherEventType
         return _handlers(
             (kinds.RCL_PUBLISHER_OFFERED_DEADLINE_MISSED, self.deadline),
             (kinds.RCL_PUBLISHER_LIVELINESS_LOST, self.liveliness),
             (kinds.RCL_PUBLISHER_OFFERED_INCOMPATIBLE_QOS, self.incompatible_qos),
-            (kinds.RCL_PUBLISHER_INCOMPATIBLE_TYPE, self.incompatible_type),
             (kinds.RCL_PUBLISHER_MATCHED, self.matched),
         )
 
@@ -253,9 +252,9 @@ class SubscriptionEventCallbacks:
             incompatible_qos: a publisher does not match.
             liveliness: a matched publisher is alive, or is not any more.
             message_lost: a message was lost.
-            incompatible_type: not reported by Cyclone DDS.
+            incompatible_type: a peer has another type. DDS does not report this; it is looked for every second.
             matched: a publisher was matched or is gone.
-            use_default_callbacks: without ``incompatible_qos``, log a warning that names both sides.
+            use_default_callbacks: log what there is no callback for: incompatible QoS and types, naming both sides.
         """
         self.deadline = deadline
         self.incompatible_qos = incompatible_qos
@@ -265,19 +264,18 @@ class SubscriptionEventCallbacks:
         self.matched = matched
         self.use_default_callbacks = use_default_callbacks
 
-    def create_event_handlers(self) -> list[EventHandler]:
-        """Return the handlers of the callbacks that are set.
+    def warns_of_incompatible_qos(self) -> bool:
+        """Return whether to log peers that do not match."""
+        return self.use_default_callbacks and self.incompatible_qos is None
 
-        Raises:
-            UnsupportedEventTypeError: a callback is set that would never be called.
-        """
+    def create_event_handlers(self) -> list[EventHandler]:
+        """Return the handlers of the callbacks that DDS has a status for."""
         kinds = QoSSubscriptionEventType
         return _handlers(
             (kinds.RCL_SUBSCRIPTION_REQUESTED_DEADLINE_MISSED, self.deadline),
             (kinds.RCL_SUBSCRIPTION_REQUESTED_INCOMPATIBLE_QOS, self.incompatible_qos),
             (kinds.RCL_SUBSCRIPTION_LIVELINESS_CHANGED, self.liveliness),
             (kinds.RCL_SUBSCRIPTION_MESSAGE_LOST, self.message_lost),
-            (kinds.RCL_SUBSCRIPTION_INCOMPATIBLE_TYPE, self.incompatible_type),
             (kinds.RCL_SUBSCRIPTION_MATCHED, self.matched),
         )
 

@@ -1,34 +1,38 @@
 """Warnings about peers that the nodes of a context cannot talk to, and why."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
-from rclpy_dds._dds import events
+from rclpy_dds._dds import events, names
 from rclpy_dds._dds.graph import Endpoint, Graph
 from rclpy_dds._dds.libddsc import DDSError
 from rclpy_dds._dds.qos import EndpointPolicies
 
+from .event_handler import IncompatibleTypeInfo
 from .publisher import Publisher
 from .qos import incompatibilities, profile_of_endpoint
 
 
 class GraphMonitor:
-    """Looks for peers that endpoints do not match, for other nodes of the same name, and for nodes whose middleware has
-    no services for us. Each is said once.
+    """Looks for peers that endpoints do not match, in quality of service or type, for other nodes of the same name, and
+    for nodes whose middleware has no services for us. Each is said once.
 
-    DDS only counts endpoints that do not match. When a count has grown, they are looked up in the graph.
+    DDS only counts endpoints whose quality of service does not match, and says nothing about types. When a count has
+    grown, or a topic has got a second type, the endpoints are looked up in the graph.
     """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._counts: dict[bytes, int] = {}
         self._said: set[frozenset[bytes]] = set()
+        self._types: dict[str, set[str]] = defaultdict(set)
         self._said_names: set[str] = set()
         self._said_fast_dds = False
 
     def check(self, nodes: list[Any]) -> None:
         """Look at the graph around these nodes and log what is new."""
         self._check_qos(nodes)
+        self._check_types(nodes)
         self._check_names(nodes)
         if not self._said_fast_dds and nodes:
             self._check_vendors(nodes[0])
@@ -60,18 +64,51 @@ class GraphMonitor:
     def _check_qos(self, nodes: list[Any]) -> None:
         affected = [
             (node, entity)
-            for node in nodes
-            for entity in (*node.publishers, *node.subscriptions)
-            if entity._warns_of_incompatible_qos and self._has_grown(entity)
+            for node, entity in _endpoints_of(nodes)
+            if entity._event_callbacks.warns_of_incompatible_qos() and self._has_grown(entity)
         ]
         if not affected:
             return
-        endpoints = {endpoint.gid: endpoint for endpoint in self._graph.endpoints()}
-        owners = {gid: owner.full_name for owner in self._graph.nodes() for gid in (*owner.readers, *owner.writers)}
+        endpoints, owners = self._all_endpoints()
         for node, entity in affected:
             own = endpoints.get(entity.handle.guid)
             if own is not None:
                 self._explain(node, own, [peer for peer in endpoints.values() if _concerns(own, peer)], owners)
+
+    def _all_endpoints(self) -> tuple[dict[bytes, Endpoint], dict[bytes, str]]:
+        """Return endpoints and the names of their nodes, by the endpoint's id."""
+        endpoints = {endpoint.gid: endpoint for endpoint in self._graph.endpoints()}
+        owners = {gid: owner.full_name for owner in self._graph.nodes() for gid in (*owner.readers, *owner.writers)}
+        return endpoints, owners
+
+    def _check_types(self, nodes: list[Any]) -> None:
+        suspects = set()
+        for topic, kind in self._graph.new_types():
+            if kind not in self._types[topic]:
+                self._types[topic].add(kind)
+                suspects.add(topic)
+        suspects = {topic for topic in suspects if len(self._types[topic]) > 1}
+        if not suspects:
+            return
+        endpoints, owners = self._all_endpoints()
+        for topic in suspects:
+            present = [endpoint for endpoint in endpoints.values() if endpoint.topic == topic]
+            self._types[topic] = {endpoint.type for endpoint in present}  # others are gone
+            told = False
+            for node, entity in _endpoints_of(nodes):
+                own = endpoints.get(entity.handle.guid)
+                if own not in present:
+                    continue
+                strangers = sum(peer.is_writer != own.is_writer and peer.type != own.type for peer in present)
+                if strangers and entity._event_callbacks.incompatible_type is not None:
+                    information = IncompatibleTypeInfo(strangers, strangers)
+                    node.executor.create_task(entity._event_callbacks.incompatible_type, information)
+                elif strangers and entity._event_callbacks.use_default_callbacks and not told:
+                    told = True
+                    kinds = ", ".join(sorted({_describe_type(entry, owners) for entry in present}))
+                    node.get_logger().warning(
+                        f"Topic {_shown(topic)!r} has different types, between which no messages pass: {kinds}."
+                    )
 
     def _has_grown(self, entity: Any) -> bool:
         is_writer = isinstance(entity, Publisher)
@@ -93,15 +130,28 @@ class GraphMonitor:
             if not reasons or pair in self._said:
                 continue
             self._said.add(pair)
-            topic = own.topic[2:] if own.topic.startswith("rt/") else own.topic
             publisher, subscription = (
                 f"{owners.get(entry.gid, 'an unknown node')} ({_describe(entry.policies)})"
                 for entry in (writer, reader)
             )
             node.get_logger().warning(
-                f"Incompatible QoS on topic {topic!r}: no messages pass from the publisher of {publisher} to the "
-                f"subscription of {subscription}. {' '.join(reasons)}"
+                f"Incompatible QoS on topic {_shown(own.topic)!r}: no messages pass from the publisher of {publisher} "
+                f"to the subscription of {subscription}. {' '.join(reasons)}"
             )
+
+
+def _endpoints_of(nodes: list[Any]) -> list[tuple[Any, Any]]:
+    return [(node, entity) for node in nodes for entity in (*node.publishers, *node.subscriptions)]
+
+
+def _shown(topic: str) -> str:
+    return names.ros_topic(topic) or topic
+
+
+def _describe_type(endpoint: Endpoint, owners: dict[bytes, str]) -> str:
+    role = "publisher" if endpoint.is_writer else "subscription"
+    kind = names.ros_type(endpoint.type) or endpoint.type
+    return f"{kind} ({role} of {owners.get(endpoint.gid, 'an unknown node')})"
 
 
 def _concerns(own: Endpoint, peer: Endpoint) -> bool:

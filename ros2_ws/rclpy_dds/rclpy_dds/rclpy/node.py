@@ -471,7 +471,7 @@ class Node(NodeParameters, NodeGraph):
     ) -> None:
         """Deliver the events of an endpoint."""
         endpoint.event_handlers = handlers
-        endpoint._warns_of_incompatible_qos = callbacks.use_default_callbacks and callbacks.incompatible_qos is None
+        endpoint._event_callbacks = callbacks
         if handlers:
             events = EndpointEvents(endpoint.handle.entity, handlers, endpoint.callback_group)
             endpoint._events = events

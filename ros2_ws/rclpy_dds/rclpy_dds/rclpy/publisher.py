@@ -8,7 +8,7 @@ from rclpy_dds.interfaces.cdr import encode
 
 from .callback_groups import CallbackGroup
 from .duration import Duration
-from .event_handler import EndpointEvents, EventHandler
+from .event_handler import EndpointEvents, EventHandler, PublisherEventCallbacks
 from .exceptions import InvalidHandle, RCLError
 from .qos import QoSProfile
 from .type_support import interface_name
@@ -38,7 +38,7 @@ class Publisher:
         self._node = node
         self.event_handlers: list[EventHandler] = []
         self._events: EndpointEvents | None = None
-        self._warns_of_incompatible_qos = True
+        self._event_callbacks = PublisherEventCallbacks()
         self._context = node.context
 
     @property

@@ -10,7 +10,7 @@ from rclpy_dds._dds.participant import Reader
 from rclpy_dds.interfaces.cdr import MalformedMessageError, decode
 
 from .callback_groups import CallbackGroup
-from .event_handler import EndpointEvents, EventHandler
+from .event_handler import EndpointEvents, EventHandler, SubscriptionEventCallbacks
 from .malformed import MalformedCounter
 from .qos import QoSProfile
 from .type_support import interface_name
@@ -52,7 +52,7 @@ class Subscription:
         self._sequence = 0
         self.event_handlers: list[EventHandler] = []
         self._events: EndpointEvents | None = None
-        self._warns_of_incompatible_qos = True
+        self._event_callbacks = SubscriptionEventCallbacks()
         self.callback = callback
 
     @property

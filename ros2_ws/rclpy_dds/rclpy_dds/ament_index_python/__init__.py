@@ -7,10 +7,19 @@ from .packages import (
     get_package_share_path,
     get_packages_with_prefixes,
 )
-from .resources import get_resource, get_resource_types, get_resources, has_resource
+from .resources import (
+    InvalidResourceNameError,
+    InvalidResourceTypeNameError,
+    get_resource,
+    get_resource_types,
+    get_resources,
+    has_resource,
+)
 from .search_paths import get_search_paths
 
 __all__ = [
+    "InvalidResourceNameError",
+    "InvalidResourceTypeNameError",
     "PackageNotFoundError",
     "get_package_prefix",
     "get_package_share_directory",

@@ -36,9 +36,7 @@ def get_package_prefix(package_name: str) -> str:
         pass
     close = difflib.get_close_matches(package_name, get_packages_with_prefixes(), n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise PackageNotFoundError(
-        f"package '{package_name}' not found, searching: {get_search_paths()}{hint}"
-    )
+    raise PackageNotFoundError(f"package '{package_name}' not found, searching: {get_search_paths()}{hint}")
 
 
 def get_package_share_directory(package_name: str) -> str:

@@ -170,6 +170,14 @@ class LaunchContext:
         task.add_done_callback(self._task_done)
         return task
 
+    def add_completion_future(self, completion_future: asyncio.Future[Any]) -> None:
+        """The launch is not over before this future is done."""
+
+        async def wait() -> None:
+            await completion_future
+
+        self.add_task(wait())
+
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:

@@ -128,3 +128,24 @@ def is_uniform(values: list[Any]) -> bool:
     """Return whether all items are of one and the same scalar parameter type."""
     first = type(values[0])
     return first in (bool, int, float, str) and all(type(item) is first for item in values)
+
+
+def is_a(obj: object, entity_type: type) -> bool:
+    """Return whether an object is an instance of exactly this class."""
+    return type(obj) is entity_type
+
+
+def is_a_subclass(obj: object, entity_type: type) -> bool:
+    """Return whether an object is an instance of this class or of one derived from it."""
+    return isinstance(obj, entity_type)
+
+
+def ensure_argument_type(argument: object, types: Any, argument_name: str, caller: str | None = None) -> None:
+    """Raise TypeError unless an argument is of one of the types, a class or an iterable of classes."""
+    allowed = (types,) if isinstance(types, type) else tuple(types)
+    if not isinstance(argument, allowed):
+        where = f"'{caller}' expected" if caller else "Expected"
+        names = ", ".join(f"'{each.__name__}'" for each in allowed)
+        raise TypeError(
+            f"{where} '{argument_name}' to be one of [{names}], but got '{argument}' of type '{type(argument)}'"
+        )

@@ -194,6 +194,11 @@ class IncludeLaunchDescription(Action):
         """Where the launch description comes from."""
         return self._source
 
+    @property
+    def launch_arguments(self) -> list[tuple[SomeSubstitutionsType, SomeSubstitutionsType]]:
+        """The given arguments, pairs of name and value."""
+        return self._arguments
+
     def describe(self) -> str:
         return f"IncludeLaunchDescription({self._source.location})"
 
@@ -255,6 +260,11 @@ class UnregisterEventHandler(Action):
     def __init__(self, event_handler: BaseEventHandler, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._event_handler = event_handler
+
+    @property
+    def event_handler(self) -> BaseEventHandler:
+        """The handler."""
+        return self._event_handler
 
     def execute(self, context: LaunchContext) -> None:
         context.unregister_event_handler(self._event_handler)

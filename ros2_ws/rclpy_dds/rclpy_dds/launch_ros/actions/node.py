@@ -66,6 +66,28 @@ class Node(ExecuteProcess):
         self._arguments = list(arguments or [])
         self._full_name: str | None = None
 
+    UNSPECIFIED_NODE_NAME = "<node_name_unspecified>"
+    UNSPECIFIED_NODE_NAMESPACE = "<node_namespace_unspecified>"
+
+    @property
+    def node_package(self) -> SomeSubstitutionsType | None:
+        """The package as given."""
+        return self._package
+
+    @property
+    def node_executable(self) -> SomeSubstitutionsType:
+        """The executable as given."""
+        return self._executable
+
+    @property
+    def expanded_node_namespace(self) -> str:
+        """Namespace of the node; only once it is executed."""
+        return self.node_name.rpartition("/")[0] or "/"
+
+    def is_node_name_fully_specified(self) -> bool:
+        """Return whether both name and namespace were given; only once it is executed."""
+        return not any(part in self.node_name for part in (self.UNSPECIFIED_NODE_NAME, self.UNSPECIFIED_NODE_NAMESPACE))
+
     @property
     def node_name(self) -> str:
         """Full name of the node; only once it is executed. Parts that were not given are '<…_unspecified>'."""
@@ -96,7 +118,7 @@ class Node(ExecuteProcess):
         if namespace is not None:
             check_namespace(namespace)
         self._full_name = (
-            f"{(namespace or '<node_namespace_unspecified>').rstrip('/')}/{name or '<node_name_unspecified>'}"
+            f"{(namespace or self.UNSPECIFIED_NODE_NAMESPACE).rstrip('/')}/{name or self.UNSPECIFIED_NODE_NAME}"
         )
         fully_named = name is not None and namespace is not None
 

@@ -28,6 +28,11 @@ class PushRosNamespace(Action):
         super().__init__(**kwargs)
         self._namespace = normalize_to_list_of_substitutions(namespace)
 
+    @property
+    def namespace(self) -> list[Any]:
+        """The namespace, as substitutions."""
+        return self._namespace
+
     def describe(self) -> str:
         return f"PushRosNamespace({describe_substitutions(self._namespace)})"
 
@@ -116,6 +121,16 @@ class SetRemap(Action):
         super().__init__(**kwargs)
         self._src = normalize_to_list_of_substitutions(src)
         self._dst = normalize_to_list_of_substitutions(dst)
+
+    @property
+    def src(self) -> list[Any]:
+        """The name that is remapped, as substitutions."""
+        return self._src
+
+    @property
+    def dst(self) -> list[Any]:
+        """The name that it becomes, as substitutions."""
+        return self._dst
 
     def describe(self) -> str:
         return f"SetRemap({describe_substitutions(self._src)}, {describe_substitutions(self._dst)})"

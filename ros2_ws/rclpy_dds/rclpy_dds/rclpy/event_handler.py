@@ -141,6 +141,9 @@ class EventHandler:
         self.status, self.convert = _STATUSES[event_type.name]
 
 
+QoSEventHandler = EventHandler  # the former name
+
+
 class EndpointEvents:
     """What an executor waits for to deliver the events of one publisher or subscription."""
 

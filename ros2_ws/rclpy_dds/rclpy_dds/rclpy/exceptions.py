@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from .type_support import NoTypeSupportImportedException as NoTypeSupportImportedException
+
 
 class NotInitializedException(Exception):
     """``rclpy.init`` has not been called, or the context is shut down."""

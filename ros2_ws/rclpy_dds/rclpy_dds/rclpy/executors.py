@@ -102,6 +102,10 @@ class Executor:
         with self._lock:
             return list(self._nodes)
 
+    def can_execute(self, entity: Any) -> bool:
+        """Return whether the callback group of an entity lets its callback begin."""
+        return entity.callback_group is None or entity.callback_group.can_execute(entity)
+
     # --- life ---
 
     def wake(self) -> None:

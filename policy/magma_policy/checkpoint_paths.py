@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from magma_policy.hub import HUB_ID
+
 ENVIRONMENT_VARIABLE = "MAGMA_CHECKPOINTS"
 """Folders to search for checkpoints by name, separated as in PATH; they go before those that ship with the policy."""
 
@@ -50,3 +52,17 @@ def find_checkpoint(name: str, environment: Mapping[str, str] | None = None) -> 
     raise CheckpointNotFoundError(
         f"no checkpoint {name!r}: not a folder, and not in {looked}; there: {', '.join(available) or 'none'}"
     )
+
+
+def locate(name: str, environment: Mapping[str, str] | None = None) -> Path | str:
+    """As `find_checkpoint`, but `owner/name` of the Hugging Face Hub comes back as it is when there is no such folder.
+
+    Raises:
+        CheckpointNotFoundError: none of the three.
+    """
+    try:
+        return find_checkpoint(name, environment)
+    except CheckpointNotFoundError:
+        if HUB_ID.fullmatch(name) and not name.startswith((".", "~")):
+            return name
+        raise

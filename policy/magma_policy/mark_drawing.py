@@ -90,7 +90,7 @@ def draw_traces(image: np.ndarray, paths: Mapping[int, np.ndarray], numbers: boo
     """
     picture = _picture(image)
     # Drawn at twice the size and scaled down: smooth lines also on the small pictures of a policy.
-    large = picture.resize((2 * picture.width, 2 * picture.height))
+    large = picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(large)
     width = max(3, round(0.012 * large.width))
     for order, (_, path) in enumerate(paths.items()):

@@ -58,18 +58,18 @@ class PolicyGoneError(RuntimeError):
 class LocalPolicy:
     """A checkpoint in this process."""
 
-    def __init__(self, checkpoint: str, device: str, threads: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, checkpoint: str, device: str, threads: int, robot: str, stopping: Callable[[], bool]) -> None:
         """Loads and warms up, which takes seconds. Raises what loading raises."""
         # Imported here because torch takes seconds, and the node answers meanwhile.
         import torch
 
         import magma_policy
-        from magma_policy.checkpoint_paths import find_checkpoint
+        from magma_policy.checkpoint_paths import locate
 
         if threads:
             torch.set_num_threads(threads)
-        self.path = find_checkpoint(checkpoint)
-        self._policy = magma_policy.load(self.path, device=device)
+        self.path = locate(checkpoint)
+        self._policy = magma_policy.load(self.path, device=device, robot=robot or None)
         grey = np.full((self.spec.image_height, self.spec.image_width, 3), 128, dtype=np.uint8)
         for _ in range(WARM_UP_CALLS):
             if stopping():

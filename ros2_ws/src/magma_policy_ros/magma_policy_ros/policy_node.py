@@ -46,6 +46,11 @@ class PolicyConfig(NodeConfig):
         choices=("auto", "cuda", "cpu"),
         read_only=True,
     )
+    robot: str = parameter(
+        "",
+        "For a checkpoint that does not name its robot: widowx, google_robot, or a folder with action_spec.json.",
+        read_only=True,
+    )
     threads: int = parameter(
         1,
         "CPU threads of the model; 0 = torch's own choice. More than there are idle cores makes it slower, and the "
@@ -79,8 +84,9 @@ class PolicyConfig(NodeConfig):
     )
 
     def check(self) -> None:
-        if is_server(self.checkpoint) and self.device != "auto":
-            raise ConfigError(f"device {self.device!r} is for a checkpoint; a policy server has its own --device")
+        if is_server(self.checkpoint) and (self.device != "auto" or self.robot):
+            given = f"device {self.device!r}" if self.device != "auto" else f"robot {self.robot!r}"
+            raise ConfigError(f"{given} is for a checkpoint; a policy server has its own --device and --robot")
 
 
 class PolicyNode(Node):
@@ -208,7 +214,7 @@ class PolicyNode(Node):
                 return None
             how = f"connected to {config.checkpoint}"
         else:
-            policy = LocalPolicy(config.checkpoint, config.device, config.threads, self._stopping.is_set)
+            policy = LocalPolicy(config.checkpoint, config.device, config.threads, config.robot, self._stopping.is_set)
             how = f"loaded {policy.path} in {time.monotonic() - started:.1f} s, warm-up included"
         self._policy_name = policy_name(policy.spec.policy, self._control)
         self.get_logger().info(f"{self._policy_name}: {how}")

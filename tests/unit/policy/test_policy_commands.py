@@ -1,0 +1,193 @@
+"""magma-chat, magma-act and what they share, as a person types them, with a random model in the published layout."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from magma_policy import act, chat, initialise, serve
+from magma_policy.checkpoint_options import CommandError, run_command
+from magma_policy.config import ConfigError
+from magma_policy.picture_files import read_picture, resize, write_picture
+
+SHIPPED = Path(__file__).parents[3] / "policy" / "checkpoints" / "magma-tiny"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["magma-init", "--layout", "published", "--output", str(folder)])
+        initialise.main()
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def command(module, *arguments):
+        """Exit status, stdout, stderr."""
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return command
+
+
+def test_chat_streams_an_answer(run, picture, checkpoint):
+    status, said, notes = run(chat, picture, "what is this?", "--checkpoint", checkpoint, "--max-new-tokens", 5)
+    assert status == 0 and said.strip() and f"loading {checkpoint}" in notes
+    again = run(chat, picture, "what is this?", "--checkpoint", checkpoint, "--max-new-tokens", 5)
+    assert again[1] == said, "the best word always, unless a temperature is asked for"
+    status, said, _ = run(chat, "no picture at all", "--checkpoint", checkpoint, "--max-new-tokens", 3)
+    assert status == 0 and said.strip()
+
+
+@pytest.mark.parametrize("ask", ["brief", "click", "marks", "trace"])
+def test_every_kind_of_question(run, picture, checkpoint, tmp_path, ask):
+    arguments = [picture, "push the bag", "--ask", ask, "--checkpoint", checkpoint, "--max-new-tokens", 4]
+    if ask == "click":
+        (tmp_path / "boxes.json").write_text("[[5, 5, 40, 30], [60, 20, 100, 80]]")
+        arguments += ["--boxes", tmp_path / "boxes.json"]
+    if ask != "brief":
+        arguments += ["--draw", tmp_path / "drawn.png"]
+    status, _, notes = run(chat, *arguments)
+    assert status == 0
+    if ask != "brief":
+        assert read_picture(tmp_path / "drawn.png").shape == (90, 120, 3) and f"{ask}" in notes
+
+
+def test_what_is_understood_is_drawn():
+    frame = np.zeros((100, 200, 3), np.uint8)
+    boxes = np.array([[10.0, 10, 50, 40]])
+    assert (chat._show("click", "Mark: 0", frame, frame, boxes)[25, 30 - 3] != 0).any()
+    assert (chat._show("marks", "Mark 3 at [128,128]", frame, frame, boxes)[50 - 4, 100] != 0).any()
+    traced = chat._show("trace", '"Mark 3": "[[0,128],[255,128]]"', frame, frame, boxes)
+    assert (traced[50, 20:180] != 0).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 2, "what is the question"),
+        (["PICTURE"], 1, "what is the question about it"),
+        (["nothing.png"], 1, "no such file"),
+        (["nothing.png", "hi"], 1, "no such file"),
+        (["PICTURE", " "], 1, "question is empty"),
+        (["TEXT", "hi"], 1, "not a picture"),
+        (["PICTURE", "hi", "--draw", "x.png"], 2, "--draw needs --ask"),
+        (["PICTURE", "hi", "--boxes", "x.json"], 2, "--boxes is for --ask click"),
+        (["PICTURE", "PICTURE", "hi", "--ask", "trace"], 2, "takes one picture"),
+        (["PICTURE", "hi", "--ask", "click", "--boxes", "/nowhere.json"], 1, "cannot be read"),
+        (["PICTURE", "hi", "--temperature", "-1"], 1, "temperature"),
+        (["PICTURE", "hi", "--checkpoint", "nonsense"], 1, "no checkpoint 'nonsense'"),
+        (["PICTURE", "hi", "--checkpoint", str(SHIPPED)], 1, "trained to act and not to speak"),
+        (["PICTURE", "<|eot_id|>", "--checkpoint", "MODEL"], 1, "reserved markup"),
+        (["PICTURE", "hi", "--question", "hi"], 2, "--question"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_chat_says_what_was_wrong(run, picture, checkpoint, tmp_path, arguments, status, says):
+    (tmp_path / "text.png").write_text("I am no picture")
+    stand_in = {"PICTURE": str(picture), "TEXT": str(tmp_path / "text.png"), "MODEL": str(checkpoint)}
+    code, _, notes = run(chat, *(stand_in.get(word, word) for word in arguments))
+    assert code == status and "Traceback" not in notes
+    assert says in " ".join(re.sub("[│╭╮╰╯─]", " ", notes).split())
+
+
+def test_act_prints_an_action(run, picture, checkpoint, tmp_path):
+    status, said, notes = run(act, picture, "put the carrot on the plate", "--draw", tmp_path / "marks.png")
+    assert status == 0 and "move mm" in said and "gripper" in said
+    assert "assumed: tool at 0.45 0 0.2 m" in notes and "stretched: 120x90 to 128x128" in notes
+    assert read_picture(tmp_path / "marks.png").shape == (128, 128, 3)
+    status, said, notes = run(act, picture, "go", "--checkpoint", checkpoint, "--json")
+    action = json.loads(said)
+    assert status == 0 and np.array(action["deltas"]).shape == (1, 7) and len(action["ids"]) == 7
+    assert "assumed" not in notes, "a policy that sees only needs no state"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["PICTURE"], 2, "INSTRUCTION"),
+        (["PICTURE", ""], 1, "instruction is empty"),
+        (["PICTURE", "go", "--gripper", "7"], 2, "--gripper must be from 0"),
+        (["PICTURE", "go", "--position", "0", "nan", "0"], 2, "--position must be three finite numbers"),
+        (["PICTURE", "go", "--threads", "-1"], 2, "--threads"),
+        (["PICTURE", "go", "--checkpoint", "ws://127.0.0.1:9"], 1, "cannot connect"),
+        (["PICTURE", "go", "--checkpoint", "ws://127.0.0.1"], 1, "names no port"),
+        (["PICTURE", "go", "--checkpoint", "MODEL", "--draw", "x.png"], 1, "does not point"),
+    ],
+)
+def test_act_says_what_was_wrong(run, picture, checkpoint, arguments, status, says):
+    stand_in = {"PICTURE": str(picture), "MODEL": str(checkpoint)}
+    code, _, notes = run(act, *(stand_in.get(word, word) for word in arguments))
+    assert code == status and "Traceback" not in notes
+    assert says in " ".join(re.sub("[│╭╮╰╯─]", " ", notes).split())
+
+
+def test_pictures_as_files(tmp_path):
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    pixels[0, 0] = 255
+    turned = Image.fromarray(pixels)
+    exif = turned.getexif()
+    exif[274] = 6  # the camera was held upright
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert read_picture(tmp_path / "turned.png").shape == (3, 2, 3)
+    Image.fromarray(pixels).convert("P").save(tmp_path / "palette.gif")
+    assert (read_picture(tmp_path / "palette.gif") == pixels).all()
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, "PNG")
+    (tmp_path / "cut.png").write_bytes(whole.getvalue()[:2000])
+    for name in ("cut.png", "missing.png", "."):
+        with pytest.raises(CommandError):
+            read_picture(tmp_path / name)
+    with pytest.raises(CommandError, match="cannot be written"):
+        write_picture(tmp_path / "no" / "folder.png", pixels)
+    assert resize(pixels, 3, 2) is pixels and resize(pixels, 6, 4).shape == (4, 6, 3)
+
+
+def test_errors_become_exit_statuses(capsys):
+    def fails(error):
+        def work():
+            raise error
+
+        return run_command("magma-x", work)
+
+    assert fails(CommandError("mend this")) == 1 and "magma-x: mend this" in capsys.readouterr().err
+    assert fails(ConfigError("and this")) == 1 and fails(KeyboardInterrupt()) == 130
+    assert fails(ImportError("no module named y")) == 1 and "run setup" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        fails(ZeroDivisionError())
+
+
+def test_tokens_and_hosts_of_the_server(tmp_path):
+    config = serve.ServeConfig()
+    assert serve.read_token(config, {}) is None
+    assert serve.read_token(config, {serve.TOKEN_VARIABLE: "x" * 16}) == "x" * 16
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    outside = serve.ServeConfig(host="0.0.0.0", token_file=tmp_path / "token")
+    assert serve.read_token(outside, {serve.TOKEN_VARIABLE: "y" * 16}) == "0123456789abcdef"
+    for wrong in ("short", "x" * 15 + "é", "x" * 15 + "\n"):
+        with pytest.raises(CommandError, match="at least 16 printable"):
+            serve.read_token(config, {serve.TOKEN_VARIABLE: wrong})
+    for host, loopback in [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("gpu", False)]:
+        assert serve.is_loopback(host) == loopback
+        if not loopback:
+            with pytest.raises(CommandError, match="lets other machines move the arm"):
+                serve.read_token(serve.ServeConfig(host=host), {})

@@ -6,6 +6,7 @@ A policy is named on the command line: `expert`, `hold`, `random`, `replay:FILE_
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -263,6 +264,8 @@ class PolicyChoice:
             )
         if self.kind == "replay" and not Path(self.argument).exists():
             raise ValueError(f"there is no recorded episode or folder {self.argument!r}")
+        if self.remote and importlib.util.find_spec("magma_policy_client") is None:
+            raise ValueError("policies on a server need magma-policy-client: pip install -e policy/client")
         if self.deadline_s <= 0 or self.threads < 0:
             raise ValueError("the deadline is above 0 s and threads are 0 or more")
 
@@ -401,10 +404,8 @@ class PolicySource:
 
 def start_server(choice: PolicyChoice, log: Path) -> LocalServer:
     """A policy server of this run for a `magma:` policy. Raises PolicyFailedError when it does not start."""
-    try:
-        from magma_policy_client import LocalServer, PolicyClientError
-    except ImportError as error:
-        raise PolicyFailedError("magma-policy-client is not installed: pip install -e policy/client") from error
+    from magma_policy_client import LocalServer, PolicyClientError
+
     try:
         return LocalServer(choice.argument, device=choice.device, threads=choice.threads, log=log)
     except PolicyClientError as error:

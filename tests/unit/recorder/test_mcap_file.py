@@ -6,17 +6,18 @@ import os
 import shutil
 
 import pytest
-from magma_recorder import bag_metadata
-from magma_recorder.definitions import schema_of, type_hash
-from magma_recorder.mcap_file import McapFile
-from magma_recorder.recording import Recording, RecordingError
-from magma_recorder.topics import LATCHED_QOS, Topic
 from mcap.reader import make_reader
 from rclpy.serialization import serialize_message
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from std_msgs.msg import String
+
+from magma_recorder import bag_metadata
+from magma_recorder.definitions import schema_of, type_hash
+from magma_recorder.mcap_file import McapFile
+from magma_recorder.recording import Recording, RecordingError
+from magma_recorder.topics import LATCHED_QOS, Topic
 
 TYPE = "std_msgs/msg/String"
 TOPIC = Topic("/talk", TYPE, latched=True, stamped=False)

@@ -7,6 +7,10 @@ import time
 
 import pytest
 from magma_interfaces.msg import ActionChunk, ControllerState, EndEffectorDelta
+from rclpy.serialization import serialize_message
+from std_msgs.msg import String
+
+from magma_common.conversions import ns_to_stamp
 from magma_recorder import topics
 from magma_recorder.audit import RecordingAudit, header_stamp_ns
 from magma_recorder.config import RecorderConfig
@@ -15,10 +19,6 @@ from magma_recorder.message_queue import MessageQueue, Received
 from magma_recorder.recording import Recording
 from magma_recorder.topics import Topic
 from magma_recorder.writer import RecordingWriter
-from rclpy.serialization import serialize_message
-from std_msgs.msg import String
-
-from magma_common.conversions import ns_to_stamp
 
 PICTURE, STATE = 0, 1
 

@@ -1,0 +1,341 @@
+"""Turns recordings into demonstrations for magma-train: what operators did, and on request what the policy did.
+
+On disk as magma-demos writes it (a card, one .npz per episode, no pickle), with three arrays more:
+
+    weights float32 (T,)    what a step counts in training
+    operator bool (T,)      the step was the operator's
+    intervention int32 (T,) number of the intervention that the step belongs to, from 0; -1 = none
+
+What a recording does not tell (marks of the objects, when nothing publishes where they are) is NaN.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_common.conversions import stamp_to_ns, state_from_msg
+from magma_common.data import EndEffectorState
+from magma_recorder import topics
+from magma_recorder.pictures import decompress
+from magma_recorder.recording import Recording, RecordingError
+
+FloatArray = NDArray[np.float64]
+FORMAT_VERSION = 1
+MARKS = 4
+"""As magma-demos has them: source centre, source tip, target, tool; only the tool is known from a recording."""
+TOOL = 3
+TELEOP_PHASE = 2
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is taken, and what it counts."""
+
+    operator_weight: float = 1.0
+    policy_weight: float = 0.0
+    """0 leaves the policy's own steps out: what it did is no example of what it should do"""
+    before_takeover_s: float = 1.0
+    """the policy's steps of so long before a take-over weigh nothing: they led to it"""
+    max_frame_age_s: float = 0.5
+    """an operator's step needs a frame that was at most this old"""
+    min_steps: int = 2
+    """shorter episodes are left out"""
+    table_height_m: float = 0.0
+    step_period_s: float = 0.2
+
+
+@dataclass
+class _Step:
+    command_ns: int
+    frame: NDArray[np.uint8]
+    state: EndEffectorState
+    action: FloatArray
+    operator: bool
+    intervention: int
+
+
+@dataclass
+class _Episode:
+    instruction: str
+    task: str
+    success: bool = False
+    steps: list[_Step] = field(default_factory=list)
+
+
+@dataclass
+class _Camera:
+    """What the recording says about the camera."""
+
+    intrinsics: FloatArray | None = None
+    size: tuple[int, int] = (0, 0)
+    """width, height that the intrinsics are for"""
+    base_to_optical: FloatArray | None = None
+    """(4, 4): points in the base frame to the camera's optical frame"""
+
+
+class _Frames:
+    """The last frames and states by stamp."""
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+        self._values: list[Any] = []
+
+    def add(self, stamp_ns: int, value: Any) -> None:
+        if not self._stamps or stamp_ns > self._stamps[-1]:
+            self._stamps.append(stamp_ns)
+            self._values.append(value)
+
+    def at(self, stamp_ns: int, max_age_ns: int) -> Any:
+        """The newest value from then or before, if it is not too old."""
+        index = bisect.bisect_right(self._stamps, stamp_ns) - 1
+        if index < 0 or stamp_ns - self._stamps[index] > max_age_ns:
+            return None
+        return self._values[index]
+
+
+class _Reader:
+    """Goes through a recording once and collects episodes."""
+
+    def __init__(self, options: ExportOptions) -> None:
+        self.options = options
+        self.episodes: list[_Episode] = []
+        self.camera = _Camera()
+        self.left_out = 0
+        """commands without a frame or a state"""
+        self._frames, self._states = _Frames(), _Frames()
+        self._instruction = ""
+        self._task = ""
+        self._progress = -1
+        self._phase = 0
+        self._operators: set[str] = set()
+        self._interventions = 0
+        self._done = False
+
+    def take(self, topic: str, message: Any) -> None:
+        if topic == topics.FRAME + "/compressed":
+            self._frames.add(stamp_to_ns(message.header.stamp), message)
+        elif topic == topics.END_EFFECTOR_STATE:
+            self._states.add(stamp_to_ns(message.header.stamp), state_from_msg(message))
+        elif topic == topics.INSTRUCTION:
+            if message.data != self._instruction:
+                self._instruction, self._done = message.data, True
+        elif topic == topics.EPISODE_STATUS:
+            self._on_episode(message)
+        elif topic == topics.TELEOP_COMMAND:
+            self._operators.add(message.source)
+        elif topic == topics.CONTROLLER_STATE:
+            if message.phase == TELEOP_PHASE and self._phase != TELEOP_PHASE:
+                self._interventions += 1
+            self._phase = int(message.phase)
+        elif topic == topics.COMMAND:
+            self._on_command(message)
+        elif topic == topics.CAMERA_INFO:
+            self.camera.intrinsics = np.array(message.k, dtype=np.float64).reshape(3, 3)
+            self.camera.size = (int(message.width), int(message.height))
+        elif topic == topics.TRANSFORMS_STATIC:
+            self._on_static(message)
+
+    def _on_episode(self, message: Any) -> None:
+        name = f"{message.task}-{message.variant}-{message.layout}"
+        if name != self._task or int(message.step) < self._progress:
+            self._done = True
+        self._task, self._progress = name, int(message.step)
+        if self.episodes and not self._done:
+            self.episodes[-1].success = bool(message.success)
+
+    def _on_command(self, message: Any) -> None:
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        # The policy's commands carry the stamp of their frame, the operator's that of the key.
+        operator = message.source in self._operators
+        max_age_ns = round(self.options.max_frame_age_s * 1e9) if operator else 0
+        frame, state = self._frames.at(stamp_ns, max_age_ns), self._states.at(stamp_ns, max_age_ns)
+        if frame is None or state is None:
+            self.left_out += 1
+            return
+        if not self.episodes or self._done:
+            self.episodes.append(_Episode(self._instruction, self._task or "robot"))
+            self._done = False
+        t, r = message.translation, message.rotation
+        action = np.array([t.x, t.y, t.z, r.x, r.y, r.z, message.gripper], dtype=np.float64)
+        number = self._interventions - 1 if operator else -1
+        self.episodes[-1].steps.append(_Step(stamp_ns, decompress(frame), state, action, operator, number))
+
+    def _on_static(self, message: Any) -> None:
+        for item in message.transforms:
+            if item.child_frame_id == "camera_optical":
+                translation, rotation = item.transform.translation, item.transform.rotation
+                matrix = _matrix(
+                    np.array([translation.x, translation.y, translation.z]),
+                    np.array([rotation.x, rotation.y, rotation.z, rotation.w]),
+                )
+                self.camera.base_to_optical = np.linalg.inv(matrix).astype(np.float64)
+
+
+def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dict[str, int]:
+    """Writes a demonstration set of the steps that weigh something.
+
+    Args:
+        recordings: MCAP files or folders; all seen by one camera.
+        out: new folder.
+
+    Returns:
+        Counts: episodes, steps, operator_steps, left_out.
+
+    Raises:
+        RecordingError: no recording, no camera in it, or nothing to export.
+        FileExistsError: the folder exists.
+    """
+    counts = {"episodes": 0, "steps": 0, "operator_steps": 0, "left_out": 0}
+    cards: list[dict[str, Any]] = []
+    written: list[tuple[str, dict[str, Any]]] = []
+    for path in recordings:
+        reader = _Reader(options)
+        for item in Recording(path).read(_WANTED):
+            reader.take(item.topic, item.message)
+        counts["left_out"] += reader.left_out
+        for number, episode in enumerate(reader.episodes):
+            arrays = _arrays(episode, options)
+            if arrays is None:
+                continue
+            cards.append(_card(path, reader.camera, arrays["frames"].shape[1], options))
+            arrays.update(_marks(arrays["proprioception"], cards[-1]))
+            written.append((f"{episode.task}-{path.stem}-{number}", arrays))
+            counts["episodes"] += 1
+            counts["steps"] += len(arrays["actions"])
+            counts["operator_steps"] += int(arrays["operator"].sum())
+    if not written:
+        raise RecordingError(
+            "nothing to export: no operator had the arm"
+            + ("" if options.policy_weight > 0.0 else "; --policy-weight 1 takes the policy's steps too")
+        )
+    for card in cards[1:]:
+        if card["camera_intrinsics"] != cards[0]["camera_intrinsics"] or card["image_size"] != cards[0]["image_size"]:
+            raise RecordingError("the recordings were made with different cameras: export them one by one")
+    out.mkdir(parents=True)
+    (out / "episodes").mkdir()
+    for name, arrays in written:
+        np.savez_compressed(out / "episodes" / f"{name}.npz", **arrays)
+    card = {**cards[0], "counts": counts, "recordings": [str(path) for path in recordings]}
+    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return counts
+
+
+_WANTED = frozenset(
+    {
+        topics.FRAME + "/compressed",
+        topics.END_EFFECTOR_STATE,
+        topics.INSTRUCTION,
+        topics.EPISODE_STATUS,
+        topics.TELEOP_COMMAND,
+        topics.CONTROLLER_STATE,
+        topics.COMMAND,
+        topics.CAMERA_INFO,
+        topics.TRANSFORMS_STATIC,
+    }
+)
+
+
+def _arrays(episode: _Episode, options: ExportOptions) -> dict[str, Any] | None:
+    """The arrays of the steps that weigh something; None when there are too few."""
+    steps = episode.steps
+    weights = np.array([options.operator_weight if step.operator else options.policy_weight for step in steps])
+    takeovers = [after.command_ns for before, after in pairwise(steps) if after.operator and not before.operator]
+    for moment_ns in takeovers:
+        for index, step in enumerate(steps):
+            if not step.operator and 0 <= moment_ns - step.command_ns <= options.before_takeover_s * 1e9:
+                weights[index] = 0.0
+    kept = [index for index, weight in enumerate(weights) if weight > 0.0]
+    if len(kept) < options.min_steps:
+        return None
+    chosen = [steps[index] for index in kept]
+    actions = np.array([step.action for step in chosen], dtype=np.float32)
+    return {
+        "frames": np.stack([step.frame for step in chosen]),
+        "proprioception": np.array([_proprioception(step.state) for step in chosen], dtype=np.float32),
+        "actions": actions,
+        "executed": actions,
+        "weights": weights[kept].astype(np.float32),
+        "operator": np.array([step.operator for step in chosen]),
+        "intervention": np.array([step.intervention for step in chosen], dtype=np.int32),
+        "instruction": np.array(episode.instruction),
+        "task": np.array(episode.task),
+        "success": np.array(episode.success),
+    }
+
+
+def _proprioception(state: EndEffectorState) -> FloatArray:
+    """(16,) in the order of magma-demos."""
+    return np.concatenate(
+        [
+            state.position,
+            state.quaternion_xyzw,
+            state.target_position,
+            state.target_quaternion_xyzw,
+            [state.gripper, state.gripper_target],
+        ]
+    )
+
+
+def _marks(proprioception: NDArray[np.float32], card: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
+    """The tool, in the base frame and in the picture; the objects are not known."""
+    steps = len(proprioception)
+    points = np.full((steps, MARKS, 3), np.nan)
+    marks = np.full((steps, MARKS, 2), np.nan)
+    points[:, TOOL] = proprioception[:, :3]
+    base_to_optical = np.array(card["camera_extrinsics_base_to_optical"])
+    seen = points[:, TOOL] @ base_to_optical[:3, :3].T + base_to_optical[:3, 3]
+    pixels = seen @ np.array(card["camera_intrinsics"]).T
+    marks[:, TOOL] = pixels[:, :2] / pixels[:, 2:]
+    return {"points": points.astype(np.float32), "marks": marks.astype(np.float32)}
+
+
+def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) -> dict[str, Any]:
+    if camera.intrinsics is None or camera.base_to_optical is None:
+        raise RecordingError(
+            f"{path} holds no {topics.CAMERA_INFO} or no camera_optical in {topics.TRANSFORMS_STATIC}: "
+            "magma-train has to know the camera"
+        )
+    width, height = camera.size
+    if width != height:
+        raise RecordingError(f"{path}: pictures of {width} x {height} were cropped to squares; their card is not known")
+    scale = image_size / width
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[:2] *= scale
+    return {
+        "format_version": FORMAT_VERSION,
+        "suite": "recordings",
+        "action": {
+            "fields": ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"],
+            "units": "m, axis-angle rad, absolute opening 0 closed .. 1 open",
+            "frame": "base frame, relative to the controller's target",
+        },
+        "step_period_s": options.step_period_s,
+        "image_size": image_size,
+        "camera_intrinsics": intrinsics.tolist(),
+        "camera_extrinsics_base_to_optical": camera.base_to_optical.tolist(),
+        "table_height_m": options.table_height_m,
+        "operator_weight": options.operator_weight,
+        "policy_weight": options.policy_weight,
+    }
+
+
+def _matrix(translation: FloatArray, quaternion_xyzw: FloatArray) -> FloatArray:
+    """A pose as a (4, 4) matrix."""
+    x, y, z, w = quaternion_xyzw / np.linalg.norm(quaternion_xyzw)
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = translation
+    return matrix

@@ -1,0 +1,56 @@
+"""`magma-export`: demonstrations and corrections out of recordings, for magma-train."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from magma_recorder.export import ExportOptions, export
+from magma_recorder.recording import RecordingError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    defaults = ExportOptions()
+    parser = argparse.ArgumentParser(prog="magma-export", description=__doc__)
+    parser.add_argument("recordings", type=Path, nargs="+", help="MCAP files, or the folders that hold them")
+    parser.add_argument("--out", type=Path, required=True, help="new folder")
+    parser.add_argument("--operator-weight", type=float, default=defaults.operator_weight)
+    parser.add_argument(
+        "--policy-weight", type=float, default=defaults.policy_weight, help="0 leaves the policy's own steps out"
+    )
+    parser.add_argument(
+        "--before-takeover-s",
+        type=float,
+        default=defaults.before_takeover_s,
+        help="the policy's steps of so long before a take-over weigh nothing",
+    )
+    parser.add_argument("--table-height-m", type=float, default=defaults.table_height_m)
+    parser.add_argument("--step-period-s", type=float, default=defaults.step_period_s)
+    options = parser.parse_args(arguments)
+    try:
+        counts = export(
+            options.recordings,
+            options.out,
+            ExportOptions(
+                operator_weight=options.operator_weight,
+                policy_weight=options.policy_weight,
+                before_takeover_s=options.before_takeover_s,
+                table_height_m=options.table_height_m,
+                step_period_s=options.step_period_s,
+            ),
+        )
+    except (RecordingError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(
+        f"{options.out}: {counts['episodes']} episodes, {counts['steps']} steps, of which {counts['operator_steps']} "
+        f"the operator's; {counts['left_out']} commands had no frame"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Recordings become demonstrations that magma-train reads."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from magma_interfaces.msg import ControllerState, EpisodeStatus
+from rclpy.serialization import serialize_message
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+
+from magma_common.conversions import delta_to_msg, image_to_msg, state_to_msg
+from magma_common.data import EndEffectorState
+from magma_policy.demonstrations import read_demonstrations
+from magma_recorder import export_command, topics
+from magma_recorder.definitions import schema_of
+from magma_recorder.mcap_file import McapFile
+from magma_recorder.pictures import compress
+from magma_recorder.recording import RecordingError
+
+STEP_NS = 200_000_000
+START_NS = 1_700_000_000 * 10**9
+DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+OPTICAL = Rotation.from_matrix(np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]]))
+
+
+class Maker:
+    """Writes a recording message by message."""
+
+    def __init__(self, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = McapFile(path)
+        self.channels = {}
+        self.now_ns = START_NS
+
+    def say(self, topic, type_name, data):
+        if topic not in self.channels:
+            self.channels[topic] = self.file.add_channel(topic, type_name, schema_of(type_name), {})
+        data = data if isinstance(data, bytes) else serialize_message(data)
+        self.file.add_message(self.channels[topic], self.now_ns, self.now_ns, 1, data)
+
+    def camera(self):
+        k = [300.0, 0.0, 128.0, 0.0, 300.0, 128.0, 0.0, 0.0, 1.0]
+        self.say(topics.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", CameraInfo(width=256, height=256, k=k))
+        transform = TransformStamped(child_frame_id="camera_optical")
+        transform.header.frame_id = "base"
+        x, y, z, w = OPTICAL.as_quat()
+        rotation = transform.transform.rotation
+        rotation.x, rotation.y, rotation.z, rotation.w = float(x), float(y), float(z), float(w)
+        transform.transform.translation.x = 1.5
+        self.say(topics.TRANSFORMS_STATIC, "tf2_msgs/msg/TFMessage", TFMessage(transforms=[transform]))
+
+    def episode(self, layout, steps, operated=()):
+        """The policy acts; in the steps named the operator does."""
+        self.say(topics.INSTRUCTION, "std_msgs/msg/String", String(data="put the carrot on the plate"))
+        teleop = False
+        for step in range(steps):
+            status = EpisodeStatus(task="carrot", variant="eval", layout=layout, step=step, success=step == steps - 1)
+            self.say(topics.EPISODE_STATUS, "magma_interfaces/msg/EpisodeStatus", status)
+            position = np.array([0.5, 0.01 * step, 0.2])
+            state = EndEffectorState(self.now_ns, position, DOWN, position, DOWN, 1.0, 0.5)
+            self.say(topics.END_EFFECTOR_STATE, "magma_interfaces/msg/EndEffectorState", state_to_msg(state))
+            picture = np.full((128, 128, 3), 10 * layout + step, np.uint8)
+            image = serialize_message(image_to_msg(picture, self.now_ns))
+            self.say(topics.FRAME + "/compressed", "sensor_msgs/msg/CompressedImage", compress(image, "png", 90))
+            operator = step in operated
+            if operator != teleop:
+                teleop = operator
+                report = ControllerState(phase=ControllerState.TELEOP if operator else ControllerState.HOLD)
+                self.say(topics.CONTROLLER_STATE, "magma_interfaces/msg/ControllerState", report)
+            values = (0.0, 0.02 if operator else 0.01, 0.0, 0.0, 0.0, 0.1, 1.0)
+            stamp_ns = self.now_ns + (50_000_000 if operator else 0)
+            command = delta_to_msg(values, stamp_ns, source="gamepad" if operator else "magma-tiny")
+            if operator:
+                self.say(topics.TELEOP_COMMAND, "magma_interfaces/msg/EndEffectorDelta", command)
+            self.say(topics.COMMAND, "magma_interfaces/msg/EndEffectorDelta", command)
+            self.now_ns += STEP_NS
+
+
+@pytest.fixture
+def recording(tmp_path):
+    maker = Maker(tmp_path / "bag" / "bag_0.mcap")
+    maker.camera()
+    maker.episode(0, 12, operated=(8, 9, 10))
+    maker.episode(1, 6)
+    maker.episode(2, 5, operated=(0, 1, 2, 3, 4))
+    maker.file.finish()
+    return tmp_path / "bag"
+
+
+def load(out):
+    return {path.stem: dict(np.load(path, allow_pickle=False)) for path in sorted((out / "episodes").glob("*.npz"))}
+
+
+def test_the_operators_steps_become_demonstrations_that_training_reads(recording, tmp_path, capsys):
+    out = tmp_path / "corrections"
+    assert export_command.main([str(recording), "--out", str(out)]) == 0
+    assert "2 episodes, 8 steps, of which 8 the operator's" in capsys.readouterr().out
+    first, second = load(out).values()
+    np.testing.assert_array_equal(first["actions"][:, 1], np.float32(0.02))
+    np.testing.assert_array_equal(first["frames"][:, 0, 0, 0], [8, 9, 10])
+    np.testing.assert_allclose(first["proprioception"][:, 1], [0.08, 0.09, 0.10], atol=1e-6)
+    assert first["operator"].all() and (first["intervention"] == 0).all() and (second["intervention"] == 1).all()
+    assert (first["weights"] == 1.0).all() and bool(first["success"]) and len(second["actions"]) == 5
+    demonstrations = read_demonstrations([out])
+    assert len(demonstrations) == 8 and demonstrations.instructions == ("put the carrot on the plate",)
+    np.testing.assert_allclose(demonstrations.card.intrinsics, [[150, 0, 64], [0, 150, 64], [0, 0, 1]])
+
+
+def test_the_tool_is_marked_where_the_camera_sees_it(recording, tmp_path):
+    out = tmp_path / "corrections"
+    export_command.main([str(recording), "--out", str(out)])
+    first, _ = load(out).values()
+    # The camera looks along -x from 1.5 m: the tool at (0.5, 0.08, 0.2) is 1 m away, 80 mm right and 200 mm above.
+    np.testing.assert_allclose(first["marks"][0, 3], [64 + 150 * 0.08, 64 - 150 * 0.2], atol=1e-3)
+    assert np.isnan(first["marks"][:, :3]).all()
+    card = json.loads((out / "card.json").read_text())
+    assert card["counts"]["operator_steps"] == 8
+
+
+def test_the_policys_steps_count_what_is_asked_and_nothing_just_before_a_take_over(recording, tmp_path):
+    out = tmp_path / "all"
+    export_command.main(
+        [
+            str(recording),
+            "--out",
+            str(out),
+            "--policy-weight",
+            "0.5",
+            "--operator-weight",
+            "2",
+            "--before-takeover-s",
+            "1",
+        ]
+    )
+    first, second, third = load(out).values()
+    # Step 8 is the operator's, 50 ms after its frame: of the steps before, 4 to 7 lie within one second.
+    np.testing.assert_array_equal(first["frames"][:, 0, 0, 0], [0, 1, 2, 3, 8, 9, 10, 11])
+    np.testing.assert_array_equal(first["weights"], [0.5, 0.5, 0.5, 0.5, 2, 2, 2, 0.5])
+    assert not second["operator"].any() and len(second["actions"]) == 6 and len(third["actions"]) == 5
+
+
+def test_what_cannot_be_exported_is_said(tmp_path, recording, capsys):
+    maker = Maker(tmp_path / "autonomous" / "a_0.mcap")
+    maker.camera()
+    maker.episode(0, 5)
+    maker.file.finish()
+    assert export_command.main([str(tmp_path / "autonomous"), "--out", str(tmp_path / "none")]) == 1
+    assert "no operator had the arm" in capsys.readouterr().err
+    blind = Maker(tmp_path / "blind" / "b_0.mcap")
+    blind.episode(0, 5, operated=(1, 2, 3))
+    blind.file.finish()
+    assert export_command.main([str(tmp_path / "blind"), "--out", str(tmp_path / "none")]) == 1
+    assert "has to know the camera" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(RecordingError):
+        export_command.export([tmp_path / "nowhere"], tmp_path / "x", export_command.ExportOptions())

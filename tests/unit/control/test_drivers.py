@@ -1,0 +1,257 @@
+"""What each driver puts on the wire, and that each can stop without the control thread."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from arm_builders import motion, panda
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.clock import Clock
+
+from magma_common.config import ConfigError
+from magma_control.drivers import base
+from magma_control.drivers.base import make_arm_driver, make_gripper_driver
+from magma_control.robot_config import DriverSection, GripperSection
+
+FORWARD = np.array([0.04, 0.0, 0.0, 0.0, 0.0, 0.1, 0.5])
+
+
+class FakePublisher:
+    def __init__(self, message_type, topic):
+        self.message_type, self.topic, self.messages, self.subscribers = message_type, topic, [], 1
+
+    def publish(self, message):
+        assert isinstance(message, self.message_type)
+        self.messages.append(message)
+
+    def get_subscription_count(self):
+        return self.subscribers
+
+
+class FakeNode:
+    """As much of a node as drivers use."""
+
+    def __init__(self):
+        self.publishers = []
+
+    def create_publisher(self, message_type, topic, profile):
+        self.publishers.append(FakePublisher(message_type, topic))
+        return self.publishers[-1]
+
+    def get_clock(self):
+        return Clock()
+
+
+class FakeClient:
+    def __init__(self, node, action, name):
+        self.action, self.name, self.goals, self.ready = action, name, [], True
+
+    def server_is_ready(self):
+        return self.ready
+
+    def send_goal_async(self, goal):
+        assert isinstance(goal, self.action.Goal)
+        self.goals.append(goal)
+
+
+@pytest.fixture
+def node():
+    return FakeNode()
+
+
+def robot(**sections):
+    return dataclasses.replace(panda(), **sections)
+
+
+def commands(count):
+    """Commands of an arm under way."""
+    arm = motion()
+    arm.move(FORWARD, 0.2)
+    return [arm.tick(stamp_ns=5_000_000_007) for _ in range(count)]
+
+
+def seconds(time):
+    return time.sec + time.nanosec * 1e-9
+
+
+class TestJointTrajectory:
+    def test_each_message_holds_the_next_instant_and_the_brake(self, node):
+        driver = make_arm_driver("joint_trajectory", node, panda())
+        assert node.publishers[0].topic == "/joint_trajectory_controller/joint_trajectory"
+        command = commands(8)[-1]
+        driver.send(command)
+        message = node.publishers[0].messages[0]
+        assert tuple(message.joint_names) == panda().joints.names
+        assert (message.header.stamp.sec, message.header.stamp.nanosec) == (0, 0)
+        first, last = message.points[0], message.points[-1]
+        assert seconds(first.time_from_start) == pytest.approx(0.01)
+        assert list(first.positions) == command.position.tolist()
+        assert list(last.positions) == command.brake_positions[-1].tolist()
+        assert not any(last.velocities)
+        times = [seconds(point.time_from_start) for point in message.points]
+        assert times == sorted(set(times)) and times[-1] == pytest.approx(0.01 * (1 + len(command.brake_positions)))
+
+    def test_a_resting_arm_needs_no_brake(self, node):
+        driver = make_arm_driver("joint_trajectory", node, panda())
+        driver.send(motion().tick())
+        assert len(node.publishers[0].messages[0].points) == 1
+
+    def test_a_simulation_that_waits_is_answered(self, node):
+        driver = make_arm_driver("joint_trajectory", node, panda(), answering=True)
+        driver.send(commands(1)[0])
+        assert node.publishers[0].messages[0].header.stamp.nanosec == 7
+        with pytest.raises(ConfigError, match="tick_source joint_states needs"):
+            make_arm_driver("position", node, panda(), answering=True)
+
+    def test_stopping_needs_no_message(self, node):
+        driver = make_arm_driver("joint_trajectory", node, panda())
+        moving = commands(9)
+        driver.send(moving[7])
+        driver.stop()
+        driver.send(moving[8])
+        assert len(node.publishers[0].messages) == 1
+        driver.resume()
+        driver.send(moving[8])
+        assert len(node.publishers[0].messages) == 2
+
+
+def test_follow_joint_trajectory_collects_a_tenth_of_a_second(node, monkeypatch):
+    from magma_control.drivers import follow_joint_trajectory
+
+    monkeypatch.setattr(follow_joint_trajectory, "ActionClient", FakeClient)
+    driver = make_arm_driver("follow_joint_trajectory", node, panda())
+    for command in commands(20):
+        driver.send(command)
+    assert [len(goal.trajectory.points) > 10 for goal in driver._client.goals] == [True, True]
+    times = [seconds(point.time_from_start) for point in driver._client.goals[0].trajectory.points]
+    assert times[:10] == pytest.approx(np.arange(1, 11) * 0.01)
+    assert not any(driver._client.goals[0].trajectory.points[-1].velocities)
+
+
+def test_positions_as_the_forward_command_controller_takes_them(node):
+    driver = make_arm_driver("position", node, panda())
+    assert node.publishers[0].topic == "/forward_position_controller/commands"
+    command = commands(8)[-1]
+    driver.send(command)
+    assert list(node.publishers[0].messages[0].data) == command.position.tolist()
+    driver.stop()
+    braked = [list(message.data) for message in node.publishers[0].messages[1:]]
+    assert braked == [row.tolist() for row in command.brake_positions]
+
+
+class TestServo:
+    def test_twists(self, node):
+        driver = make_arm_driver("servo", node, panda())
+        command = commands(8)[-1]
+        driver.send(command)
+        message = node.publishers[0].messages[0]
+        assert isinstance(message, TwistStamped) and message.header.frame_id == "panda_link0"
+        assert message.twist.linear.x == pytest.approx(command.tool_twist[0]) and message.twist.linear.x > 0.05
+        assert message.twist.angular.z == pytest.approx(command.tool_twist[5])
+        assert message.header.stamp.sec > 0
+        driver.stop()
+        assert node.publishers[0].messages[-1].twist.linear.x == 0.0
+
+    def test_poses(self, node):
+        driver = make_arm_driver("servo", node, robot(driver=DriverSection(servo_input="pose", name="/poses")))
+        command = commands(8)[-1]
+        driver.send(command)
+        message = node.publishers[0].messages[0]
+        assert isinstance(message, PoseStamped) and node.publishers[0].topic == "/poses"
+        assert message.pose.position.x == pytest.approx(command.tool_position[0])
+        assert message.pose.orientation.w == pytest.approx(command.tool_quaternion_xyzw[3])
+
+
+class TestInterbotix:
+    section = DriverSection(name="/wx250s", group="arm")
+
+    @pytest.fixture
+    def installed(self, tmp_path, monkeypatch):
+        """The message package as an installation of it looks."""
+        share = tmp_path / "share" / "interbotix_xs_msgs" / "msg"
+        share.mkdir(parents=True)
+        (share / "JointGroupCommand.msg").write_text("string name\nfloat32[] cmd\n")
+        (share / "JointSingleCommand.msg").write_text("string name\nfloat32 cmd\n")
+        monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+
+    def test_without_its_messages_the_package_is_named(self, node, monkeypatch):
+        monkeypatch.setattr(base.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+        with pytest.raises(ConfigError, match="needs the messages of interbotix_xs_msgs.*apt install ros-"):
+            make_arm_driver("interbotix", node, robot(driver=self.section))
+
+    def test_group_and_gripper(self, node, installed):
+        fields = robot(
+            driver=self.section,
+            gripper=GripperSection(driver="interbotix", name="gripper", closed_target=0.015, open=0.037),
+        )
+        driver = make_arm_driver("interbotix", node, fields)
+        gripper = make_gripper_driver(node, fields)
+        command = commands(8)[-1]
+        driver.send(command)
+        group, single = node.publishers
+        assert (group.topic, single.topic) == ("/wx250s/commands/joint_group", "/wx250s/commands/joint_single")
+        assert group.messages[0].name == "arm"
+        assert list(group.messages[0].cmd) == pytest.approx(command.position.tolist(), abs=1e-6)
+        gripper.send(1.0)
+        gripper.send(0.0)
+        assert [(message.name, round(message.cmd, 4)) for message in single.messages] == [
+            ("gripper", 0.037),
+            ("gripper", 0.015),
+        ]
+        driver.stop()
+        assert len(group.messages) == 1 + len(command.brake_positions)
+
+
+class TestGrippers:
+    def test_a_goal_per_change(self, node, monkeypatch):
+        from magma_control.drivers import gripper_command
+
+        monkeypatch.setattr(gripper_command, "ActionClient", FakeClient)
+        gripper = make_gripper_driver(node, panda())
+        gripper._client.ready = False
+        gripper.send(1.0)
+        gripper._client.ready = True
+        for opening in (1.0, 1.0, 0.999, 0.0, 0.0, 0.5):
+            gripper.send(opening)
+        goals = gripper._client.goals
+        assert gripper._client.name == "/gripper_controller/gripper_cmd"
+        assert [goal.command.position for goal in goals] == pytest.approx([0.04, -0.01, 0.015])
+        assert goals[0].command.max_effort == 20.0
+        gripper.forget()
+        gripper.send(0.5)
+        assert len(goals) == 4
+
+    def test_the_parallel_kind_names_its_joint(self, node, monkeypatch):
+        from magma_control.drivers import parallel_gripper_command
+
+        monkeypatch.setattr(parallel_gripper_command, "ActionClient", FakeClient)
+        section = dataclasses.replace(panda().gripper, driver="parallel_gripper_command")
+        gripper = make_gripper_driver(node, robot(gripper=section))
+        gripper.send(0.0)
+        command = gripper._client.goals[0].command
+        assert (list(command.name), list(command.position)) == (["panda_finger_joint1"], [-0.01])
+        assert list(command.effort) == [20.0]
+
+    def test_by_position_once_somebody_listens(self, node):
+        section = dataclasses.replace(panda().gripper, driver="position", name="/gripper/commands")
+        gripper = make_gripper_driver(node, robot(gripper=section))
+        publisher = node.publishers[0]
+        publisher.subscribers = 0
+        gripper.send(1.0)
+        publisher.subscribers = 1
+        gripper.send(1.0)
+        assert [list(message.data) for message in publisher.messages] == [[0.04]]
+
+    def test_none(self, node):
+        make_gripper_driver(node, robot(gripper=dataclasses.replace(panda().gripper, driver="none"))).send(1.0)
+        assert node.publishers == []
+
+
+def test_unknown_kinds(node):
+    with pytest.raises(ConfigError, match="no arm driver 'rope'"):
+        make_arm_driver("rope", node, panda())
+    with pytest.raises(ConfigError, match="no gripper driver 'magnet'"):
+        make_gripper_driver(node, SimpleNamespace(gripper=SimpleNamespace(driver="magnet")))

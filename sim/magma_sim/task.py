@@ -171,6 +171,35 @@ class DemonstrableTask(Task):
         """
 
 
+class LateCommandTask(Task):
+    """A task whose simulator takes a command also in the middle of a step, as the arm of a robot does."""
+
+    @abc.abstractmethod
+    def step(self, action: NDArray[np.floating] | None, *, render: bool = True, late_s: float = 0.0) -> Observation:
+        """Simulates one step period; see `Task.step`.
+
+        Args:
+            action: EndEffectorDelta (7,), or None: no command comes, and the arm goes on with what it was told before.
+            render: False leaves `Observation.image` None.
+            late_s: time from the step's beginning until the command reaches the arm, from 0 to below the step period;
+                until then the arm goes on with what it was told before. Rounded to the simulator's own time step.
+
+        Raises:
+            ValueError: as `Task.step`, or `late_s` is outside the step.
+        """
+
+
+def late_physics_steps(late_s: float, period_s: float, steps: int) -> int:
+    """The physics step, of `steps` in a period, before which a command comes that is `late_s` late.
+
+    Raises:
+        ValueError: `late_s` is not within the period; nothing has moved then.
+    """
+    if not 0.0 <= late_s < period_s:
+        raise ValueError(f"a command comes 0 s to below {period_s} s after its step's beginning, got {late_s} s")
+    return min(round(late_s / period_s * steps), steps - 1)
+
+
 def check_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
     """Returns the action as float64 (7,), or raises ValueError saying what is wrong with it."""
     array = np.asarray(action, dtype=np.float64)

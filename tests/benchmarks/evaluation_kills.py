@@ -78,6 +78,8 @@ def main(config: Config) -> int:
     process: subprocess.Popen[bytes] | None = None
     while sum(kills.values()) < config.kills:
         if process is None or process.poll() is not None:
+            if process is not None and process.returncode > 0:
+                sys.exit(f"the evaluator ended with status {process.returncode}; see {disturbed}/logs")
             if process is not None and process.returncode == 0:
                 # Everything was played before all kills were made: begin again, keeping the counts.
                 rounds += 1

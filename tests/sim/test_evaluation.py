@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from magma_sim.evaluation.policies import PolicyChoice
+from magma_sim.backends.tabletop.task import TabletopTask
+from magma_sim.evaluation.playing import Manner, advance, play
+from magma_sim.evaluation.policies import ExpertPolicy, PolicyChoice
 from magma_sim.evaluation.results import load
 from magma_sim.evaluation.runner import RunConfig, Runner
+from magma_sim.evaluation.suites import suite_episodes
 
 CHECKPOINT = Path(__file__).parents[2] / "policy" / "checkpoints" / "magma-tiny"
 
@@ -23,6 +27,37 @@ def test_the_expert_solves_a_layout_and_its_replay_is_the_same(tmp_path: Path) -
     Runner(again).run()
     (second,) = load(again.out).results
     assert second.success == first.success and second.success_steps == first.success_steps
+
+
+def test_a_late_command_moves_the_arm_late_and_to_the_same_place() -> None:
+    task = TabletopTask("stack_blocks", images=False)
+    forward = np.array([0.03, 0, 0, 0, 0, 0, 1.0])
+
+    def advances(late_s: float) -> list[float]:
+        begin = task.reset("random", 5).end_effector.position[0]
+        seen = [task.step(forward, late_s=late_s), *(task.step(None) for _ in range(4))]
+        return [observation.end_effector.position[0] - begin for observation in seen]
+
+    on_time, late, nearly_too_late = advances(0.0), advances(0.1), advances(0.199)
+    assert on_time[0] > late[0] + 0.003 > nearly_too_late[0] + 0.006
+    assert late[-1] == pytest.approx(on_time[-1], abs=5e-4) == pytest.approx(0.03, abs=2e-3)
+    for bad in (-0.01, 0.2, float("nan")):
+        with pytest.raises(ValueError, match="after its step's beginning"):
+            task.step(forward, late_s=bad)
+
+
+def test_commands_in_the_middle_of_steps_can_be_filmed_as_they_were(tmp_path: Path) -> None:
+    manner = Manner("realtime", 130.0)
+    episode = suite_episodes("tabletop")[0]
+    first = play(TabletopTask(episode.make, images=False), ExpertPolicy(episode), episode, manner)
+    task = TabletopTask(episode.make, images=False)
+    task.reset(episode.reset_variant, episode.layout)
+    record = first.record
+    flags = [
+        advance(task, action, commanded=bool(commanded), late_s=float(late_s)).success
+        for action, commanded, late_s in zip(record.actions, record.commanded, record.late_s, strict=True)
+    ]
+    assert flags == record.success.tolist() and set(record.late_s) == {0.13}
 
 
 @pytest.mark.render

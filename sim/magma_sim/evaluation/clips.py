@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_sim.evaluation.playing import advance
 from magma_sim.evaluation.results import EpisodeRecord, EpisodeResult, ResultsError, SuccessRule
 from magma_sim.task import Task
 from magma_sim.videos import VideoWriter
@@ -70,7 +71,9 @@ def film(task: Task, result: EpisodeResult, record: EpisodeRecord, path: Path, r
         for step, action in enumerate(record.actions):
             line = f"step {step}/{result.max_steps}  {describe(record, step)}"
             video.write(_labelled(picture, observation.instruction, line, observation.success))
-            observation = task.step(action, render=False)
+            late_s = float(record.late_s[step])
+            commanded = bool(record.commanded[step])
+            observation = advance(task, action, commanded=commanded, late_s=late_s, render=False)
             picture = _even(task.render_large())
             faithful = faithful and bool(observation.success) == bool(record.success[step])
         verdict = result.success.under(rule) if result.success is not None else None

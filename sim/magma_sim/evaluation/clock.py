@@ -4,11 +4,10 @@
 
 **Real time.** Step k of the world covers the time [k T, (k + 1) T), T the task's step period. The camera delivers
 frame k at k T. A policy works on one frame at a time. When it is free it takes the newest frame, unless it has seen
-that one already; then it waits for the next. An answer to a question asked at time s arrives at s + latency. What has
-arrived by k T is what step k executes: the first action of the newest answer, then its next actions one per step, until
-a newer answer replaces what is left. A step with nothing to execute leaves the arm's target where it is. So an action
-never takes effect in the middle of a step: with T = 200 ms, any latency above 0 and up to 200 ms delays by exactly one
-step.
+that one already; then it waits for the next. An answer to a question asked at time s arrives at s + latency, and its
+first action takes effect then, in the middle of a step if the simulator can do that, else at the beginning of the next.
+The other actions of a chunk follow one period after another, until a newer answer replaces what is left. At most one
+action takes effect per step: the newest. Where there is none, the arm goes on with what it was told before.
 
 All times are integers in microseconds, so that nothing depends on rounding.
 """
@@ -32,6 +31,17 @@ class Answer(Generic[Action]):
     actions: Sequence[Action]
 
 
+@dataclass(frozen=True)
+class Due(Generic[Action]):
+    """What a step executes."""
+
+    action: Action
+    frame: int
+    """step of the frame it was made from"""
+    late_us: int
+    """time from the step's beginning until it takes effect"""
+
+
 class RealTimeSchedule(Generic[Action]):
     """Which frames the policy looks at and what each step executes, given how long each answer takes.
 
@@ -39,20 +49,23 @@ class RealTimeSchedule(Generic[Action]):
 
     Args:
         period_us: step period.
+        within_steps: whether an action can take effect in the middle of a step.
 
     Raises:
         ValueError: a period below one microsecond.
     """
 
-    def __init__(self, period_us: int) -> None:
+    def __init__(self, period_us: int, *, within_steps: bool) -> None:
         if period_us < 1:
             raise ValueError(f"the step period is at least 1 µs, got {period_us}")
         self._period_us = period_us
         self._free_us = 0
         self._seen = -1
         self._on_the_way: list[Answer[Action]] = []
+        self._within_steps = within_steps
         self._left: list[Action] = []
-        self._frame: int | None = None
+        self._frame = -1
+        self._late_us = 0
 
     def looks_at(self, step: int) -> bool:
         """Whether the policy will look at frame `step`, known once frame `step - 1` was dealt with."""
@@ -70,12 +83,13 @@ class RealTimeSchedule(Generic[Action]):
         self._free_us, self._seen = begin + latency_us, step
         self._on_the_way.append(Answer(self._free_us, step, actions))
 
-    def due(self, step: int) -> tuple[Action, int] | None:
-        """What step `step` executes, with the frame it was made from; None: no command, the target stays."""
-        now_us = step * self._period_us
-        for answer in [a for a in self._on_the_way if a.arrival_us <= now_us]:
-            self._left, self._frame = list(answer.actions), answer.frame
-            self._on_the_way.remove(answer)
-        if not self._left or self._frame is None:
-            return None
-        return self._left.pop(0), self._frame
+    def due(self, step: int) -> Due[Action] | None:
+        """What step `step` executes; None: no command."""
+        begin_us = step * self._period_us
+        end_us = begin_us + self._period_us
+        for answer in list(self._on_the_way):
+            if answer.arrival_us <= begin_us or (self._within_steps and answer.arrival_us < end_us):
+                self._left, self._frame = list(answer.actions), answer.frame
+                self._late_us = max(0, answer.arrival_us - begin_us)
+                self._on_the_way.remove(answer)
+        return Due(self._left.pop(0), self._frame, self._late_us) if self._left else None

@@ -15,7 +15,7 @@ from magma_sim.evaluation.clock import RealTimeSchedule
 from magma_sim.evaluation.episodes import Episode
 from magma_sim.evaluation.policies import EpisodePolicy, as_rows, hold_action
 from magma_sim.evaluation.results import EpisodeRecord, Stage, Success, SuccessRule
-from magma_sim.task import Observation, Task
+from magma_sim.task import LateCommandTask, Observation, Task
 
 Clock = Literal["lockstep", "realtime", "wall"]
 CLOCKS: tuple[Clock, ...] = get_args(Clock)
@@ -71,6 +71,7 @@ class _Book:
 
     actions: list[NDArray[np.float64]] = field(default_factory=list)
     commanded: list[bool] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
     success: list[bool] = field(default_factory=list)
     query_step: list[int] = field(default_factory=list)
     times_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -111,6 +112,8 @@ class _Player:
         self._book.time("policy", 1e3 * seconds)
         for stage, milliseconds in self._policy.stage_ms.items():
             self._book.time(f"policy/{stage}", float(milliseconds))
+        if answer is None:
+            return [], seconds
         try:
             rows = list(as_rows(answer))
         except ValueError:
@@ -120,14 +123,17 @@ class _Player:
         limit = self._manner.execute_steps or (1 if self._manner.clock == "lockstep" else None)
         return rows[:limit], seconds
 
-    def advance(self, action: NDArray[np.float64] | None, *, look: bool) -> None:
+    def advance(self, action: NDArray[np.float64] | None, *, look: bool, late_s: float = 0.0) -> None:
         """One step of the world; `look`: somebody will look at the picture after it."""
         chosen = hold_action(self.observation) if action is None else action
         begin = time.perf_counter()
-        self.observation = self._task.step(chosen, render=look and self._images)
+        self.observation = advance(
+            self._task, chosen, commanded=action is not None, late_s=late_s, render=look and self._images
+        )
         self._book.time("simulator", 1e3 * (time.perf_counter() - begin))
         self._book.actions.append(np.asarray(chosen, dtype=np.float64))
         self._book.commanded.append(action is not None)
+        self._book.late_s.append(late_s)
         self._book.success.append(bool(self.observation.success))
 
     def note(self, stage: str, milliseconds: float) -> None:
@@ -143,6 +149,7 @@ class _Player:
         record = EpisodeRecord(
             actions=np.array(book.actions, dtype=np.float64).reshape(-1, 7),
             commanded=np.array(book.commanded, dtype=np.bool_),
+            late_s=np.array(book.late_s, dtype=np.float64),
             success=np.array(book.success, dtype=np.bool_),
             query_step=np.array(book.query_step, dtype=np.int64),
             query_ms=np.array(book.times_ms.get("policy", []), dtype=np.float64),
@@ -160,6 +167,23 @@ class _Player:
             stages={name: Stage.of(values) for name, values in book.times_ms.items()},
             record=record,
         )
+
+
+def advance(
+    task: Task, action: NDArray[np.float64], *, commanded: bool, late_s: float = 0.0, render: bool = True
+) -> Observation:
+    """One step of a task, as it is recorded.
+
+    Args:
+        task: the task.
+        action: EndEffectorDelta (7,); without a command, the one that holds still.
+        commanded: whether it is a command. Without one, a simulator that can leaves its arm to what it was told before.
+        late_s: when in the step it takes effect; 0 for simulators that take commands only between steps.
+        render: whether the observation has a picture.
+    """
+    if isinstance(task, LateCommandTask):
+        return task.step(action if commanded else None, render=render, late_s=late_s)
+    return task.step(action, render=render)
 
 
 def play(
@@ -210,7 +234,9 @@ def _play_lockstep(player: _Player, progress: Callable[[int], None]) -> None:
 
 
 def _play_realtime(player: _Player, task: Task, manner: Manner, progress: Callable[[int], None]) -> None:
-    schedule: RealTimeSchedule[NDArray[np.float64]] = RealTimeSchedule(round(1e6 * task.spec.step_period_s))
+    schedule: RealTimeSchedule[NDArray[np.float64]] = RealTimeSchedule(
+        round(1e6 * task.spec.step_period_s), within_steps=isinstance(task, LateCommandTask)
+    )
     period_ms = 1e3 * task.spec.step_period_s
     while not player.ended:
         step = player.step
@@ -220,8 +246,9 @@ def _play_realtime(player: _Player, task: Task, manner: Manner, progress: Callab
             schedule.answer(step, round(1e3 * latency_ms), actions)
         due = schedule.due(step)
         if due is not None:
-            player.note("age of the frame acted on", period_ms * (step - due[1]))
-        player.advance(None if due is None else due[0], look=schedule.looks_at(step + 1))
+            player.note("age of the frame acted on", period_ms * (step - due.frame) + 1e-3 * due.late_us)
+        action, late_s = (None, 0.0) if due is None else (due.action, 1e-6 * due.late_us)
+        player.advance(action, look=schedule.looks_at(step + 1), late_s=late_s)
         progress(player.step)
 
 
@@ -279,8 +306,8 @@ class _Thinker:
 
 
 def _play_wall(player: _Player, task: Task, manner: Manner, progress: Callable[[int], None]) -> None:
-    """The world keeps pace with the clock on the wall. A simulator too slow for that makes the world late: see the
-    stage "world late" in the times, which should be far below the step period."""
+    """The world keeps pace with the clock on the wall, and takes commands between steps. A simulator too slow for that
+    makes the world late: see the stage "world late" in the times, which should be far below the step period."""
     period_s = task.spec.step_period_s
     thinker = _Thinker(player, (manner.latency_ms or 0.0) / 1e3)
     left: list[NDArray[np.float64]] = []

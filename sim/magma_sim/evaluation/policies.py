@@ -88,8 +88,8 @@ class EpisodePolicy(Protocol):
     def reset(self, instruction: str) -> None:
         """Begins the episode."""
 
-    def act(self, observation: Observation) -> Actions:
-        """The next action or actions. PolicyFailedError: there is no answer."""
+    def act(self, observation: Observation) -> Actions | None:
+        """The next action or actions; None: no command. PolicyFailedError: there is no answer."""
 
     def close(self) -> None:
         """Ends the episode."""
@@ -157,17 +157,21 @@ class ExpertPolicy(_Plain):
 
 
 class ReplayPolicy(_Plain):
-    """Executes recorded actions, and holds still after their end."""
+    """Executes recorded actions, and nothing after their end.
+
+    Raises:
+        PolicyFailedError: commands came in the middle of steps, which only a video of the episode can repeat.
+    """
 
     def __init__(self, record: EpisodeRecord, name: str = "replay") -> None:
         super().__init__(name)
-        self._actions = record.actions
-        self._commanded = record.commanded
+        if record.late_s.any():
+            raise PolicyFailedError("it was recorded in real time, with commands in the middle of steps")
+        self._record = record
 
-    def act(self, observation: Observation) -> Actions:
-        if observation.step >= len(self._actions) or not self._commanded[observation.step]:
-            return hold_action(observation)
-        return self._actions[observation.step]
+    def act(self, observation: Observation) -> Actions | None:
+        step = observation.step
+        return self._record.actions[step] if step < len(self._record.actions) and self._record.commanded[step] else None
 
 
 class RemotePolicy:

@@ -252,8 +252,7 @@ def _latency(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
     return (
         "<h2>Success against latency</h2>"
         '<p class="muted">Real time: the world runs on while the policy thinks, and every answer takes so long. '
-        "An action takes effect at the first step that begins after it arrived, so latencies within one step period do "
-        "the same; until then the arm's target stays.</p>"
+        "Until an answer is there, the arm goes on with what it was told before.</p>"
         f'<div class="scroll">{plot}</div>'
         + _table(["", "lock-step", *(f"{latency:g} ms" for latency in latencies)], rows)
     )

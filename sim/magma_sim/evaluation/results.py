@@ -181,9 +181,11 @@ class EpisodeRecord:
     """What was done in one episode of T steps and Q questions to the policy."""
 
     actions: NDArray[np.float64]
-    """(T, 7) EndEffectorDelta that the world executed, holding still included"""
+    """(T, 7) EndEffectorDelta; where there was no command, the one that holds still"""
     commanded: NDArray[np.bool_]
     """(T,) whether the step executed the policy's command"""
+    late_s: NDArray[np.float64]
+    """(T,) time from the step's beginning until the command took effect"""
     success: NDArray[np.bool_]
     """(T,) whether the goal held after the step"""
     query_step: NDArray[np.int64]

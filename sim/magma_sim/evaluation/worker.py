@@ -22,7 +22,7 @@ from magma_sim.evaluation import wire
 from magma_sim.evaluation.episodes import Episode
 from magma_sim.evaluation.playing import Manner, Played, play
 from magma_sim.evaluation.policies import PolicyChoice, PolicyFailedError, PolicyMismatchError, PolicySource
-from magma_sim.task import Task
+from magma_sim.task import LateCommandTask, Task
 
 TaskFactory = Callable[..., Task]
 _PR_SET_PDEATHSIG = 1
@@ -137,6 +137,10 @@ class Worker:
             self._report("simulator", error)
         else:
             notes = list(getattr(task, "notes", ()))
+            if manner.clock == "realtime" and not isinstance(task, LateCommandTask):
+                notes.append(
+                    "this simulator takes commands only between steps: latencies are rounded up to whole steps"
+                )
             self._finished(played, notes, time.perf_counter() - begin)
 
     def _finished(self, played: Played, notes: list[str], seconds: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from magma_sim.task import EndEffectorState, Observation, Task, TaskSpec, check_action
+from magma_sim.task import EndEffectorState, LateCommandTask, Observation, Task, TaskSpec, check_action
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 
@@ -120,6 +120,21 @@ class FakeTask(Task):
         state = EndEffectorState(self.position, DOWN, self.position, DOWN, self._gripper, self._gripper)
         image = np.full((8, 8, 3), self._step, dtype=np.uint8) if render and self._images else None
         return Observation(image, state, {}, self._step, bool(success), f"reach, step {self._step}")
+
+
+class FakeLateTask(FakeTask, LateCommandTask):
+    """Takes commands in the middle of a step, and remembers them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.actions: list[np.ndarray | None] = []
+        self.late_s: list[float] = []
+
+    def step(self, action: np.ndarray | None, *, render: bool = True, late_s: float = 0.0) -> Observation:
+        self.actions.append(action)
+        self.late_s.append(late_s)
+        still = np.array([0, 0, 0, 0, 0, 0, self._gripper])
+        return super().step(still if action is None else action, render=render)
 
 
 def make_task(name: str, *, images: bool = True, **options: object) -> FakeTask:

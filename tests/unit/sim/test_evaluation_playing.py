@@ -21,7 +21,7 @@ from magma_sim.evaluation.policies import (
 from magma_sim.evaluation.results import Success
 from magma_sim.task import Observation
 
-from .evaluation_fakes import FakeTask
+from .evaluation_fakes import FakeLateTask, FakeTask
 
 
 def episode(layout: int) -> Episode:
@@ -118,6 +118,17 @@ def test_late_actions_are_late(latency_ms: float, expected: list[str]) -> None:
     assert did(played) == expected
     assert played.held_steps == expected.count("-")
     assert task.renders <= len(policy.seen) + 1  # the frame after the last step is nobody's
+
+
+def test_a_simulator_that_can_takes_the_command_in_the_middle_of_the_step() -> None:
+    task = FakeLateTask("reach")
+    played = play(task, Chunks(), episode(1), Manner("realtime", 250.0))
+    assert did(played) == ["-", "0.0", "1.0", "2.0", "-", "3.0", "5.0", "6.0"]
+    assert played.record.late_s == pytest.approx([0, 0.05, 0.1, 0.15, 0, 0, 0.05, 0.1])
+    assert task.late_s == played.record.late_s.tolist()
+    assert [action is None for action in task.actions] == [word == "-" for word in did(played)]
+    with pytest.raises(PolicyFailedError, match="middle of steps"):
+        ReplayPolicy(played.record)
 
 
 def test_real_time_uses_a_whole_chunk_unless_told_otherwise() -> None:

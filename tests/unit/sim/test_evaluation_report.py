@@ -294,7 +294,7 @@ def test_what_the_robot_is_told_in_words() -> None:
     actions[2, 0] = 0.02
     flags = np.ones(5, dtype=bool)
     flags[3] = False
-    record = EpisodeRecord(actions, flags, flags, np.arange(5), np.zeros(5))
+    record = EpisodeRecord(actions, flags, np.zeros(5), flags, np.arange(5), np.zeros(5))
     assert [describe(record, step) for step in range(5)] == [
         "holding still, gripper open",
         "closing the gripper",

@@ -128,7 +128,12 @@ def test_keys_that_differ_in_anything_are_different_episodes() -> None:
 
 def test_record_round_trip_and_refusals(tmp_path: Path) -> None:
     record = EpisodeRecord(
-        np.ones((3, 7)), np.array([True, False, True]), np.zeros(3, dtype=bool), np.array([0, 2]), np.array([1.5, 2.5])
+        np.ones((3, 7)),
+        np.array([True, False, True]),
+        np.zeros(3),
+        np.zeros(3, dtype=bool),
+        np.array([0, 2]),
+        np.array([1.5, 2.5]),
     )
     path = tmp_path / "a.npz"
     record.write(path)

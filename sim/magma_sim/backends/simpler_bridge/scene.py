@@ -215,10 +215,12 @@ class BridgeScene:
         for entity in self._standing:
             self._world.add_entity(entity)
 
-    def advance(self) -> None:
-        """Runs the physics of one step period."""
+    def advance(self, action: NDArray[np.float64] | None, late_steps: int = 0) -> None:
+        """Runs the physics of one step period; the action (7,), if any, comes before physics step `late_steps`."""
         physics = self._world.physx_system
-        for _ in range(PHYSICS_STEPS):
+        for index in range(PHYSICS_STEPS):
+            if action is not None and index == late_steps:
+                self.controller.set_action(action)
             physics.step()
 
     def object_poses(self, *, in_world: bool = False) -> dict[str, Pose]:

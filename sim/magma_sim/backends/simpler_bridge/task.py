@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 from magma_sim.backends.simpler_bridge import cameras
 from magma_sim.backends.simpler_bridge.goals import SUITE, goal_of
 from magma_sim.backends.simpler_bridge.layouts import EVALUATION_LAYOUTS, BridgeLayout, make_layout
-from magma_sim.backends.simpler_bridge.scene import BASE_POSITION, TABLE_TOP_M, BridgeScene
+from magma_sim.backends.simpler_bridge.scene import BASE_POSITION, PHYSICS_STEPS, TABLE_TOP_M, BridgeScene
 from magma_sim.rendering import choose_render_device
-from magma_sim.task import DemonstrableTask, EndEffectorState, Observation, TaskSpec, Variant, check_action
+from magma_sim.task import (
+    DemonstrableTask,
+    EndEffectorState,
+    LateCommandTask,
+    Observation,
+    TaskSpec,
+    Variant,
+    check_action,
+    late_physics_steps,
+)
 
 IMAGE_SIZE: cameras.Size = (128, 128)
 LARGE_IMAGE_SIZE: cameras.Size = (480, 640)
@@ -28,7 +37,7 @@ def shared_scene(task: str, *, images: bool) -> BridgeScene:
     return _shared_scenes[key]
 
 
-class BridgeTask(DemonstrableTask):
+class BridgeTask(DemonstrableTask, LateCommandTask):
     """One of SimplerEnv's four WidowX tasks.
 
     Tasks of the same name in one process share one scene: only the one that was reset last can be stepped.
@@ -115,14 +124,14 @@ class BridgeTask(DemonstrableTask):
         self._step = 0
         return self._observe(render)
 
-    def step(self, action: NDArray[np.floating], *, render: bool = True) -> Observation:
+    def step(self, action: NDArray[np.floating] | None, *, render: bool = True, late_s: float = 0.0) -> Observation:
         scene = self._require_scene()
         if self._layout is None:
             raise RuntimeError("no episode is running: call reset first")
         if scene.user is not self:
             raise RuntimeError("another task of this process was reset since; tasks share one scene: call reset first")
-        scene.controller.set_action(check_action(action))
-        scene.advance()
+        late_steps = late_physics_steps(late_s, self._spec.step_period_s, PHYSICS_STEPS)
+        scene.advance(None if action is None else check_action(action), late_steps)
         self._step += 1
         return self._observe(render)
 

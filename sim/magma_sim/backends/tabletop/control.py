@@ -84,6 +84,9 @@ class EndEffectorController:
         self.gripper_target = 1.0
         self._from = np.zeros(len(self._joints))
         self._to = np.zeros(len(self._joints))
+        self._since_action = 0
+        """physics steps since the last action"""
+        self._driven = self._to
 
     def solve(
         self, position: NDArray[np.float64], quaternion_xyzw: NDArray[np.float64], start: NDArray[np.float64]
@@ -116,10 +119,12 @@ class EndEffectorController:
         self._to = np.array(joint_positions, dtype=np.float64)
         self._to[_ARM_JOINTS:] = finger_target(self.gripper_target)
         self._from = self._to
+        self._since_action = 0
         for joint in self._joints:
             # Another controller of the same robot may have left one.
             joint.set_drive_velocity_target(0.0)
         self._drive(self._to)
+        self._driven = self._to
 
     def set_action(self, action: NDArray[np.float64]) -> bool:
         """Moves the target by one EndEffectorDelta (7,).
@@ -129,7 +134,9 @@ class EndEffectorController:
         """
         position, quaternion = apply_delta(self.target_position, self.target_quaternion_xyzw, action)
         solution = self.solve(position, quaternion, self._to)
-        self._from = self._to
+        # Where the drives are now: on the way still, when the action before came late in its step.
+        self._from = self._driven
+        self._since_action = 0
         self._to = self._to.copy()
         if solution is not None:
             self.target_position, self.target_quaternion_xyzw = position, quaternion
@@ -138,12 +145,14 @@ class EndEffectorController:
         self._to[_ARM_JOINTS:] = finger_target(self.gripper_target)
         return solution is not None
 
-    def before_physics_step(self, index: int, steps: int) -> None:
-        """Sets drive targets for physics step `index` of `steps` in this step period."""
-        fraction = min(1.0, (index + 1) / (INTERPOLATED_FRACTION * steps))
+    def before_physics_step(self, steps: int) -> None:
+        """Sets drive targets for the next physics step; a step period has `steps` of them."""
+        fraction = min(1.0, (self._since_action + 1) / (INTERPOLATED_FRACTION * steps))
+        self._since_action += 1
         joints = self._from + fraction * (self._to - self._from)
         joints[_ARM_JOINTS:] = self._to[_ARM_JOINTS:]
         self._drive(joints)
+        self._driven = joints if fraction < 1.0 else self._to
 
     def _drive(self, joints: NDArray[np.float64]) -> None:
         for joint, value in zip(self._joints, joints, strict=True):

@@ -67,13 +67,15 @@ class JointTabletopTask(TabletopTask):
         """Lets TICK_S of simulated time pass."""
         self._require_scene().physics_tick()
 
-    def step(self, action: NDArray[np.floating], *, render: bool = True) -> Observation:
+    def step(self, action: NDArray[np.floating] | None, *, render: bool = True, late_s: float = 0.0) -> Observation:
         """Counts a step and looks; the arm has been driven by `drive` and `tick` before.
 
         Args:
-            action: checked, and otherwise not used.
+            action: checked, and otherwise not used, as is `late_s`.
         """
-        check_action(action)
+        del late_s
+        if action is not None:
+            check_action(action)
         self._step += 1
         return self._observe(render)
 

@@ -281,11 +281,13 @@ class TabletopEnv(BaseEnv):
         self._world.add_entity(entity)
         self._standing.append(entity)
 
-    def advance(self) -> None:
-        """Runs the physics of one step period."""
+    def advance(self, action: NDArray[np.float64] | None, late_steps: int = 0) -> None:
+        """Runs the physics of one step period; the action (7,), if any, comes before physics step `late_steps`."""
         physics = self._world.physx_system
         for index in range(PHYSICS_STEPS):
-            self.controller.before_physics_step(index, PHYSICS_STEPS)
+            if action is not None and index == late_steps:
+                self.controller.set_action(action)
+            self.controller.before_physics_step(PHYSICS_STEPS)
             physics.step()
 
     def physics_tick(self) -> None:

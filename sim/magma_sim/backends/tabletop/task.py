@@ -11,6 +11,7 @@ from magma_sim.backends.tabletop.layouts import EVALUATION_LAYOUTS, Layout, make
 from magma_sim.backends.tabletop.objects import OBJECTS, goal_of
 from magma_sim.backends.tabletop.scene import (
     LARGE_IMAGE_SIZE,
+    PHYSICS_STEPS,
     RENDER_SIZE,
     TOOL_DOWN_XYZW,
     TabletopEnv,
@@ -19,7 +20,17 @@ from magma_sim.backends.tabletop.scene import (
 )
 from magma_sim.backends.tabletop.success import ContactFacts, succeeded
 from magma_sim.rendering import choose_render_device
-from magma_sim.task import DemonstrableTask, EndEffectorState, Observation, Pose, TaskSpec, Variant, check_action
+from magma_sim.task import (
+    DemonstrableTask,
+    EndEffectorState,
+    LateCommandTask,
+    Observation,
+    Pose,
+    TaskSpec,
+    Variant,
+    check_action,
+    late_physics_steps,
+)
 
 IMAGE_SIZE = 128
 MAX_STEPS = 60
@@ -35,7 +46,7 @@ def shared_scene(*, images: bool) -> TabletopEnv:
     return _shared_scenes[images]
 
 
-class TabletopTask(DemonstrableTask):
+class TabletopTask(DemonstrableTask, LateCommandTask):
     """One of the four language tasks.
 
     All tasks of a process share one scene, so only the task that was reset last can be stepped.
@@ -119,14 +130,14 @@ class TabletopTask(DemonstrableTask):
         self._step = 0
         return self._observe(render)
 
-    def step(self, action: NDArray[np.floating], *, render: bool = True) -> Observation:
+    def step(self, action: NDArray[np.floating] | None, *, render: bool = True, late_s: float = 0.0) -> Observation:
         scene = self._require_scene()
         if self._layout is None:
             raise RuntimeError("no episode is running: call reset first")
         if scene.user is not self:
             raise RuntimeError("another task of this process was reset since; tasks share one scene: call reset first")
-        scene.controller.set_action(check_action(action))
-        scene.advance()
+        late_steps = late_physics_steps(late_s, self._spec.step_period_s, PHYSICS_STEPS)
+        scene.advance(None if action is None else check_action(action), late_steps)
         self._step += 1
         return self._observe(render)
 

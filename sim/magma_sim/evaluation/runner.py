@@ -319,6 +319,11 @@ class Runner:
             if different:
                 what = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in different.items())
                 raise ResultsError(f"{config.out} holds results of another run: {what}. Choose another --out")
+            if config.training and config.training != before["training"]:
+                raise ResultsError(
+                    f"{config.out} says of the policy's training {before['training']!r}, not {config.training!r}. "
+                    "Choose another --out"
+                )
             content = before
         if self._command and self._command not in content["commands"]:
             content["commands"].append(self._command)

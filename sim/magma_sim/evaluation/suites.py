@@ -9,6 +9,7 @@ from pathlib import Path
 
 from magma_sim.backends.tabletop.layouts import EVALUATION_LAYOUTS
 from magma_sim.backends.tabletop.objects import TASKS
+from magma_sim.backends.tabletop.perturbations import PERTURBATIONS
 from magma_sim.evaluation import simpler_suites
 from magma_sim.evaluation.episodes import Episode, check_episodes, read_suite_file
 
@@ -25,6 +26,24 @@ BRIDGE_EPISODES = 24
 def _tabletop() -> list[Episode]:
     return [
         Episode("tabletop", task, "eval", layout, make=task, layout=layout)
+        for task in TASKS
+        for layout in range(EVALUATION_LAYOUTS)
+    ]
+
+
+def _perturbed() -> list[Episode]:
+    return [
+        Episode(
+            "tabletop-perturbed",
+            task,
+            perturbation,
+            layout,
+            make=task,
+            layout=layout,
+            options={"perturbation": perturbation},
+            factor=perturbation,
+        )
+        for perturbation in PERTURBATIONS
         for task in TASKS
         for layout in range(EVALUATION_LAYOUTS)
     ]
@@ -51,6 +70,11 @@ SUITES = {
     suite.name: suite
     for suite in (
         Suite("tabletop", "built in: Panda, 4 tasks, 24 layouts each", _tabletop),
+        Suite(
+            "tabletop-perturbed",
+            "tabletop with one thing changed at a time: words, camera, light, objects; 10 x 96 episodes",
+            _perturbed,
+        ),
         Suite("simpler-bridge", "SimplerEnv's 4 Bridge tasks on ManiSkill 3, 24 episodes each", _bridge),
         Suite(
             simpler_suites.VISUAL_MATCHING,

@@ -76,6 +76,8 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     Runner(config(tmp_path, file)).run()
     with pytest.raises(ResultsError, match="policy was 'hold' and is 'random'"):
         Runner(config(tmp_path, file, policy=PolicyChoice("random"))).run()
+    with pytest.raises(ResultsError, match="training"):
+        Runner(config(tmp_path, file, training="zero-shot")).run()
     with pytest.raises(ResultsError, match="clock"):
         Runner(config(tmp_path, file, clock="realtime")).run()
 

@@ -179,7 +179,7 @@ class TestInterbotix:
 
     def test_without_its_messages_the_package_is_named(self, node, monkeypatch):
         monkeypatch.setattr(base.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
-        with pytest.raises(ConfigError, match="needs the messages of interbotix_xs_msgs.*apt install ros-"):
+        with pytest.raises(ConfigError, match=r"needs the messages of interbotix_xs_msgs.*apt install ros-"):
             make_arm_driver("interbotix", node, robot(driver=self.section))
 
     def test_group_and_gripper(self, node, installed):

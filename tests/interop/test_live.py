@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from interop_capture import CONVERSATION
-from interop_stock import run_stock, stock_command, stock_environment
+from interop_stock import SETUP_VARIABLE, run_stock, stock_command, stock_environment
 
 pytestmark = pytest.mark.ros2
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -117,10 +119,14 @@ def test_tools_on_nodes(nodes: str, tool: str, domain: int) -> None:
         assert process.stdout.readline() == "done\n"
         # The conversation has left the arm inactive.
         assert run("lifecycle", "set", "/golden/arm", "cleanup", *LOOK, domain=domain).returncode == 0
-        for words, expected in COMMANDS:
-            result = run(*words, domain=domain)
-            for text in expected:
-                assert text in result.stdout, f"ros2 {' '.join(words)}:\n{result.stdout}{result.stderr}"
+        try:
+            for words, expected in COMMANDS:
+                result = run(*words, domain=domain)
+                for text in expected:
+                    assert text in result.stdout, f"ros2 {' '.join(words)}:\n{result.stdout}{result.stderr}"
+        finally:
+            if tool == STOCK:
+                stock("daemon", "stop", domain=domain)  # some verbs start one and have no option against it
         process.stdin.write("\n")
         process.stdin.flush()
 
@@ -141,6 +147,64 @@ def test_arguments_of_our_launch_files(file: Path, domain: int) -> None:
     assert results[0].returncode == 0, results[0].stderr
     names = [[line.strip() for line in result.stdout.splitlines() if line.startswith("    '")] for result in results]
     assert names[0] == names[1] and names[0]
+
+
+# Prints how it was called; files of parameters, whose names differ from start to start, with their content.
+_STAND_IN = """#!/usr/bin/env python3
+import json, pathlib, sys, yaml
+words = sys.argv[1:]
+for index, word in enumerate(words[:-1]):
+    if word == "--params-file":
+        words[index + 1] = yaml.safe_load(pathlib.Path(words[index + 1]).read_text())
+print("CALL " + json.dumps([*pathlib.Path(sys.argv[0]).parts[-2:], *words]))
+"""
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An install prefix with our packages, in which every program is a stand-in."""
+    prefix = tmp_path_factory.mktemp("prefix")
+    index = prefix / "share/ament_index/resource_index/packages"
+    index.mkdir(parents=True)
+    for setup in sorted((REPOSITORY / "ros2_ws/src").glob("*/setup.py")):
+        package = setup.parent.name
+        (index / package).touch()
+        (prefix / "lib" / package).mkdir(parents=True)
+        for name in re.findall(r'"([\w-]+) = \w+\.', setup.read_text(encoding="utf-8")):
+            program = prefix / "lib" / package / name
+            program.write_text(_STAND_IN)
+            program.chmod(0o755)
+        (prefix / "share" / package).mkdir()
+    shutil.copytree(REPOSITORY / "launch", prefix / "share/magma_bringup/launch")
+    shutil.copytree(REPOSITORY / "launch", prefix / "share/magma_bringup/config")
+    (prefix / "setup.bash").write_text(f"export AMENT_PREFIX_PATH={prefix}:$AMENT_PREFIX_PATH\n")
+    return prefix
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("policy:=expert", "instruction:=put the spoon on the towel", "layout:=3", "clock:=realtime"),
+        ("sim:=none", "camera:=/dev/video0", "policy:=/data/checkpoint", "device:=cpu"),
+        ("teleop:=gamepad", "record:=/data/recordings", "policy:=none", "variant:=random"),
+        ("arm:=joint_trajectory", "policy:=hold", "camera_topic:=/front/image"),
+    ],
+    ids=lambda words: " ".join(words) or "defaults",
+)
+def test_our_launch_file_starts_the_same_programs(
+    arguments: tuple, stand_ins: Path, domain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command lines and parameters on stock launch and on rclpy_dds' own."""
+    monkeypatch.setenv("OVERRIDE_LAUNCH_PROCESS_OUTPUT", "screen")
+    monkeypatch.setenv(SETUP_VARIABLE, f"{os.environ[SETUP_VARIABLE]}:{stand_ins / 'setup.bash'}")
+    file = str(stand_ins / "share/magma_bringup/launch/robot.launch.py")
+    on_stock = stock("launch", file, *arguments, domain=domain)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(stand_ins))
+    on_ours = ours("launch", file, *arguments, domain=domain)
+    calls = [sorted(re.findall(r"CALL (.*)", result.stdout)) for result in (on_stock, on_ours)]
+    assert calls[0], on_stock.stdout + on_stock.stderr
+    assert calls[0] == calls[1]
 
 
 def test_type_hashes_of_our_messages(domain: int) -> None:

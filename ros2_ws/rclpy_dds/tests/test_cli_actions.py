@@ -11,7 +11,7 @@ from rclpy_dds.cli import doctor
 from rclpy_dds.cli.main import main
 
 _NODE = """
-import threading
+import os, sys, threading
 import rclpy
 from example_interfaces.action import Fibonacci
 from geometry_msgs.msg import PointStamped
@@ -53,6 +53,8 @@ class Arm(Node):
     def on_activate(self, state):
         return TransitionCallbackReturn.FAILURE
 
+# It ends with the test, even when the test is killed.
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 rclpy.init()
 node = Arm()
 executor = MultiThreadedExecutor(3)

@@ -17,7 +17,7 @@ from magma_sim.evaluation.clips import Clip
 from magma_sim.evaluation.published import PublishedRate, published_rates
 from magma_sim.evaluation.results import RULE_TEXT, SUCCESS_RULES, EpisodeResult, Stage, SuccessRule, load, read_run
 from magma_sim.evaluation.suites import SUITES
-from magma_sim.evaluation.summary import Row, SettingSummary, grouped, summarise
+from magma_sim.evaluation.summary import Row, Setting, SettingSummary, grouped, summarise
 from magma_sim.statistics import Rate
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -183,13 +183,12 @@ def _mean_cell(mean: float | None, chosen: bool) -> str:
 
 
 def _plots(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
-    parts = ["<h2>Ours beside what others published</h2>"]
-    parts.append(
-        '<p class="muted">Filled: measured here. Hollow: published elsewhere, with an interval where the number of '
-        "episodes is known. Compare only what was trained and measured alike: see the training labels above.</p>"
-    )
-    for suite in dict.fromkeys(summary.setting.suite for summary in summaries):
-        mine = [summary for summary in summaries if summary.setting.suite == suite]
+    curves = _curves(summaries, rule)
+    # What the curve of success against latency shows need not be shown here too.
+    shown = [s for s in summaries if s.setting.latency_ms is None or _curve_name(s.setting) not in curves]
+    parts = []
+    for suite in dict.fromkeys(summary.setting.suite for summary in shown):
+        mine = [summary for summary in shown if summary.setting.suite == suite]
         others = published_rates(suite)
         groups: list[tuple[str, list[Bar]]] = []
         for task in dict.fromkeys(row.label for summary in mine for row in summary.tasks):
@@ -201,15 +200,28 @@ def _plots(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
                     bars.append(Bar.of(_short(summary), rate, number))
             bars += [_published_bar(other) for other in others if other.task == task]
             groups.append((task, bars))
-        totals = [
-            Bar.of(_short(summary), rate, number)
-            for number, summary in enumerate(mine)
-            if (rate := summary.total.rate(rule)) is not None
-        ]
+        totals = [bar for number, summary in enumerate(mine) for bar in _total_bars(summary, rule, number)]
         groups.append(("all tasks", totals + [_published_bar(other) for other in others if other.task == "mean"]))
         if any(bars for _, bars in groups):
             parts.append(f'<h3>{escape(suite)}</h3><div class="scroll">{interval_plot(groups)}</div>')
-    return "".join(parts)
+    if not parts:
+        return ""
+    legend = (
+        '<p class="muted">Filled: measured here. Hollow: published elsewhere, with an interval where the number of '
+        "episodes is known. Compare only what was trained and measured alike: see the training labels above.</p>"
+    )
+    return "<h2>Rates with intervals, beside what others published</h2>" + legend + "".join(parts)
+
+
+def _total_bars(summary: SettingSummary, rule: SuccessRule, colour: int) -> list[Bar]:
+    """Over all episodes; and the mean of the tasks, which is what papers give, where that is something else."""
+    rate, mean = summary.total.rate(rule), summary.mean_of_tasks(rule)
+    if rate is None:
+        return []
+    if mean is None or len({len(task.results) for task in summary.tasks}) == 1:
+        return [Bar.of(_short(summary), rate, colour)]
+    of_tasks = Bar(f"{_short(summary)}, mean of tasks", mean, None, None, "", own=True, colour=colour)
+    return [of_tasks, Bar.of(f"{_short(summary)}, all episodes", rate, colour)]
 
 
 def _short(summary: SettingSummary) -> str:
@@ -226,22 +238,25 @@ def _published_bar(other: PublishedRate) -> Bar:
     return Bar(label, other.rate, low, high, text, own=False)
 
 
-def _latency(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
+def _curve_name(setting: Setting) -> str:
+    return f"{setting.policy} on {setting.suite}"
+
+
+def _curves(summaries: Sequence[SettingSummary], rule: SuccessRule) -> dict[str, list[tuple[float, Rate]]]:
+    """Policies that were played at several injected latencies: name -> (latency in ms, rate), sorted."""
     curves: dict[str, list[tuple[float, Rate]]] = {}
-    lockstep: dict[str, Rate] = {}
     for summary in summaries:
-        setting = summary.setting
-        rate = summary.total.rate(rule)
-        if rate is None:
-            continue
-        name = f"{setting.policy} on {setting.suite}"
-        if setting.clock == "realtime" and setting.latency_ms is not None:
-            curves.setdefault(name, []).append((setting.latency_ms, rate))
-        elif setting.clock == "lockstep":
-            lockstep[name] = rate
-    curves = {name: sorted(points) for name, points in curves.items() if len(points) > 1}
+        setting, rate = summary.setting, summary.total.rate(rule)
+        if setting.clock == "realtime" and setting.latency_ms is not None and rate is not None:
+            curves.setdefault(_curve_name(setting), []).append((setting.latency_ms, rate))
+    return {name: sorted(points, key=lambda point: point[0]) for name, points in curves.items() if len(points) > 1}
+
+
+def _latency(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
+    curves = _curves(summaries, rule)
     if not curves:
         return ""
+    lockstep = {_curve_name(s.setting): s.total.rate(rule) for s in summaries if s.setting.clock == "lockstep"}
     plot = latency_plot([Curve(name, points, number) for number, (name, points) in enumerate(curves.items())])
     latencies = sorted({latency for points in curves.values() for latency, _ in points})
     rows = []

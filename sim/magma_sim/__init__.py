@@ -18,9 +18,12 @@ __all__ = ["EndEffectorState", "Observation", "Task", "TaskSpec", "Variant", "ma
 def _tabletop() -> tuple[tuple[str, ...], Callable[..., Task]]:
     from magma_sim.backends.tabletop.objects import TASKS
 
-    def make(name: str, *, images: bool = True) -> Task:
+    def make(name: str, *, images: bool = True, perturbation: str | None = None) -> Task:
+        from magma_sim.backends.tabletop.perturbed_task import PerturbedTask
         from magma_sim.backends.tabletop.task import TabletopTask
 
+        if perturbation is not None:
+            return PerturbedTask(name, perturbation, images=images)
         return TabletopTask(name, images=images)
 
     return TASKS, make
@@ -65,7 +68,8 @@ def make_task(name: str, **options: object) -> Task:
 
     Args:
         name: such as carrot_on_plate (suite `tabletop`) or widowx_carrot_on_plate (suite `simpler-bridge`).
-        options: `images=False` for physics without rendering, which needs no Vulkan device; in `simpler-bridge` also
+        options: `images=False` for physics without rendering, which needs no Vulkan device; in `tabletop` also
+            `perturbation`, a name of `magma_sim.backends.tabletop.perturbations`; in `simpler-bridge`
             `image_size=(height, width)`, 128 x 128 unless given, (480, 640) as in published evaluations; in `simpler`
             the fields of `magma_sim.simpler_options.SimplerOptions`.
 

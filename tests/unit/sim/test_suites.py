@@ -13,6 +13,7 @@ from magma_sim.evaluation.suites import SUITES, Shard, select, suite_episodes
 from magma_sim.simpler_options import SimplerOptions
 
 COUNTS = {
+    "tabletop-perturbed": 960,
     "tabletop": 96,
     "simpler-bridge": 96,
     "simpler-widowx": 96,

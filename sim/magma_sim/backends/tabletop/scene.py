@@ -85,6 +85,7 @@ class TabletopEnv(BaseEnv):
         """the task that started the running episode"""
         self.objects: dict[str, sapien.Entity] = {}
         self.bodies: dict[str, sapien.physx.PhysxRigidDynamicComponent] = {}
+        self._strangers: dict[str, sapien.Entity] = {}
         super().__init__(
             num_envs=1,
             obs_mode="none",
@@ -138,13 +139,32 @@ class TabletopEnv(BaseEnv):
         scene = self.scene.sub_scenes[0]
         use_fast_shader()
         self._cameras = {}
-        camera_to_base = np.linalg.inv(camera_extrinsics())
+        for size in (RENDER_SIZE, LARGE_IMAGE_SIZE):
+            self._cameras[size] = scene.add_camera(
+                f"third_person_{size}", size, size, CAMERA_FIELD_OF_VIEW_RAD, 0.05, 10.0
+            )
+        self.place_cameras(camera_extrinsics())
+
+    def place_cameras(self, extrinsics: NDArray[np.float64]) -> None:
+        """Puts the cameras at base -> camera_optical (4, 4)."""
+        camera_to_base = np.linalg.inv(extrinsics)
         # SAPIEN's camera looks along x with y left and z up; the optical frame has x right, y down, z forward.
         camera_to_base[:3, :3] = camera_to_base[:3, :3] @ np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]])
-        for size in (RENDER_SIZE, LARGE_IMAGE_SIZE):
-            camera = scene.add_camera(f"third_person_{size}", size, size, CAMERA_FIELD_OF_VIEW_RAD, 0.05, 10.0)
+        for camera in self._cameras.values():
             camera.entity.set_pose(sapien.Pose(camera_to_base))
-            self._cameras[size] = camera
+
+    def light(self, colour: NDArray[np.float64]) -> None:
+        """Gives the lamps a colour, RGB; (1, 1, 1) is nominal."""
+        for lamp, brightness in zip(self._lamps, (1.0, 0.5), strict=True):
+            lamp.set_color(list(brightness * colour))
+
+    def stand(self, model: ObjectModel, x: float, y: float) -> None:
+        """Stands an object that belongs to no task on the table, until the next `place`."""
+        if model.name not in self._strangers:
+            self._strangers[model.name] = self._make_entity(model)[0]
+        entity = self._strangers[model.name]
+        entity.set_pose(sapien.Pose([x, y, model.rest_height]))
+        self._add(entity)
 
     def _after_reconfigure(self, options: dict) -> None:
         robot = self.agent.robot._objs[0]
@@ -188,6 +208,9 @@ class TabletopEnv(BaseEnv):
         scene.add_entity(entity)
 
     def _make_object(self, model: ObjectModel) -> None:
+        self.objects[model.name], self.bodies[model.name] = self._make_entity(model)
+
+    def _make_entity(self, model: ObjectModel) -> tuple[sapien.Entity, sapien.physx.PhysxRigidDynamicComponent]:
         entity = sapien.Entity()
         entity.name = model.name
         body = sapien.physx.PhysxRigidDynamicComponent()
@@ -204,8 +227,7 @@ class TabletopEnv(BaseEnv):
         body.mass = model.mass_kg
         body.set_linear_damping(0.2)
         body.set_angular_damping(0.5)
-        self.objects[model.name] = entity
-        self.bodies[model.name] = body
+        return entity, body
 
     @staticmethod
     def _collision_shape(part: Part, surface: sapien.physx.PhysxMaterial) -> sapien.physx.PhysxCollisionShape:
@@ -254,8 +276,7 @@ class TabletopEnv(BaseEnv):
         self.controller.reset(joints)
         if self._chosen_device is not None:
             self._table_material.base_color = [*layout.table_colour, 1.0]
-            for lamp, brightness in zip(self._lamps, (1.0, 0.5), strict=True):
-                lamp.set_color([brightness * layout.light] * 3)
+            self.light(np.full(3, layout.light))
 
     def _start_fresh_physics(self) -> None:
         """Moves robot and furniture into a new, empty physics world and leaves every object out.

@@ -121,7 +121,7 @@ class TabletopTask(DemonstrableTask, LateCommandTask):
             render: False leaves the image out.
         """
         scene = self._require_scene()
-        chosen = make_layout(self._goal.task, variant, layout)
+        chosen = self._choose_layout(variant, layout)
         position = np.array(chosen.home_position) if start_position is None else np.asarray(start_position)
         quaternion = np.array(TOOL_DOWN_XYZW if start_quaternion_xyzw is None else start_quaternion_xyzw)
         scene.place(chosen, position, quaternion)
@@ -150,6 +150,9 @@ class TabletopTask(DemonstrableTask, LateCommandTask):
     def close(self) -> None:
         self._scene = None
         self._layout = None
+
+    def _choose_layout(self, variant: Variant, layout: int) -> Layout:
+        return make_layout(self._goal.task, variant, layout)
 
     def _require_scene(self) -> TabletopEnv:
         if self._scene is None:

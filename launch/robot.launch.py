@@ -10,7 +10,7 @@ import shutil
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -24,7 +24,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "task",
         default_value="carrot_on_plate",
-        description="Simulated task: carrot_on_plate, spoon_on_towel, stack_blocks or eggplant_in_basket.",
+        description="Simulated task: carrot_on_plate, spoon_on_towel, stack_blocks or eggplant_in_basket; or "
+        "SimplerEnv's widowx_carrot_on_plate, widowx_spoon_on_towel, widowx_stack_cube, widowx_put_eggplant_in_basket.",
     ),
     DeclareLaunchArgument(
         "variant", default_value="eval", choices=["eval", "random"], description="Set of layouts of the simulated task."
@@ -46,6 +47,25 @@ ARGUMENTS = [
         "success_hold_steps",
         default_value="0",
         description="Simulation: end an episode when the goal held at so many steps in a row; 0 = play all steps.",
+    ),
+    DeclareLaunchArgument(
+        "image_size",
+        default_value="",
+        description="Simulated camera of the widowx tasks: HEIGHTxWIDTH, such as 480x640; empty = 128x128.",
+    ),
+    DeclareLaunchArgument(
+        "records",
+        default_value="",
+        description="Simulation: folder for what was executed in each episode; empty = none.",
+    ),
+    DeclareLaunchArgument(
+        "latency_ms", default_value="0", description="Experiment: the policy answers so many milliseconds later."
+    ),
+    DeclareLaunchArgument(
+        "end_with_node",
+        default_value="false",
+        choices=["false", "true"],
+        description="Whether the whole graph ends when one of its nodes ends.",
     ),
     DeclareLaunchArgument(
         "policy",
@@ -121,6 +141,16 @@ def joint_level_arm(value, simulated):
     return {"arm": value("arm"), "robot": robot_file, "tick_source": "joint_states" if waits else "clock"}
 
 
+def image_size(text):
+    """Parameter of the simulator from HEIGHTxWIDTH; none when empty."""
+    if not text:
+        return {}
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        raise RuntimeError(f"image_size:={text} is not HEIGHTxWIDTH, such as 480x640")
+    return {"image_size": [int(height), int(width)]}
+
+
 def robot(context):
     """Nodes for the arguments given; raises RuntimeError when they contradict each other."""
 
@@ -134,6 +164,9 @@ def robot(context):
     share = get_package_share_directory("magma_bringup")
     defaults = f"{value('clock')}.yaml" if simulated else "robot.yaml"
     files = [os.path.join(share, "config", defaults)]
+    if simulated and value("task").startswith("widowx_"):
+        files.insert(1, os.path.join(share, "config", "simpler_bridge.yaml"))
+    built_in = len(files)
     if value("config"):
         if not os.path.isfile(value("config")):
             raise RuntimeError(f"config:={value('config')} is not a file")
@@ -141,7 +174,9 @@ def robot(context):
 
     def node(package, executable, name=None, parameters=None, **rest):
         # A file given by the user stands after the arguments: the last definition counts.
-        settings = [files[0], *([parameters] if parameters else []), *files[1:]]
+        settings = [*files[:built_in], *([parameters] if parameters else []), *files[built_in:]]
+        if value("end_with_node") == "true":
+            rest["on_exit"] = Shutdown(reason=f"the {name or executable} node has ended")
         return Node(package=package, executable=executable, name=name or executable, parameters=settings, **rest)
 
     topic = value("camera_topic")
@@ -159,6 +194,8 @@ def robot(context):
             "layout": int(value("layout")),
             "after_episode": value("after_episode"),
             "success_hold_steps": int(value("success_hold_steps")),
+            "record": value("records"),
+            **image_size(value("image_size")),
         }
         program = "joint_simulator" if arm else "simulator"
         nodes.append(node("magma_sim_ros", program, "simulator", parameters=world, remappings=from_camera))
@@ -170,9 +207,15 @@ def robot(context):
             raise RuntimeError("policy:=expert needs sim:=tabletop, which knows where the objects are")
         if value("control") != "none":
             raise RuntimeError(f"control:={value('control')} is for policies that see and read; {policy} does neither")
-        nodes.append(node("magma_sim_ros", "scripted_policy", parameters={"kind": policy}))
+        settings = {"kind": policy, "injected_latency_ms": float(value("latency_ms"))}
+        nodes.append(node("magma_sim_ros", "scripted_policy", parameters=settings))
     elif policy != "none":
-        settings = {"checkpoint": policy, "device": value("device"), "control": value("control")}
+        settings = {
+            "checkpoint": policy,
+            "device": value("device"),
+            "control": value("control"),
+            "injected_latency_ms": float(value("latency_ms")),
+        }
         nodes.append(node("magma_policy_ros", "policy", parameters=settings))
     device = value("teleop")
     if device == "keyboard":

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from magma_sim.evaluation.results import EpisodeRecord
 from magma_sim.task import EndEffectorState, Observation, TaskSpec
 from magma_sim_ros.episode import Episode, EpisodeSettings
 
@@ -146,3 +147,20 @@ def test_evaluation_layouts_go_round_and_random_ones_do_not():
         _ = Episode(CountingTask, EpisodeSettings()).observation
     with pytest.raises(ValueError, match="success_hold_steps"):
         EpisodeSettings(success_hold_steps=-1)
+
+
+def test_what_was_executed_is_kept_to_the_end_of_the_episode(tmp_path):
+    episode = started(EpisodeSettings(success_hold_steps=2), succeeds_at=3, max_steps=6)
+    episode.step(ACTION, 100)
+    episode.step(None)
+    for _ in range(4):
+        episode.step(ACTION, 100)
+    path = tmp_path / "one.npz"
+    episode.record().write(path)
+    record = EpisodeRecord.read(path)
+    assert record.success.tolist() == [False, False, True, True], "the world went on after the end"
+    assert record.commanded.tolist() == [True, False, True, True]
+    np.testing.assert_array_equal(record.actions[0], ACTION)
+    np.testing.assert_array_equal(record.actions[1], [0, 0, 0, 0, 0, 0, 0.25])
+    episode.reset("a", "eval", 1)
+    assert len(episode.record().actions) == 0

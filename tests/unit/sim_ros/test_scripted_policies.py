@@ -42,6 +42,19 @@ def test_expert_says_what_it_cannot_do():
     assert np.isfinite(expert.act(arm(), SCENE)).all()
 
 
+def test_expert_tells_suites_that_share_a_sentence_apart_by_their_objects():
+    expert = make_policy("expert")
+    expert.reset("put the spoon on the towel")
+    bridge = {
+        "bridge_spoon_generated_modified": (np.array([0.38, 0.1, 0.01]), UNIT),
+        "table_cloth_generated_shorter": (np.array([0.23, 0.1, 0.005]), UNIT),
+    }
+    ours, theirs = expert.act(arm(), SCENE), expert.act(arm(), bridge)
+    assert not np.allclose(ours, theirs)
+    with pytest.raises(CannotActError, match="spoon and towel or bridge_spoon_generated_modified and table_cloth"):
+        expert.act(arm(), {})
+
+
 def test_baselines():
     hold = make_policy("hold")
     hold.reset("anything")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rclpy
@@ -27,12 +28,45 @@ from magma_common.conversions import image_from_msg, stamp_to_ns
 from magma_common.node_config import NodeParameters
 from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
 
+if TYPE_CHECKING:
+    from magma_sim.evaluation.episodes import Episode
+
 FIRST_STEPS_S = 3.0
 """A graph that has only just been discovered may need so long before its first step."""
 
 
 class GraphError(RuntimeError):
     """The graph does not do its part; the message says which part and what is known about it."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an episode begins."""
+
+    task: str
+    variant: str
+    layout: int
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.variant} {self.layout}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How an episode went, as seen in the graph."""
+
+    start: Start
+    status: EpisodeStatus
+    """the last one"""
+    instruction: str
+    max_steps: int
+    policy: str
+    duration_s: float
+    first_success_step: int | None
+    times: StepTimes
+    shortened: Mapping[str, int]
+    """commands that the safety stage shortened, by limit, and steps that it refused"""
+    frames: Sequence[VideoFrame]
 
 
 @dataclass(frozen=True)
@@ -48,12 +82,23 @@ class EpisodeRunnerConfig(NodeConfig):
     success_hold_steps: int = parameter(0, "As the simulator has it; written into the results.", minimum=0)
     out: str = parameter("runs/demo", "Folder for results.jsonl and the videos.")
     videos: bool = parameter(True, "Whether to write a video of each episode.")
+    suite: str = parameter(
+        "",
+        "Play a suite of the evaluator (such as simpler-bridge) instead of `task`, and write its format of results.",
+    )
+    suite_tasks: tuple[str, ...] = parameter((), "Tasks of the suite to play; none = all of them.")
+    suite_limit: int = parameter(0, "Play the first so many episodes of each task of the suite; 0 = all.", minimum=0)
+    latency_ms: float = parameter(0.0, "Injected latency of the policy; written into the results.", minimum=0.0)
+    training: str = parameter("", "How the policy was trained; written into the results of a suite.")
+    command: str = parameter("", "The command that started all this; written into the results of a suite.")
     start_timeout_s: float = parameter(120.0, "Longest wait for the graph to be there, in seconds.", minimum=1.0)
     step_timeout_s: float = parameter(30.0, "Longest wait for the next step, in seconds.", minimum=1.0)
 
     def check(self) -> None:
         if not self.task:
             raise ConfigError("task must be given")
+        if self.suite and self.success_hold_steps:
+            raise ConfigError("episodes of a suite are played to their last step: success_hold_steps must be 0")
 
 
 class EpisodeRunner(Node):
@@ -177,17 +222,23 @@ class EpisodeRunner(Node):
         config = self.config
         folder = Path(config.out)
         folder.mkdir(parents=True, exist_ok=True)
-        self._wait_for_graph(on_part)
+        self.wait_for_graph(on_part)
         results = []
         for number in range(config.episodes):
-            result = self._episode(config.first_layout + number, folder)
+            seen = self.episode(Start(config.task, config.variant, config.first_layout + number))
+            result = self._result(seen, folder)
             append(folder / "results.jsonl", result)
             results.append(result)
             on_result(result)
-        self._instruction.publish(String(data=""))
+        self.rest()
         return results
 
-    def _wait_for_graph(self, on_part: Callable[[str], None]) -> None:
+    def rest(self) -> None:
+        """Nobody acts any more."""
+        self._instruction.publish(String(data=""))
+
+    def wait_for_graph(self, on_part: Callable[[str], None] = lambda part: None) -> None:
+        """Returns when controller, policy and simulator are there; GraphError when one is missing for too long."""
         started_s = time.monotonic()
         deadline_s = started_s + self.config.start_timeout_s
         for what, there in (
@@ -203,43 +254,74 @@ class EpisodeRunner(Node):
                 time.sleep(0.02)
             on_part(f"  after {time.monotonic() - started_s:4.1f} s  {what} is there")
 
-    def _episode(self, layout: int, folder: Path) -> EpisodeResult:
-        config = self.config
+    def episode(self, start: Start) -> Seen:
+        """Plays one episode; raises GraphError when a part of the graph does not go on."""
         # Without an instruction nobody acts while the world changes.
         self._instruction.publish(String(data=""))
-        answer = self._call_reset(layout)
+        answer = self._call_reset(start)
         started_s = time.monotonic()
+        counts = self._counts()
         self._instruction.publish(String(data=answer.instruction))
-        status = self._watch(layout)
-        duration_s = time.monotonic() - started_s
+        status = self._watch(start)
         spec = self._spec
-        policy = spec.policy if spec is not None else ""
-        video = ""
-        if self._frames:
-            name = f"{config.task}-{config.variant}-{layout:03d}-{'success' if status.success else 'failure'}.mp4"
-            frames = [self._frames[step] for step in sorted(self._frames)]
-            write_video(folder / name, frames, 1.0 / config.step_period_s, answer.instruction, answer.max_steps, policy)
-            video = name
-        return EpisodeResult(
-            task=config.task,
-            variant=config.variant,
-            layout=layout,
-            policy=policy,
+        return Seen(
+            start=start,
+            status=status,
             instruction=answer.instruction,
-            success=bool(status.success),
-            first_success_step=self._first_success_step,
-            steps=int(status.step),
             max_steps=int(answer.max_steps),
-            clock=config.clock,
-            duration_s=round(duration_s, 3),
-            success_rule=success_rule(config.success_hold_steps),
-            times_ms=_as_numbers(self._episode_times.table()),
-            video=video,
+            policy=spec.policy if spec is not None else "",
+            duration_s=time.monotonic() - started_s,
+            first_success_step=self._first_success_step,
+            times=self._episode_times,
+            shortened={name: n - counts.get(name, 0) for name, n in self._counts().items() if n > counts.get(name, 0)},
+            frames=[self._frames[step] for step in sorted(self._frames)],
         )
 
-    def _call_reset(self, layout: int) -> ResetEpisode.Response:
+    def episode_of_suite(self, episode: Episode) -> Seen:
+        """Plays an episode of a suite of the evaluator."""
+        return self.episode(Start(episode.make, episode.reset_variant, episode.layout))
+
+    @property
+    def policy(self) -> str:
+        """Name that the policy announced; empty before it is there."""
+        return self._spec.policy if self._spec is not None else ""
+
+    def _counts(self) -> dict[str, int]:
+        """What the safety stage refused and shortened so far."""
+        state = self._controller
+        if state is None:
+            return {}
+        return dict(zip(state.rejection_reasons, (int(n) for n in state.rejection_counts), strict=True))
+
+    def _result(self, seen: Seen, folder: Path) -> EpisodeResult:
+        config, start, status = self.config, seen.start, seen.status
+        video = ""
+        if seen.frames:
+            verdict = "success" if status.success else "failure"
+            video = f"{start.task}-{start.variant}-{start.layout:03d}-{verdict}.mp4"
+            period_s = config.step_period_s
+            write_video(folder / video, seen.frames, 1.0 / period_s, seen.instruction, seen.max_steps, seen.policy)
+        return EpisodeResult(
+            task=start.task,
+            variant=start.variant,
+            layout=start.layout,
+            policy=seen.policy,
+            instruction=seen.instruction,
+            success=bool(status.success),
+            first_success_step=seen.first_success_step,
+            steps=int(status.step),
+            max_steps=seen.max_steps,
+            clock=config.clock,
+            duration_s=round(seen.duration_s, 3),
+            success_rule=success_rule(config.success_hold_steps),
+            times_ms=_as_numbers(seen.times.table()),
+            video=video,
+            shortened=dict(seen.shortened),
+        )
+
+    def _call_reset(self, start: Start) -> ResetEpisode.Response:
         config = self.config
-        request = ResetEpisode.Request(task=config.task, variant=config.variant, layout=layout)
+        request = ResetEpisode.Request(task=start.task, variant=start.variant, layout=start.layout)
         answered = threading.Event()
         future = self._reset.call_async(request)
         future.add_done_callback(lambda _: answered.set())
@@ -250,10 +332,10 @@ class EpisodeRunner(Node):
                 raise GraphError(f"the simulator did not answer /magma/reset_episode. {self._known()}")
         answer = future.result()
         if not answer.success:
-            raise GraphError(f"the simulator refused {config.task} {config.variant} {layout}: {answer.message}")
+            raise GraphError(f"the simulator refused {start}: {answer.message}")
         return answer
 
-    def _watch(self, layout: int) -> EpisodeStatus:
+    def _watch(self, start: Start) -> EpisodeStatus:
         """Waits for the end of the episode; the last status of it."""
         config = self.config
         began = False
@@ -262,7 +344,7 @@ class EpisodeRunner(Node):
         with self._changed:
             while True:
                 status = self._status
-                if status is not None and _episode_of(status) == (config.task, config.variant, layout):
+                if status is not None and _episode_of(status) == start:
                     # The end of an episode before, on the same layout, must not count.
                     began = began or not status.done
                     if began and status.done:
@@ -274,7 +356,7 @@ class EpisodeRunner(Node):
                         deadline_s = time.monotonic() + config.step_timeout_s
                 if time.monotonic() > deadline_s:
                     silence = f"no step for {config.step_timeout_s:g} s"
-                    raise GraphError(f"{silence} in {config.task} {config.variant} {layout}. {self._known()}")
+                    raise GraphError(f"{silence} in {start}. {self._known()}")
                 self._check_running()
                 self._changed.wait(timeout=0.2)
 
@@ -293,8 +375,8 @@ class EpisodeRunner(Node):
         return "; ".join(parts) if parts else "No node reports a problem; look at the output of the launch."
 
 
-def _episode_of(status: EpisodeStatus) -> tuple[str, str, int]:
-    return status.task, status.variant, int(status.layout)
+def _episode_of(status: EpisodeStatus) -> Start:
+    return Start(status.task, status.variant, int(status.layout))
 
 
 def _as_numbers(table: dict[str, Percentiles]) -> dict[str, dict[str, float]]:
@@ -354,8 +436,13 @@ def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
 
     status = 0
     try:
-        node.play(on_result, say)
-    except GraphError as error:
+        if node.config.suite:
+            from magma_bringup.suite_run import play_suite  # here, because the evaluator is needed for suites only
+
+            play_suite(node, say)
+        else:
+            node.play(on_result, say)
+    except (GraphError, ValueError) as error:
         say(f"error: {error}")
         status = 1
     except (KeyboardInterrupt, ExternalShutdownException):

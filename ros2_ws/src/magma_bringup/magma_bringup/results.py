@@ -34,6 +34,8 @@ class EpisodeResult:
     success_rule: str
     times_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     video: str = ""
+    shortened: dict[str, int] = field(default_factory=dict)
+    """what the safety stage refused or shortened in this episode, by reason"""
 
 
 def append(path: Path, result: EpisodeResult) -> None:

@@ -82,5 +82,9 @@ class StepTimes:
                 result[name] = Percentiles(float(p50), float(p95), len(values))
         return result
 
+    def values(self, name: str) -> tuple[float, ...]:
+        """Milliseconds of one row of `table`, in order."""
+        return tuple(self._values.get(name, ()))
+
     def _add(self, name: str, value_ms: float) -> None:
         self._values.setdefault(name, []).append(value_ms)

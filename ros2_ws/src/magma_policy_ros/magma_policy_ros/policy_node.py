@@ -75,6 +75,12 @@ class PolicyConfig(NodeConfig):
     server_token_file: str = parameter(
         "", "With a server: file with its token; empty = environment variable MAGMA_SERVE_TOKEN.", read_only=True
     )
+    injected_latency_ms: float = parameter(
+        0.0,
+        "Experiment: every action comes so much later, as from a slower model; meanwhile the policy looks at nothing.",
+        minimum=0.0,
+        maximum=60_000.0,
+    )
     state_tolerance_s: float = parameter(
         0.02,
         "How far apart the stamps of a frame and its end effector state may lie, in seconds; 0 = equal.",
@@ -98,7 +104,8 @@ class PolicyNode(Node):
 
     def __init__(self) -> None:
         super().__init__("policy", automatically_declare_parameters_from_overrides=True)
-        self._config = NodeParameters(self, PolicyConfig).config
+        self._node_parameters = NodeParameters(self, PolicyConfig)
+        self._config = self._node_parameters.config
         self._control = cast(Control, self._config.control)
         self._observation: NewestObservation | None = None
         self._policy: ActingPolicy | None = None
@@ -240,6 +247,9 @@ class PolicyNode(Node):
         pixels, instruction = observe(request.pixels, request.instruction, self._control)
         started = time.monotonic()
         result = policy.act(pixels, instruction, request.state)
+        injected_ms = self._node_parameters.config.injected_latency_ms
+        if injected_ms:
+            self._stopping.wait(injected_ms * 1e-3)
         stages = {
             "frame": age_ms - waited_s * 1e3,
             "wait": waited_s * 1e3,

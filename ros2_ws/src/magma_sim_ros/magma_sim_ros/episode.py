@@ -10,8 +10,14 @@ import numpy as np
 
 if TYPE_CHECKING:
     from magma_sim import Observation, Task, Variant
+    from magma_sim.evaluation.results import EpisodeRecord
 
 VARIANTS = ("eval", "random")
+
+
+def record_name(task: str, variant: str, layout: int) -> str:
+    """File name of the record of an episode."""
+    return f"{task}-{variant}-{layout:03d}.npz"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,9 @@ class Episode:
         self._ended = False
         self._first_stamp_ns = 0
         self._last_command_ns: int | None = None
+        self._actions: list[np.ndarray] = []
+        self._commanded: list[bool] = []
+        self._success: list[bool] = []
 
     @property
     def task(self) -> Task:
@@ -98,12 +107,28 @@ class Episode:
         self._holds_since = 0
         self._first_stamp_ns = 0
         self._last_command_ns = None
+        self._actions, self._commanded, self._success = [], [], []
         return observation
 
     def next_layout(self) -> int:
         """Number of the layout after this one; evaluation layouts begin again at 0."""
         following = self.layout + 1
         return following % self.task.evaluation_layouts if self.variant == "eval" else following
+
+    def record(self) -> EpisodeRecord:
+        """What was executed from the reset to the end of the episode, as the evaluator keeps it; without the policy's
+        times."""
+        from magma_sim.evaluation.results import EpisodeRecord
+
+        return EpisodeRecord(
+            actions=np.array(self._actions, dtype=np.float64).reshape(-1, 7),
+            commanded=np.array(self._commanded, dtype=np.bool_),
+            # The world moves in whole steps: a command takes effect where a step begins.
+            late_s=np.zeros(len(self._actions)),
+            success=np.array(self._success, dtype=np.bool_),
+            query_step=np.zeros(0, dtype=np.int64),
+            query_ms=np.zeros(0),
+        )
 
     def published(self, stamp_ns: int) -> None:
         """The present observation was published under this stamp, in nanoseconds."""
@@ -136,11 +161,16 @@ class Episode:
             ValueError: the action is not a finite delta; nothing has moved then.
         """
         task = self.task
+        commanded = action is not None
         if action is None:
             action = np.zeros(7)
             action[6] = self.observation.end_effector.gripper_target
         observation = task.step(action)
         self._observation = observation
+        if not self._ended:
+            self._actions.append(np.array(action, dtype=np.float64))
+            self._commanded.append(commanded)
+            self._success.append(bool(observation.success))
         self._last_command_ns = stamp_ns if stamp_ns is not None else self._last_command_ns
         if self._settings.lockstep:
             self._first_stamp_ns = 0

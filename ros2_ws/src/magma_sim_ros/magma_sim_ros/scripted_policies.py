@@ -34,31 +34,28 @@ class ScriptedPolicy(Protocol):
 
 
 class Expert:
-    """Solves the built-in tasks from object poses; finds the task by its sentence."""
+    """Solves the simulated tasks from object poses. It finds the task by its sentence, and where two suites share a
+    sentence by the objects that are there."""
 
     def __init__(self) -> None:
-        from magma_sim.backends.tabletop.objects import GOALS
+        from magma_sim.backends.simpler_bridge.goals import GOALS as BRIDGE_GOALS
+        from magma_sim.backends.tabletop.objects import GOALS as TABLETOP_GOALS
 
-        self._tasks = {_plain(goal.instruction): goal.task for goal in GOALS.values()}
-        self._expert: ScriptedExpert | None = None
-        self._obstacle = "the expert has no instruction"
+        self._tasks: dict[str, dict[str, frozenset[str]]] = {}
+        for goal in (*TABLETOP_GOALS.values(), *BRIDGE_GOALS.values()):
+            needed = frozenset((goal.source, goal.target))
+            self._tasks.setdefault(_plain(goal.instruction), {})[goal.task] = needed
+        self._instruction = ""
+        self._candidates: dict[str, frozenset[str]] = {}
+        self._experts: dict[str, ScriptedExpert] = {}
 
     def reset(self, instruction: str) -> None:
-        from magma_sim.expert import ScriptedExpert
-
-        self._expert = None
-        task = self._tasks.get(_plain(instruction))
-        if task is None:
-            known = "; ".join(self._tasks)
-            self._obstacle = f"the expert does not know the instruction {instruction!r}; it knows: {known}"
-            return
-        self._expert = ScriptedExpert(task)
+        self._instruction = instruction
+        self._candidates = self._tasks.get(_plain(instruction), {})
 
     def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
         from magma_sim import EndEffectorState as SimulatedState
 
-        if self._expert is None:
-            raise CannotActError(self._obstacle)
         simulated = SimulatedState(
             position=state.position,
             quaternion_xyzw=state.quaternion_xyzw,
@@ -67,10 +64,25 @@ class Expert:
             gripper=state.gripper,
             gripper_target=state.gripper_target,
         )
-        try:
-            return self._expert.act(simulated, objects)
-        except KeyError as error:
-            raise CannotActError(f"not possible in this scene: {error.args[0]}") from None
+        return self._expert_for(objects).act(simulated, objects)
+
+    def _expert_for(self, objects: Mapping[str, Pose]) -> ScriptedExpert:
+        from magma_sim.expert import make_expert
+
+        if not self._instruction:
+            raise CannotActError("the expert has no instruction")
+        if not self._candidates:
+            known = "; ".join(self._tasks)
+            raise CannotActError(f"the expert does not know the instruction {self._instruction!r}; it knows: {known}")
+        for task, needed in self._candidates.items():
+            if needed <= set(objects):
+                if task not in self._experts:
+                    self._experts[task] = make_expert(task)
+                return self._experts[task]
+        needs = " or ".join(" and ".join(sorted(needed)) for needed in self._candidates.values())
+        raise CannotActError(
+            f"not possible in this scene: the expert needs the poses of {needs}; it got {sorted(objects)}"
+        )
 
 
 class Hold:

@@ -11,6 +11,7 @@ from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.node import Node
+from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
@@ -39,6 +40,12 @@ class ScriptedPolicyConfig(NodeConfig):
         read_only=True,
     )
     seed: int = parameter(0, "Of the random motions.", minimum=0, read_only=True)
+    injected_latency_ms: float = parameter(
+        0.0,
+        "Experiment: every action comes so much later, as from a slow model; meanwhile the policy looks at nothing.",
+        minimum=0.0,
+        maximum=60_000.0,
+    )
     step_period_s: float = parameter(0.2, "Seconds per action.", minimum=0.001, read_only=True)
     camera: str = parameter("third_person", "Name of the camera to announce.", read_only=True)
     image_height: int = parameter(128, "Pixels of the frame to announce.", minimum=1, maximum=8192, read_only=True)
@@ -50,8 +57,10 @@ class ScriptedPolicyNode(Node):
 
     def __init__(self) -> None:
         super().__init__("scripted_policy", automatically_declare_parameters_from_overrides=True)
-        config = NodeParameters(self, ScriptedPolicyConfig).config
+        self._node_parameters = NodeParameters(self, ScriptedPolicyConfig)
+        config = self._node_parameters.config
         self._config = config
+        self._thinking: Timer | None = None
         self._policy = make_policy(config.kind, config.seed)
         self._world = MatchedWorld()
         self._instruction = ""
@@ -84,6 +93,7 @@ class ScriptedPolicyNode(Node):
 
     def _on_instruction(self, message: String) -> None:
         self._instruction = message.data.strip()
+        self._stop_thinking()
         self._policy.reset(self._instruction)
         self._trouble = None
         self._act()
@@ -114,7 +124,7 @@ class ScriptedPolicyNode(Node):
         self._act()
 
     def _act(self) -> None:
-        if not self._instruction:
+        if not self._instruction or self._thinking is not None:
             return
         instant = self._world.take()
         if instant is None:
@@ -128,19 +138,35 @@ class ScriptedPolicyNode(Node):
             self._diagnostics.update()
             return
         self._trouble = None
+        stages = {"frame": self._frame_age_ms, "wait": (started - self._frame_received_s) * 1e3}
+        latency_s = self._node_parameters.config.injected_latency_ms * 1e-3
+        if not latency_s:
+            self._publish(state.stamp_ns, delta, stages, started)
+            return
+
+        def answer() -> None:
+            self._stop_thinking()
+            self._publish(state.stamp_ns, delta, stages, started)
+            self._act()
+
+        self._thinking = self.create_timer(latency_s, answer)
+
+    def _stop_thinking(self) -> None:
+        """What was being thought about is dropped."""
+        if self._thinking is not None:
+            self.destroy_timer(self._thinking)
+            self._thinking = None
+
+    def _publish(self, stamp_ns: int, delta: np.ndarray, stages: dict[str, float], started_s: float) -> None:
         chunk = ActionChunk(
             deltas=delta[None],
-            stamp_ns=state.stamp_ns,
+            stamp_ns=stamp_ns,
             step_period_s=self._config.step_period_s,
             policy=self._config.kind,
             instruction=self._instruction,
             sequence=self._sequence,
             frame=FRAME_ID,
-            stage_ms={
-                "frame": self._frame_age_ms,
-                "wait": (started - self._frame_received_s) * 1e3,
-                "policy": (time.monotonic() - started) * 1e3,
-            },
+            stage_ms={**stages, "policy": (time.monotonic() - started_s) * 1e3},
         )
         self._chunks.publish(chunk_to_msg(chunk))
         self._sequence += 1

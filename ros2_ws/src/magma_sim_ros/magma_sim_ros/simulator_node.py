@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 
-from magma_common.config import NodeConfig, parameter
+from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import action_spec_from_msg, delta_from_msg, image_to_msg, ns_to_stamp, state_to_msg
 from magma_common.data import EndEffectorDelta
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
@@ -24,7 +25,7 @@ from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
 from magma_sim_ros import messages
-from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings
+from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings, record_name
 from magma_sim_ros.spec_agreement import disagreement
 
 if TYPE_CHECKING:
@@ -62,7 +63,27 @@ class SimulatorConfig(NodeConfig):
         choices=("continue", "stop", "reset"),
         read_only=True,
     )
+    image_size: tuple[int, int] = parameter(
+        (0, 0),
+        "Height and width of the pictures where the suite can choose; 0 0 = its own.",
+        minimum=0,
+        maximum=2048,
+        read_only=True,
+    )
+    record: str = parameter(
+        "",
+        "Folder for what was executed in each episode (actions, success), one file each; empty = none is written.",
+        read_only=True,
+    )
     freeze_camera: bool = parameter(False, "Fault injection: the camera repeats its last picture under new stamps.")
+
+    def check(self) -> None:
+        if (self.image_size[0] == 0) != (self.image_size[1] == 0):
+            raise ConfigError(f"image_size is height and width, or 0 0, not {list(self.image_size)}")
+
+    def task_options(self) -> dict[str, object]:
+        """Options of the tasks."""
+        return {"image_size": self.image_size} if self.image_size[0] else {}
 
     def episode_settings(self) -> EpisodeSettings:
         """The part that the episode uses."""
@@ -91,6 +112,8 @@ class Simulator(Node):
         self._picture: NDArray[np.uint8] | None = None
         self._published_ns = 0
         self._steps = 0
+        self._recorded = False
+        self._camera_of = ""
 
         self.get_logger().info(f"building the world for {config.task} …")
         self._episode = Episode(self._make_task, config.episode_settings())
@@ -109,8 +132,7 @@ class Simulator(Node):
         self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, STATE)
         self.create_subscription(EndEffectorDeltaMsg, "/magma/command", self._on_command, COMMAND)
         self.create_service(ResetEpisode, "/magma/reset_episode", self._on_reset)
-        stamp = self.get_clock().now().to_msg()
-        self._static.publish(TFMessage(transforms=[messages.camera_transform(spec, stamp)]))
+        self._publish_camera_pose()
         self._publish()
         if self._lockstep:
             # Ten looks per republishing period, so that the wait is never much longer than asked for.
@@ -127,7 +149,7 @@ class Simulator(Node):
     def _make_task(self, name: str) -> Task:
         from magma_sim import make_task  # here, because SAPIEN takes seconds to load
 
-        return make_task(name)
+        return make_task(name, **self._node_parameters.config.task_options())
 
     def _tick_period_s(self) -> float:
         """Real time: seconds between two calls of `_tick`."""
@@ -174,9 +196,25 @@ class Simulator(Node):
             self._refused["not an action"] += 1
             return
         self._steps += 1
+        if self._episode.done:
+            # Before anybody is told that the episode has ended.
+            self._write_record()
         self._publish()
         if self._episode.done and self._node_parameters.config.after_episode == "reset":
             self._begin("", "", self._episode.next_layout())
+
+    def _write_record(self) -> None:
+        folder = self._node_parameters.config.record
+        if not folder or self._recorded:
+            return
+        self._recorded = True
+        episode = self._episode
+        path = Path(folder) / record_name(episode.task.spec.task, episode.variant, episode.layout)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            episode.record().write(path)
+        except OSError as error:
+            self.get_logger().error(f"cannot write {path}: {error}")
 
     def _refuse(self, reason: str) -> None:
         if not self._refused[reason]:
@@ -184,6 +222,15 @@ class Simulator(Node):
         self._refused[reason] += 1
 
     # Publishing it.
+
+    def _publish_camera_pose(self) -> None:
+        """Where the task's camera is, when that is not known yet."""
+        spec = self._episode.task.spec
+        if self._camera_of == spec.task:
+            return
+        self._camera_of = spec.task
+        stamp = self.get_clock().now().to_msg()
+        self._static.publish(TFMessage(transforms=[messages.camera_transform(spec, stamp)]))
 
     def _republish(self) -> None:
         if self._now_ns() - self._published_ns >= self._node_parameters.config.republish_s * 1e9:
@@ -225,7 +272,9 @@ class Simulator(Node):
     def _begin(self, task: str, variant: str, layout: int) -> None:
         self._episode.reset(task, variant, layout)
         self._pending = None
+        self._recorded = False
         self._check_spec()
+        self._publish_camera_pose()
         self._publish()
 
     def _on_spec(self, spec: ActionSpec) -> None:

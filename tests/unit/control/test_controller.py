@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from control_builders import DOWN, EPOCH_NS, FORWARD, STILL, acting, at, chunk, operator, ready, spec, state
 
+from magma_common.data import EndEffectorDelta
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller, Source
 from magma_control.freshness import Instant
@@ -477,3 +478,102 @@ def test_events_tell_of_transitions_and_refusals():
     assert texts[1].startswith("refused: step 0 holds a value that is not finite")
     assert texts[2].startswith("AUTONOMOUS -> HOLD: step 0 holds")
     assert controller.take_events() == []
+
+
+class TestSignsOfLife:
+    def test_a_policy_whose_heartbeat_stops_is_lost(self):
+        controller, _ = acting(ControllerConfig(watchdog_s=5.0))
+        controller.on_heartbeat(Source.POLICY, at(0.1))
+        keep_state(controller, 1.0)
+        controller.tick(at(1.0))
+        assert controller.phase is Phase.AUTONOMOUS
+        keep_state(controller, 1.2)
+        controller.tick(at(1.2))
+        assert controller.phase is Phase.HOLD
+        assert controller.on_chunk(chunk(1.15), at(1.2)).code == "policy heartbeat lost"
+        controller.on_heartbeat(Source.POLICY, at(1.3))
+        assert controller.on_chunk(chunk(1.25), at(1.3)) is None
+
+    def test_a_required_heartbeat_must_come(self):
+        controller = ready(ControllerConfig(require_policy_heartbeat=True, state_timeout_s=5.0))
+        assert controller.on_chunk(chunk(1.45), at(1.5)).code == "policy without heartbeat"
+
+    def test_an_operator_whose_device_is_lost_does_not_move_the_arm(self):
+        controller = ready()
+        controller.on_heartbeat(Source.OPERATOR, at(0.0))
+        keep_state(controller, 1.5)
+        controller.on_operator(operator(1.5), at(1.5))
+        assert controller.tick(at(1.5)) is None
+        assert controller.phase is Phase.TELEOP
+        assert "no heartbeat" in controller.report(at(1.5)).reason
+
+
+class TestButton:
+    def test_pressed_latches_and_released_moves_nothing(self):
+        controller, _ = acting()
+        controller.on_estop_button(True, at(0.2))
+        assert controller.phase is Phase.ESTOP
+        assert not controller.rearm(at(0.3)).success
+        controller.on_estop_button(False, at(0.4))
+        assert controller.phase is Phase.ESTOP
+        assert controller.rearm(at(0.5)).success
+        assert controller.tick(at(0.5)) is None
+
+    def test_silence_counts_as_pressed_when_there_is_a_button(self):
+        controller, _ = acting(ControllerConfig(estop_button_timeout_s=0.5))
+        controller.on_estop_button(False, at(0.2))
+        controller.tick(at(0.6))
+        assert controller.phase is not Phase.ESTOP
+        assert controller.tick(at(0.8)) is None
+        assert controller.phase is Phase.ESTOP
+        assert "button has sent no heartbeat" in controller.rearm(at(0.9)).message
+
+    def test_a_button_that_never_spoke_counts_as_pressed_too(self):
+        controller = ready(ControllerConfig(estop_button_timeout_s=0.5))
+        controller.tick(at(0.6))
+        assert controller.phase is Phase.ESTOP
+
+
+class TestTakeOver:
+    def test_the_speed_changes_gradually(self):
+        controller, command = acting(ControllerConfig(max_takeover_speed_step_m_s=0.05))
+        speeds = [command.delta[0] / 0.2]
+        for k in range(6):
+            seconds = 0.3 + 0.2 * k
+            keep_state(controller, seconds)
+            controller.on_operator(operator(seconds, (-0.04, 0, 0, 0, 0, 0, 1)), at(seconds))
+            speeds.append(controller.tick(at(seconds)).delta[0] / 0.2)
+        assert max(abs(np.diff(speeds))) <= 0.05 + 1e-9
+        assert speeds[-1] == pytest.approx(-0.2)
+        assert controller.report(at(2.0)).counts["clipped: take-over"] >= 5
+
+    def test_two_operators_do_not_pull_at_once(self):
+        controller = ready()
+        one = EndEffectorDelta(np.array(FORWARD), at(0.1).ros_ns, "base", "keyboard")
+        other = EndEffectorDelta(-np.array(FORWARD), at(0.2).ros_ns, "base", "gamepad")
+        assert controller.on_operator(one, at(0.1)) is None
+        assert controller.on_operator(other, at(0.2)).code == "another operator has the arm"
+        late = EndEffectorDelta(-np.array(FORWARD), at(0.6).ros_ns, "base", "gamepad")
+        assert controller.on_operator(late, at(0.6)) is None
+
+
+class TestBringUp:
+    def test_everything_is_smaller(self):
+        _, command = acting(ControllerConfig(bring_up_scale=0.1))
+        assert command.delta[0] == pytest.approx(0.1 * FORWARD[0])
+        assert command.delta[6] == FORWARD[6]
+
+    def test_the_table_is_part_of_the_box(self):
+        controller = ready(ControllerConfig(table_height_m=0.28, table_clearance_m=0.01))
+        controller.on_chunk(chunk(0.0, (0, 0, -0.05, 0, 0, 0, 1)), at(0.1))
+        assert controller.tick(at(0.1)).delta[2] == pytest.approx(-0.01)
+
+    def test_a_binary_gripper_sticks(self):
+        controller = ready(ControllerConfig(gripper_mode="binary", gripper_sticky_steps=2))
+        grippers = []
+        for k, wish in enumerate((0.3, 0.9, 0.9)):
+            seconds = 0.1 + 0.2 * k
+            keep_state(controller, seconds)
+            controller.on_chunk(chunk(seconds - 0.05, (0, 0, 0, 0, 0, 0, wish)), at(seconds))
+            grippers.append(controller.tick(at(seconds)).delta[6])
+        assert grippers == [0.0, 0.0, 1.0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from control_builders import DOWN, EPOCH_NS, spec
 from hypothesis import settings
@@ -10,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from magma_common.data import ActionChunk, EndEffectorDelta, EndEffectorState
 from magma_control.config import ControllerConfig
-from magma_control.controller import Controller
+from magma_control.controller import Controller, Source
 from magma_control.freshness import Instant
 from magma_control.phases import ALLOWED, MOVING, Phase
+from magma_control.schedule import OVERLAPS
 
 sane = st.floats(-0.1, 0.1)
 wild = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-2.0, 2.0))
@@ -29,9 +32,21 @@ places = st.one_of(
 
 
 class AnyInput(RuleBasedStateMachine):
-    @initialize(lock_step=st.booleans())
-    def start(self, lock_step):
-        self.config = ControllerConfig(min_command_interval_s=0.0 if lock_step else -1.0)
+    @initialize(
+        lock_step=st.booleans(),
+        overlap=st.sampled_from(OVERLAPS),
+        gripper=st.sampled_from(["continuous", "binary"]),
+        button_timeout_s=st.sampled_from([0.0, 0.5]),
+    )
+    def start(self, lock_step, overlap, gripper, button_timeout_s):
+        self.config = ControllerConfig(
+            min_command_interval_s=0.0 if lock_step else -1.0,
+            overlap=overlap,
+            gripper_mode=gripper,
+            gripper_sticky_steps=3,
+            estop_button_timeout_s=button_timeout_s,
+        )
+        self.pressed, self.button_s = False, 0.0
         self.now = Instant(0.0, EPOCH_NS)
         self.controller = Controller(self.config, self.now)
         self.phase = self.controller.phase
@@ -57,11 +72,15 @@ class AnyInput(RuleBasedStateMachine):
         if command is None:
             return
         assert self.controller.phase in MOVING
+        assert not self.pressed
+        timeout_s = self.config.estop_button_timeout_s
+        assert not timeout_s or self.now.steady_s - self.button_s <= timeout_s
         config, delta = self.config, command.delta
         assert np.isfinite(delta).all()
-        assert np.linalg.norm(delta[:3]) <= config.max_step_translation_m + 1e-9
-        assert np.linalg.norm(delta[:3]) <= config.max_speed_m_s * config.step_period_s + 1e-9
-        assert np.linalg.norm(delta[3:6]) <= config.max_step_rotation_rad + 1e-9
+        scale = config.bring_up_scale
+        assert np.linalg.norm(delta[:3]) <= scale * config.max_step_translation_m + 1e-9
+        assert np.linalg.norm(delta[:3]) <= scale * config.max_speed_m_s * config.step_period_s + 1e-9
+        assert np.linalg.norm(delta[3:6]) <= scale * config.max_step_rotation_rad + 1e-9
         assert 0.0 <= delta[6] <= 1.0
         assert self.reported is not None
         low, high = np.array(config.workspace_min_m), np.array(config.workspace_max_m)
@@ -134,6 +153,24 @@ class AnyInput(RuleBasedStateMachine):
         self.controller.on_instruction(text)
         self.tick()
 
+    @rule(source=st.sampled_from(Source))
+    def heartbeat(self, source):
+        self.controller.on_heartbeat(source, self.now)
+        self.tick()
+
+    @rule(pressed=st.booleans())
+    def button(self, pressed):
+        self.controller.on_estop_button(pressed, self.now)
+        self.pressed, self.button_s = pressed, self.now.steady_s
+        assert not pressed or self.controller.phase is Phase.ESTOP
+        self.tick()
+
+    @rule(scale=st.sampled_from([0.1, 0.5, 1.0]))
+    def bring_up(self, scale):
+        self.config = self.config.replace({"bring_up_scale": scale})
+        self.controller.reconfigure(self.config)
+        self.tick()
+
     @rule()
     def estop(self):
         self.controller.estop("test")
@@ -149,6 +186,7 @@ class AnyInput(RuleBasedStateMachine):
     @rule()
     def rearm(self):
         if self.controller.rearm(self.now).success:
+            assert not self.pressed
             self.gate_ns = self.now.ros_ns
             assert self.controller.phase is Phase.HOLD
         self.tick()
@@ -170,4 +208,6 @@ class AnyInput(RuleBasedStateMachine):
 
 
 TestAnyInput = AnyInput.TestCase
-TestAnyInput.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestAnyInput.settings = settings(
+    max_examples=int(os.environ.get("MAGMA_PROPERTY_CASES", "100")), stateful_step_count=30, deadline=None
+)

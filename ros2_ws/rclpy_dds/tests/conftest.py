@@ -34,16 +34,28 @@ def _is_free(domain: int) -> bool:
     return True
 
 
+# Cyclone keeps a domain's sockets as long as the process lives. So a process takes this many domains and then begins
+# again with the first one, whose peers of that time (killed ones stay for 10 s) are forgotten by then.
+_DOMAINS_OF_A_PROCESS = 40
+_taken: list[int] = []
+
+
 @pytest.fixture
 def domain(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A domain id that nobody uses, also set as ``ROS_DOMAIN_ID``; the ports lie below Linux' ephemeral range."""
+    """A domain id that nobody else uses, also set as ``ROS_DOMAIN_ID``; the ports lie below Linux' ephemeral range."""
     monkeypatch.delenv("CYCLONEDDS_URI", raising=False)
     monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
-    while True:
-        chosen = random.Random(f"{os.getpid()} {next(_counter)} {time.time_ns()}").randrange(10, 101)
-        if _is_free(chosen):
-            monkeypatch.setenv("ROS_DOMAIN_ID", str(chosen))
-            return chosen
+    candidates = list(range(10, 101))
+    random.Random(f"{os.getpid()} {next(_counter)} {time.time_ns()}").shuffle(candidates)
+    free = (candidate for candidate in candidates if candidate not in _taken and _is_free(candidate))
+    chosen = next(free, None) if len(_taken) < _DOMAINS_OF_A_PROCESS else None
+    if chosen is None:
+        if not _taken:
+            pytest.fail("every domain from 10 to 100 is in use on this machine")
+        chosen = _taken.pop(0)
+    _taken.append(chosen)
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(chosen))
+    return chosen
 
 
 @pytest.fixture

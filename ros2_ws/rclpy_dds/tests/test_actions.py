@@ -78,6 +78,21 @@ def test_goal_gets_feedback_result_and_status(bench: Any, spin_until: Callable[.
     assert bench.result_of(handle.get_result_async()).status == GoalStatus.STATUS_SUCCEEDED
 
 
+def test_all_feedback_comes_before_the_result(bench: Any) -> None:
+    def execute(goal_handle: Any) -> Any:
+        for number in range(8):
+            goal_handle.publish_feedback(Fibonacci.Feedback(sequence=[number]))
+        goal_handle.succeed()
+        return Fibonacci.Result()
+
+    bench.serve(execute)
+    for _ in range(5):
+        feedback: list[int] = []
+        handle = bench.send(feedback_callback=lambda message: feedback.extend(message.feedback.sequence))  # noqa: B023
+        bench.result_of(handle.get_result_async())
+        assert feedback == list(range(8))
+
+
 def test_status_is_latched(bench: Any, spin_until: Callable[..., None]) -> None:
     bench.serve(succeed)
     bench.result_of(bench.send().get_result_async())

@@ -1,5 +1,6 @@
 """Action clients."""
 
+import inspect
 import threading
 import time
 import uuid
@@ -94,6 +95,16 @@ class _GoalClient(Client):
             future.set_result(self.make_handle(future.goal_id, response))
 
 
+class _ResultClient(Client):
+    """Client of the result service: what was received before a result is dealt with before it."""
+
+    deliver_feedback: Callable[[], None]
+
+    def run(self, future: Future, response: Any) -> None:
+        self.deliver_feedback()
+        super().run(future, response)
+
+
 class ActionClient:
     """Sends goals to an action server. Thread-safe; an executor must spin the node."""
 
@@ -154,9 +165,12 @@ class ActionClient:
 
         self._goal_client = create(_GoalClient, messages.SendGoalService, GOAL_SERVICE, goal_service_qos_profile)
         self._cancel_client = create(Client, messages.CancelGoalService, CANCEL_SERVICE, cancel_service_qos_profile)
-        self._result_client = create(Client, messages.GetResultService, RESULT_SERVICE, result_service_qos_profile)
+        self._result_client = create(
+            _ResultClient, messages.GetResultService, RESULT_SERVICE, result_service_qos_profile
+        )
         self._clients = [self._goal_client, self._cancel_client, self._result_client]
         self._goal_client.make_handle = self._make_handle
+        self._result_client.deliver_feedback = self._deliver_feedback
 
     # --- goals ---
 
@@ -253,6 +267,14 @@ class ActionClient:
         with self._lock:
             callback = self._feedback_callbacks.get(bytes(message.goal_id.uuid))
         return callback(message) if callback is not None else None
+
+    def _deliver_feedback(self) -> None:
+        """Call back for all feedback that has come; the callback is forgotten with the result."""
+        while (arguments := self._feedback_subscription.take()) is not None:
+            result = self._feedback_subscription.run(*arguments)
+            executor = self._node.executor
+            if executor is not None and inspect.iscoroutine(result):
+                executor.create_task(result)
 
     def _on_status(self, message: Any) -> None:
         for entry in message.status_list:

@@ -252,6 +252,15 @@ def _play_realtime(player: _Player, task: Task, manner: Manner, progress: Callab
         progress(player.step)
 
 
+@dataclass(frozen=True)
+class _Thought:
+    """A policy's answer on the wall's clock."""
+
+    actions: list[NDArray[np.float64]]
+    frame: int
+    arrival_s: float
+
+
 class _Thinker:
     """A policy in a thread of its own, always on the newest frame."""
 
@@ -259,75 +268,92 @@ class _Thinker:
         self._player, self._added_s = player, added_s
         self._changed = threading.Condition()
         self._newest: Observation | None = None
-        self._answers: list[tuple[list[NDArray[np.float64]], int]] = []
+        self._answer: _Thought | None = None
         self._error: BaseException | None = None
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
         self._thread.start()
 
     def show(self, observation: Observation) -> None:
+        """A new frame."""
         with self._changed:
             self._newest = observation
-            self._changed.notify()
+            self._changed.notify_all()
 
-    def take(self) -> tuple[list[NDArray[np.float64]], int] | None:
-        """The newest answer since the last call. Raises what the policy raised."""
+    def take(self, until_s: float) -> _Thought | None:
+        """The newest answer since the last call; waits for one until `until_s`. Raises what the policy raised."""
         with self._changed:
+            self._changed.wait_for(
+                lambda: self._answer is not None or self._error is not None,
+                timeout=max(0.0, until_s - time.monotonic()),
+            )
             if self._error is not None:
                 raise self._error
-            answers, self._answers = self._answers, []
-            return answers[-1] if answers else None
+            answer, self._answer = self._answer, None
+            return answer
 
     def close(self) -> None:
+        """Waits for the answer in progress, and ends."""
         with self._changed:
             self._stop = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while self._newest is None and not self._stop:
-                    self._changed.wait()
-                if self._stop:
+                self._changed.wait_for(lambda: self._newest is not None or self._stop)
+                if self._stop or self._newest is None:
                     return
                 observation, self._newest = self._newest, None
-            assert observation is not None
             try:
                 actions, _ = self._player.ask(observation)
             except BaseException as error:
                 with self._changed:
                     self._error = error
+                    self._changed.notify_all()
                 return
             with self._changed:
                 if self._added_s:
                     self._changed.wait_for(lambda: self._stop, timeout=self._added_s)
-                self._answers.append((actions, observation.step))
+                self._answer = _Thought(actions, observation.step, time.monotonic())
+                self._changed.notify_all()
 
 
 def _play_wall(player: _Player, task: Task, manner: Manner, progress: Callable[[int], None]) -> None:
-    """The world keeps pace with the clock on the wall, and takes commands between steps. A simulator too slow for that
-    makes the world late: see the stage "world late" in the times, which should be far below the step period."""
+    """The world keeps pace with the clock on the wall: no frame is shown before its time.
+
+    A step is computed at the end of its period, so that a command that comes in its middle can take effect there.
+    Simulators that take commands only between steps compute it at its beginning. One too slow for either makes the
+    world late: see the stage "world late" in the times, which should be far below the step period.
+    """
     period_s = task.spec.step_period_s
+    within_steps = isinstance(task, LateCommandTask)
     thinker = _Thinker(player, (manner.latency_ms or 0.0) / 1e3)
     left: list[NDArray[np.float64]] = []
-    frame = 0
+    frame, late_s, cost_s = 0, 0.0, 0.0
+    due_s = time.monotonic()
     try:
-        thinker.show(player.observation)
-        due_s = time.monotonic()
         while not player.ended:
-            time.sleep(max(0.0, due_s - time.monotonic()))
-            late_s = time.monotonic() - due_s
-            player.note("world late", 1e3 * max(0.0, late_s))
-            # A world that fell behind does not run faster to catch up: that would shorten the policy's time.
-            due_s = time.monotonic() + period_s if late_s > period_s else due_s + period_s
-            answer = thinker.take()
-            if answer is not None:
-                left, frame = list(answer[0]), answer[1]
-            if left:
-                player.note("age of the frame acted on", 1e3 * period_s * (player.step - frame))
-            player.advance(left.pop(0) if left else None, look=True)
             thinker.show(player.observation)
+            patience_s = max(0.0, period_s - 2.0 * cost_s) if within_steps else 0.0
+            answer = thinker.take(until_s=due_s + patience_s)
+            if answer is not None:
+                left, frame, late_s = list(answer.actions), answer.frame, max(0.0, answer.arrival_s - due_s)
+            late_s = min(late_s, 0.999 * period_s) if within_steps else 0.0
+            if left:
+                player.note("age of the frame acted on", 1e3 * (period_s * (player.step - frame) + late_s))
+            begin_s = time.monotonic()
+            action = left.pop(0) if left else None
+            player.advance(action, look=True, late_s=0.0 if action is None else late_s)
+            cost_s = max(0.9 * cost_s, time.monotonic() - begin_s)
             progress(player.step)
+            due_s += period_s
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            behind_s = time.monotonic() - due_s
+            player.note("world late", 1e3 * behind_s)
+            if behind_s > period_s:
+                # A world that fell behind does not run faster to catch up: that would shorten the policy's time.
+                due_s += behind_s
     finally:
         thinker.close()

@@ -225,9 +225,10 @@ class _Process:
 
     def kill(self) -> None:
         """Ends the process at once and releases what belongs to it."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        self.process.wait()
+        self.process.kill()
+        # A process caught inside a graphics driver dies when the driver lets go of it; nobody waits for that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_STOPPING_S)
         for descriptor in (self._write, self.read):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
@@ -481,7 +482,11 @@ class Runner:
         self._lost(worker, text, store, bar)
 
     def _ended(self, worker: _Process, store: ResultStore, bar: Any) -> None:
-        status = worker.process.wait()
+        try:
+            status = worker.process.wait(_STOPPING_S)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            status = worker.process.wait()
         ready = worker.ready
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         words = worker.last_words()

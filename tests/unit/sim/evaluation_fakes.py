@@ -125,8 +125,8 @@ class FakeTask(Task):
 class FakeLateTask(FakeTask, LateCommandTask):
     """Takes commands in the middle of a step, and remembers them."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, *, period_s: float = 0.2) -> None:
+        super().__init__(name, period_s=period_s)
         self.actions: list[np.ndarray | None] = []
         self.late_s: list[float] = []
 

@@ -153,6 +153,16 @@ def test_wall_clock_plays_every_step_and_policy_errors_come_out() -> None:
     played = play(FakeTask("reach", period_s=0.01), Chunks(), episode(1), Manner("wall"))
     assert played.steps == 8 and played.queries >= 1
     assert "world late" in played.stages
+    # Between steps only: what was made from a frame comes a step later at the earliest.
+    assert did(played)[0] == "-"
+    ages = [step - int(word.split(".")[0]) for step, word in enumerate(did(played)) if word != "-"]
+    assert min(ages) >= 1
+
+    late = play(FakeLateTask("reach", period_s=0.2), Chunks(), episode(1), Manner("wall", 20.0))
+    # Within steps: never at the moment of the frame itself.
+    steps = [step for step, word in enumerate(did(late)) if word != "-"]
+    assert steps
+    assert all(late.record.late_s[step] > 0 or int(did(late)[step].split(".")[0]) < step for step in steps)
 
     class Failing(Chunks):
         def act(self, observation: Observation) -> np.ndarray:

@@ -550,10 +550,10 @@ class TestTakeOver:
     def test_two_operators_do_not_pull_at_once(self):
         controller = ready()
         one = EndEffectorDelta(np.array(FORWARD), at(0.1).ros_ns, "base", "keyboard")
-        other = EndEffectorDelta(-np.array(FORWARD), at(0.2).ros_ns, "base", "gamepad")
+        other = EndEffectorDelta(np.array(STILL), at(0.2).ros_ns, "base", "gamepad")
         assert controller.on_operator(one, at(0.1)) is None
         assert controller.on_operator(other, at(0.2)).code == "another operator has the arm"
-        late = EndEffectorDelta(-np.array(FORWARD), at(0.6).ros_ns, "base", "gamepad")
+        late = EndEffectorDelta(np.array(STILL), at(0.6).ros_ns, "base", "gamepad")
         assert controller.on_operator(late, at(0.6)) is None
 
 

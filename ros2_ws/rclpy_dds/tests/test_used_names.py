@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -154,6 +155,19 @@ def read(path: Path) -> Reader:
     reader = Reader()
     reader.visit(ast.parse(path.read_text(encoding="utf-8")))
     return reader
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_definitions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The message definitions of this repository can be found, whether its packages are installed or not."""
+    prefix = tmp_path_factory.mktemp("prefix")
+    (prefix / "share").mkdir()
+    for folder in (REPOSITORY / "ros2_ws/src").iterdir():
+        if any((folder / kind).is_dir() for kind in INTERFACES):
+            (prefix / "share" / folder.name).symlink_to(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMENT_PREFIX_PATH", str(prefix), prepend=os.pathsep)
+        yield
 
 
 def users() -> Iterator[tuple[Path, Reader]]:

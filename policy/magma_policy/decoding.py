@@ -19,9 +19,10 @@ def decode_action_ids(model: Magma, prefix: Prefix, state: Tensor | None = None,
     """
     if state is not None:
         draft = model.early_action_logits(state).argmax(dim=-1) + model.first_action_id
-    if draft is None:
-        return _decode_one_by_one(model, prefix, None)
-    return _decode_from_draft(model, prefix, state, draft)
+        return _decode_from_draft(model, prefix, state, draft)
+    if draft is not None:
+        return _decode_behind_guess(model, prefix, draft)
+    return _decode_one_by_one(model, prefix, None)
 
 
 def _decode_one_by_one(model: Magma, prefix: Prefix, state: Tensor | None) -> Tensor:
@@ -37,6 +38,24 @@ def _decode_one_by_one(model: Magma, prefix: Prefix, state: Tensor | None) -> Te
             if state is not None:
                 token = token + state[:, step + 1 : step + 2]
             _, prefix = model.extend(token, prefix)
+    return torch.stack(ids, dim=1)
+
+
+def _decode_behind_guess(model: Magma, prefix: Prefix, guess: Tensor) -> Tensor:
+    """Greedy ids after checking all of `guess` (B, 7) at once; from its first wrong id on, one by one.
+
+    Speculative decoding (Leviathan et al., arXiv 2211.17192) with a guess that costs nothing: a right one saves six
+    passes, a wrong one costs hardly more than none.
+    """
+    read, checked = model.extend(model.embed(guess[:, :-1]), prefix)
+    hidden = torch.cat([prefix.last_hidden[:, None], read], dim=1)
+    best = model.action_logits(hidden).argmax(dim=-1) + model.first_action_id
+    right = int((best == guess)[:, :-1].long().cumprod(dim=1).sum(dim=1).min())
+    ids = list(best[:, : right + 1].unbind(dim=1))
+    known = checked.first(prefix.length + right)
+    while len(ids) < ACTION_DIMS:
+        _, known = model.extend(model.embed(ids[-1][:, None]), known)
+        ids.append(model.action_logits(known.last_hidden).argmax(dim=-1) + model.first_action_id)
     return torch.stack(ids, dim=1)
 
 

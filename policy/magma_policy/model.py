@@ -49,6 +49,15 @@ class Prefix:
             self.last_hidden.expand(batch, -1),
         )
 
+    def first(self, length: int) -> Prefix:
+        """Only the first `length` entries, as if the later ones had not been read; `last_hidden` means nothing then."""
+        return Prefix(
+            [(k[:, :, :length], v[:, :, :length]) for k, v in self.cache],
+            self.next_position - (self.length - length),
+            self.visible[:, :length] if self.visible is not None else None,
+            self.last_hidden,
+        )
+
     def select(self, rows: Tensor) -> Prefix:
         """Rows by index, repeats allowed."""
         return Prefix(

@@ -21,6 +21,7 @@ from magma_policy.decoding import decode_action_ids
 from magma_policy.generation import GenerationSettings, generate_ids
 from magma_policy.hub import resolve
 from magma_policy.model import Prefix
+from magma_policy.packed_linear import pack_linears
 from magma_policy.processor import Message, ObservationError, Processor, check_pixels
 from magma_policy.prompt import SYSTEM_TEXT, robot_prompt, split_head
 from magma_policy.static_decoder import StaticDecoder, round_up
@@ -158,7 +159,10 @@ class Policy:
         place = pick_device(device)
         kind = pick_dtype(dtype, place, quantization)
         file = None if statistics is None else Path(statistics)
-        return cls(checkpoints.load(resolve(path), place, kind, quantization, robot, file), place)
+        checkpoint = checkpoints.load(resolve(path), place, kind, quantization, robot, file)
+        if place.type == "cpu":
+            pack_linears(checkpoint.model)
+        return cls(checkpoint, place)
 
     @property
     def spec(self) -> ActionSpec:
@@ -336,12 +340,13 @@ class Policy:
                 self._decoders[key] = StaticDecoder(self.model, *key)
             self._decoders[key].load(prefix)
             return self._decoders[key].action_ids().cpu()
-        # Reading seven ids at once costs a CPU hardly more than one. Float32 alone tells the best id from the second
-        # best however many are read together; coarser types would not always give the ids that one by one gives.
+        # Reading seven ids at once costs a CPU hardly more than one, and those of the picture before are a good guess.
+        # Float32 alone tells the best id from the second best however many are read together; coarser types would not
+        # always give the ids that one by one gives.
         draft: Tensor | None = None
         if tokens is None and self._dtype == torch.float32:
-            middle = torch.full((ACTION_DIMS,), self._codec.first_id + 127)
-            draft = torch.stack([s.last_ids if s.last_ids is not None else middle for s in sessions]).to(self.device)
+            last = [session.last_ids for session in sessions if session.last_ids is not None]
+            draft = torch.stack(last).to(self.device) if len(last) == len(sessions) else None
         return decode_action_ids(self.model, prefix, tokens, draft).cpu()
 
     def _unnormalise(self, action_ids: np.ndarray) -> np.ndarray:

@@ -137,16 +137,26 @@ def test_all_ways_of_decoding_give_the_same_ids(policy):
         last = expected
 
 
-def test_a_good_draft_takes_one_pass(policy, monkeypatch):
+def test_a_good_guess_takes_one_pass_and_a_bad_one_no_more_than_none(policy, monkeypatch):
     model = policy.model
     passes = []
-    read = model.teacher_forced_action_logits
-    monkeypatch.setattr(model, "teacher_forced_action_logits", lambda *a: passes.append(1) or read(*a))
-    first = policy.act(frame(0), "go", None)
-    assert 1 <= len(passes) <= ACTION_DIMS
+    extend = model.extend
+    monkeypatch.setattr(
+        model, "extend", lambda tokens, prefix: passes.append(tokens.shape[1]) or extend(tokens, prefix)
+    )
+    session = policy.new_session()
+    request = ActRequest(frame(0), "go", None, session)
+    first = policy.act_batch([request])[0]
+    assert passes == [1] * 6
     passes.clear()
-    assert np.array_equal(policy.act(frame(0), "go", None).ids, first.ids)
-    assert len(passes) == 1
+    assert np.array_equal(policy.act_batch([request])[0].ids, first.ids)
+    assert passes == [6]
+    # The fourth id of the guess is wrong: the three behind it are read one by one.
+    passes.clear()
+    session.last_ids = torch.from_numpy(first.ids.copy())
+    session.last_ids[3] = 512 + (session.last_ids[3] + 1) % 256
+    assert np.array_equal(policy.act_batch([request])[0].ids, first.ids)
+    assert passes == [6, 1, 1, 1]
 
 
 def test_coarse_types_decode_one_by_one(policy, monkeypatch):
@@ -155,9 +165,11 @@ def test_coarse_types_decode_one_by_one(policy, monkeypatch):
         "magma_policy.policy.decode_action_ids",
         lambda model, prefix, state, draft: seen.append(draft) or torch.full((1, 7), 600),
     )
+    session = policy.new_session()
+    session.last_ids = torch.full((7,), 600)
     for dtype in (torch.float32, torch.bfloat16):
         monkeypatch.setattr(policy, "_dtype", dtype)
-        policy._decode(policy._head, None, [policy.new_session()])
+        policy._decode(policy._head, None, [session])
     assert seen[0].shape == (1, 7)
     assert seen[1] is None
 

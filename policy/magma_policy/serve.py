@@ -13,6 +13,7 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -183,8 +184,25 @@ def make_server(served: Served, config: ServeConfig, token: str | None) -> tuple
     return PolicyServer(served, spec, batcher, metrics, limits, token, "magma-serve"), batcher
 
 
-async def run(served: Served, config: ServeConfig, token: str | None) -> None:
-    """Serves until interrupted. Raises CommandError when the address cannot be had."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that has the address and does not listen yet. Raises CommandError when it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host}: {error.strerror or error}") from error
+    try:
+        # A server that was restarted need not wait until the last one's connections have timed out.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+async def run(served: Served, config: ServeConfig, token: str | None, listener: socket.socket) -> None:
+    """Serves on a bound socket until interrupted. Raises CommandError when somebody else listens there."""
     server, batcher = make_server(served, config, token)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -193,7 +211,7 @@ async def run(served: Served, config: ServeConfig, token: str | None) -> None:
     if config.until_stdin_closes:
         threading.Thread(target=_wait_for_stdin, args=(loop, ending), daemon=True).start()
     try:
-        port = await server.start(config.host, config.port)
+        port = await server.start(listener)
     except OSError as error:
         raise CommandError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
     host = f"[{config.host}]" if ":" in config.host else config.host
@@ -229,7 +247,9 @@ def main() -> None:
     def work() -> int:
         config = tyro.cli(ServeConfig)
         token = read_token(config)
-        asyncio.run(run(load(config), config, token))
+        # The address first: loading may take a minute, and all that time nobody else can take it.
+        with bind(config.host, config.port) as listener:
+            asyncio.run(run(load(config), config, token, listener))
         return 0
 
     status = run_command("magma-serve", work)

@@ -13,12 +13,11 @@ import http
 import json
 import logging
 import math
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from magma_policy_client import ProtocolError, messages
-from magma_policy_client.spec import ActionSpec, Proprioception
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -28,6 +27,8 @@ from magma_policy.policy import ObservationError
 from magma_policy.prompt import InstructionError
 from magma_policy.serve_batching import Answer, Batcher, LateError, OverloadedError, StoppingError
 from magma_policy.serve_metrics import CONTENT_TYPE, Metrics
+from magma_policy_client import ProtocolError, messages
+from magma_policy_client.spec import ActionSpec, Proprioception
 
 HELLO_S = 5.0
 """A client that has not said hello by then is not one."""
@@ -92,12 +93,11 @@ class PolicyServer:
         metrics.watch("magma_inference_running_seconds", "Age of the call under way.", lambda: batcher.running_s)
         metrics.watch("magma_uptime_seconds", "Time since start.", lambda: time.monotonic() - self._started_s)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError when the address cannot be had."""
+    async def start(self, listener: socket.socket) -> int:
+        """Listens on a bound socket; returns its port. Raises OSError when somebody else listens there."""
         self._server = await serve(
             self._handle,
-            host,
-            port,
+            sock=listener,
             process_request=self._process_request,
             # A web page in somebody's browser may reach the loopback interface too; browsers name their origin.
             origins=[None],
@@ -111,7 +111,7 @@ class PolicyServer:
             server_header="magma-serve",
             logger=_quiet_logger(),
         )
-        return int(next(iter(self._server.sockets)).getsockname()[1])
+        return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
         """Closes every connection, telling the clients that the server goes away."""

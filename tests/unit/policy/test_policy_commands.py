@@ -176,6 +176,17 @@ def test_errors_become_exit_statuses(capsys):
         fails(ZeroDivisionError())
 
 
+def test_addresses_are_taken_before_anything_is_loaded():
+    with serve.bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(CommandError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            serve.bind("127.0.0.1", port)
+    serve.bind("127.0.0.1", port).close()
+    with pytest.raises(CommandError, match="cannot listen on no such host"):
+        serve.bind("no such host", 0)
+
+
 def test_tokens_and_hosts_of_the_server(tmp_path):
     config = serve.ServeConfig()
     assert serve.read_token(config, {}) is None

@@ -34,8 +34,8 @@ def _is_free(domain: int) -> bool:
     return True
 
 
-# Cyclone keeps a domain's sockets as long as the process lives. So a process takes this many domains and then begins
-# again with the first one, whose peers of that time (killed ones stay for 10 s) are forgotten by then.
+# Processes that were killed are in the graph for another 10 s. So a process takes this many domains before it begins
+# again with the first one; not all, because other test runs need some.
 _DOMAINS_OF_A_PROCESS = 40
 _taken: list[int] = []
 

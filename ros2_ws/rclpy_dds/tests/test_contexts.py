@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -70,6 +71,31 @@ def test_domains_are_apart(domain: int) -> None:
     finally:
         for context in contexts:
             context.try_shutdown()
+
+
+def test_domains_leave_nothing_behind(domain: int) -> None:
+    """The last context of a domain releases its sockets and threads; calls that come late do no harm."""
+
+    def resources() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+    def live() -> None:
+        context = Context()
+        context.init([], domain_id=domain)
+        node = rclpy.create_node("node", context=context)
+        publisher = node.create_publisher(String, "t", 1)
+        guard = node.create_guard_condition(lambda: None)
+        context.try_shutdown()
+        guard.trigger()
+        with pytest.raises(RuntimeError):
+            publisher.get_subscription_count()
+
+    live()
+    before = resources()
+    for _ in range(5):
+        live()
+    after = resources()
+    assert after[0] <= before[0] and after[1] <= before[1]
 
 
 def test_what_is_not_covered_says_so(context: Any) -> None:

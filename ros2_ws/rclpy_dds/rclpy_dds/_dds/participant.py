@@ -16,6 +16,7 @@ from . import config
 from .libddsc import (
     ANY_STATE,
     INFINITY,
+    LIBRARY,
     RETCODE_ALREADY_DELETED,
     RETCODE_BAD_PARAMETER,
     RETCODE_TIMEOUT,
@@ -46,6 +47,10 @@ _CLOSE_PATIENCE_S = 0.2
 _DRAIN_PATIENCE_S = 1.0
 
 Buffer = bytes | bytearray | memoryview | np.ndarray | array.array
+
+
+# Received buffers that somebody still looks at; they belong to the domain they came through.
+_views: set[int] = set()
 
 
 class Sample(NamedTuple):
@@ -95,9 +100,25 @@ class Writer:
         if len(parts) == 1:
             self.write(bytes(parts[0]))
             return
-        views = [np.frombuffer(part, dtype=np.uint8) for part in parts]
-        vectors = (IoVector * len(views))(*[IoVector(view.ctypes.data, view.nbytes) for view in views])
-        self._write_vectors(vectors, len(views), sum(view.nbytes for view in views))
+        vectors = (BytesVector * len(parts))()
+        held: list[bytes | memoryview] = []  # keeps memory in its place during the call
+        total = 0
+        for vector, part in zip(vectors, parts, strict=True):
+            if isinstance(part, np.ndarray):
+                vector.base = part.__array_interface__["data"][0]
+                size = part.nbytes
+            elif isinstance(part, array.array):
+                held.append(memoryview(part))
+                vector.base, count = part.buffer_info()
+                size = count * part.itemsize
+            else:
+                text = bytes(part)
+                held.append(text)
+                vector.base = text
+                size = len(text)
+            vector.length = size
+            total += size
+        self._write_vectors(vectors, len(parts), total)
 
     def _write_vectors(self, vectors: object, count: int, total: int) -> None:
         with self._lock:
@@ -235,13 +256,15 @@ def _view(lib: ct.PyDLL, serdata: int, size: int) -> memoryview:
     lib.ddsi_serdata_unref(serdata)
     memory = (ct.c_ubyte * size).from_address(vector.base)
     # The buffer may also be in a writer's history: read-only. It is released with the last view of it.
-    release = weakref.finalize(memory, _release, lib, reference, vector)
+    _views.add(id(memory))
+    release = weakref.finalize(memory, _release, lib, reference, vector, id(memory))
     release.atexit = False  # type: ignore[misc]
     return memoryview(memory).cast("B").toreadonly()
 
 
-def _release(lib: ct.PyDLL, reference: int, vector: IoVector) -> None:
+def _release(lib: ct.PyDLL, reference: int, vector: IoVector, view: int) -> None:
     lib.ddsi_serdata_to_ser_unref(reference, ct.byref(vector))
+    _views.discard(view)
 
 
 def _guid(entity: int) -> bytes:
@@ -256,6 +279,14 @@ def _instance_handle(entity: int) -> int:
     return handle.value
 
 
+class _Domain:
+    """A configured domain of this process."""
+
+    def __init__(self, entity: int) -> None:
+        self.entity = entity
+        self.participants = 0
+
+
 class Participant:
     """A DDS participant in one domain. Create it after any fork: libddsc's threads do not survive one.
 
@@ -265,8 +296,9 @@ class Participant:
     """
 
     _domains_lock = threading.Lock()
-    _configured: ClassVar[set[int]] = set()
+    _domains: ClassVar[dict[int, _Domain]] = {}
     _self_tested = False
+    _library_kept = False
 
     def __init__(self, domain: int) -> None:
         self._lib = load()
@@ -274,12 +306,17 @@ class Participant:
         self.process_id = os.getpid()
         config.warn_about_small_buffers()
         with Participant._domains_lock:
-            self._configure_domain(domain)
-        with native_qos(None, "enclave=/;") as qos:
-            self.entity = check(
-                self._lib.dds_create_participant(domain, qos, None),
-                f"Creating a DDS participant in domain {domain}",
-            )
+            self._keep_library()
+            self._enter_domain()
+            try:
+                with native_qos(None, "enclave=/;") as qos:
+                    self.entity = check(
+                        self._lib.dds_create_participant(domain, qos, None),
+                        f"Creating a DDS participant in domain {domain}",
+                    )
+            except DDSError:
+                self._leave_domain()
+                raise
         self.guid = _guid(self.entity)
         self._writers: weakref.WeakSet[Writer] = weakref.WeakSet()
         self.closed = False
@@ -288,17 +325,36 @@ class Participant:
                 self._self_test()
                 Participant._self_tested = True
 
-    def _configure_domain(self, domain: int) -> None:
+    def _keep_library(self) -> None:
+        """Keep libddsc initialised without a domain: another thread may still ask it about what has been deleted."""
+        if not Participant._library_kept:
+            check(self._lib.dds_create_guardcondition(LIBRARY), "dds_create_guardcondition")
+            Participant._library_kept = True
+
+    def _enter_domain(self) -> None:
+        """Configure the domain for its first participant; the configuration stays while there are others."""
         xml = config.domain_xml()
-        if domain in Participant._configured or xml is None:
+        if self.domain not in Participant._domains:
+            if xml is None:
+                return
+            what = (
+                f"Configuring DDS domain {self.domain} (its ports are on UDP {7400 + 250 * self.domain} and above; on "
+                f"one machine it has room for {config.MAX_PARTICIPANT_INDEX + 1} processes, another ROS_DOMAIN_ID has "
+                "its own)"
+            )
+            entity = check(self._lib.dds_create_domain(self.domain, xml.encode()), what)
+            Participant._domains[self.domain] = _Domain(entity)
+        Participant._domains[self.domain].participants += 1
+
+    def _leave_domain(self) -> None:
+        """Release sockets and threads of a domain without participants, unless somebody looks at what came from it."""
+        domain = Participant._domains.get(self.domain)
+        if domain is None:
             return
-        # The domain outlives its participants, so this happens once per process; the first configuration stays.
-        what = (
-            f"Configuring DDS domain {domain} (its ports are on UDP {7400 + 250 * domain} and above; on one machine it "
-            f"has room for {config.MAX_PARTICIPANT_INDEX + 1} processes, another ROS_DOMAIN_ID has its own)"
-        )
-        check(self._lib.dds_create_domain(domain, xml.encode()), what)
-        Participant._configured.add(domain)
+        domain.participants -= 1
+        if domain.participants == 0 and not _views:
+            del Participant._domains[self.domain]
+            self._lib.dds_delete(domain.entity)
 
     def _self_test(self) -> None:
         """Send one sample from a writer to a reader of this participant: the ABI is the expected one."""
@@ -369,16 +425,18 @@ class Participant:
     def close(self) -> None:
         """Delete the participant and everything in it. In a forked child this does nothing."""
         if not self.closed:
+            self.closed = True
             if os.getpid() == self.process_id:
                 self.drain()
                 self._lib.dds_delete(self.entity)
-            self.closed = True
+                with Participant._domains_lock:
+                    self._leave_domain()
 
 
 def _after_fork() -> None:
     Participant._domains_lock = threading.Lock()
-    Participant._configured = set()
-    Participant._self_tested = False
+    Participant._domains = {}
+    Participant._self_tested = Participant._library_kept = False
 
 
 if hasattr(os, "register_at_fork"):

@@ -117,7 +117,7 @@ class RunCommand:
     retry_errors: bool = False
     """play again what an earlier run recorded as an error"""
     start_timeout_s: float = 600.0
-    """longest time to build or reset an environment before its process is killed"""
+    """longest time to build or reset an environment before its process is killed, and to start the policy server"""
     step_timeout_s: float = 120.0
     """longest time for a step, the policy's answer included"""
     environments: int = 4

@@ -406,12 +406,12 @@ class PolicySource:
         raise PolicyFailedError(f"{path} holds no recorded episode {wanted}")
 
 
-def start_server(choice: PolicyChoice, log: Path) -> LocalServer:
-    """A policy server of this run for a `magma:` policy. Raises PolicyFailedError when it does not start."""
+def start_server(choice: PolicyChoice, log: Path, timeout_s: float) -> LocalServer:
+    """A policy server of this run for a `magma:` policy. Raises PolicyFailedError when it does not start in time."""
     from magma_policy_client import LocalServer, PolicyClientError
 
     try:
-        return LocalServer(choice.argument, device=choice.device, threads=choice.threads, log=log)
+        return LocalServer(choice.argument, device=choice.device, threads=choice.threads, timeout_s=timeout_s, log=log)
     except PolicyClientError as error:
         raise PolicyFailedError(str(error)) from error
 

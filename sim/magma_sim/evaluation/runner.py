@@ -369,7 +369,8 @@ class Runner:
             self._server = None
         if self._server is None:
             try:
-                self._server = start_server(policy, self._config.out / "logs" / "policy-server.log")
+                log = self._config.out / "logs" / "policy-server.log"
+                self._server = start_server(policy, log, self._config.start_timeout_s)
             except (PolicyFailedError, OSError, ValueError) as error:
                 raise RunError(f"the policy server did not start: {error}") from error
         return self._server.url, self._server.token

@@ -169,8 +169,21 @@ class TestReports:
         arm = motion()
         moved = panda_kinematics().home + 0.1
         assert arm.on_measured(moved, 1.0, 0.5) is None
+        assert arm.counts["moved by someone else"] == 1
         assert np.array_equal(arm.tick().position, moved)
         assert arm.gripper == 1.0
+
+    def test_an_arm_that_is_late_is_neither_lost_nor_pushed_back(self):
+        arm = motion()
+        told = []
+        for step in range(8):
+            arm.move(FORWARD if step < 4 else np.array([0, 0, 0, 0, 0, 0, 1.0]), 0.2)
+            for _ in range(20):
+                told.append(arm.tick().position)
+                assert arm.on_measured(told[max(0, len(told) - 30)], 0.01 * len(told), 1.0) is None
+        assert arm.at_rest
+        assert arm.counts["moved by someone else"] == 0
+        assert np.array_equal(arm.tick().position, told[-1])
 
     def test_a_moving_arm_that_does_not_follow_is_a_fault(self):
         arm = motion(dataclasses.replace(BOX, workspace_max_m=(0.85, 0.5, 1.0)))

@@ -15,7 +15,7 @@ No clock, no I/O, no ROS; not thread-safe. One call of `tick` is one period.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,6 +134,8 @@ class ArmMotion:
         self._gripper = 1.0
         self._measured: FloatArray | None = None
         self._measured_s = 0.0
+        self._measured_stamp_s = 0.0
+        self._history: deque[FloatArray] = deque(maxlen=max(1, round(robot.following.window_s / period_s)))
         self._excused_collision: str | None = None
         self._refusals: list[Refusal] = []
         self.counts: Counter[str] = Counter()
@@ -236,6 +238,8 @@ class ArmMotion:
         state = JointState.resting(measured)
         tool = self._kinematics.forward(state.position)
         self._accepted = _Checked(state, (state,), tool)
+        self._history.clear()
+        self._history.append(state.position)
         self._kinematics.widen_ranges(measured)
         self._braking = None
         self._stand(state.position, tool)
@@ -256,48 +260,56 @@ class ArmMotion:
         self._accepted = None
         self._braking = None
 
-    def on_measured(self, measured: FloatArray, steady_s: float, opening: float) -> Refusal | None:
+    def on_measured(
+        self, measured: FloatArray, steady_s: float, opening: float, stamp_s: float | None = None
+    ) -> Refusal | None:
         """A report of the joints. Returns why the arm must stop when the report cannot be true or the arm does not
-        follow; a resting arm that was moved by someone else is taken as it is."""
+        follow; a resting arm that was moved by someone else is taken as it is.
+
+        Reports come late and arms are late, so an arm that is where it was told to be some time ago follows.
+
+        Args:
+            measured: (n,) rad.
+            steady_s: when the report came.
+            opening: 0 ... 1.
+            stamp_s: when it was made, if that is known.
+        """
         measured = np.asarray(measured, dtype=np.float64)
         if measured.shape != (self.joints,) or not np.isfinite(measured).all():
             return self._refuse(Refusal("joint state makes no sense", f"joint positions are {measured}", True))
-        last, last_s = self._measured, self._measured_s
-        self._measured, self._measured_s = measured, steady_s
+        stamp_s = steady_s if stamp_s is None else stamp_s
+        last, last_s, last_stamp_s = self._measured, self._measured_s, self._measured_stamp_s
+        self._measured, self._measured_s, self._measured_stamp_s = measured, steady_s, stamp_s
         accepted = self._accepted
         if accepted is None:
             return None
         following = self._robot.following
         resting = self.at_rest
         if last is not None and not resting:
-            allowed = following.jump_tolerance + 1.5 * self._joint_limits.velocity * max(steady_s - last_s, 0.0)
+            elapsed_s = max(steady_s - last_s, min(stamp_s - last_stamp_s, 1.0), 0.0)
+            allowed = following.jump_tolerance + 1.5 * self._joint_limits.velocity * elapsed_s
             if (np.abs(measured - last) > allowed).any():
+                worst = _worst(measured, last, self._robot)
                 return self._refuse(
-                    Refusal(
-                        "joint state jumped",
-                        f"a joint moved by {_worst(measured, last, self._robot)} between two reports, more than it can",
-                        True,
-                    )
+                    Refusal("joint state jumped", f"a joint moved by {worst} between two reports", sender_broken=True)
                 )
-        lag = np.abs(measured - accepted.state.position)
-        if resting:
-            if (lag > following.resync_tolerance).any():
-                self.counts[MOVED_BY_OTHERS] += 1
-                gripper = self._gripper
-                refusal = self.sync(measured, opening)
-                if refusal is not None:
-                    self.unsync()
-                # What it holds it goes on holding.
-                self._gripper = gripper
-                return refusal
-            return None
-        if (lag > following.lag_tolerance).any():
+        commanded = np.array(self._history)
+        nearest = commanded[int(np.argmin(np.abs(commanded - measured).max(axis=1)))]
+        lag = float(np.abs(nearest - measured).max())
+        if resting and lag > following.resync_tolerance:
+            self.counts[MOVED_BY_OTHERS] += 1
+            gripper = self._gripper
+            refusal = self.sync(measured, opening)
+            if refusal is not None:
+                self.unsync()
+            # What it holds it goes on holding.
+            self._gripper = gripper
+            return refusal
+        if not resting and lag > following.lag_tolerance:
+            worst = _worst(measured, nearest, self._robot)
+            window = f"the last {following.window_s:g} s"
             return self._refuse(
-                Refusal(
-                    "arm does not follow",
-                    f"the arm is behind its command by {_worst(measured, accepted.state.position, self._robot)}",
-                    True,
-                )
+                Refusal("arm does not follow", f"the arm is {worst} away from everything it was told in {window}", True)
             )
         return None
 
@@ -362,6 +374,7 @@ class ArmMotion:
             accepted = self._follow_brake(accepted)
         self._accepted = accepted
         state = accepted.state
+        self._history.append(state.position)
         return ArmCommand(
             position=state.position,
             velocity=state.velocity,

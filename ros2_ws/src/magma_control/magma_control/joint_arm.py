@@ -80,7 +80,7 @@ class JointArm:
         motion = self.motion
         opening = reading.opening if reading.opening is not None else motion.gripper
         moved = motion.counts[MOVED_BY_OTHERS]
-        refusal = motion.on_measured(reading.positions, now.steady_s, opening)
+        refusal = motion.on_measured(reading.positions, now.steady_s, opening, stamp_ns * 1e-9)
         if motion.counts[MOVED_BY_OTHERS] != moved:
             # Nor is the gripper where it was left.
             self._gripper.forget()

@@ -121,9 +121,15 @@ class FollowingSection(NodeConfig):
     )
     lag_tolerance: float = parameter(
         0.35,
-        "A moving arm that is farther than this from its command does not follow, rad: fault.",
+        "A moving arm that is farther than this from all its recent commands does not follow, rad: fault.",
         minimum=1e-2,
         maximum=2.0,
+    )
+    window_s: float = parameter(
+        0.5,
+        "The arm may be where it was told to be within this time before: drivers and reports are late.",
+        minimum=0.02,
+        maximum=5.0,
     )
     jump_tolerance: float = parameter(
         0.15,

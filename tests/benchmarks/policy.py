@@ -21,6 +21,7 @@ times say little; the CPU time per action still does.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import platform
 import resource
@@ -37,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import magma_policy
+from magma_policy import checkpoint as checkpoints
 from magma_policy.action_tokens import ACTION_DIMS, NUM_BINS
 from magma_policy.checkpoint import Checkpoint
 from magma_policy.config import (
@@ -50,6 +52,7 @@ from magma_policy.config import (
 )
 from magma_policy.decoding import decode_action_ids
 from magma_policy.model import Magma
+from magma_policy.packed_linear import pack_linears
 from magma_policy.policy import DTYPES, Policy, Proprioception, pick_device, pick_dtype
 from magma_policy.prompt import robot_prompt
 from magma_policy.quantisation import quantise
@@ -60,7 +63,7 @@ from magma_policy.tokenizer import build_small_tokenizer
 SHIPPED = Path(__file__).parents[2] / "policy" / "checkpoints" / "magma-tiny"
 INSTRUCTION = "put the carrot on the plate"
 STAGES = ("preprocess", "vision", "prefill", "decode", "unnormalise")
-WARM_UP = 8
+WARM_UP = 3
 PERCENTILES = (50, 95, 99)
 
 
@@ -83,8 +86,10 @@ def config_100m() -> MagmaConfig:
     )
 
 
-def random_policy(config: MagmaConfig, device: torch.device, dtype: torch.dtype, quantization: str | None) -> Policy:
-    """A policy of that shape with random weights, made where it will run."""
+def random_policy(
+    config: MagmaConfig, device: torch.device, dtype: torch.dtype, quantization: str | None
+) -> tuple[Policy, Magma]:
+    """A policy of that shape with random weights, made where it will run, and its model as plain torch modules."""
     if config.text.vocab_size is None:
         # The published tokenizer's rows, padded as the published conversion pads them.
         config = MagmaConfig(**{**vars(config), "text": TextConfig(**{**vars(config.text), "vocab_size": 128320})})
@@ -96,14 +101,18 @@ def random_policy(config: MagmaConfig, device: torch.device, dtype: torch.dtype,
             model = Magma(config).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(before)
+    plain = model
     if quantization is not None:
         quantise(model, quantization, device, dtype)
+    elif device.type == "cpu":
+        plain = copy.deepcopy(model)
+        pack_linears(model)
     bounds = ActionStatistics((-0.01,) * 6 + (0.0,), (0.01,) * 6 + (1.0,), (True,) * 6 + (False,))
     spec = ActionSpec(
         config.name, 1, 0.2, "base", "axis_angle", "absolute_open_1", "random", "third_person", 256, 256, False
     )
     tokenizer = build_small_tokenizer(config.tokens)
-    return Policy(Checkpoint(model, tokenizer, {"random": bounds}, spec, (config.tokens.end_of_turn,)), device)
+    return Policy(Checkpoint(model, tokenizer, {"random": bounds}, spec, (config.tokens.end_of_turn,)), device), plain
 
 
 def clock(device: torch.device) -> float:
@@ -202,9 +211,8 @@ def proprioception(policy: Policy) -> Proprioception | None:
     return Proprioception(place, down, place, down, 1.0, 1.0)
 
 
-def floors(policy: Policy, machine: Machine, frame: np.ndarray) -> dict[str, float]:
+def floors(policy: Policy, model: Magma, machine: Machine, frame: np.ndarray) -> dict[str, float]:
     """Least milliseconds per stage: every weight read once per pass, every multiplication at the best rate."""
-    model = policy.model
     tiles, (rows, cols) = tile_image(frame, model.config.image)
     tiles = tiles.to(policy.device, policy._dtype)
     layers = model.language_model.model
@@ -239,9 +247,9 @@ class ActionsOnly(LogitsProcessor):
 
 
 @torch.inference_mode()
-def act_with_transformers(policy: Policy, frame: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
+def act_with_transformers(policy: Policy, model: Magma, frame: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
     """The seven ids as the usual stack makes them, and the stage times in ms."""
-    model, device = policy.model, policy.device
+    device = policy.device
     times = [clock(device)]
     tiles, (rows, cols) = tile_image(frame, model.config.image)
     tiles = tiles.to(device, policy._dtype)
@@ -264,21 +272,21 @@ def act_with_transformers(policy: Policy, frame: np.ndarray) -> tuple[np.ndarray
     return made[0, :ACTION_DIMS].cpu().numpy(), stages
 
 
-def measure(policy: Policy, actions: int, threads: int, compare: bool, dtype: str) -> Run:
-    """Acts `actions` times on different pictures."""
+def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: bool, dtype: str) -> Run:
+    """Acts `actions` times on different pictures. `plain` is the model in the modules that transformers knows."""
     device = policy.device
     machine = Machine.measure(device, policy._dtype)
-    parameters = sum(p.numel() for p in policy.model.parameters())
+    parameters = sum(p.numel() for p in plain.parameters())
     where = f"{threads} thread(s) of {platform.processor() or platform.machine()}"
     if device.type == "cuda":
         where = torch.cuda.get_device_name(device)
     run = Run(f"{policy.spec.policy}, {parameters / 1e6:.1f} M parameters, {dtype}, {where}")
     frames = pictures(policy, actions + WARM_UP)
     state = proprioception(policy)
-    passes = count_passes(policy)
+    reads = count_reads(policy)
     for frame in frames[:WARM_UP]:
         policy.act(frame, INSTRUCTION, state)
-    passes.clear()
+    reads.clear()
     ids = []
     began_cpu = time.process_time()
     for frame in frames[WARM_UP:]:
@@ -290,35 +298,36 @@ def measure(policy: Policy, actions: int, threads: int, compare: bool, dtype: st
             run.add(name, result.stage_ms[name])
         run.add("action", elapsed)
     cpu_ms = (time.process_time() - began_cpu) / actions * 1e3
-    run.floor_ms = floors(policy, machine, frames[0])
+    decoder_passes = len(reads) / actions - 1
+    run.floor_ms = floors(policy, plain, machine, frames[0])
     run.facts["machine"] = (
         f"{machine.bytes_per_s / 1e9:.1f} GB/s, {machine.operations_per_s / 1e9:.0f} GFLOP/s ({dtype})"
     )
     run.facts["CPU time per action"] = f"{cpu_ms:.2f} ms"
-    run.facts["weights"] = f"{weight_bytes(policy.model) / 2**20:.0f} MiB"
+    run.facts["weights"] = f"{weight_bytes(plain) / 2**20:.0f} MiB"
     if device.type == "cuda":
         run.facts["peak GPU memory"] = f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB"
     run.facts["peak memory of the process"] = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB"
     run.facts["different actions seen"] = f"{len({tuple(row) for row in ids})} of {actions}"
-    if passes:
-        run.facts["decoder passes per action"] = f"{len(passes) / actions:.2f} (7 ids)"
+    if device.type != "cuda":
+        run.facts["decoder passes per action"] = f"{decoder_passes:.2f}"
     one_by_one(policy, frames, run)
     if compare and policy.model.config.state is None:
-        against_transformers(policy, frames, ids, run)
+        against_transformers(policy, plain, frames, ids, run)
     return run
 
 
-def count_passes(policy: Policy) -> list[int]:
-    """A list that grows by one with each pass over drafted ids."""
-    passes: list[int] = []
-    original = policy.model.teacher_forced_action_logits
+def count_reads(policy: Policy) -> list[int]:
+    """A list that grows by one whenever the decoder is run: once for the prompt, and for each pass over ids."""
+    reads: list[int] = []
+    original = policy.model.read
 
-    def counted(*arguments: Any) -> Tensor:
-        passes.append(1)
-        return original(*arguments)
+    def counted(*arguments: Any, **options: Any) -> Any:
+        reads.append(1)
+        return original(*arguments, **options)
 
-    object.__setattr__(policy.model, "teacher_forced_action_logits", counted)
-    return passes
+    object.__setattr__(policy.model, "read", counted)
+    return reads
 
 
 @torch.inference_mode()
@@ -338,13 +347,15 @@ def one_by_one(policy: Policy, frames: list[np.ndarray], run: Run) -> None:
         run.add("decode one by one", (clock(policy.device) - started) * 1e3)
 
 
-def against_transformers(policy: Policy, frames: list[np.ndarray], ids: list[np.ndarray], run: Run) -> None:
+def against_transformers(
+    policy: Policy, plain: Magma, frames: list[np.ndarray], ids: list[np.ndarray], run: Run
+) -> None:
     """Adds the usual stack's times, and whether it gives the same ids."""
-    act_with_transformers(policy, frames[0])
+    act_with_transformers(policy, plain, frames[0])
     equal = 0
     shown = frames[WARM_UP:][: max(5, len(ids) // 4)]
     for frame, own in zip(shown, ids, strict=False):
-        theirs, stages = act_with_transformers(policy, frame)
+        theirs, stages = act_with_transformers(policy, plain, frame)
         equal += int(np.array_equal(theirs, own))
         for name, value in stages.items():
             run.add(f"transformers {name}", value)
@@ -390,26 +401,29 @@ def main() -> None:
         kinds = [arguments.quantization]
         if name == "8b" and device.type == "cuda" and arguments.quantization is None:
             kinds = [None, "fp8"]
-        plain: list[tuple[int, ...]] = []
+        plain_ids: list[tuple[int, ...]] = []
         for kind in kinds:
             dtype = pick_dtype(arguments.dtype, device, kind)
             if name in ("100m", "8b"):
                 config = config_100m() if name == "100m" else magma_8b_config()
-                policy = random_policy(config, device, dtype, kind)
+                policy, plain = random_policy(config, device, dtype, kind)
             else:
                 path = SHIPPED if name == "tiny" else Path(name)
                 policy = magma_policy.load(path, str(device), dtype, kind, robot=arguments.robot)
+                plain = policy.model
+                if device.type == "cpu" and kind is None:
+                    plain = checkpoints.load(path, device, dtype, robot=arguments.robot).model
             label = f"{str(dtype).removeprefix('torch.')}{f' with {kind} weights' if kind else ''}"
             compare = not arguments.no_compare and kind is None
-            run = measure(policy, arguments.actions, arguments.threads, compare, label)
+            run = measure(policy, plain, arguments.actions, arguments.threads, compare, label)
             frames = pictures(policy, 16)
-            if kind == "fp8" and plain:
-                run.facts["ids equal to those without fp8"] = fp8_effect(policy, plain, frames)
+            if kind == "fp8" and plain_ids:
+                run.facts["ids equal to those without fp8"] = fp8_effect(policy, plain_ids, frames)
             elif name == "8b":
-                plain = [tuple(policy.act(frame, INSTRUCTION, None).ids.tolist()) for frame in frames]
+                plain_ids = [tuple(policy.act(frame, INSTRUCTION, None).ids.tolist()) for frame in frames]
             runs.append(run)
             print(run.table() + "\n", flush=True)
-            del policy
+            del policy, plain
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(device)

@@ -37,6 +37,14 @@ class ControllerConfig(NodeConfig):
         choices=("clock", "joint_states"),
         read_only=True,
     )
+    realtime_priority: int = parameter(
+        0,
+        "Joint-level arms: real-time priority (SCHED_FIFO) of the controller, which needs the right to it (rtprio in "
+        "/etc/security/limits.conf); 0 = as other programs.",
+        minimum=0,
+        maximum=80,
+        read_only=True,
+    )
     bring_up_scale: float = parameter(
         1.0,
         "Slows everything down for the first contact with an arm: steps, speeds and accelerations times this.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from std_msgs.msg import Bool, Header, String
 from std_srvs.srv import Trigger
 
 from magma_common import diagnostics, qos
+from magma_common.config import ConfigError
 from magma_common.conversions import (
     action_spec_from_msg,
     chunk_from_msg,
@@ -86,6 +88,8 @@ class ControllerNode(Node):
         self._published_key: tuple[Any, ...] = ()
         self._arm: JointArm | None = None
         self._loop: FixedRateLoop | None = None
+        if config.realtime_priority:
+            self._take_priority(config.realtime_priority)
         self._lockstep = config.arm != STEP_ARM and config.tick_source == "joint_states"
 
         self._commands = self.create_publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
@@ -126,6 +130,16 @@ class ControllerNode(Node):
         self._watchdog.watch(EXECUTOR)
         self._watchdog.start()
         self.get_logger().info("holding; waiting for a policy, an arm and an instruction")
+
+    def _take_priority(self, priority: int) -> None:
+        """For this thread and those that it starts: the executor's, the control thread and the watchdog share one
+        interpreter, and one of lower priority would hold up the others."""
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        except PermissionError:
+            raise ConfigError(
+                f"realtime_priority {priority}: no right to it; grant rtprio in /etc/security/limits.conf, or use 0"
+            ) from None
 
     def close(self) -> None:
         """Ends the threads; a joint-level arm is brought to rest."""

@@ -1,5 +1,6 @@
 """Acting: several robots in one batch, sessions, and the ways to decode seven ids."""
 
+import copy
 import os
 
 import numpy as np
@@ -172,6 +173,14 @@ def test_coarse_types_decode_one_by_one(policy, monkeypatch):
         policy._decode(policy._head, None, [session])
     assert seen[0].shape == (1, 7)
     assert seen[1] is None
+
+
+def test_the_vision_tower_can_be_compiled_whole(plain_model):
+    policy = policy_of(copy.deepcopy(plain_model))
+    plain = policy.act(frame(0), "go", None)
+    policy.compile(backend="eager")
+    policy.reset()
+    assert np.array_equal(policy.act(frame(0), "go", None).ids, plain.ids)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", torch.float32])

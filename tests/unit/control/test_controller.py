@@ -577,3 +577,27 @@ class TestBringUp:
             controller.on_chunk(chunk(seconds - 0.05, (0, 0, 0, 0, 0, 0, wish)), at(seconds))
             grippers.append(controller.tick(at(seconds)).delta[6])
         assert grippers == [0.0, 0.0, 1.0]
+
+
+def test_an_arm_that_is_suddenly_elsewhere_is_not_moved_on_as_planned():
+    controller, _ = acting()
+    assert controller.on_chunk(chunk(0.2, FORWARD, FORWARD, FORWARD), at(0.25)) is None
+    assert controller.on_state(state(0.3, (0.5, 0.0, 0.6)), at(0.3)) is None
+    assert controller.phase is Phase.HOLD and "0.30 m away" in controller.report(at(0.3)).reason
+    assert controller.tick(at(0.5)) is None
+    # A frame from before it is not acted on, one from the same moment is: the world was reset, for instance.
+    assert "from before the arm was moved" in controller.on_chunk(chunk(0.29), at(0.5)).text
+    assert controller.on_chunk(chunk(0.3), at(0.5)) is None
+    assert controller.tick(at(0.5)) is not None
+    assert controller.report(at(0.5)).counts["arm state jumped"] == 1
+
+
+def test_a_jump_leaves_the_arm_with_its_operator_and_lifts_no_later_gate():
+    controller, _ = acting()
+    assert controller.on_operator(operator(0.2), at(0.2)) is None
+    controller.on_state(state(0.25, (0.5, 0.0, 0.6)), at(0.25))
+    assert controller.phase is Phase.TELEOP and controller.tick(at(0.5)) is None
+    controller.estop("test")
+    controller.rearm(at(0.6))
+    controller.on_state(state(0.55, (0.5, 0.0, 0.3)), at(0.65))
+    assert "from before the re-arm" in controller.on_chunk(chunk(0.58), at(0.7)).text

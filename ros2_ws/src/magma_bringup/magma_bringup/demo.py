@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,20 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 
-TASKS = ("carrot_on_plate", "spoon_on_towel", "stack_blocks", "eggplant_in_basket")
+TASKS = (
+    "carrot_on_plate",
+    "spoon_on_towel",
+    "stack_blocks",
+    "eggplant_in_basket",
+    "widowx_carrot_on_plate",
+    "widowx_spoon_on_towel",
+    "widowx_stack_cube",
+    "widowx_put_eggplant_in_basket",
+)
 END_TIMEOUT_S = 5.0
 """The graph has so long to end by itself."""
+DIED = re.compile(r"\[ERROR\] \[([^\]]+)\]: process has died")
+"""As `ros2 launch` says it."""
 LOOK_AROUND_S = 0.5
 """Nodes of the same domain are discovered within so long."""
 
@@ -58,6 +70,7 @@ class DemoOptions:
             "after_episode": "stop",
             "success_hold_steps": str(self.hold),
             "instruction": "none",
+            "end_with_node": "true",
             **({"config": self.config} if self.config else {}),
         }
         return [f"{name}:={value}" for name, value in values.items()]
@@ -175,8 +188,19 @@ class Graph:
         self._file.close()
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of its output."""
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+        """The end of its output; when a node ended before the others, the end of what that node said."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join((said_by_the_first_dead(lines) or lines)[-count:])
+
+
+def said_by_the_first_dead(lines: Sequence[str]) -> list[str]:
+    """What the first node that died wrote, and the line of the launch that says so; empty when none died."""
+    for number, line in enumerate(lines):
+        found = DIED.match(line)
+        if found:
+            mark = f"[{found.group(1)}] "
+            return [*(earlier for earlier in lines[:number] if earlier.startswith(mark)), line]
+    return []
 
 
 def already_running(node: Node) -> bool:
@@ -218,7 +242,7 @@ def play(options: DemoOptions) -> int:
         runner.destroy_node()
         rclpy.try_shutdown()
     if status == 1:
-        print(f"the end of {graph.log}:\n{graph.last_lines()}", flush=True)
+        print(f"from {graph.log}:\n{graph.last_lines()}", flush=True)
     return status
 
 

@@ -5,11 +5,10 @@ Runs in the environment of rclpy_dds, and needs a ROS 2 named by ``MAGMA_ROS2_SE
 """
 
 import json
-import random
 import sys
 from pathlib import Path
 
-from interop_capture import CONVERSATION, payload_layout, record_conversation
+from interop_capture import CONVERSATION, free_domain, payload_layout, record_conversation
 from interop_stock import run_stock, stock_command, stock_environment, why_no_stock
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -30,7 +29,7 @@ def main() -> int:
     if reason is not None:
         print(reason, file=sys.stderr)
         return 1
-    domain = random.randint(10, 100)
+    domain = free_domain()
     heard = record_conversation(stock_command("python3", str(CONVERSATION)), stock_environment(domain), domain)
     questions = []
     for sample in heard["samples"]:

@@ -2,12 +2,11 @@
 
 import json
 import os
-import random
 import sys
 from pathlib import Path
 
 import pytest
-from interop_capture import CONVERSATION, GRAPH_TOPIC, decoded, payload_layout, record_conversation
+from interop_capture import CONVERSATION, GRAPH_TOPIC, decoded, free_domain, payload_layout, record_conversation
 from interop_fill import fill
 
 from rclpy_dds.cli.messages import message_to_dict
@@ -70,7 +69,7 @@ def test_recorded_conversation(sample: dict) -> None:
 @pytest.fixture(scope="module")
 def own_conversation() -> dict:
     """The same conversation, held by rclpy_dds."""
-    domain = random.randint(101, 200)
+    domain = free_domain()
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
     return record_conversation([sys.executable, str(CONVERSATION)], environment, domain)
 

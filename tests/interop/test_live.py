@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from interop_capture import CONVERSATION
+from interop_capture import CONVERSATION, free_domain
 from interop_stock import SETUP_VARIABLE, run_stock, stock_command, stock_environment
 
 pytestmark = pytest.mark.ros2
@@ -24,7 +23,7 @@ FIBONACCI = ("/golden/count", "example_interfaces/action/Fibonacci", "{order: 3}
 
 @pytest.fixture
 def domain() -> int:
-    return random.randint(101, 200)
+    return free_domain()
 
 
 @contextmanager

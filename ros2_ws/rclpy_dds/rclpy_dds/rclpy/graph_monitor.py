@@ -1,5 +1,6 @@
 """Warnings about peers that the nodes of a context cannot talk to, and why."""
 
+import time
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -11,6 +12,9 @@ from rclpy_dds._dds.qos import EndpointPolicies
 from .event_handler import IncompatibleTypeInfo
 from .publisher import Publisher
 from .qos import incompatibilities, profile_of_endpoint
+
+# A process that was killed is in the graph until its lease of 10 s ends; a node started again is no clash.
+CLASH_PATIENCE_S = 12.0
 
 
 class GraphMonitor:
@@ -26,6 +30,7 @@ class GraphMonitor:
         self._counts: dict[bytes, int] = {}
         self._said: set[frozenset[bytes]] = set()
         self._types: dict[str, set[str]] = defaultdict(set)
+        self._clashing_since: dict[str, float] = {}
         self._said_names: set[str] = set()
         self._said_fast_dds = False
 
@@ -39,15 +44,19 @@ class GraphMonitor:
 
     def _check_names(self, nodes: list[Any]) -> None:
         counts = Counter(node.full_name for node in self._graph.nodes())
-        for node in nodes:
-            name = node.get_fully_qualified_name()
-            if counts[name] > 1 and name not in self._said_names:
-                self._said_names.add(name)
-                node.get_logger().warning(
-                    f"There are {counts[name]} nodes with the name {name!r} in domain {node.context.get_domain_id()}: "
-                    "their services and parameters get in each other's way. If the other one is not yours, choose "
-                    "another ROS_DOMAIN_ID, otherwise another name (__node:=...)."
-                )
+        clashes = {node.get_fully_qualified_name(): node for node in nodes}
+        clashes = {name: node for name, node in clashes.items() if counts[name] > 1}
+        now = time.monotonic()
+        self._clashing_since = {name: self._clashing_since.get(name, now) for name in clashes}
+        for name, node in clashes.items():
+            if name in self._said_names or now - self._clashing_since[name] < CLASH_PATIENCE_S:
+                continue
+            self._said_names.add(name)
+            node.get_logger().warning(
+                f"There are {counts[name]} nodes with the name {name!r} in domain {node.context.get_domain_id()}: "
+                "their services and parameters get in each other's way. If the other one is not yours, choose "
+                "another ROS_DOMAIN_ID, otherwise another name (__node:=...)."
+            )
 
     def _check_vendors(self, node: Any) -> None:
         strangers = self._graph.fast_dds_nodes()

@@ -28,7 +28,7 @@ from magma_control.reference import (
     PathLimits,
     PathPoint,
     ToolReference,
-    axis_angle,
+    angle_between,
     quaternion_xyzw,
     rotation_from_quaternion,
     rotation_matrix,
@@ -430,7 +430,7 @@ class ArmMotion:
         ik, point = self._robot.ik, self._point
         position, rotation = self._kinematics.forward(self._wanted)
         distance = float(np.linalg.norm(position - point.position))
-        angle = float(np.linalg.norm(axis_angle(point.rotation @ rotation.T)))
+        angle = angle_between(point.rotation, rotation)
         self._deviation = max(distance / ik.max_position_error_m, angle / ik.max_rotation_error_rad)
         if self._deviation > 1.0 or self._waited * self._period_s > WAIT_S:
             near = singular < ik.damping_below
@@ -485,27 +485,25 @@ class ArmMotion:
 
     def _check_tool(self, states: list[JointState], before: _Checked) -> tuple[FloatArray, FloatArray]:
         """Box and speed at every instant; the tool's pose at the first."""
-        last_position, last_rotation = before.tool
+        tools = [before.tool, *(self._kinematics.forward(state.position) for state in states)]
+        positions = np.array([position for position, _ in tools])
+        rotations = np.array([rotation for _, rotation in tools])
+        earlier, later = positions[:-1], positions[1:]
+        # A tool that was found outside the box may come back into it, never go farther out.
+        low = np.minimum(self._box[0], earlier) - _TOLERANCE
+        high = np.maximum(self._box[1], earlier) + _TOLERANCE
+        outside = ((later < low) | (later > high)).any(axis=1)
+        if outside.any():
+            where = _listed(later[int(np.argmax(outside))])
+            raise _GivenUpError(Refusal("workspace", f"the tool would leave the workspace at {where}"))
         longest = self._path.speed * self._period_s + _TOLERANCE
-        # For small angles the cosine of the angle is compared, which needs no logarithm.
+        if (np.sum((later - earlier) ** 2, axis=1) > longest**2).any():
+            raise _GivenUpError(Refusal("speed", "the tool would be too fast"))
+        # Of two rotations the trace tells the cosine of the angle between them, without a logarithm.
         smallest_trace = 1.0 + 2.0 * np.cos(min(self._path.angular_speed * self._period_s, np.pi)) - 1e-12
-        first: tuple[FloatArray, FloatArray] | None = None
-        for state in states:
-            position, rotation = self._kinematics.forward(state.position)
-            # A tool that was found outside the box may come back into it, never go farther out.
-            low = np.minimum(self._box[0], last_position) - _TOLERANCE
-            high = np.maximum(self._box[1], last_position) + _TOLERANCE
-            if (position < low).any() or (position > high).any():
-                raise _GivenUpError(Refusal("workspace", f"the tool would leave the workspace at {_listed(position)}"))
-            if float(np.linalg.norm(position - last_position)) > longest:
-                raise _GivenUpError(Refusal("speed", "the tool would be too fast"))
-            if float(np.sum(rotation * last_rotation)) < smallest_trace:
-                raise _GivenUpError(Refusal("angular speed", "the tool would turn too fast"))
-            last_position, last_rotation = position, rotation
-            first = first or (position, rotation)
-        if first is None:
-            raise RuntimeError("there is nothing to check")
-        return first
+        if (np.sum(rotations[1:] * rotations[:-1], axis=(1, 2)) < smallest_trace).any():
+            raise _GivenUpError(Refusal("angular speed", "the tool would turn too fast"))
+        return tools[1]
 
     def _check_collisions(self, states: list[JointState]) -> None:
         checked = states[::_COLLISION_STRIDE]

@@ -36,6 +36,7 @@ from magma_control.safety import (
     refuse_chunk,
     refuse_deltas,
     refuse_frames,
+    refuse_jump,
     refuse_spec,
     refuse_state,
 )
@@ -223,6 +224,9 @@ class Controller:
                 self.fault(refusal.text)
             return refusal
         self._state_gate.accept(state.stamp_ns)
+        jump = refuse_jump(self._state, state, config) if self._state is not None else None
+        if jump is not None:
+            self._on_jump(jump, state, now)
         self._state, self._state_arrival_s, self._state_refusal = state, now.steady_s, None
         self._sent_since_state = [
             sent
@@ -230,6 +234,17 @@ class Controller:
             if sent.at.ros_ns >= state.stamp_ns and now.steady_s - sent.at.steady_s <= config.state_timeout_s
         ]
         return None
+
+    def _on_jump(self, jump: Refusal, state: EndEffectorState, now: Instant) -> None:
+        """Forgets what was planned; only what was captured or asked for with the arm where it is now counts."""
+        self._count(jump)
+        self._schedule.clear()
+        self._operator = None
+        since = Instant(now.steady_s, state.stamp_ns - 1)
+        self._chunk_gate.require_also_after(since, "the arm was moved")
+        self._operator_gate.require_also_after(since, "the arm was moved")
+        if self._phase is Phase.AUTONOMOUS:
+            self._go(Phase.HOLD, jump)
 
     def on_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
         """A policy's chunk. Returns why it is not executed, or None when it is; then call `tick`."""

@@ -37,6 +37,11 @@ class StampGate:
         self._not_before = moment
         self._not_before_why = why
 
+    def require_also_after(self, moment: Instant, why: str) -> None:
+        """As `require_after`, but never lifts what a later moment asks for."""
+        if self._not_before is None or moment.ros_ns > self._not_before.ros_ns:
+            self.require_after(moment, why)
+
     def refuse(self, stamp_ns: int, now: Instant, max_age_s: float, future_tolerance_s: float) -> Refusal | None:
         """Judges a stamp without taking it; call `accept` once everything else is in order too."""
         age_s = (now.ros_ns - stamp_ns) * 1e-9

@@ -103,6 +103,7 @@ class Kinematics:
         pin.framesForwardKinematics(self._model, self._data, np.zeros(self._model.nq))
         self._base = pin.SE3(self._data.oMf[base])
         self._base_inverse = self._base.inverse()
+        self._base_is_root = self._base.isIdentity(1e-15)
         self._limit_model()
         self.home = np.array(robot.joints.home)
         low, high = self.lower, self.upper
@@ -232,7 +233,9 @@ class Kinematics:
     def forward(self, joints: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Joint positions (n,) -> position (3,) m and rotation matrix (3, 3) of the tool in the base frame."""
         pin.framesForwardKinematics(self._model, self._data, joints[self._to_model])
-        tool = self._base_inverse * self._data.oMf[self._tool]
+        tool = self._data.oMf[self._tool]
+        if not self._base_is_root:
+            tool = self._base_inverse * tool
         return tool.translation.copy(), tool.rotation.copy()
 
     def jacobian(self, joints: FloatArray) -> FloatArray:

@@ -246,3 +246,11 @@ def quaternion_xyzw(matrix: FloatArray) -> FloatArray:
 def axis_angle(matrix: FloatArray) -> FloatArray:
     """Rotation matrix (3, 3) -> axis-angle vector (3,) rad, at most pi long."""
     return axis_angle_from_quaternion(quaternion_xyzw(matrix))
+
+
+def angle_between(one: FloatArray, other: FloatArray) -> float:
+    """Angle (rad, 0 ... pi) of the rotation that leads from one orientation (3, 3) to another."""
+    between = one @ other.T
+    x, y, z = between[2, 1] - between[1, 2], between[0, 2] - between[2, 0], between[1, 0] - between[0, 1]
+    # Twice the sine and twice the cosine: exact for small angles, where the cosine alone is not.
+    return math.atan2(math.sqrt(x * x + y * y + z * z), between[0, 0] + between[1, 1] + between[2, 2] - 1.0)

@@ -17,6 +17,8 @@ from magma_control.config import ControllerConfig
 
 MAX_PLAUSIBLE_REACH_M = 10.0
 """A report of an end effector farther away than this is no pose of a table-top arm."""
+STATE_JUMP_M = 0.1
+"""How much farther than its speed allows an arm may be between two reports (overshoot, late reports)."""
 QUATERNION_NORM_TOLERANCE = 1e-2
 """How far the norm of a reported quaternion may be from one (drivers send float32 and rounded values)."""
 
@@ -134,6 +136,22 @@ def refuse_state(state: EndEffectorState, config: ControllerConfig) -> Refusal |
         if not np.isfinite(value):
             return _senseless("arm state makes no sense", f"end effector state: {name} is {value}")
     return None
+
+
+def refuse_jump(before: EndEffectorState, after: EndEffectorState, config: ControllerConfig) -> Refusal | None:
+    """Compares two reports of the arm that follow each other. An arm cannot be somewhere else at once: it was moved by
+    somebody else, the world was reset, or one of the reports is wrong. What was planned for the one place is not
+    carried out in the other."""
+    distance_m = float(np.linalg.norm(after.position - before.position))
+    seconds = abs(after.stamp_ns - before.stamp_ns) * 1e-9
+    allowed_m = STATE_JUMP_M + config.max_speed_m_s * seconds
+    if distance_m <= allowed_m:
+        return None
+    return Refusal(
+        "arm state jumped",
+        f"the arm was reported {distance_m:.2f} m away from where it was {seconds:.2f} s before, it can have gone "
+        f"{allowed_m:.2f} m: waiting for a frame from after that",
+    )
 
 
 def limit(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from magma_policy.model import Magma, Prefix
-from magma_policy.static_decoder import StaticDecoder, round_up
+from magma_policy.static_decoder import StaticDecoders
 
 
 class GenerationError(ValueError):
@@ -73,23 +73,23 @@ class Chooser:
 
 @torch.inference_mode()
 def generate_ids(
-    model: Magma, prefix: Prefix, settings: GenerationSettings, stop_ids: Sequence[int]
-) -> Iterator[list[int | None]]:
+    model: Magma, prefix: Prefix, settings: GenerationSettings, stop_ids: Sequence[int], decoders: StaticDecoders
+) -> Generator[list[int | None], None, None]:
     """Ids after `prefix`, one per row and step, None in rows that have stopped; the stop id is the last of its row."""
     batch = len(prefix.last_hidden)
     limit = min(settings.max_new_tokens, model.config.text.max_position_embeddings - prefix.length)
     if limit < 1:
         raise GenerationError(f"the prompt's {prefix.length} tokens leave no room for an answer")
-    decoder = StaticDecoder(model, batch, round_up(prefix.length + limit))
-    decoder.load(prefix)
     chooser = Chooser(settings, prefix.last_hidden.device)
     running = [True] * batch
-    logits = model.logits(prefix.last_hidden)
-    for step in range(limit):
-        chosen = chooser.choose(logits)
-        ids = chosen.tolist()
-        yield [id_ if active else None for id_, active in zip(ids, running, strict=True)]
-        running = [active and id_ not in stop_ids for id_, active in zip(ids, running, strict=True)]
-        if not any(running) or step == limit - 1:
-            return
-        logits = decoder.logits_after(chosen)
+    with decoders.lend(batch, prefix.length + limit) as decoder:
+        decoder.load(prefix)
+        logits = model.logits(prefix.last_hidden)
+        for step in range(limit):
+            chosen = chooser.choose(logits)
+            ids = chosen.tolist()
+            yield [id_ if active else None for id_, active in zip(ids, running, strict=True)]
+            running = [active and id_ not in stop_ids for id_, active in zip(ids, running, strict=True)]
+            if not any(running) or step == limit - 1:
+                return
+            logits = decoder.logits_after(chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from magma_policy.model import Prefix
 from magma_policy.packed_linear import pack_linears
 from magma_policy.processor import Message, ObservationError, Processor, check_pixels
 from magma_policy.prompt import SYSTEM_TEXT, robot_prompt, split_head
-from magma_policy.static_decoder import StaticDecoder, round_up
+from magma_policy.static_decoder import StaticDecoders
 from magma_policy.tiling import tile_image
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -133,7 +134,7 @@ class Policy:
         self._codec = ActionTokens(self.model.config.tokens.base_vocab_size)
         self._dtype = self.model.multi_modal_projector.row_seperator.dtype
         self._session = self.new_session() if self._spec else None
-        self._decoders: dict[tuple[int, int], StaticDecoder] = {}
+        self._decoders = StaticDecoders(self.model)
         # Everything before the picture is the same in every prompt and is read once.
         self._head_ids, _ = self._split("act")
         with torch.inference_mode():
@@ -286,10 +287,12 @@ class Policy:
         """Like `chat`, piece by piece as the text comes; closing the iterator ends the work."""
         prefix = self._read([Message(question, images, system)])
         decoder = self.tokenizer.decoder()
-        for (id_,) in generate_ids(self.model, prefix, settings or GenerationSettings(), self.stop_ids):
-            piece = decoder.add(id_) if id_ is not None and id_ not in self.stop_ids else ""
-            if piece:
-                yield piece
+        chosen = settings or GenerationSettings()
+        with closing(generate_ids(self.model, prefix, chosen, self.stop_ids, self._decoders)) as steps:
+            for (id_,) in steps:
+                piece = decoder.add(id_) if id_ is not None and id_ not in self.stop_ids else ""
+                if piece:
+                    yield piece
 
     def generate(self, messages: Sequence[Message], settings: GenerationSettings | None = None) -> list[Generated]:
         """Answers to several messages, read as one batch.
@@ -305,7 +308,8 @@ class Policy:
         times.append(time.perf_counter())
         rows: list[list[int]] = [[] for _ in messages]
         finish = ["length"] * len(rows)
-        for step in generate_ids(self.model, prefix, settings or GenerationSettings(), self.stop_ids):
+        chosen = settings or GenerationSettings()
+        for step in generate_ids(self.model, prefix, chosen, self.stop_ids, self._decoders):
             for row, id_ in enumerate(step):
                 if id_ is not None and id_ in self.stop_ids:
                     finish[row] = "stop"
@@ -342,11 +346,9 @@ class Policy:
     def _decode(self, prefix: Prefix, tokens: Tensor | None, sessions: Sequence[Session]) -> Tensor:
         """The seven ids (B, 7) on the CPU."""
         if self.device.type == "cuda" and tokens is None:
-            key = (len(sessions), round_up(prefix.length + ACTION_DIMS))
-            if key not in self._decoders:
-                self._decoders[key] = StaticDecoder(self.model, *key)
-            self._decoders[key].load(prefix)
-            return self._decoders[key].action_ids().cpu()
+            with self._decoders.lend(len(sessions), prefix.length + ACTION_DIMS) as decoder:
+                decoder.load(prefix)
+                return decoder.action_ids().cpu()
         # Reading seven ids at once costs a CPU hardly more than one, and those of the picture before are a good guess.
         # Float32 alone tells the best id from the second best however many are read together; coarser types would not
         # always give the ids that one by one gives.

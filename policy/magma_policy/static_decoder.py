@@ -6,7 +6,8 @@ kernel launches and no waiting between the tokens of an action. The same code ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -26,9 +27,33 @@ def round_up(length: int) -> int:
     return -(-length // CAPACITY_STEP) * CAPACITY_STEP
 
 
+class StaticDecoders:
+    """Decoders that are lent out and kept for the next one who needs that size, since recording takes a while."""
+
+    def __init__(self, model: Magma, kept: int = 8) -> None:
+        self._model = model
+        self._kept = kept
+        self._idle: list[tuple[tuple[int, int], StaticDecoder]] = []
+
+    @contextmanager
+    def lend(self, batch: int, length: int) -> Iterator[StaticDecoder]:
+        """One for `batch` rows of at least `length` tokens, the borrower's alone until the block ends."""
+        key = (batch, round_up(length))
+        found = next((entry for entry in self._idle if entry[0] == key), None)
+        if found is not None:
+            self._idle.remove(found)
+        decoder = found[1] if found is not None else StaticDecoder(self._model, *key)
+        try:
+            yield decoder
+        finally:
+            # The one longest unused goes when there are too many.
+            self._idle = [*self._idle, (key, decoder)][-self._kept :]
+
+
 class StaticDecoder:
     """Buffers for `batch` rows of at most `capacity` tokens, and the steps that run over them."""
 
+    @torch.inference_mode()
     def __init__(self, model: Magma, batch: int, capacity: int) -> None:
         self.model = model
         self.capacity = capacity
@@ -52,6 +77,7 @@ class StaticDecoder:
         self.length = 0
         self._graphs: dict[str, torch.cuda.CUDAGraph] = {}
 
+    @torch.inference_mode()
     def load(self, prefix: Prefix) -> None:
         """Continue after `prefix`. Raises ValueError when it leaves no room."""
         length = prefix.length

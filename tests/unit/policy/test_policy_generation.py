@@ -8,7 +8,7 @@ from magma_policy.checkpoint import Checkpoint
 from magma_policy.generation import Chooser, GenerationError, GenerationSettings, generate_ids
 from magma_policy.policy import Policy
 from magma_policy.processor import Message
-from magma_policy.static_decoder import StaticDecoder, round_up
+from magma_policy.static_decoder import StaticDecoder, StaticDecoders, round_up
 from magma_policy.tokenizer import build_small_tokenizer
 
 CPU = torch.device("cpu")
@@ -154,6 +154,27 @@ def test_static_cache_reads_as_the_growing_one_does(policy):
             assert torch.allclose(found, model.logits(prefix.last_hidden), atol=1e-5)
 
 
+def test_texts_at_the_same_time_do_not_meet(policy):
+    """Two streams of equal size interleaved, and what they leave behind is used again."""
+    settings = GenerationSettings(12)
+    expected = ["".join(policy.stream(q, (), settings)) for q in ("Hello", "Why?")]
+    first, second = policy.stream("Hello", (), settings), policy.stream("Why?", (), settings)
+    texts = ["", ""]
+    for _ in range(12):
+        for which, stream in enumerate((first, second)):
+            texts[which] += next(stream, "")
+    assert texts == expected
+    pool = StaticDecoders(policy.model, kept=2)
+    with pool.lend(1, 100) as one, pool.lend(1, 128) as other:
+        assert one is not other
+    with pool.lend(1, 90) as again:
+        assert again in (one, other)
+    with pool.lend(1, 200), pool.lend(2, 100):
+        pass
+    with pool.lend(1, 100) as fresh:
+        assert fresh not in (one, other)
+
+
 def test_a_full_static_cache_refuses_more(policy):
     with torch.inference_mode():
         prefix = policy.model.read_inputs(policy.processor([Message("Hello")]))
@@ -171,4 +192,4 @@ def test_a_prompt_that_fills_the_model_gets_no_text(policy):
         prefix = policy.model.read_inputs(policy.processor([Message("put " * 450)]))
         longer = policy.model.extend(torch.zeros(1, 512 - prefix.length, 32), prefix)[1]
     with pytest.raises(GenerationError, match="no room"):
-        next(generate_ids(policy.model, longer, GenerationSettings(), ()))
+        next(generate_ids(policy.model, longer, GenerationSettings(), (), policy._decoders))

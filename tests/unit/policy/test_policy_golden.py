@@ -17,7 +17,7 @@ from magma_policy.config import ImageConfig, MagmaConfig, TextConfig, TokenConfi
 from magma_policy.generation import GenerationSettings, generate_ids
 from magma_policy.inputs import ModelInputs
 from magma_policy.model import Magma
-from magma_policy.static_decoder import StaticDecoder
+from magma_policy.static_decoder import StaticDecoder, StaticDecoders
 from magma_policy.tiling import tile_image
 
 CASES = json.loads((Path(__file__).parent / "golden" / "plain_magma.json").read_text())
@@ -100,7 +100,7 @@ def test_texts_of_the_original(model, case):
     inputs, _ = inputs_of(case, model.config)
     with torch.inference_mode():
         prefix = model.read_inputs(inputs)
-    steps = list(generate_ids(model, prefix, GenerationSettings(max_new_tokens=9), stop_ids=()))
+    steps = list(generate_ids(model, prefix, GenerationSettings(9), (), StaticDecoders(model)))
     assert np.array(steps).T.tolist() == case["generated"]
 
 

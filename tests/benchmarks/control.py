@@ -15,12 +15,15 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 
 PERIOD_S = 0.01
 STEP_TICKS = 20
+STARTING_S = 300.0
+"""Longest wait for the simulator on a machine that is busy with other work."""
 EPOCH_NS = 1_800_000_000_000_000_000
 
 
@@ -108,7 +111,8 @@ def graph(minutes: float, domain: int, extra: list[str]) -> None:
         "ros2", "launch", "magma_bringup", "robot.launch.py", "policy:=expert", "arm:=joint_trajectory",
         "clock:=realtime", "variant:=random", "after_episode:=reset", *extra,
     ]  # fmt: skip
-    process = subprocess.Popen(launch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    log = tempfile.NamedTemporaryFile("w+", suffix=".log", delete=False)  # noqa: SIM115 - outlives this function
+    process = subprocess.Popen(launch, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     rclpy.init()
     node = Node("control_benchmark")
     latest: dict[str, str] = {}
@@ -125,10 +129,10 @@ def graph(minutes: float, domain: int, extra: list[str]) -> None:
     node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, qos.DIAGNOSTICS)
     node.create_subscription(ControllerState, "/magma/controller_state", on_state, qos.STATE)
     try:
-        waiting_until_s = time.monotonic() + 120.0
+        waiting_until_s = time.monotonic() + STARTING_S
         while int(latest.get("commands_sent", "0")) == 0:
             if time.monotonic() > waiting_until_s or process.poll() is not None:
-                sys.exit("the graph does not move the arm")
+                sys.exit(f"the graph does not move the arm; its output: {log.name}")
             rclpy.spin_once(node, timeout_sec=0.5)
         first = dict(latest)
         began_s = time.monotonic()

@@ -172,6 +172,16 @@ def test_delay_and_doctor(arm, ros2, make_node):
     assert "ERROR: types: topic /lab/count/_action/feedback has more than one type" in errors
 
 
+def test_doctor_names_a_peer_that_cannot_be_resolved(ros2, domain, monkeypatch):
+    monkeypatch.setenv("ROS_STATIC_PEERS", "127.0.0.1;no such host")
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    status, output, errors = ros2("doctor")
+    assert status == 1 and "1 of " in output
+    assert "ERROR: reach: ROS_STATIC_PEERS names 'no such host'" in errors and "WARNING: middleware: " in errors
+    status, _, errors = ros2("node", "list")
+    assert status == 1 and "'no such host'" in errors
+
+
 def test_vendors():
     assert doctor.vendor(bytes([1, 15, *range(14)])) == "Fast DDS"
     assert doctor.vendor(bytes([9, 9, *range(14)])) == "vendor 09.09"

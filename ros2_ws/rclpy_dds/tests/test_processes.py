@@ -367,8 +367,12 @@ def test_configuration(monkeypatch: Any) -> None:
     for name in ("CYCLONEDDS_URI", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS"):
         monkeypatch.delenv(name, raising=False)
     assert '<NetworkInterface name="lo"/>' in config.domain_xml() and "127.0.0.1" in config.domain_xml()
-    monkeypatch.setenv("ROS_STATIC_PEERS", "10.0.0.1;robot.local")
-    assert '<Peer Address="10.0.0.1"/><Peer Address="robot.local"/>' in config.domain_xml()
+    monkeypatch.setenv("ROS_STATIC_PEERS", "10.0.0.1;localhost")
+    assert '<Peer Address="10.0.0.1"/><Peer Address="localhost"/>' in config.domain_xml()
+    monkeypatch.setenv("ROS_STATIC_PEERS", "no such host")
+    with pytest.raises(ValueError, match="'no such host', which cannot be resolved"):
+        config.domain_xml()
+    monkeypatch.delenv("ROS_STATIC_PEERS")
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
     assert 'autodetermine="true"' in config.domain_xml() and 'name="lo"' in config.domain_xml()
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")

@@ -5,6 +5,7 @@ Follows the environment variables of ROS 2: ``ROS_DOMAIN_ID``, ``ROS_AUTOMATIC_D
 """
 
 import os
+import socket
 import sys
 import warnings
 from pathlib import Path
@@ -57,6 +58,21 @@ def discovery_range() -> str:
     return value
 
 
+def static_peers() -> list[str]:
+    """Return the hosts that ``ROS_STATIC_PEERS`` names, separated by ``;``.
+
+    Raises:
+        ValueError: a name cannot be resolved; libddsc would end the process.
+    """
+    peers = [peer.strip() for peer in os.environ.get("ROS_STATIC_PEERS", "").split(";") if peer.strip()]
+    for peer in peers:
+        try:
+            socket.getaddrinfo(peer, None)
+        except OSError as error:
+            raise ValueError(f"ROS_STATIC_PEERS names {peer!r}, which cannot be resolved: {error}") from None
+    return peers
+
+
 def receive_buffer_limit() -> int | None:
     """Return the kernel's limit for socket receive buffers in bytes, or None when it cannot be read."""
     try:
@@ -81,7 +97,7 @@ def domain_xml() -> str | None:
         # Participant.drain does this waiting for all writers at once.
         "<WriterLingerDuration>0ms</WriterLingerDuration>"
     )
-    peers = [peer.strip() for peer in os.environ.get("ROS_STATIC_PEERS", "").split(";") if peer.strip()]
+    peers = static_peers()
     if chosen == "SYSTEM_DEFAULT":
         general, discovery = "", _discovery(peers)
     elif chosen == "SUBNET":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -86,16 +85,11 @@ def _reach() -> Finding:
         "OFF": "no other process at all",
         "SYSTEM_DEFAULT": "as Cyclone DDS does by itself",
     }[chosen]
-    peers = os.environ.get("ROS_STATIC_PEERS", "")
-    unknown = []
-    for peer in filter(None, (part.strip() for part in peers.split(";"))):
-        try:
-            socket.getaddrinfo(peer, None)
-        except OSError:
-            unknown.append(peer)
-    if unknown:
-        return Finding(ERROR, "reach", f"ROS_STATIC_PEERS names hosts that cannot be resolved: {', '.join(unknown)}")
-    return Finding(OK, "reach", f"{chosen}: {meaning}" + (f"; peers {peers}" if peers else ""))
+    try:
+        peers = config.static_peers()
+    except ValueError as error:
+        return Finding(ERROR, "reach", str(error))
+    return Finding(OK, "reach", f"{chosen}: {meaning}" + (f"; peers {', '.join(peers)}" if peers else ""))
 
 
 def _receive_buffer() -> Finding:
@@ -212,8 +206,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the checks; the status is 1 when one failed."""
     findings = list(settings())
-    with joined_graph(args) as node:
-        findings += list(graph(node))
+    if not any(finding.level == ERROR for finding in findings):
+        with joined_graph(args) as node:
+            findings += list(graph(node))
     failed = sum(finding.level == ERROR for finding in findings)
     warnings = sum(finding.level == WARNING for finding in findings)
     for finding in findings:

@@ -34,7 +34,7 @@ def tiles_for(config, count, rows=1, cols=1):
 
 def test_magma_8b_builds_with_published_names_shapes_and_counts():
     config = magma_8b_config()
-    with pytest.raises(ConfigError, match="vocab_size"):
+    with pytest.raises(ConfigError, match="vocab_size"), torch.device("meta"):
         Magma(config)
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, vocab_size=128261))
     with torch.device("meta"):

@@ -266,7 +266,7 @@ def _latency(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
         rows.append([escape(name), str(lockstep.get(name, "–")), *cells])
     return (
         "<h2>Success against latency</h2>"
-        '<p class="muted">Real time: the world runs on while the policy thinks, and every answer takes so long. '
+        '<p class="muted">Real time: the world runs on while the policy thinks, and every answer takes this long. '
         "Until an answer is there, the arm goes on with what it was told before.</p>"
         f'<div class="scroll">{plot}</div>'
         + _table(["", "lock-step", *(f"{latency:g} ms" for latency in latencies)], rows)

@@ -62,6 +62,12 @@ ARGUMENTS = [
         "latency_ms", default_value="0", description="Experiment: the policy answers so many milliseconds later."
     ),
     DeclareLaunchArgument(
+        "task_server",
+        default_value="false",
+        choices=["false", "true"],
+        description="Simulation: serve the action /magma/execute_task.",
+    ),
+    DeclareLaunchArgument(
         "end_with_node",
         default_value="false",
         choices=["false", "true"],
@@ -199,6 +205,8 @@ def robot(context):
         }
         program = "joint_simulator" if arm else "simulator"
         nodes.append(node("magma_sim_ros", program, "simulator", parameters=world, remappings=from_camera))
+        if value("task_server") == "true":
+            nodes.append(node("magma_bringup", "task_server"))
     elif camera != "none":
         nodes.append(node("magma_camera", "camera_source", parameters={"device": camera}, remappings=from_camera))
     policy = value("policy")

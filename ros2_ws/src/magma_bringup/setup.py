@@ -36,6 +36,7 @@ setup(
         "console_scripts": [
             "episode_runner = magma_bringup.episode_runner:main",
             "instruction_keeper = magma_bringup.instruction_keeper:main",
+            "task_server = magma_bringup.task_server:main",
             "demo = magma_bringup.demo:main",
         ]
     },

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from magma_policy.vision import Mlp
+
 # A model below this size, such as magma-tiny, fits the caches and gains little.
 PACK_FROM_PARAMETERS = 2**24
 # Layers smaller than this cost nothing either way.
@@ -20,15 +22,21 @@ VISION_ROWS = 1024
 
 
 class PackedLinear(nn.Module):
-    """A Linear layer's values in oneDNN's own layout; its weight cannot be read back or trained."""
+    """A Linear layer's values in oneDNN's own layout; its weight cannot be read back or trained.
 
-    def __init__(self, linear: nn.Linear, rows: int) -> None:
+    `gelu` True applies the exact GELU to the result while it is still in the cache.
+    """
+
+    def __init__(self, linear: nn.Linear, rows: int, gelu: bool = False) -> None:
         super().__init__()
+        self._finish = ("gelu", "none") if gelu else ("none", "")
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), rows)
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._packed, self.bias, self._finish[0], [], self._finish[1]
+        )
         return out
 
 
@@ -49,11 +57,14 @@ def pack_linears(model: nn.Module) -> int:
         root = model.get_submodule(part)
         for name, module in list(root.named_modules()):
             if type(module) is nn.Linear and module.weight.numel() >= PACK_FROM_ELEMENTS:
+                parent = root.get_submodule(name.rpartition(".")[0])
+                gelu = isinstance(parent, Mlp) and module is parent.fc1
                 try:
-                    packed = PackedLinear(module, rows)
+                    packed = PackedLinear(module, rows, gelu)
                 except (RuntimeError, AttributeError):
                     return count
-                parent = root.get_submodule(name.rpartition(".")[0])
                 setattr(parent, name.rpartition(".")[2], packed)
+                if gelu:
+                    parent.activation = nn.Identity()
                 count += 1
     return count

@@ -20,6 +20,8 @@ def test_a_packed_layer_computes_the_same(rows, bias):
     x = torch.randn(2, rows, 96)
     with torch.inference_mode():
         assert torch.allclose(PackedLinear(linear, 7)(x), linear(x), atol=1e-5)
+        gelu = torch.nn.functional.gelu(linear(x))
+        assert torch.allclose(PackedLinear(linear, 7, gelu=True)(x), gelu, atol=1e-5)
 
 
 def test_a_packed_model_reads_and_decodes_the_same(plain_model, monkeypatch):
@@ -28,6 +30,12 @@ def test_a_packed_model_reads_and_decodes_the_same(plain_model, monkeypatch):
     packed = copy.deepcopy(plain_model)
     # Two in each of five blocks, two of the projector, seven in each of two decoder layers.
     assert pack_linears(packed) == 2 * 5 + 2 + 7 * 2
+    tiles = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        for ours, expected in zip(
+            packed.encode_images(tiles, [(1, 2)]), plain_model.encode_images(tiles, [(1, 2)]), strict=True
+        ):
+            assert torch.allclose(ours, expected, atol=1e-5)
     ids = torch.randint(0, 500, (1, 12), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.allclose(packed(ids), plain_model(ids), atol=1e-4)

@@ -3,8 +3,8 @@
 python tests/benchmarks/control.py stage                 # cost per tick of the whole stage, inverse kinematics included
 python tests/benchmarks/control.py graph --minutes 10    # the robot graph, simulated joint-level arm, in real time
 
-`graph` starts robot.launch.py with the scripted expert, resets the episode whenever it ends, and reads the controller's
-own account of its control thread from /diagnostics.
+`graph` starts robot.launch.py with the scripted expert, re-arms when an episode's reset has moved the arm, and reads the
+controller's own account of its control thread from /diagnostics.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def graph(minutes: float, domain: int, extra: list[str]) -> None:
     from diagnostic_msgs.msg import DiagnosticArray
     from magma_interfaces.msg import ControllerState
     from rclpy.node import Node
+    from std_srvs.srv import Trigger
 
     from magma_common import qos
 
@@ -123,8 +124,13 @@ def graph(minutes: float, domain: int, extra: list[str]) -> None:
             if status.name == "controller":
                 latest.update({value.key: value.value for value in status.values})
 
+    # A world that begins its next episode by itself takes the arm to another place, which is a fault, and rightly so.
+    rearm = node.create_client(Trigger, "/magma/rearm")
+
     def on_state(state: ControllerState) -> None:
         phases[state.phase] = phases.get(state.phase, 0) + 1
+        if state.phase == ControllerState.FAULT and rearm.service_is_ready():
+            rearm.call_async(Trigger.Request())
 
     node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, qos.DIAGNOSTICS)
     node.create_subscription(ControllerState, "/magma/controller_state", on_state, qos.STATE)

@@ -3,8 +3,8 @@
 python tests/benchmarks/control.py stage                 # cost per tick of the whole stage, inverse kinematics included
 python tests/benchmarks/control.py graph --minutes 10    # the robot graph, simulated joint-level arm, in real time
 
-`graph` starts robot.launch.py with the scripted expert, re-arms when an episode's reset has moved the arm, and reads the
-controller's own account of its control thread from /diagnostics.
+`graph` starts robot.launch.py with the scripted expert, re-arms when an episode's reset has moved the arm, and reads
+the controller's own account of its control thread from /diagnostics.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from magma_control.freshness import Instant
 from magma_control.joint_arm import JointArm, make_joint_motion
 from magma_control.phases import MOVING, Phase
 
-CASES = int(os.environ.get("MAGMA_PROPERTY_CASES", "300"))
+CASES = int(os.environ.get("MAGMA_PROPERTY_CASES", "200"))
 NAMES = [*panda().joints.names, "panda_finger_joint1"]
 SETTINGS = settings(
     max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -420,7 +420,7 @@ FAULTS: tuple[Fault, ...] = (
         "camera of wrong size: data contradict header", _change("camera", _edited(_wrong_size)), reason="policy silent"
     ),
     # Chunks.
-    Fault("chunk with NaN", _chunk(_set_first("translation", "y", float("nan"))), reason="not finite", every_run=True),
+    Fault("chunk with NaN", _chunk(_set_first("translation", "y", float("nan"))), reason="not finite"),
     Fault("chunk with infinity", _chunk(_set_first("rotation", "z", float("inf"))), reason="not finite"),
     Fault("chunk huge: 10 m", _chunk(_set_first("translation", "y", 10.0)), reason="absurd"),
     Fault("chunk huge: 3 rad", _chunk(_set_first("rotation", "z", 3.0)), reason="absurd"),
@@ -551,7 +551,7 @@ FAULTS: tuple[Fault, ...] = (
         "arm state stale: same stamp again and again",
         _repeat_first("state", False),
         reason="",
-        limit_s=STATE_TIMEOUT_S + TICK_S,
+        limit_s=STEP_PERIOD_S + STATE_TIMEOUT_S + TICK_S,
     ),
     Fault(
         "arm state 5 s old",
@@ -566,7 +566,6 @@ FAULTS: tuple[Fault, ...] = (
         reason="makes no sense",
         recovery=REARM,
         limit_s=STEP_PERIOD_S + TICK_S,
-        every_run=True,
     ),
     Fault(
         "arm state jumps by 30 m",
@@ -591,7 +590,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     # The controller.
     Fault(
-        "controller stopped for 2 s (SIGSTOP, SIGCONT), policy silent",
+        "controller stopped for 2 s (SIGSTOP, SIGCONT)",
         _stop_and_go(2.0),
         _continued("controller"),
         phases=("HOLD", "AUTONOMOUS"),

@@ -176,7 +176,7 @@ class TestReports:
     def test_an_arm_that_is_late_is_neither_lost_nor_pushed_back(self):
         arm = motion()
         told = []
-        for step in range(8):
+        for step in range(14):
             arm.move(FORWARD if step < 4 else np.array([0, 0, 0, 0, 0, 0, 1.0]), 0.2)
             for _ in range(20):
                 told.append(arm.tick().position)

@@ -46,7 +46,7 @@ WAIT_S = 0.3
 """How long the reference waits for a tool that cannot keep up before its motion is given up."""
 _WAIT_AT, _ARRIVED = 0.3, 1e-3
 """Parts of the deviation that is allowed: above one the reference waits, below the other the tool has arrived."""
-MAX_LAG_RAD = 0.1
+MAX_LAG_RAD = 0.2
 """How far joints at their limits of acceleration and jerk may stay behind the path before it is given up."""
 MOVED_BY_OTHERS = "moved by someone else"
 _COLLISION_STRIDE = 4

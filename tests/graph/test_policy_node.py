@@ -21,7 +21,7 @@ from magma_common.conversions import chunk_from_msg, image_to_msg, state_to_msg
 from magma_common.data import EndEffectorState
 
 MODULE = "magma_policy_ros.policy_node"
-LOADING_S = 90.0
+LOADING_S = 240.0
 """torch alone takes many seconds to import on a busy machine."""
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 

@@ -28,6 +28,7 @@ from magma_sim.evaluation.results import (
     read_run,
     write_json,
 )
+from magma_sim.evaluation.runner import DEFAULT_FACTORY
 from magma_sim.evaluation.suites import select, suite_episodes
 from magma_sim.evaluation.version import code_version, versions
 from magma_sim.statistics import Rate
@@ -81,11 +82,14 @@ def play_suite(node: EpisodeRunner, say: Callable[[str], None]) -> None:
 def _identity(config: EpisodeRunnerConfig, policy: str) -> dict[str, Any]:
     return {
         "policy": policy,
-        "played": "graph",
+        "policy_files": policy,
         "clock": "lockstep" if config.clock == "lockstep" else "wall",
-        "latency_ms": config.latency_ms,
+        "execute_steps": None,
         "rule": "last",
+        "factory": DEFAULT_FACTORY,
         "code": code_version(),
+        "played": "graph",
+        "latency_ms": config.latency_ms,
     }
 
 

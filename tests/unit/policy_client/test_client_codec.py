@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from magma_policy_client import ActionSpec, Proprioception, ProtocolError, messages
 from magma_policy_client.arrays import DTYPES, MAX_DIMENSIONS, pack_array, unpack_array
 

@@ -10,6 +10,8 @@ import time
 import msgpack
 import numpy as np
 import pytest
+from websockets.asyncio.server import serve
+
 from magma_policy_client import (
     ActionSpec,
     ConnectionLostError,
@@ -22,7 +24,6 @@ from magma_policy_client import (
     VersionMismatchError,
     messages,
 )
-from websockets.asyncio.server import serve
 
 SPEC = ActionSpec("fake", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 4, False)
 IMAGE = np.zeros((4, 4, 3), np.uint8)

@@ -30,12 +30,14 @@ EPOCH_NS = 1_800_000_000_000_000_000
 def stage(ticks: int, seed: int) -> None:
     """A policy's chunk of two steps every 0.2 s, the arm's report every tick: everything between message and driver."""
     from magma_common.data import ActionChunk, ActionSpec
+    from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply
     from magma_control.config import ControllerConfig
     from magma_control.controller import Controller
     from magma_control.drivers.base import ArmDriver, NoGripper
     from magma_control.freshness import Instant
     from magma_control.joint_arm import JointArm, make_joint_motion
     from magma_control.kinematics import Kinematics
+    from magma_control.reference import quaternion_xyzw
     from magma_control.robot_config import load_robot
     from magma_control.robot_description import read_description
 
@@ -58,6 +60,7 @@ def stage(ticks: int, seed: int) -> None:
     )
     core.on_instruction("go")
     core.on_spec(spec, now)
+    beginning = quaternion_xyzw(kinematics.forward(kinematics.home)[1])
     names, generator = robot.joints.names, np.random.default_rng(seed)
     costs, reports, moving = [], [], 0
     cpu_s = time.process_time()
@@ -73,7 +76,9 @@ def stage(ticks: int, seed: int) -> None:
             centre = np.array([0.5, 0.0, 0.3]) - arm.motion.goal[0]
             steps = generator.uniform(-0.04, 0.04, (2, 7))
             steps[:, :3] += 0.1 * centre
-            steps[:, 3:6] *= 3.0
+            # Back towards the orientation of the beginning, so that the walk does not end at a joint's range.
+            turned = multiply(arm.motion.goal[1], conjugate(beginning))
+            steps[:, 3:6] = 3.0 * steps[:, 3:6] - 0.3 * axis_angle_from_quaternion(turned)
             steps[:, 6] = generator.random(2)
             core.on_chunk(ActionChunk(steps, now.ros_ns, 0.2, "benchmark", "go", tick), now)
         arm.apply(core.tick(now), core)

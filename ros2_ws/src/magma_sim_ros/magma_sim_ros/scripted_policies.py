@@ -38,11 +38,12 @@ class Expert:
     sentence by the objects that are there."""
 
     def __init__(self) -> None:
-        from magma_sim.backends.simpler_bridge.goals import GOALS as BRIDGE_GOALS
-        from magma_sim.backends.tabletop.objects import GOALS as TABLETOP_GOALS
+        from magma_sim.backends.simpler_bridge import goals as bridge
+        from magma_sim.backends.tabletop import objects as tabletop
 
         self._tasks: dict[str, dict[str, frozenset[str]]] = {}
-        for goal in (*TABLETOP_GOALS.values(), *BRIDGE_GOALS.values()):
+        goals: list[tabletop.Goal | bridge.BridgeGoal] = [*tabletop.GOALS.values(), *bridge.GOALS.values()]
+        for goal in goals:
             needed = frozenset((goal.source, goal.target))
             self._tasks.setdefault(_plain(goal.instruction), {})[goal.task] = needed
         self._instruction = ""

@@ -54,20 +54,23 @@ def joined_graph(
     command's own business, and the graph stays joined.
     """
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.ALL if handle_signals else SignalHandlerOptions.NO)
-    node = rclpy.create_node(
-        node_name or f"_ros2cli_{os.getpid()}",
-        start_parameter_services=False,
-        enable_rosout=False,
-        parameter_overrides=[],
-    )
     try:
-        if wait:
-            time.sleep(args.spin_time)
-        yield node
-    except ExternalShutdownException:
-        pass
+        node = rclpy.create_node(
+            node_name or f"_ros2cli_{os.getpid()}",
+            start_parameter_services=False,
+            enable_rosout=False,
+            parameter_overrides=[],
+        )
+        try:
+            if wait:
+                time.sleep(args.spin_time)
+            yield node
+        except ExternalShutdownException:
+            pass
+        finally:
+            node.destroy_node()
     finally:
-        node.destroy_node()
+        # Also when no node can be made, as with a peer that cannot be resolved.
         rclpy.try_shutdown()
 
 

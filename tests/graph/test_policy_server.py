@@ -87,7 +87,7 @@ def raw(server):
 
 def greeted(server):
     socket = raw(server)
-    socket.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, "raw")))
+    socket.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, "raw", "")))
     assert isinstance(messages.decode(socket.recv(LONG_S)), messages.Welcome)
     return socket
 

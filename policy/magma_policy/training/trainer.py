@@ -84,6 +84,11 @@ def memory(start: StartingPoint, config: TrainConfig) -> Memory:
     return Memory.of(model, config.ema_decay > 0, config.precision == "bfloat16")
 
 
+def batch_seed(seed: int, step: int, part: int, rank: int) -> int:
+    """A seed for a part of a step in a process; no two are alike, and neighbours have nothing in common."""
+    return int(np.random.SeedSequence((seed, step, part, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
 class Trainer:
     """One training run."""
 
@@ -318,7 +323,8 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         for part in range(config.accumulate):
-            generator = torch.Generator().manual_seed(self._batch_seed(part))
+            seed = batch_seed(config.seed, self.step, part, processes.rank())
+            generator = torch.Generator().manual_seed(seed)
             losses = self._losses(generator)
             total = sum(self._weight(name) * loss for name, loss in losses.items())
             (total / config.accumulate).backward()
@@ -348,11 +354,6 @@ class Trainer:
 
     def _weight(self, name: str) -> float:
         return {"marks": self.config.mark_weight, "text": self.config.text_weight}.get(name, 1.0)
-
-    def _batch_seed(self, part: int) -> int:
-        """A seed for this step, part and process; no two are alike, and neighbours have nothing in common."""
-        key = (self.config.seed, self.step, part, processes.rank())
-        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
     def averages(self) -> dict[str, float]:
         return {name: float(np.mean(values)) for name, values in self.running.items() if values}

@@ -130,7 +130,7 @@ def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]],
 
 @dataclass(frozen=True)
 class Description:
-    """All of a checkpoint directory but weights and robots; `dtype` is the type that its embedding table is stored in."""
+    """All of a checkpoint directory but weights and robots; `dtype` is what its embedding table is stored in."""
 
     config: MagmaConfig
     tokenizer: MagmaTokenizer

@@ -153,7 +153,7 @@ def _layer(
     mask: Tensor | None,
     last_only: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One decoder layer: hidden states (of the last token alone with `last_only`), keys and values, the past's in front."""
+    """One decoder layer: hidden states (the last token's with `last_only`), keys and values, the past's in front."""
     attention = layer.self_attn
     cos, sin = rotation
     x = _rms_norm(layer.input_layernorm, hidden)
@@ -187,7 +187,7 @@ def run_layers(
     `past` holds the keys and values of everything before (never modified); `mask` is bool (B or 1, 1, T, T_past + T),
     causal when None. Returns the normed hidden states (B, T, H) and the cache extended by these T tokens. `last_only`
     returns (B, 1, H), the last token's alone: the last layer then computes nothing but keys and values for the others.
-    With `recompute` the insides of the layers are not kept for the gradients but computed again (gradient checkpointing).
+    With `recompute` the layers' insides are not kept for the gradients but computed again (gradient checkpointing).
     """
     shape = _Heads(model)
     length = hidden.shape[1]

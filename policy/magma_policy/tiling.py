@@ -45,8 +45,8 @@ def normalise(image: Tensor, config: ImageConfig) -> Tensor:
 
 
 def tile_images(images: Tensor, config: ImageConfig) -> tuple[Tensor, tuple[int, int]]:
-    """uint8 (B, H, W, 3) rgb, all of one size, to ((B*rows*cols, 3, base, base) float32, (rows, cols)); computed where the
-    pictures are."""
+    """uint8 (B, H, W, 3) rgb, all of one size, to ((B*rows*cols, 3, base, base) float32, (rows, cols)); computed
+    where the pictures are."""
     batch, height, width = images.shape[:3]
     rows, cols = choose_grid(width, height, config.base_size, config.max_num_crops)
     pixels = normalise(images, config)

@@ -58,7 +58,7 @@ class Batches:
     def pictures(
         self, rows: Tensor, image: ImageConfig, device: torch.device, generator: torch.Generator | None = None
     ) -> tuple[Tensor, tuple[int, int]]:
-        """Tiles (B * rows * cols, 3, S, S) of the steps' frames on `device`, and their grid; with `generator` augmented.
+        """Tiles (B * rows * cols, 3, S, S) of the steps' frames on `device`, and their grid; `generator` augments them.
 
         Frames travel as bytes, a quarter of what the normalised tiles would be.
         """

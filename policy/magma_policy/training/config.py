@@ -47,11 +47,12 @@ class TrainConfig:
     output: Path
     """Directory of the run; the policy checkpoint (moving average of the weights) is OUTPUT/checkpoint."""
     init: str | None = None
-    """Checkpoint to finetune: a folder, the name of a shipped one, or owner/name on the Hugging Face Hub, in this project's
-    layout or Magma-8B's. Its config, tokenizer and weights are used. Left out: a new magma-tiny."""
+    """Checkpoint to finetune: a folder, the name of a shipped one, or owner/name on the Hugging Face Hub, in this
+    project's layout or Magma-8B's. Its config, tokenizer and weights are used. Left out: a new magma-tiny."""
     statistics: str = "demonstrations"
-    """Whose q01/q99 bounds give the bins their meaning: demonstrations (measured on the training steps), init (the default
-    robot of the checkpoint that is finetuned), or a robot as for magma_policy.load (widowx, google_robot, a folder)."""
+    """Whose q01/q99 bounds give the bins their meaning: demonstrations (measured on the training steps), init (the
+    default robot of the checkpoint that is finetuned), or a robot as for magma_policy.load (widowx, google_robot, a
+    folder). A robot brings its coding of actions and its picture size along."""
     lora_rank: int = 0
     """Rank of low-rank adapters (LoRA); only these are trained. 0 = all weights are trained (full finetuning)."""
     lora_alpha: float = 32.0
@@ -87,8 +88,8 @@ class TrainConfig:
     mark_outlier_px: float = 3.0
     mark_sigma_cells: float = 0.9
     action_loss: Literal["soft_bins", "cross_entropy"] = "soft_bins"
-    """soft_bins: cross entropy to neighbouring bins and a regression of the expected one; cross_entropy: of the true bin's
-    id among the action ids, as Magma was trained."""
+    """soft_bins: cross entropy to neighbouring bins and a regression of the expected one; cross_entropy: of the true
+    bin's id among the action ids."""
     action_sigma_bins: float = 2.0
     mark_weight: float = 1.0
     text_weight: float = 0.2
@@ -111,8 +112,8 @@ class TrainConfig:
     checkpoint_steps: int = 300
     """Optimiser steps from one checkpoint to the next."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Autocast type of the forward pass; bfloat16 pays on GPUs and on CPUs that have it in hardware. Weights that are not
-    trained are held in it."""
+    """Autocast type of the forward pass; bfloat16 pays on GPUs and on CPUs that have it in hardware. Weights that are
+    not trained are held in it."""
     weights: Literal["float32", "bfloat16"] = "float32"
     """Type in which trained weights and their gradients are held. bfloat16 (rounded stochastically; moments and moving
     average stay in float32) halves both."""

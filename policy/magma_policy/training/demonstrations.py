@@ -41,7 +41,8 @@ class DataCard:
     """What the model needs from card.json; the card's other entries (counts, seeds, noise) are for people.
 
     `robot` names the arm and camera set-up ("" when the card does not say); `intrinsics` K in pixels of the stored
-    frames of `image_height` x `image_width` px (the card's `image_size` is the side of square ones, or both); `extrinsics` base -> camera_optical; `objects` by their name in the episodes.
+    frames of `image_height` x `image_width` px (the card's `image_size` is the side of square ones, or both);
+    `extrinsics` base -> camera_optical; `objects` by their name in the episodes.
     """
 
     robot: str

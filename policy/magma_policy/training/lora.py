@@ -23,7 +23,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 LINEAR_LAYERS: Mapping[str, str] = {
     "language": r"language_model\.model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj",
-    "projector": r"multi_modal_projector\.proj\.\d+",
+    "projector": r"multi_modal_projector\.proj\.[02]",
     "vision": r"vision_tower\..*\.mlp\.fc[12]",
 }
 """The linear layers of each part, by regular expression. Embeddings and LM head are left alone, as is usual."""

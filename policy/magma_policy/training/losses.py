@@ -45,5 +45,5 @@ def action_loss(logits: Tensor, values: Tensor, centres: Tensor, sigma_bins: flo
 
 
 def action_cross_entropy(logits: Tensor, ids: Tensor) -> Tensor:
-    """Cross entropy of action ids (B, 7), counted from the first one, under logits (B, 7, 256) by ascending action id."""
+    """Cross entropy of action ids (B, 7), counted from the first one, under logits (B, 7, 256) by ascending id."""
     return F.cross_entropy(logits.flatten(0, 1), ids.flatten())

@@ -32,8 +32,9 @@ class RoundingAdamW(torch.optim.Optimizer):
     """AdamW whose weights may be bfloat16: moments are float32, the new weight is computed in float32 and rounded up or
     down by chance, so that on average it is exact.
 
-    To the nearest, a change of less than 1/256 of a weight would be lost every time, and most are that small. The chance
-    follows from the seed, the step and the place of the parameter: alike in every process, and when a run goes on.
+    To the nearest, a change of less than 1/512 of a weight would be lost every time, and most are that small. The
+    chance follows from the seed, the step and the place of the parameter: alike in every process, and in a run that
+    goes on.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], seed: int) -> None:

@@ -57,12 +57,15 @@ def share_parameters(parameters: Iterable[nn.Parameter]) -> None:
     """Gives every process the first one's values."""
     if dist.is_initialized():
         for parameter in parameters:
-            dist.broadcast(parameter.data, src=0)
+            # Kernels may lie in memory channels-last, which not every backend sends.
+            values = parameter.data.contiguous()
+            dist.broadcast(values, src=0)
+            parameter.data.copy_(values)
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Makes every process' gradients the mean over all of them, where one without a gradient counts as zero; a parameter
-    that has none anywhere keeps none."""
+    """Makes every process' gradients the mean over all of them, where one without a gradient counts as zero; a
+    parameter that has none anywhere keeps none."""
     if not dist.is_initialized():
         return
     place = parameters[0].device

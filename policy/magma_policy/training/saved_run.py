@@ -36,7 +36,9 @@ def save(
             tensors[f"optimizer/{key}/{name}"] = value
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / (FILE + ".partial")
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(partial), {SCALARS: json.dumps(scalars)})
+    save_file(
+        {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(partial), {SCALARS: json.dumps(scalars)}
+    )
     partial.replace(directory / FILE)
 
 
@@ -65,7 +67,9 @@ def restore(
 
     weights, averages, moments = part("model/"), part("ema/"), part("optimizer/")
     for what, mine, stored in (("parameters", parameters, weights), ("moving average", average, averages)):
-        other = {n for n in set(mine) | set(stored) if n not in mine or n not in stored or mine[n].shape != stored[n].shape}
+        other = {
+            n for n in set(mine) | set(stored) if n not in mine or n not in stored or mine[n].shape != stored[n].shape
+        }
         if other:
             raise SavedRunError(f"{directory}: the saved run is of another model; its {what} differ in {sorted(other)}")
     with torch.no_grad():

@@ -148,8 +148,8 @@ class Trainer:
     # What the run is made of.
 
     def _robots(self, train_rows: np.ndarray) -> list[Robot]:
-        """One per card, with the statistics of its training steps or those of the robot that was asked for; those of the
-        run that is continued, if any: a set that has grown must not shift the meaning of the bins."""
+        """One per card, with the statistics of its training steps or those of the robot that was asked for; those of
+        the run that is continued, if any: a set that has grown must not shift the meaning of the bins."""
         made = []
         asked = self._asked_robot()
         for number, card in enumerate(self.demos.cards):
@@ -218,8 +218,8 @@ class Trainer:
         longest = self.prompts.head.shape[1] + self.prompts.ids.shape[1] + visual
         if longest >= self.model_config.text.max_position_embeddings:
             raise ConfigError(
-                f"prompts have up to {longest} tokens, {visual} of them for frames of {width}x{height}; the model reads "
-                f"{self.model_config.text.max_position_embeddings}"
+                f"prompts have up to {longest} tokens, {visual} of them for frames of {width}x{height}; the model "
+                f"reads {self.model_config.text.max_position_embeddings}"
             )
 
     # Losses.
@@ -363,8 +363,8 @@ class Trainer:
     def save(self, last: bool = True) -> None:
         """Write the policy checkpoint, the state to continue from, and the plot.
 
-        With adapters the checkpoint is the base with the adapters merged into it, as large as the base, and only written
-        with `last`; the adapters alone, in peft's format, every time.
+        With adapters the checkpoint is the base with the adapters merged into it, as large as the base, and only
+        written with `last`; the adapters alone, in peft's format, every time.
         """
         if processes.rank():
             return
@@ -397,7 +397,9 @@ class Trainer:
                 raise SavedRunError(f"{directory}: the run began from other weights than {self.config.init} has now")
             self.step, self.history = scalars["step"], scalars["history"]
         if not processes.same_everywhere(self.step):
-            raise SavedRunError(f"{directory}: not every process sees the same saved run; give an output that all share")
+            raise SavedRunError(
+                f"{directory}: not every process sees the same saved run; give an output that all share"
+            )
         return scalars is not None
 
     @contextmanager
@@ -442,7 +444,8 @@ class Trainer:
                 signal.signal(number, handler)
 
     def report(self) -> None:
-        """Validate the averaged weights (the weights when there is no average), remember and print; a step is validated once."""
+        """Validate the averaged weights (the weights when there is no average), remember and print; a step is validated
+        once."""
         done = self.history["validation"]
         if self.validator is None or processes.rank() or (done and done[-1]["step"] == self.step):
             return

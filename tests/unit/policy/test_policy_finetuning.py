@@ -269,10 +269,10 @@ def test_memory_is_computed_without_allocating_and_is_what_a_run_has(finetune):
 @pytest.mark.parametrize(
     ("changes", "total_gb"),
     [
-        ({}, 160.3),
+        ({}, 159.2),
         ({"weights": "bfloat16"}, 106.9),
         ({"weights": "bfloat16", "frozen": ("vision",)}, 98.4),
-        ({"lora_rank": 32}, 18.8),
+        ({"lora_rank": 32}, 19.3),
     ],
 )
 def test_magma_8b_takes_what_the_documentation_says(finetune, changes, total_gb):
@@ -325,7 +325,7 @@ def test_small_changes_of_bfloat16_weights_are_not_lost():
     for _ in range(10):
         weight.grad = torch.ones_like(weight)
         optimizer.step()
-    assert float(weight.float().mean()) == pytest.approx(1.0 - 10 * 1e-4, abs=1e-4)
+    assert float(weight.detach().float().mean()) == pytest.approx(1.0 - 10 * 1e-4, abs=1e-4)
 
 
 def test_rounding_by_chance_goes_to_a_neighbour_and_keeps_what_is_exact_or_not_finite():

@@ -14,7 +14,7 @@ from magma_policy.trace_of_mark import parse_traces
 from magma_policy.training.augmentation import jitter
 from magma_policy.training.batches import pad_left
 from magma_policy.training.command import check_same_command
-from magma_policy.training.config import TextMixture, TrainConfig
+from magma_policy.training.config import TextMixture
 from magma_policy.training.demonstrations import (
     DataCard,
     DemonstrationError,
@@ -135,7 +135,9 @@ def test_plain_magma_trains_without_marks_and_states(small_run, pictures, tmp_pa
     assert magma_policy.load(tmp_path / "run" / "checkpoint", device="cpu").robot().camera is None
 
 
-def test_several_robots_share_a_model_and_keep_their_own_bounds_and_cameras(write_set, held_out_names, small_run, pictures, tmp_path, overhead):
+def test_several_robots_share_a_model_and_keep_their_own_bounds_and_cameras(
+    write_set, held_out_names, small_run, pictures, tmp_path, overhead
+):
     moved = dataclasses.replace(
         overhead, extrinsics=(*overhead.extrinsics[:2], (0.0, 0.0, -1.0, 0.9), overhead.extrinsics[3])
     )
@@ -151,7 +153,9 @@ def test_several_robots_share_a_model_and_keep_their_own_bounds_and_cameras(writ
     assert policy.robot("moved").statistics != policy.robot().statistics
 
 
-def test_steps_count_as_much_as_their_weights_and_unknown_marks_teach_nothing(write_set, held_out_names, small_run, tmp_path):
+def test_steps_count_as_much_as_their_weights_and_unknown_marks_teach_nothing(
+    write_set, held_out_names, small_run, tmp_path
+):
     marks = np.full((5, 4, 2), 64.0, dtype=np.float32)
     marks[:, :3] = np.nan
     weights = np.array([0, 0, 1, 0, 0], dtype=np.float32)

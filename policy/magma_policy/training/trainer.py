@@ -92,15 +92,13 @@ def batch_seed(seed: int, step: int, part: int, rank: int) -> int:
 class Trainer:
     """One training run."""
 
-    def __init__(
-        self, config: TrainConfig, start: StartingPoint | None = None, demos: Demonstrations | None = None
-    ) -> None:
+    def __init__(self, config: TrainConfig, start: StartingPoint | None = None) -> None:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config = config
         self.device = processes.device(config.device)
         self.start = start = StartingPoint.of(config) if start is None else start
-        self.demos = demos = read_demonstrations(config.demonstrations) if demos is None else demos
+        self.demos = demos = read_demonstrations(config.demonstrations)
         held = np.array([is_held_out(name, config.validation_every) for name in demos.episode_names])
         held_out = held[demos.episode]
         train_rows, validation_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)

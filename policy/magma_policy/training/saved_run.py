@@ -83,5 +83,8 @@ def restore(
         if tensor.shape == parameter.shape and key != "step":
             # They must lie in memory as their parameter does: the fused optimiser walks both side by side.
             tensor = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+        elif optimizer.defaults.get("fused"):
+            # Its count of steps lies beside the parameter too.
+            tensor = tensor.to(parameter.device)
         optimizer.state[parameter][key] = tensor
     return scalars

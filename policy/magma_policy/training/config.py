@@ -55,7 +55,7 @@ class TrainConfig:
     folder). A robot brings its coding of actions and its picture size along."""
     lora_rank: int = 0
     """Rank of low-rank adapters (LoRA); only these are trained. 0 = all weights are trained (full finetuning)."""
-    lora_alpha: float = 32.0
+    lora_alpha: int = 32
     """Adapters count alpha / rank times."""
     lora_parts: tuple[Part, ...] = ("language",)
     """Whose linear layers get adapters."""

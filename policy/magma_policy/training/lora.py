@@ -29,7 +29,7 @@ LINEAR_LAYERS: Mapping[str, str] = {
 """The linear layers of each part, by regular expression. Embeddings and LM head are left alone, as is usual."""
 
 
-def inject(model: Magma, rank: int, alpha: float, parts: Sequence[str], base: str) -> Any:
+def inject(model: Magma, rank: int, alpha: int, parts: Sequence[str], base: str) -> Any:
     """Exchange the linear layers of `parts` for ones with adapters, freeze everything else, and return peft's
     LoraConfig, in which `base` names the checkpoint. Raises ConfigError when peft is not installed."""
     try:

@@ -42,7 +42,7 @@ class RoundingAdamW(torch.optim.Optimizer):
         self._seed = seed
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:
         """One step on the gradients that there are."""
         place = 0
         for group in self.param_groups:

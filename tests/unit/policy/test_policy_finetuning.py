@@ -133,7 +133,7 @@ def test_euler_angles_invert_the_rotation_vector():
 
 def lora_run(finetune, name="run", **changes):
     pytest.importorskip("peft")
-    return finetune(name, **{"lora_rank": 4, "lora_alpha": 8.0, "learning_rate": 0.05, **changes})
+    return finetune(name, **{"lora_rank": 4, "lora_alpha": 8, "learning_rate": 0.05, **changes})
 
 
 def test_adapters_alone_learn_and_the_merged_checkpoint_computes_the_same(finetune, published_magma):

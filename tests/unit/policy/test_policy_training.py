@@ -123,7 +123,7 @@ def test_an_interrupted_run_goes_on_to_the_bit(small_run, pictures, tmp_path):
         again.train_step()
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name]), name
-        assert torch.equal(whole.ema[name], again.ema[name]), name
+        assert torch.equal(whole.average.tensors[name], again.average.tensors[name]), name
 
 
 def test_plain_magma_trains_without_marks_and_states(small_run, pictures, tmp_path):

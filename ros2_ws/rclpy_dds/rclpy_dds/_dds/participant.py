@@ -4,6 +4,7 @@ import array
 import contextlib
 import ctypes as ct
 import os
+import struct
 import threading
 import time
 import weakref
@@ -61,6 +62,16 @@ class Sample(NamedTuple):
     publication_handle: int
 
 
+# One call instead of attributes one by one.
+_new_tuple = tuple.__new__
+_TAKEN = struct.Struct(
+    f"<Q{SampleInfo.valid_data.offset}x?"
+    f"{SampleInfo.source_timestamp.offset - SampleInfo.valid_data.offset - 1}xq"
+    f"{SampleInfo.publication_handle.offset - SampleInfo.source_timestamp.offset - 8}xQ"
+    f"{ct.sizeof(SampleInfo) - SampleInfo.publication_handle.offset - 8}x"
+)
+
+
 class Writer:
     """A DDS data writer for serialised messages. Thread-safe."""
 
@@ -93,7 +104,9 @@ class Writer:
             vector = self._vector
             vector.base = payload
             vector.length = size
-            self._send(self._serdata_from_bytes(self._sertype, SERDATA_KIND_DATA, 1, self._vector_reference, size))
+            serdata = self._serdata_from_bytes(self._sertype, SERDATA_KIND_DATA, 1, self._vector_reference, size)
+            if not serdata or self._write_serdata(self.entity, serdata):
+                X
 
     def write_parts(self, parts: Sequence[Buffer]) -> None:
         """Write one message whose CDR stream is the concatenation of ``parts``, without joining them here."""
@@ -187,9 +200,9 @@ class Reader:
         self.entity = entity
         self.guid = _guid(entity)
         self.condition = check(self._lib.dds_create_readcondition(entity, ANY_STATE), "dds_create_readcondition")
-        self._serdata = (ct.c_void_p * 1)()
-        self._infos = (SampleInfo * 1)()
-        self._info = self._infos[0]
+        self._taken = (ct.c_ubyte * _TAKEN.size)()  # where dds_takecdr puts the sample and what is known about it
+        self._serdata = ct.cast(self._taken, ct.POINTER(ct.c_void_p))
+        self._info = ct.cast(ct.addressof(self._taken) + ct.sizeof(ct.c_void_p), ct.POINTER(SampleInfo))
         self._quick = quick()
         self._take = self._quick.dds_takecdr
         self._buffer = _SmallBuffer(1024)
@@ -200,17 +213,16 @@ class Reader:
         """Take the oldest sample, or None when there is none."""
         with self._lock:
             while not self.closed:
-                taken = self._take(self.entity, self._serdata, 1, self._infos, ANY_STATE)
+                taken = self._take(self.entity, self._serdata, 1, self._info, ANY_STATE)
                 if taken <= 0:
                     if taken < 0 and not self.closed:
                         check(taken, "dds_takecdr")
                     return None
-                serdata = self._serdata[0] or 0
-                info = self._info
-                if not info.valid_data:
+                serdata, valid, timestamp, writer = _TAKEN.unpack(self._taken)
+                if not valid:
                     self._quick.ddsi_serdata_unref(serdata)
                     continue
-                return Sample(self._payload(serdata), info.source_timestamp, info.publication_handle)
+                return _new_tuple(Sample, (self._payload(serdata), timestamp, writer))
         return None
 
     def _payload(self, serdata: int) -> bytes | memoryview:

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -57,7 +57,7 @@ _views: set[int] = set()
 class Sample(NamedTuple):
     """One received sample: the whole CDR stream including its 4-byte header, and where it came from."""
 
-    payload: bytes | memoryview
+    payload: Any  # bytes, a memoryview, or a SharedPayload that did not go over DDS
     source_timestamp_ns: int
     publication_handle: int
 
@@ -89,6 +89,7 @@ class Writer:
         self._vector_reference = ct.byref(self._vector)
         self._serdata_from_bytes = quick().ddsi_serdata_from_ser_iov
         self._write_serdata = self._lib.dds_writecdr
+        self._handles = (ct.c_uint64 * 8)()
         self.closed = False
         self.drained = False
 
@@ -104,9 +105,7 @@ class Writer:
             vector = self._vector
             vector.base = payload
             vector.length = size
-            serdata = self._serdata_from_bytes(self._sertype, SERDATA_KIND_DATA, 1, self._vector_reference, size)
-            if not serdata or self._write_serdata(self.entity, serdata):
-                X
+            self._send(self._serdata_from_bytes(self._sertype, SERDATA_KIND_DATA, 1, self._vector_reference, size))
 
     def write_parts(self, parts: Sequence[Buffer]) -> None:
         """Write one message whose CDR stream is the concatenation of ``parts``, without joining them here."""
@@ -151,6 +150,17 @@ class Writer:
         """Number of readers this writer is matched with."""
         # Not the matched status: reading it would take the change from a callback that waits for it.
         return check(self._lib.dds_get_matched_subscriptions(self.entity, None, 0), "dds_get_matched_subscriptions")
+
+    def matched_handles(self) -> list[int]:
+        """Instance handles of the readers this writer is matched with."""
+        room = len(self._handles)
+        count = check(
+            self._lib.dds_get_matched_subscriptions(self.entity, self._handles, room), "dds_get_matched_subscriptions"
+        )
+        if count > room:
+            self._handles = (ct.c_uint64 * (2 * count))()
+            return self.matched_handles()
+        return self._handles[:count]
 
     def assert_liveliness(self) -> None:
         """Show that the writer is alive, for liveliness manual by topic."""
@@ -199,6 +209,7 @@ class Reader:
         self._lib = load()
         self.entity = entity
         self.guid = _guid(entity)
+        self.instance_handle = _instance_handle(entity)
         self.condition = check(self._lib.dds_create_readcondition(entity, ANY_STATE), "dds_create_readcondition")
         self._taken = (ct.c_ubyte * _TAKEN.size)()  # where dds_takecdr puts the sample and what is known about it
         self._serdata = ct.cast(self._taken, ct.POINTER(ct.c_void_p))
@@ -272,6 +283,11 @@ def _view(lib: ct.PyDLL, serdata: int, size: int) -> memoryview:
     release = weakref.finalize(memory, _release, lib, reference, vector, id(memory))
     release.atexit = False  # type: ignore[misc]
     return memoryview(memory).cast("B").toreadonly()
+
+
+def is_received_buffer(memory: object) -> bool:
+    """Return whether memory (what a memoryview is of) is that of a received sample, which nobody changes."""
+    return id(memory) in _views
 
 
 def _release(lib: ct.PyDLL, reference: int, vector: IoVector, view: int) -> None:

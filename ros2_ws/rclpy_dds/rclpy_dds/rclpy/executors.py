@@ -22,7 +22,6 @@ from .context import Context
 from .task import Future, Task
 from .utilities import get_default_context
 
-
 # A function and its arguments.
 _Work = tuple[Callable[..., None], tuple]
 
@@ -291,6 +290,7 @@ class Executor:
         limit_ns = None if left is None else max(int(left * 1e9), 0)
         conditions: dict[int, Any] = {}
         timers = []
+        pending = []  # subscriptions with messages that came past the transport
         timer_ns: int | None = None  # until the next timer
         for node in self.get_nodes():
             for timer in node.timers:
@@ -308,7 +308,9 @@ class Executor:
                 group = entity.callback_group
                 if group is None or group.can_execute(entity):
                     conditions[entity.condition] = entity
-        if self._tasks:
+                    if getattr(entity, "pending", False):
+                        pending.append(entity)
+        if self._tasks or pending:
             limit_ns = 0
         elif timer_ns is not None and (limit_ns is None or timer_ns < limit_ns):
             limit_ns = max(timer_ns, 0)
@@ -330,12 +332,15 @@ class Executor:
                 if timer.is_ready() and (timer.callback_group is None or timer.callback_group.can_execute(timer))
             ]
         self._ready.extend(timers)
-        if len(triggered) == 1 and triggered[0] in conditions:
+        self._ready.extend(pending)
+        if len(triggered) == 1 and triggered[0] in conditions and not pending:
             self._ready.append(conditions[triggered[0]])
             return
         if guard in triggered:
             self._guard.reset()
-        self._ready.extend(entity for condition, entity in conditions.items() if condition in triggered)
+        self._ready.extend(
+            entity for condition, entity in conditions.items() if condition in triggered and entity not in pending
+        )
 
 
 _LONGEST_WAIT_NS = 1_000_000_000

@@ -340,7 +340,7 @@ class Participant:
                 with native_qos(None, "enclave=/;") as qos:
                     self.entity = check(
                         self._lib.dds_create_participant(domain, qos, None),
-                        f"Creating a DDS participant in domain {domain}",
+                        f"Creating a DDS participant in domain {domain}{config.source()}",
                     )
             except DDSError:
                 self._leave_domain()

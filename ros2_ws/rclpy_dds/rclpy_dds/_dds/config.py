@@ -97,9 +97,6 @@ def domain_xml() -> str | None:
         # Participant.drain does this waiting for all writers at once.
         "<WriterLingerDuration>0ms</WriterLingerDuration>"
     )
-    # A thread that waits for nothing but data is told of a packet one system call earlier than one that watches several
-    # sockets. Not the default because it ends by a packet to itself, which a firewall may drop; loopback has none.
-    data_thread = "<MultipleReceiveThreads>true</MultipleReceiveThreads>"
     peers = static_peers()
     if chosen == "SYSTEM_DEFAULT":
         general, discovery = "", _discovery(peers)
@@ -112,7 +109,6 @@ def domain_xml() -> str | None:
         discovery = _discovery(["127.0.0.1", *peers])
     else:
         interface = "lo0" if sys.platform == "darwin" else "lo"
-        internal += data_thread
         general = (
             f'<Interfaces><NetworkInterface name="{interface}"/></Interfaces><AllowMulticast>false</AllowMulticast>'
             # Few large fragments: the loopback interface carries them whole.

@@ -295,7 +295,7 @@ def test_camera_motion_is_told_by_the_share_of_moving_traces():
 
 
 def scene(seed: int, camera: float = 0.0, frames: int = 9) -> np.ndarray:
-    """A textured square of half the picture's side that moves 2 px a frame over a textured background, seen by a camera that moves too."""
+    """A textured square, half a side wide, that moves 2 px a frame over a textured background; the camera moves too."""
     background, board = texture(seed, SIDE + 64), texture(seed + 500)
     pictures = []
     for t in range(frames):

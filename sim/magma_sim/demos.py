@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from magma_sim import make_task, suite_tasks
 from magma_sim.backends.tabletop.objects import TASKS
+from magma_sim.evaluation.suites import VALIDATION_SEED
 from magma_sim.expert import ScriptedExpert
 from magma_sim.object_words import OBJECT_WORDS
 from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw
@@ -112,6 +113,8 @@ class DemonstrationConfig:
         suites = {suite_of(task) for task in self.tasks}
         if len(suites) > 1:
             raise ValueError(f"one folder holds one suite, got tasks of {', '.join(sorted(suites))}")
+        if self.seed + self.episodes > VALIDATION_SEED:
+            raise ValueError(f"layouts from {VALIDATION_SEED} on are for validation: seed + episodes must stay below")
         for name, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("hold_steps", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")

@@ -163,7 +163,8 @@ def _track_set(config: TrackConfig, tracker: PointTracker, directory: Path, fold
         summary = summarise(every, MARK_NAMES)
         print("\n".join(table(summary)), flush=True)
         over_all = {str(after): figures(every[every["frames"] == after]) for after in HORIZONS}
-        report |= {"picture_px": card.image_size, "agreement": summary, "agreement_all_marks": over_all}
+        size = [card.image_height, card.image_width]
+        report |= {"picture_px": size, "agreement": summary, "agreement_all_marks": over_all}
     return report
 
 

@@ -108,6 +108,9 @@ stage_events = st.one_of(
     st.tuples(st.just("estop")),
     st.tuples(st.just("rearm")),
     st.tuples(st.just("hand back")),
+    st.tuples(st.just("deactivate")),
+    st.tuples(st.just("activate")),
+    st.tuples(st.just("clean up")),
     st.tuples(st.just("button"), st.booleans()),
     st.tuples(st.just("silence"), st.floats(0.0, 1.5)),
     st.tuples(st.just("jump"), st.floats(-1.0, 1.0)),
@@ -144,15 +147,23 @@ class Stage:
         if state is not None:
             self.core.on_state(state, self.now)
 
+    def brake(self) -> None:
+        """The arm's own controller follows the brake that came with the last command."""
+        last = self.driver.sent[-1] if self.driver.sent else None
+        if last is None or not last.velocity.any():
+            return
+        self.place = last.brake_positions[-1]
+
     def tick(self) -> None:
         self.now = Instant(self.now.steady_s + PERIOD_S, self.now.ros_ns + round(PERIOD_S * 1e9))
         self.report(self.place)
         command = self.core.tick(self.now)
         self.arm.apply(command, self.core)
         if command is not None:
-            assert self.core.phase in MOVING
+            assert self.core.phase in MOVING and self.core.active
         sent = len(self.driver.sent)
         self.arm.advance(self.core)
+        assert self.core.active or len(self.driver.sent) == sent, "an inactive controller commands nothing"
         for joint_command in self.driver.sent[sent:]:
             self.checker.check(joint_command)
             self.place = joint_command.position
@@ -172,9 +183,18 @@ class Stage:
             self.core.estop("test")
         elif kind == "rearm":
             if self.arm.refuse_rearm() is None and self.core.rearm(now).success:
-                self.arm.rearmed()
+                self.arm.start_anew()
         elif kind == "hand back":
             self.core.hand_back(now)
+        elif kind == "activate" and not self.core.active:
+            self.core.activate(now)
+            self.arm.start_anew()
+        elif kind in ("deactivate", "clean up") and self.core.active:
+            self.core.deactivate("test")
+            self.driver.stop()
+            self.brake()
+            if kind == "clean up":
+                self.core.forget(now)
         elif kind == "button":
             self.core.on_estop_button(event[1], now)
         elif kind == "silence":

@@ -10,7 +10,7 @@ import os
 import numpy as np
 from arm_builders import BOX, PERIOD_S, LimitChecker, RecordingDriver, RecordingGripper, panda, panda_kinematics
 from control_builders import EPOCH_NS, spec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from magma_common.data import ActionChunk, EndEffectorDelta
@@ -57,6 +57,25 @@ motion_events = st.one_of(
     start=shares,
     near=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     events=st.lists(st.tuples(motion_events, st.integers(0, 12)), min_size=1, max_size=8),
+)
+@example(  # near a singularity, with the last tenth of a milliradian worked off for seconds
+    start=(0.0,) * 7,
+    near=0.0,
+    events=[
+        (("scale", 0.5), 0),
+        (("found", (0.5, 0.75, 0.5, 1.0, 0.5, 0.0, 0.0), 0.3125), 0),
+        (("move", (0.0, 0.0, 0.0625, 0.0, 0.5, 0.0, 0.0), None, 0.05), 8),
+    ],
+)
+@example(  # a brake whose end leaves a speed of rounding size
+    start=(0.0,) * 7,
+    near=0.0,
+    events=[
+        (("scale", 0.5), 0),
+        (("found", (0.5, 1.0, 0.703125, 0.5, 0.078125, 0.0, 0.0), 0.5), 0),
+        (("move", (0.0,) * 7, None, 0.05), 0),
+        (("move", (0.0, 0.0, 0.07421875, -5.960464477539063e-08, 0.5, 0.0, 0.0), None, 0.05), 12),
+    ],
 )
 @SETTINGS
 def test_the_motion_of_an_arm(start, near, events):

@@ -44,6 +44,8 @@ REFERENCE_SHARE = 0.9
 """Part of the tool's limits that the reference path uses; the rest is for the joints to catch up with it."""
 WAIT_S = 0.3
 """How long the reference waits for a tool that cannot keep up before its motion is given up."""
+SETTLE_S = 1.0
+"""How long the tool may work off its deviation once the reference stands: damped near a singularity, it creeps."""
 _WAIT_AT, _ARRIVED = 0.3, 1e-3
 """Parts of the deviation that is allowed: above one the reference waits, below the other the tool has arrived."""
 MAX_LAG_RAD = 0.2
@@ -131,6 +133,7 @@ class ArmMotion:
         self._point = PathPoint(*kinematics.forward(kinematics.home))
         self._deviation = 0.0
         self._waited = 0
+        self._settling = 0
         self._gripper = 1.0
         self._measured: FloatArray | None = None
         self._measured_s = 0.0
@@ -395,7 +398,11 @@ class ArmMotion:
             return accepted
         before = self._wanted
         velocity = np.zeros(self.joints)
-        if not self._reference.at_rest or self._deviation > _ARRIVED:
+        if not self._reference.at_rest:
+            self._settling = 0
+            velocity = self._along_reference()
+        elif self._deviation > _ARRIVED and self._settling * self._period_s < SETTLE_S:
+            self._settling += 1
             velocity = self._along_reference()
         state = self._tracker.follow(accepted.state, before, velocity)
         lag = float(np.abs(self._wanted - state.position).max())
@@ -448,6 +455,7 @@ class ArmMotion:
         self._point = PathPoint(*tool)
         self._deviation = 0.0
         self._waited = 0
+        self._settling = 0
 
     def _check(self, state: JointState, before: _Checked) -> _Checked:
         """Passes a state together with its brake, or raises _GivenUpError with what is wrong."""

@@ -41,16 +41,22 @@ class FakeNode:
         self.publishers.append(FakePublisher(message_type, topic))
         return self.publishers[-1]
 
+    def destroy_publisher(self, publisher):
+        self.publishers.remove(publisher)
+
     def get_clock(self):
         return Clock()
 
 
 class FakeClient:
     def __init__(self, node, action, name):
-        self.action, self.name, self.goals, self.ready = action, name, [], True
+        self.action, self.name, self.goals, self.ready, self.destroyed = action, name, [], True, False
 
     def server_is_ready(self):
         return self.ready
+
+    def destroy(self):
+        self.destroyed = True
 
     def send_goal_async(self, goal):
         assert isinstance(goal, self.action.Goal)
@@ -248,6 +254,27 @@ class TestGrippers:
     def test_none(self, node):
         make_gripper_driver(node, robot(gripper=dataclasses.replace(panda().gripper, driver="none"))).send(1.0)
         assert node.publishers == []
+
+
+@pytest.mark.parametrize("kind", ["joint_trajectory", "position", "servo"])
+def test_a_driver_that_is_closed_leaves_nothing_on_the_node(node, kind):
+    driver = make_arm_driver(kind, node, panda())
+    driver.send(commands(8)[-1])
+    publisher = node.publishers[0]
+    driver.close()
+    assert node.publishers == [] and driver.stopped
+    sent = len(publisher.messages)
+    driver.send(commands(1)[0])
+    assert len(publisher.messages) == sent
+
+
+def test_a_gripper_that_is_closed_leaves_nothing_on_the_node(node, monkeypatch):
+    from magma_control.drivers import gripper_command
+
+    monkeypatch.setattr(gripper_command, "ActionClient", FakeClient)
+    gripper = make_gripper_driver(node, panda())
+    gripper.close()
+    assert gripper._client.destroyed
 
 
 def test_unknown_kinds(node):

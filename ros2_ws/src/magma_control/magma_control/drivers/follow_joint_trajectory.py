@@ -26,6 +26,7 @@ class FollowJointTrajectoryDriver(ArmDriver):
         self._action = messages("control_msgs.action", "control_msgs").FollowJointTrajectory
         self._names = list(robot.joints.names)
         self._client = ActionClient(node, self._action, robot.driver.name or DEFAULT_ACTION)
+        self._release_by(self._client.destroy)
         self._collected: list[ArmCommand] = []
         self._rested = False
 

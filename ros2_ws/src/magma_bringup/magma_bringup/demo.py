@@ -231,7 +231,8 @@ def play(options: DemoOptions) -> int:
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
     print(
-        f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), arm {options.arm}, policy {options.policy}"
+        f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), arm {options.arm}, "
+        f"policy {options.policy}"
         + (f" ({options.control})" if options.control != "none" else "")
         + f"\nstarting the robot graph in ROS domain {domain} (its output: {options.out / 'launch.log'}) …",
         flush=True,

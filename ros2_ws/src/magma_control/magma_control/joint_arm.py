@@ -133,11 +133,6 @@ class JointArm:
         self._driver.resume()
         self._gripper.forget()
 
-    def close(self) -> None:
-        """Brings the arm to rest and gives back what the drivers made on the node."""
-        self._driver.close()
-        self._gripper.close()
-
     def apply(self, command: Command | None, core: Controller) -> None:
         """Follows the core: its phase, and its command if there is one."""
         motion = self.motion

@@ -19,7 +19,7 @@ MINIMAL_OPENING_CHANGE = 0.01
 """Smaller changes of the gripper's opening are not sent."""
 
 
-class Driver(abc.ABC):
+class Driver:
     """What the drivers of arms and grippers share: they give back what they made on the node."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Driver(abc.ABC):
             self._releases.pop()()
 
 
-class ArmDriver(Driver):
+class ArmDriver(Driver, abc.ABC):
     """Sends joint commands to one kind of arm.
 
     `send` is called by the control thread, `stop` and `resume` by any thread. After `stop` nothing is sent before
@@ -99,7 +99,7 @@ class ArmDriver(Driver):
         raise NotImplementedError(f"{type(self).__name__} brings its arm to rest in another way")
 
 
-class GripperDriver(Driver):
+class GripperDriver(Driver, abc.ABC):
     """Sends the gripper's opening; only changes are sent."""
 
     def __init__(self) -> None:

@@ -6,7 +6,6 @@ A lifecycle node: the arm gets commands only while it is active. https://design.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import threading
@@ -259,9 +258,8 @@ class ControllerNode(LifecycleNode):
         self._hear(String, "/magma/instruction", self._on_instruction, qos.STATE)
         self._hear(ActionChunk, "/magma/action_chunk", self._on_chunk, qos.COMMAND)
         self._hear(EndEffectorDelta, "/teleop/command", self._on_teleop, qos.COMMAND)
-        for source, topic in ((Source.POLICY, "policy_heartbeat"), (Source.OPERATOR, "teleop_heartbeat")):
-            beat = functools.partial(self._on_heartbeat, source)
-            self._hear(Header, f"/magma/{topic}", beat, qos.HEARTBEAT)
+        self._hear(Header, "/magma/policy_heartbeat", lambda _: self._on_heartbeat(Source.POLICY), qos.HEARTBEAT)
+        self._hear(Header, "/magma/teleop_heartbeat", lambda _: self._on_heartbeat(Source.OPERATOR), qos.HEARTBEAT)
 
     def _hear(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
         """Subscribes until `_release`."""

@@ -151,6 +151,8 @@ def joint_level_arm(value, simulated):
     if simulated and value("arm") not in ("joint_trajectory", "follow_joint_trajectory"):
         raise RuntimeError(f"the simulated arm takes trajectories; arm:={value('arm')} needs sim:=none")
     waits = simulated and value("clock") == "lockstep"
+    if waits and value("arm") != "joint_trajectory":
+        raise RuntimeError(f"a world that waits takes trajectories by topic; arm:={value('arm')} needs clock:=realtime")
     return {"arm": value("arm"), "robot": robot_file, "tick_source": "joint_states" if waits else "clock"}
 
 

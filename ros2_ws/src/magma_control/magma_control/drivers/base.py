@@ -47,6 +47,8 @@ class ArmDriver(Driver, abc.ABC):
         self._sending = threading.Lock()
         self._stopped = False
         self._last: ArmCommand | None = None
+        self.trouble: str | None = None
+        """why the arm's own controller does not do what it is told, if it says so; forgotten by `resume`"""
 
     def send(self, command: ArmCommand) -> None:
         """Sends the command for the coming period."""
@@ -74,6 +76,8 @@ class ArmDriver(Driver, abc.ABC):
         with self._sending:
             self._stopped = False
             self._last = None
+            self.trouble = None
+            self._start_anew()
 
     @property
     def stopped(self) -> bool:
@@ -83,6 +87,9 @@ class ArmDriver(Driver, abc.ABC):
         """Brings the arm to rest before everything is given back."""
         self.stop()
         super().close()
+
+    def _start_anew(self) -> None:
+        """For drivers that keep something between two commands: it is about a motion that has ended."""
 
     @abc.abstractmethod
     def _send(self, command: ArmCommand) -> None:

@@ -160,7 +160,7 @@ def test_the_controller_moves_the_simulated_arm_by_the_action(simulator, start_n
     states = peer.collect(ControllerState, "/magma/controller_state", qos.STATE)
     poses = peer.collect(EndEffectorState, "/magma/end_effector_state", qos.ROBOT_STATE)
     chunks = peer.publisher(ActionChunkMsg, "/magma/action_chunk", qos.COMMAND)
-    instruction = peer.publisher(String, "/magma/instruction", qos.STATE, matched=2)
+    instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
     instruction.publish(String(data="go"))
     peer.publisher(ActionSpecMsg, "/magma/action_spec", qos.STATE, matched=2).publish(action_spec_to_msg(SPEC))
     start = poses.wait_for().pose.position

@@ -220,8 +220,11 @@ class ControllerNode(LifecycleNode):
         return super().on_error(state)
 
     def close(self) -> None:
-        """The process ends: the arm is brought to rest, and the threads end."""
-        self._stand_still("finalized")
+        """The process ends: the arm is brought to rest as far as it can still be told, and the threads end."""
+        try:
+            self._stand_still("finalized")
+        except Exception as error:  # a driver whose topics are gone already
+            self.get_logger().error(f"the brake could not be sent any more: {error}")
 
     def _rest(self, lifecycle: str, trouble: str = "") -> None:
         """From now on nobody moves the arm, and the state of the controller says why."""
@@ -340,6 +343,8 @@ class ControllerNode(LifecycleNode):
 
     def _control_tick(self) -> None:
         """The control thread: one period."""
+        if not self.context.ok():
+            return  # the process was told to end, and nothing can be published any more
         self._beat(CONTROL_LOOP)
         arm = self._arm
 

@@ -48,11 +48,17 @@ class Joints:
         return np.array(self.reports.last.position[:7])
 
     def rests(self, wait):
-        """Waits until nothing moves any more, and returns where."""
-        wait(lambda: np.abs(np.array(self.reports.last.velocity[:7])).max() < 2e-3, "the arm to rest")
-        self.reports.clear()
-        self.reports.wait_for()
-        return self.positions
+        """Waits until nothing has moved for half a second, and returns where."""
+        seen = [self.positions]
+
+        def still():
+            last = seen[-1]
+            threading.Event().wait(0.5)
+            seen.append(self.positions)
+            return np.abs(seen[-1] - last).max() < 1e-3
+
+        wait(still, "the arm to rest")
+        return seen[-1]
 
 
 class Client:

@@ -296,6 +296,8 @@ class ControllerNode(LifecycleNode):
     def _on_description(self) -> None:
         if self._starting:
             self._start_up()
+        elif self._lifecycle == "unconfigured":
+            self._rest("unconfigured")  # and waits for it no more
 
     def _make_joint_arm(self, config: ControllerConfig) -> None:
         # Here, so that an arm that takes deltas needs none of the libraries behind it.

@@ -12,7 +12,7 @@ from magma_policy.checkpoint import CheckpointError
 from magma_policy.checkpoint_paths import CheckpointNotFoundError
 from magma_policy.config import ConfigError
 from magma_policy.hub import HubError
-from magma_policy.training import processes
+from magma_policy.training import processes, success
 from magma_policy.training.config import CHANGEABLE, TrainConfig
 from magma_policy.training.demonstrations import DemonstrationError, Demonstrations, read_demonstrations
 from magma_policy.training.saved_run import SavedRunError
@@ -64,6 +64,11 @@ def main() -> None:
         if processes.rank() == 0:
             # Before anything is allocated, so that it can be read when there is too little.
             print(f"{start.config.name}: {needed}", flush=True)
+        if config.success_suites:
+            success.find_evaluator()
+            if processes.count() > 1:
+                # While one process plays episodes the others would wait longer than their exchange allows.
+                raise ConfigError("success_suites are for a run of one process; evaluate the checkpoint afterwards")
         trainer = Trainer(config, start)
         continued = trainer.restore()
     except (

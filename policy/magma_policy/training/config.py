@@ -111,6 +111,13 @@ class TrainConfig:
     """Optimiser steps from one validation to the next."""
     checkpoint_steps: int = 300
     """Optimiser steps from one checkpoint to the next."""
+    success_suites: tuple[str, ...] = ()
+    """Suites of magma-eval to play with the checkpoint while the run goes on, such as tabletop-validation; successes
+    are printed, kept and drawn. Never suites that results are reported on: they would choose the checkpoint."""
+    success_episodes: int = 6
+    """Episodes per task of these suites."""
+    success_steps: int = 1000
+    """Optimiser steps from one such test to the next; there is one at the end, too."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast type of the forward pass; bfloat16 pays on GPUs and on CPUs that have it in hardware. Weights that are
     not trained are held in it."""
@@ -131,6 +138,7 @@ class TrainConfig:
         positive = (
             "steps", "image_batch", "decoder_batch", "accumulate", "learning_rate", "mark_sigma_cells",
             "action_sigma_bins", "validation_samples", "validation_steps", "checkpoint_steps", "threads",
+            "success_episodes", "success_steps",
         )  # fmt: skip
         for name in positive:
             if getattr(self, name) <= 0:
@@ -161,5 +169,10 @@ class TrainConfig:
             raise ConfigError("give at least one demonstration set")
 
 
-CHANGEABLE = frozenset({"threads", "device", "checkpoint_steps", "gradient_checkpointing", "dry_run"})
+CHANGEABLE = frozenset(
+    {
+        "threads", "device", "checkpoint_steps", "gradient_checkpointing", "dry_run",
+        "success_suites", "success_episodes", "success_steps",
+    }
+)  # fmt: skip
 """What may differ when a run is continued: how it uses the machine, not what it learns."""

@@ -43,6 +43,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def count() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def device(name: str) -> torch.device:
     """The device of that name; "cuda" is the GPU of this process' local rank. ConfigError when it is not there."""
     chosen = torch.device(name)

@@ -37,7 +37,7 @@ from magma_policy.robots import Robot
 from magma_policy.statistics import from_actions
 from magma_policy.tiling import choose_grid
 from magma_policy.tokenizer import MagmaTokenizer, build_small_tokenizer
-from magma_policy.training import lora, processes, saved_run, text_samples
+from magma_policy.training import lora, processes, saved_run, success, text_samples
 from magma_policy.training.averages import MovingAverage
 from magma_policy.training.batches import Batches, Prompts, pad_left
 from magma_policy.training.config import TrainConfig
@@ -140,7 +140,7 @@ class Trainer:
         self.codec = ActionTokens(self.model_config.tokens.base_vocab_size)
         self.optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay, config.seed)
         self.step = 0
-        self.history: dict[str, list[dict[str, Any]]] = {"loss": [], "validation": []}
+        self.history: dict[str, list[dict[str, Any]]] = {"loss": [], "validation": [], "success": []}
         self.running = {name: deque[float](maxlen=50) for name in LOSSES}
 
     # What the run is made of.
@@ -393,7 +393,7 @@ class Trainer:
         if scalars is not None:
             if scalars.get("init", "") != self.start.fingerprint():
                 raise SavedRunError(f"{directory}: the run began from other weights than {self.config.init} has now")
-            self.step, self.history = scalars["step"], scalars["history"]
+            self.step, self.history = scalars["step"], self.history | scalars["history"]
         if not processes.same_everywhere(self.step):
             raise SavedRunError(
                 f"{directory}: not every process sees the same saved run; give an output that all share"
@@ -434,12 +434,35 @@ class Trainer:
                     self.report()
                 if self.step % config.checkpoint_steps == 0 and self.step < config.steps:
                     self.save(last=False)
+                if self.step % config.success_steps == 0 and self.step < config.steps:
+                    self.measure_success()
             self.report()
             self.save()
+            if self.step == config.steps:
+                self.measure_success()
         finally:
             bar.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def measure_success(self) -> None:
+        """Play the success suites with a checkpoint of this step, remember and print; a step is measured once."""
+        config, done = self.config, self.history["success"]
+        if not config.success_suites or (done and done[-1]["step"] == self.step):
+            return
+        self.save()
+        for suite in config.success_suites:
+            out = config.output / "success" / f"step-{self.step}" / suite
+            try:
+                found = success.measure(config.output / "checkpoint", suite, config.success_episodes, out)
+            except success.SuccessUnknownError as error:
+                # A simulator that fails must not cost hours of training.
+                tqdm.write(f"step {self.step}: success unknown: {error}")
+                continue
+            done += [{"step": self.step, **dataclasses.asdict(task)} for task in found]
+            counts = ", ".join(f"{task.task} {task.successes}/{task.episodes}" for task in found)
+            tqdm.write(f"step {self.step}: {suite}: {counts}")
+        self.save()
 
     def report(self) -> None:
         """Validate the averaged weights (the weights when there is no average), remember and print; a step is validated

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from magma_policy.action_tokens import bin_centres_by_id
 from magma_policy.config import ConfigError, TokenConfig
 from magma_policy.tokenizer import build_small_tokenizer
 from magma_policy.trace_of_mark import parse_traces
+from magma_policy.training import success
 from magma_policy.training.augmentation import jitter
 from magma_policy.training.batches import pad_left
 from magma_policy.training.command import check_same_command
@@ -167,6 +169,66 @@ def test_steps_count_as_much_as_their_weights_and_unknown_marks_teach_nothing(
     trainer.train_step()
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
     assert set(trainer.averages()) == {"marks", "action", "text"}
+
+
+@pytest.fixture
+def evaluator(tmp_path, monkeypatch):
+    """A stand-in for the program magma-eval: plays nothing, and writes what it is told to."""
+    program = tmp_path / "magma-eval"
+
+    def answers(*lines, status=0):
+        text = "\n".join(json.dumps(line) for line in lines)
+        program.write_text(
+            f"#!{sys.executable}\nimport pathlib, sys\nprint('simulator says no')\n"
+            f"out = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])\n"
+            f"(out / 'arguments.txt').write_text(' '.join(sys.argv[1:]))\n"
+            f"(out / 'results.jsonl').write_text({text!r})\nsys.exit({status})\n"
+        )
+        program.chmod(0o755)
+
+    monkeypatch.setenv(success.COMMAND_VARIABLE, str(program))
+    return answers
+
+
+def played(task, succeeded, status="ok"):
+    return {"key": {"task": task}, "status": status, "success": {"last": succeeded, "first": True, "ever": True}}
+
+
+def test_success_is_counted_by_task_and_kept_with_the_run(small_run, pictures, tmp_path, evaluator):
+    evaluator(played("carrot", True), played("spoon", True), played("carrot", False))
+    config = small_run(tmp_path / "run", pictures, success_suites=("tabletop-validation",), success_episodes=2)
+    trainer = Trainer(config)
+    trainer.train_step()
+    trainer.measure_success()
+    trainer.measure_success()
+    again = Trainer(config)
+    again.restore()
+    wanted = [
+        {"step": 1, "suite": "tabletop-validation", "task": "carrot", "successes": 1, "episodes": 2},
+        {"step": 1, "suite": "tabletop-validation", "task": "spoon", "successes": 1, "episodes": 1},
+    ]
+    assert again.history["success"] == wanted
+    said = (config.output / "success" / "step-1" / "tabletop-validation" / "arguments.txt").read_text()
+    assert said.startswith(f"run --suite tabletop-validation --policy magma:{config.output / 'checkpoint'} --limit 2")
+
+
+def test_a_simulator_that_fails_does_not_end_the_training(small_run, pictures, tmp_path, evaluator, capsys):
+    config = small_run(tmp_path / "run", pictures, success_suites=("tabletop-validation",))
+    trainer = Trainer(config)
+    for broken in (lambda: evaluator(status=3), lambda: evaluator(played("carrot", None, status="error"))):
+        broken()
+        trainer.measure_success()
+    assert trainer.history["success"] == []
+    shown = capsys.readouterr()
+    assert "status 3 on tabletop-validation; it said: simulator says no" in shown.out + shown.err
+    assert "ended in an error" in shown.out + shown.err
+
+
+def test_success_without_an_evaluator_is_refused(monkeypatch):
+    monkeypatch.delenv(success.COMMAND_VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="install magma-sim"):
+        success.find_evaluator()
 
 
 def test_another_command_does_not_continue_the_run(small_run, pictures, tmp_path):

@@ -177,8 +177,9 @@ class _Process:
         command = [sys.executable, "-m", "magma_sim.evaluation.worker"]
         command += [str(from_evaluator), str(to_evaluator), str(os.getpid())]
         self.log = config.out / "logs" / f"worker-{config.shard.index}-{number}.log"
-        # One thread each: the processes are the parallelism, and threads beyond the cores only wait for each other.
-        environment = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", **os.environ}
+        # Threads beyond the cores only wait for each other. Mesa's software renderer gets each worker's share of them.
+        share = max(1, len(os.sched_getaffinity(0)) // config.workers)
+        environment = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": str(share), **os.environ}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -40,11 +40,12 @@ class FrozenCamera:
         self._position_at_change: np.ndarray | None = None
         self._position: np.ndarray | None = None
 
-    def note_position(self, position: np.ndarray) -> None:
-        """End effector position (3,) in metres, measured."""
+    def note_position(self, position: np.ndarray, stamp_s: float) -> None:
+        """End effector position (3,) in metres, measured at `stamp_s` in the clock of the pictures' stamps."""
         if np.isfinite(position).all():
             self._position = np.asarray(position, dtype=np.float64)
-            if self._position_at_change is None:
+            # A picture may come before the state of its own moment: then the last one known is of before a jump.
+            if self._position_at_change is None or stamp_s <= self._unchanged_since_s:
                 self._position_at_change = self._position
 
     def reason(self, content: np.ndarray, stamp_s: float) -> str | None:

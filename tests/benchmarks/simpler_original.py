@@ -135,13 +135,17 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, str]:
 def main(config: Config) -> None:
     installation = find()
     runs: dict[str, list[Timing]] = {}
+
+    def note(name: str, timing: Timing) -> None:
+        runs.setdefault(name, []).append(timing)
+        print(f"{name}: {timing.all_s:.1f} s, warm {timing.warm_s:.2f} s per episode", flush=True)
+
     with LocalServer(config.checkpoint) as server, tempfile.TemporaryDirectory() as scratch:
         for pair in range(config.pairs):
-            timing = own_loop(installation, server, config, Path(scratch, f"own{pair}"))
-            runs.setdefault("SimplerEnv's own loop", []).append(timing)
+            note("SimplerEnv's own loop", own_loop(installation, server, config, Path(scratch, f"own{pair}")))
             for workers in config.workers:
                 timing = our_loop(server, config, workers, Path(scratch, f"ours{pair}-{workers}"))
-                runs.setdefault(f"magma-eval, {workers} worker{'s' * (workers > 1)}", []).append(timing)
+                note(f"magma-eval, {workers} worker{'s' * (workers > 1)}", timing)
     print(
         f"widowx_carrot_on_plate, {config.checkpoint}, {config.episodes} episodes a run, median of {config.pairs} runs"
     )

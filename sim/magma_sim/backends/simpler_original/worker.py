@@ -35,8 +35,6 @@ class SimplerEnvironment:
         images: False leaves rendering of observations out.
         rasterise: rasterises where the task asks for ray tracing, which takes minutes a picture without a GPU.
 
-    Raises:
-        ValueError: a way of laying the photograph that `picture` does not know.
     """
 
     def __init__(self, env_id: str | None, task: str, arguments: dict[str, Any], images: bool, rasterise: bool) -> None:
@@ -58,15 +56,17 @@ class SimplerEnvironment:
         self.env = gymnasium.make(env_id, **arguments, obs_mode="none").unwrapped
         self.images = images
         self.camera = "overhead_camera" if "google_robot" in self.env.robot_uid else "3rd_view_camera"
-        self._photo = self._load_photo()
+        self._photo: np.ndarray | None = None
         self._shown = np.array([], dtype=np.uint32)
 
     def reset(self, seed: int | None, options: dict[str, Any]) -> None:
+        """Starts an episode. ValueError: it lays the photograph in a way that `picture` does not know."""
         # The state of the generator that a new environment would have, so that using it again changes nothing.
         self.env.set_main_rng(2022)
         # Built anew (the renderer stays): objects that were pushed, and contacts, would otherwise carry over.
         self.env.reset(seed=seed, options={**options, "reconfigure": True})
-        self._shown = self._in_front_of_the_photo()
+        # Drawer tasks bring a photograph per episode.
+        self._photo, self._shown = self._load_photo(), self._in_front_of_the_photo()
 
     def step(self, action: np.ndarray) -> bool:
         """Whether the goal holds after it."""

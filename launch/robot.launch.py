@@ -16,6 +16,13 @@ from launch_ros.actions import Node
 
 SCRIPTED = ("expert", "hold", "random")
 DEVICES = ("gamepad", "spacemouse", "leader")
+# Arm and camera of the simulated tasks that are not the default robot's, as checkpoints of several robots name them.
+TASK_ROBOTS = {
+    "widowx_carrot_on_plate": "widowx",
+    "widowx_spoon_on_towel": "widowx",
+    "widowx_stack_cube": "widowx",
+    "widowx_put_eggplant_in_basket": "widowx_sink_camera_setup",
+}
 
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -220,6 +227,7 @@ def robot(context):
     elif policy != "none":
         settings = {
             "checkpoint": policy,
+            "task_robot": TASK_ROBOTS.get(value("task"), "") if simulated else "",
             "device": value("device"),
             "control": value("control"),
             "injected_latency_ms": float(value("latency_ms")),

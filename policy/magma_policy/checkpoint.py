@@ -1,5 +1,5 @@
-"""Checkpoint directory: model.safetensors (or shards with an index), config.json, tokenizer.json, statistics.json,
-action_spec.json; or the files of a published Magma (`magma_policy.published`), with the last two beside them or not.
+"""Checkpoint directory: model.safetensors (or shards with an index), config.json, tokenizer.json and the robots that
+it can act on (`magma_policy.robots`); or the files of a published Magma (`magma_policy.published`), with robots or not.
 
 Names and shapes are compared one by one before anything is loaded; a checkpoint that lacks a tensor, has one too many
 or one of another shape is refused with the list. There is no partial load.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from magma_policy import published
-from magma_policy import statistics as action_statistics
-from magma_policy.config import ActionSpec, ConfigError, MagmaConfig, load_json, save_json
+from magma_policy import published, robots
+from magma_policy.config import ConfigError, MagmaConfig, load_json, save_json
 from magma_policy.model import Magma
 from magma_policy.quantisation import quantise
-from magma_policy.statistics import ActionStatistics
+from magma_policy.robots import Robot
 from magma_policy.tokenizer import MagmaTokenizer
 
 WEIGHTS = "model.safetensors"
 INDEX = published.INDEX
 CONFIG = published.CONFIG
 TOKENIZER = published.TOKENIZER
-STATISTICS = "statistics.json"
-ACTION_SPEC = "action_spec.json"
 
 EMBEDDING = "language_model.model.embed_tokens.weight"
 # CLIP's pooled head, which Magma never uses; published shards may or may not carry it.
@@ -41,9 +39,6 @@ IGNORED = frozenset(
 )
 
 STORED_TYPES = ("F16", "BF16", "F32", "F64")
-# Action specs and statistics of the robots that Magma-8B was evaluated on, to be asked for by name.
-ROBOTS_DIRECTORY = Path(__file__).parent / "robots"
-ROBOTS = ("google_robot", "widowx")
 
 
 class CheckpointError(RuntimeError):
@@ -52,12 +47,12 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything a policy is made of; `spec` is None when the checkpoint does not say what its actions mean."""
+    """Everything a policy is made of. `robots` by name has the default robot under "" (`robots.DEFAULT`); it is empty
+    when the checkpoint does not say what its actions mean."""
 
     model: Magma
     tokenizer: MagmaTokenizer
-    statistics: dict[str, ActionStatistics]
-    spec: ActionSpec | None
+    robots: Mapping[str, Robot]
     stop_ids: tuple[int, ...]
 
 
@@ -176,10 +171,10 @@ def load(
     """Load a checkpoint directory, this project's or one as microsoft/Magma-8B is published; `dtype` None keeps the
     stored type.
 
-    `robot` names one of `ROBOTS`, or a directory with an action_spec.json and a statistics.json, that replace the
-    checkpoint's own; `statistics` is a file in place of either's statistics.json. A published checkpoint has neither,
-    and without them its policy can talk but not act. Raises CheckpointError for tensors that do not fit and ConfigError
-    for the JSON files.
+    `robot` is the default robot instead of the checkpoint's own: one of its further robots, one that ships, or a folder
+    (`robots.find`); `statistics` is a file in place of its statistics.json. A published checkpoint has no robot, and
+    without one its policy can talk but not act. Raises CheckpointError for tensors that do not fit and ConfigError for
+    the JSON files.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -189,35 +184,31 @@ def load(
         shapes = _read_shapes(_shards(directory))
         files = published.read(directory, shapes)
         config, tokenizer, stop_ids = files.config, files.tokenizer, files.stop_ids
-        acts = robot is not None or (directory / ACTION_SPEC).is_file()
+        acts = robot is not None or (directory / robots.ACTION_SPEC).is_file()
     else:
         config = load_json(MagmaConfig, directory / CONFIG)
         tokenizer = MagmaTokenizer.load(directory / TOKENIZER, config.tokens)
         stop_ids, acts = (config.tokens.end_of_turn,), True
-    spec: ActionSpec | None = None
-    bounds: dict[str, ActionStatistics] = {}
-    if acts:
-        home = directory if robot is None else _robot_directory(robot)
-        spec = load_json(ActionSpec, home / ACTION_SPEC)
-        if robot is not None:
-            spec = dataclasses.replace(spec, policy=config.name)
-        bounds = action_statistics.load(home / STATISTICS if statistics is None else Path(statistics))
-        action_statistics.select(bounds, spec.statistics_key)
-        if spec.proprioception != config.proprioception:
-            raise ConfigError(
-                f"{home}: action_spec says proprioception={spec.proprioception}, config says {config.proprioception}"
-            )
-    elif statistics is not None:
+    if not acts and statistics is not None:
         raise ConfigError(f"{statistics}: statistics need an action_spec.json, or the name of a robot, to go with them")
+    known = _read_robots(directory, config, robot, statistics) if acts else {}
     model = load_model(directory, config, device, dtype, quantization, shapes)
-    return Checkpoint(model, tokenizer, bounds, spec, stop_ids)
+    return Checkpoint(model, tokenizer, known, stop_ids)
 
 
-def _robot_directory(robot: str | Path) -> Path:
-    for candidate in (ROBOTS_DIRECTORY / str(robot), Path(robot)):
-        if (candidate / ACTION_SPEC).is_file():
-            return candidate
-    raise ConfigError(f"no robot {str(robot)!r}: neither one of {ROBOTS} nor a directory with an {ACTION_SPEC}")
+def _read_robots(
+    directory: Path, config: MagmaConfig, robot: str | Path | None, statistics: Path | None
+) -> dict[str, Robot]:
+    """The default robot and the checkpoint's further ones, each checked against the model."""
+    homes = {robots.DEFAULT: directory if robot is None else robots.find(directory, robot)}
+    homes |= {name: directory / robots.FOLDER / name for name in robots.names_in(directory)}
+    known: dict[str, Robot] = {}
+    for name, home in homes.items():
+        one = robots.read(home, None if statistics is None or name else Path(statistics))
+        # A robot's own folder may serve several models.
+        known[name] = dataclasses.replace(one, spec=dataclasses.replace(one.spec, policy=config.name))
+        known[name].check_fits(config, str(home))
+    return known
 
 
 def save(
@@ -225,16 +216,16 @@ def save(
     state: dict[str, Tensor],
     config: MagmaConfig,
     tokenizer: MagmaTokenizer,
-    statistics: dict[str, ActionStatistics],
-    spec: ActionSpec,
+    known: Mapping[str, Robot],
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a checkpoint directory; `state` is a Magma state dict. The weights are written last and renamed into place,
-    so that an interrupted save never leaves a directory that loads with half of the tensors."""
+    """Write a checkpoint directory; `state` is a Magma state dict, `known` the robots as in `Checkpoint.robots`. The
+    weights are written last and renamed into place, so that an interrupted save never leaves a directory that loads
+    with half of the tensors."""
     directory.mkdir(parents=True, exist_ok=True)
     save_json(config, directory / CONFIG)
-    save_json(spec, directory / ACTION_SPEC)
-    action_statistics.save(statistics, directory / STATISTICS)
+    for name, robot in known.items():
+        robots.write(robot, directory / robots.FOLDER / name if name else directory)
     tokenizer.save(directory / TOKENIZER)
     partial = directory / (WEIGHTS + ".partial")
     save_file({n: t.detach().to("cpu", dtype).contiguous() for n, t in state.items()}, str(partial))

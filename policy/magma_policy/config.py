@@ -152,14 +152,13 @@ class GroundingConfig:
 
 
 @dataclass(frozen=True)
-class GeometryConfig:
-    """Calibrated camera: marks are cast to the plane z = `plane_height_m` of the base frame.
+class CameraCalibration:
+    """A robot's calibrated camera: marks are cast to the plane z = `plane_height_m` of the base frame.
 
     `intrinsics` is K (3x3, pixels, at `image_height` x `image_width`); `extrinsics` is the 4x4 transform from the
     base frame to the camera's optical frame (x right, y down, z forward).
     """
 
-    kind: str
     intrinsics: tuple[tuple[float, ...], ...]
     extrinsics: tuple[tuple[float, ...], ...]
     image_height: int
@@ -167,15 +166,24 @@ class GeometryConfig:
     plane_height_m: float
 
     def __post_init__(self) -> None:
-        _require(self.kind == "table_plane", f"geometry kind must be 'table_plane', got {self.kind!r}")
-        _require(
-            len(self.intrinsics) == 3 and all(len(r) == 3 for r in self.intrinsics), "geometry intrinsics must be 3x3"
-        )
-        _require(
-            len(self.extrinsics) == 4 and all(len(r) == 4 for r in self.extrinsics), "geometry extrinsics must be 4x4"
-        )
+        for name, size in (("intrinsics", 3), ("extrinsics", 4)):
+            rows = getattr(self, name)
+            _require(len(rows) == size and all(len(r) == size for r in rows), f"camera {name} must be {size}x{size}")
         values = [v for row in (*self.intrinsics, *self.extrinsics) for v in row]
-        _require(all(math.isfinite(v) for v in values), "geometry matrices must be finite")
+        _require(all(math.isfinite(v) for v in values), "camera matrices must be finite")
+        _require(min(self.image_height, self.image_width) > 0, "camera image size must be positive")
+        _require(
+            abs(self.centre[2] - self.plane_height_m) >= 1e-3,
+            "the camera lies in the plane of the table; check its extrinsics and plane_height_m",
+        )
+
+    @property
+    def centre(self) -> tuple[float, float, float]:
+        """The camera's centre -R^T t in the base frame, m."""
+        rotation = [row[:3] for row in self.extrinsics[:3]]
+        shift = [row[3] for row in self.extrinsics[:3]]
+        x, y, z = (-sum(rotation[row][axis] * shift[row] for row in range(3)) for axis in range(3))
+        return x, y, z
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,8 @@ class StateConfig:
 class MagmaConfig:
     """The whole model. The last four fields are this project's optional additions to Magma; None switches them off.
 
+    `geometry` "table_plane" casts marks to the table by the calibration of the robot's camera (`CameraCalibration`).
+
     `image_markers` says whether prompts put `<image_start>` and `<image_end>` around a picture, as Magma-8B's do.
     """
 
@@ -207,7 +217,7 @@ class MagmaConfig:
     tokens: TokenConfig
     image_markers: bool = True
     grounding: GroundingConfig | None = None
-    geometry: GeometryConfig | None = None
+    geometry: str | None = None
     proprioception: bool = False
     state: StateConfig | None = None
 
@@ -215,6 +225,9 @@ class MagmaConfig:
         _require(
             self.image.base_size % self.vision.stride == 0,
             f"image base_size {self.image.base_size} is not a multiple of the vision stride {self.vision.stride}",
+        )
+        _require(
+            self.geometry in (None, "table_plane"), f"geometry must be 'table_plane' or null, got {self.geometry!r}"
         )
         _require(
             self.geometry is None or self.grounding is not None,
@@ -363,9 +376,9 @@ def magma_8b_config() -> MagmaConfig:
     )
 
 
-def magma_tiny_config(geometry: GeometryConfig | None = None) -> MagmaConfig:
-    """The small model that ships with the project: same classes, about 3 million parameters, acts on a CPU."""
-    tokens = TokenConfig.magma_layout(1024)
+def magma_tiny_config(geometry: str | None = None) -> MagmaConfig:
+    """The small model that ships with the project: same classes, about 5 million parameters, acts on a CPU."""
+    tokens = TokenConfig.magma_layout(1152)
     return MagmaConfig(
         name="magma-tiny",
         vision=VisionConfig(depths=(2, 2, 4, 1), dims=(32, 64, 128, 192)),

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import tyro
 
-from magma_policy import checkpoint, published
-from magma_policy import statistics as action_statistics
-from magma_policy.config import ActionSpec, MagmaConfig, magma_small_config, magma_tiny_config, save_json
+from magma_policy import checkpoint, published, robots
+from magma_policy.config import ActionSpec, MagmaConfig, magma_small_config, magma_tiny_config
 from magma_policy.model import Magma
+from magma_policy.robots import Robot
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tokenizer import build_small_tokenizer
 
@@ -53,16 +53,15 @@ def main() -> None:
     model = Magma(model_config)
     initialise_weights(model)
     bound = np.full(7, config.max_translation_m)
-    bounds = {"random": ActionStatistics(tuple(map(float, -bound)), tuple(map(float, bound)), (True,) * 6 + (False,))}
+    bounds = ActionStatistics(tuple(map(float, -bound)), tuple(map(float, bound)), (True,) * 6 + (False,))
     tokenizer = build_small_tokenizer(model_config.tokens)
-    spec = _spec(model_config, config)
+    robot = Robot(_spec(model_config, config), bounds)
     if config.layout == "magma-tiny":
-        checkpoint.save(config.output, model.state_dict(), model_config, tokenizer, bounds, spec)
+        checkpoint.save(config.output, model.state_dict(), model_config, tokenizer, {robots.DEFAULT: robot})
     else:
         size = int(config.shard_megabytes * 1e6)
         published.write(config.output, model.state_dict(), model_config, tokenizer, shard_bytes=size)
-        save_json(spec, config.output / checkpoint.ACTION_SPEC)
-        action_statistics.save(bounds, config.output / checkpoint.STATISTICS)
+        robots.write(robot, config.output)
     count = sum(p.numel() for p in model.parameters())
     print(f"wrote {config.output}: {model_config.name}, {count / 1e6:.2f} M parameters, random")
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from magma_policy.action_tokens import NUM_BINS
 from magma_policy.config import MagmaConfig
+from magma_policy.geometry import Cameras
 from magma_policy.grounding import Grounding, local_soft_argmax
 from magma_policy.inputs import ModelInputs
 from magma_policy.llama import Cache, RotaryTable, build_language_model, causal_mask, run_layers
@@ -290,10 +291,17 @@ class Magma(nn.Module):
             return prefix
         return self.extend(self.grounding.mark_tokens.expand(len(ids), -1, -1), prefix)[1]
 
-    def state_tokens(self, prompt_hidden: Tensor, marks: Tensor | None, proprioception: Tensor | None) -> Tensor | None:
+    def state_tokens(
+        self,
+        prompt_hidden: Tensor,
+        marks: Tensor | None,
+        proprioception: Tensor | None,
+        cameras: Cameras | None = None,
+    ) -> Tensor | None:
         """State tokens (B, 7, H), one per action dimension; None when the model has none.
 
-        `prompt_hidden` (B, H) is the prompt's `last_hidden`, which carries the instruction.
+        `prompt_hidden` (B, H) is the prompt's `last_hidden`, which carries the instruction; `cameras` are the
+        calibrations behind the marks.
         Raises ValueError when an input that the config switches on is missing, or one that it switches off is given.
         """
         if self.state_encoder is None:
@@ -302,7 +310,9 @@ class Magma(nn.Module):
             raise ValueError("marks must be given exactly when grounding is on")
         if (proprioception is None) == self.config.proprioception:
             raise ValueError("proprioception must be given exactly when it is switched on")
-        tokens: Tensor = self.state_encoder(prompt_hidden, marks, proprioception)
+        if (cameras is None) == (self.config.geometry is not None):
+            raise ValueError("cameras must be given exactly when geometry is on")
+        tokens: Tensor = self.state_encoder(prompt_hidden, marks, proprioception, cameras)
         return tokens
 
     def logits(self, hidden: Tensor) -> Tensor:

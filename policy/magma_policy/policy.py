@@ -13,18 +13,20 @@ import torch
 from torch import Tensor
 
 from magma_policy import checkpoint as checkpoints
-from magma_policy import statistics as action_statistics
+from magma_policy import robots
 from magma_policy.action_tokens import ACTION_DIMS, ActionTokens
 from magma_policy.adapters import make_adapter
 from magma_policy.checkpoint import Checkpoint
 from magma_policy.config import ActionSpec, ConfigError
 from magma_policy.decoding import decode_action_ids
 from magma_policy.generation import GenerationSettings, generate_ids
+from magma_policy.geometry import Cameras
 from magma_policy.hub import resolve
 from magma_policy.model import Prefix
 from magma_policy.packed_linear import pack_linears
 from magma_policy.processor import Message, ObservationError, Processor, check_pixels
 from magma_policy.prompt import SYSTEM_TEXT, robot_prompt, split_head
+from magma_policy.robots import Robot
 from magma_policy.static_decoder import StaticDecoders
 from magma_policy.tiling import tile_image
 
@@ -93,20 +95,22 @@ class Generated:
 class Session:
     """What belongs to one robot's present episode: the encoded instruction, its adapter's gripper, the last ids."""
 
-    def __init__(self, adapter: str) -> None:
-        self._adapter_name = adapter
+    def __init__(self, robot: Robot, cameras: Cameras | None) -> None:
+        """`cameras` is the robot's own camera, one row, on the policy's device."""
+        self.robot = robot
+        self.cameras = cameras
         self.reset()
 
     def reset(self) -> None:
         """Start a new episode."""
-        self.adapter = make_adapter(self._adapter_name)
+        self.adapter = make_adapter(self.robot.spec.adapter)
         self.prompt: tuple[str, list[int]] | None = None
         self.last_ids: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class ActRequest:
-    """One robot's turn in a batch; `session` None acts as if the episode began now."""
+    """One robot's turn in a batch; `session` None acts as if an episode of the default robot began now."""
 
     image: np.ndarray
     instruction: str
@@ -127,13 +131,13 @@ class Policy:
         self.processor = Processor(checkpoint.tokenizer, self.model.config)
         self.stop_ids = checkpoint.stop_ids
         self.device = device
-        self._spec = checkpoint.spec
-        self._statistics = (
-            action_statistics.select(checkpoint.statistics, self._spec.statistics_key) if self._spec else None
-        )
+        self.robots = dict(checkpoint.robots)
+        self._cameras = {
+            name: Cameras.of([robot.camera], device) for name, robot in self.robots.items() if robot.camera is not None
+        }
         self._codec = ActionTokens(self.model.config.tokens.base_vocab_size)
         self._dtype = self.model.multi_modal_projector.row_seperator.dtype
-        self._session = self.new_session() if self._spec else None
+        self._session = self.new_session() if self.robots else None
         self._decoders = StaticDecoders(self.model)
         # Everything before the picture is the same in every prompt and is read once.
         self._head_ids, _ = self._split("act")
@@ -167,18 +171,26 @@ class Policy:
 
     @property
     def spec(self) -> ActionSpec:
-        """What the actions mean. ConfigError when the checkpoint does not say and no robot was named."""
-        if self._spec is None:
+        """What the default robot's actions mean. ConfigError when the checkpoint has no robot and none was named."""
+        return self.robot().spec
+
+    def robot(self, name: str = robots.DEFAULT) -> Robot:
+        """The default robot, or another of the checkpoint's. ConfigError when there is no such robot."""
+        if name in self.robots:
+            return self.robots[name]
+        if not self.robots:
             raise ConfigError(
                 f"{self.model.config.name} was loaded without an action spec and statistics, so it can only talk: name "
-                f"a robot ({', '.join(checkpoints.ROBOTS)}, or a directory with action_spec.json and statistics.json)"
+                f"a robot ({', '.join(robots.SHIPPED)}, or a directory with {robots.ACTION_SPEC} and "
+                f"{robots.STATISTICS})"
             )
-        return self._spec
+        others = sorted(other for other in self.robots if other)
+        raise ConfigError(f"{self.model.config.name} knows no robot {name!r}, only {others or 'its default one'}")
 
     @property
     def can_act(self) -> bool:
-        """Whether there is a spec."""
-        return self._spec is not None
+        """Whether there is a robot."""
+        return bool(self.robots)
 
     def compile(self, backend: str = "inductor") -> None:
         """Let torch.compile fuse the vision tower; the next picture then takes a minute or so, all later ones less.
@@ -187,9 +199,9 @@ class Policy:
         """
         self.model.vision_tower.compile(backend=backend, fullgraph=True)
 
-    def new_session(self) -> Session:
-        """The episode state of one more robot."""
-        return Session(self.spec.adapter)
+    def new_session(self, robot: str = robots.DEFAULT) -> Session:
+        """The episode state of one more robot, the default one or another of the checkpoint's (`robot`)."""
+        return Session(self.robot(robot), self._cameras.get(robot))
 
     def reset(self) -> None:
         """Forget what belongs to the last episode."""
@@ -199,17 +211,18 @@ class Policy:
     def check(self, request: ActRequest) -> None:
         """Raise the ObservationError or InstructionError that `act_batch` would; changes nothing."""
         check_pixels(request.image)
-        expected = (self.spec.image_height, self.spec.image_width, 3)
+        spec = request.session.robot.spec if request.session is not None else self.spec
+        expected = (spec.image_height, spec.image_width, 3)
         if request.image.shape != expected:
             raise ObservationError(
                 f"image must have shape {expected} (rgb), got {request.image.shape}; resize it to the spec's size"
             )
-        if self.spec.proprioception and request.proprioception is None:
+        if spec.proprioception and request.proprioception is None:
             raise ObservationError("this policy needs proprioception (action_spec.proprioception is true), got None")
         robot_prompt(request.instruction)
 
     def act(self, image: np.ndarray, instruction: str, proprioception: Proprioception | None) -> ActionResult:
-        """One action chunk for an rgb picture uint8 (H, W, 3) of the spec's size.
+        """One action chunk of the default robot for an rgb picture uint8 (H, W, 3) of the spec's size.
 
         `proprioception` is needed exactly when `spec.proprioception` says so; given otherwise, it is not used. Raises
         ObservationError or InstructionError on bad input; nothing is changed then.
@@ -245,7 +258,8 @@ class Policy:
         times.append(time.perf_counter())
         prefix, grounded = self.model.read_prompt(ids, visual, levels, attention, self._head)
         marks = grounded.marks if grounded is not None else None
-        tokens = self.model.state_tokens(prefix.last_hidden, marks, state)
+        cameras = [session.cameras for session in sessions if session.cameras is not None]
+        tokens = self.model.state_tokens(prefix.last_hidden, marks, state, Cameras.stack(cameras) if cameras else None)
         self._synchronise()
         times.append(time.perf_counter())
         chosen = self._decode(prefix, tokens, sessions)
@@ -255,7 +269,8 @@ class Policy:
         for row, (session, request) in enumerate(zip(sessions, requests, strict=True)):
             session.last_ids = chosen[row]
             action_ids = chosen[row].numpy()
-            action = session.adapter.adapt(self._unnormalise(action_ids))
+            values = session.robot.statistics.unnormalise(self._codec.decode(action_ids))
+            action = session.adapter.adapt(values)
             size = np.array([request.image.shape[1], request.image.shape[0]], dtype=np.float64)
             pixels = points[row] * size if points is not None else None
             done.append((action, action_ids, pixels))
@@ -357,11 +372,6 @@ class Policy:
             last = [session.last_ids for session in sessions if session.last_ids is not None]
             draft = torch.stack(last).to(self.device) if len(last) == len(sessions) else None
         return decode_action_ids(self.model, prefix, tokens, draft).cpu()
-
-    def _unnormalise(self, action_ids: np.ndarray) -> np.ndarray:
-        if self._statistics is None:
-            raise ConfigError("a policy without statistics cannot act")
-        return self._statistics.unnormalise(self._codec.decode(action_ids))
 
     def _synchronise(self) -> None:
         # Without it a GPU's stage times would measure only the launching of kernels.

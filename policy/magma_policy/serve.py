@@ -127,9 +127,9 @@ class Served:
     def __init__(self, policy: Any) -> None:
         self.policy = policy
 
-    def new_session(self) -> Any:
-        """State of one robot's episode."""
-        return self.policy.new_session()
+    def new_session(self, robot: str) -> Any:
+        """State of one robot's episode; "" is the policy's default robot."""
+        return self.policy.new_session(robot)
 
     def request(self, image: Any, instruction: str, proprioception: Proprioception | None, session: Any) -> Any:
         """A checked observation. Raises ObservationError or InstructionError."""
@@ -156,7 +156,7 @@ class Served:
         rest[[6, 13]] = 1.0  # the identity rotation, twice
         state = Proprioception.from_vector(rest) if spec.proprioception else None
         for _ in range(WARM_UP_CALLS):
-            self.act_batch([self.request(grey, "do the task", state, self.new_session())])
+            self.act_batch([self.request(grey, "do the task", state, self.new_session(""))])
 
 
 def load(config: ServeConfig) -> Served:
@@ -178,10 +178,13 @@ def make_server(served: Served, config: ServeConfig, token: str | None) -> tuple
 
     metrics = Metrics()
     batcher = Batcher(served, config.max_batch, config.batch_window_ms * 1e-3, config.max_waiting, metrics.batch)
-    own = served.policy.spec
-    spec = ActionSpec(**{field.name: getattr(own, field.name) for field in dataclasses.fields(ActionSpec)})
+    fields = [field.name for field in dataclasses.fields(ActionSpec)]
+    specs = {
+        name: ActionSpec(**{field: getattr(robot.spec, field) for field in fields})
+        for name, robot in served.policy.robots.items()
+    }
     limits = Limits(int(config.max_message_mib * 2**20), config.max_connections)
-    return PolicyServer(served, spec, batcher, metrics, limits, token, "magma-serve"), batcher
+    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve"), batcher
 
 
 def bind(host: str, port: int) -> socket.socket:

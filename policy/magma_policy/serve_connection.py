@@ -15,6 +15,7 @@ import logging
 import math
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,7 +54,7 @@ class GoneError(Exception):
 class ServedPolicy(Protocol):
     """What the server needs of a policy besides `act_batch`."""
 
-    def new_session(self) -> Any: ...
+    def new_session(self, robot: str) -> Any: ...
     def request(self, image: Any, instruction: str, proprioception: Proprioception | None, session: Any) -> Any: ...
 
 
@@ -71,15 +72,16 @@ class PolicyServer:
     def __init__(
         self,
         policy: ServedPolicy,
-        spec: ActionSpec,
+        specs: Mapping[str, ActionSpec],
         batcher: Batcher,
         metrics: Metrics,
         limits: Limits,
         token: str | None,
         name: str,
     ) -> None:
+        """`specs` by robot has the default robot under ""."""
         self._policy = policy
-        self._spec = spec
+        self._specs = specs
         self._batcher = batcher
         self._metrics = metrics
         self._limits = limits
@@ -158,7 +160,7 @@ class PolicyServer:
         stuck = running_s > STUCK_S
         body = {
             "status": "stuck" if stuck else "ok",
-            "policy": self._spec.policy,
+            "policy": self._specs[""].policy,
             "protocol": messages.PROTOCOL_VERSION,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "connections": self._connections,
@@ -175,18 +177,22 @@ class PolicyServer:
             await connection.close(1013, "full")
             return
         self._connections += 1
-        client = Client(connection, self._policy, self._batcher, self._metrics)
+        client: Client | None = None
         try:
-            if await self._greet(connection):
-                log.info("client %s connected", connection.remote_address)
+            robot = await self._greet(connection)
+            if robot is not None:
+                log.info("client %s connected%s", connection.remote_address, f" for robot {robot}" if robot else "")
+                client = Client(connection, self._policy, robot, self._batcher, self._metrics)
                 await client.serve()
         except (ConnectionClosed, GoneError):
             pass
         finally:
             self._connections -= 1
-            client.forget()
+            if client is not None:
+                client.forget()
 
-    async def _greet(self, connection: ServerConnection) -> bool:
+    async def _greet(self, connection: ServerConnection) -> str | None:
+        """The robot that the client is for, once it was welcomed; None when it was turned away."""
         try:
             data = await asyncio.wait_for(connection.recv(), HELLO_S)
             version = messages.peek_version(data if isinstance(data, bytes) else data.encode())
@@ -202,30 +208,39 @@ class PolicyServer:
                     ),
                 )
                 await connection.close(1002, "protocol version")
-                return False
-            if not isinstance(messages.decode(data if isinstance(data, bytes) else data.encode()), messages.Hello):
+                return None
+            hello = messages.decode(data if isinstance(data, bytes) else data.encode())
+            if not isinstance(hello, messages.Hello):
                 raise ProtocolError("the first message must be a hello")
         except (asyncio.TimeoutError, TimeoutError):
             await connection.close(1002, "no hello")
-            return False
+            return None
         except ProtocolError as error:
             self._metrics.request("malformed")
             await _send(connection, messages.Failure(None, "malformed", _text(error)))
             await connection.close(1002, "not a hello")
-            return False
-        await _send(
-            connection,
-            messages.Welcome(messages.PROTOCOL_VERSION, self._name, self._spec, self._limits.max_message_bytes),
-        )
-        return True
+            return None
+        others = tuple(name for name in self._specs if name)
+        if hello.robot not in self._specs:
+            self._metrics.refused("robot")
+            text = f"no robot {hello.robot[:100]!r} here, only {', '.join(others) or 'the default one'}"
+            await _send(connection, messages.Failure(None, "robot", text))
+            await connection.close(1002, "unknown robot")
+            return None
+        spec, limit = self._specs[hello.robot], self._limits.max_message_bytes
+        await _send(connection, messages.Welcome(messages.PROTOCOL_VERSION, self._name, spec, others, limit))
+        return hello.robot
 
 
 class Client:
     """One connection with its sessions."""
 
-    def __init__(self, connection: ServerConnection, policy: ServedPolicy, batcher: Batcher, metrics: Metrics) -> None:
+    def __init__(
+        self, connection: ServerConnection, policy: ServedPolicy, robot: str, batcher: Batcher, metrics: Metrics
+    ) -> None:
         self._connection = connection
         self._policy = policy
+        self._robot = robot
         self._batcher = batcher
         self._metrics = metrics
         self._sessions: dict[str, Any] = {}
@@ -269,7 +284,7 @@ class Client:
             await self._refuse(message, "overloaded", f"this connection has {MAX_SESSIONS} sessions already")
             return
         # A new object, not a cleared one: a call under way may still hold the old.
-        self._sessions[message.session] = self._policy.new_session()
+        self._sessions[message.session] = self._policy.new_session(self._robot)
         await _send(self._connection, messages.Done(message.sequence))
 
     async def _act(self, message: messages.Act, deadline_s: float) -> None:
@@ -277,7 +292,7 @@ class Client:
             if len(self._sessions) >= MAX_SESSIONS:
                 await self._refuse(message, "overloaded", f"this connection has {MAX_SESSIONS} sessions already")
                 return
-            self._sessions[message.session] = self._policy.new_session()
+            self._sessions[message.session] = self._policy.new_session(self._robot)
         key = (id(self), message.session)
         code, text = "internal", ""
         try:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from magma_policy.action_tokens import ACTION_DIMS
 from magma_policy.config import MagmaConfig
-from magma_policy.geometry import CalibratedCamera
+from magma_policy.geometry import Cameras
 
 # Layout of the proprioception vector (base frame, metres, quaternions xyzw, gripper opening 0..1).
 POSITION = slice(0, 3)
@@ -65,12 +65,12 @@ class StateEncoder(nn.Module):
             raise ValueError("state encoder needs config.state")
         self.config = config
         self.state = config.state
-        self.camera = CalibratedCamera(config.geometry) if config.geometry is not None else None
         # On the CPU whatever the default device is: only the number of features is wanted here.
         with torch.no_grad(), torch.device("cpu"):
             marks = torch.zeros(1, config.grounding.num_marks, 2) if config.grounding is not None else None
             proprioception = torch.zeros(1, PROPRIOCEPTION_DIMS) if config.proprioception else None
-            width = self.features(marks, proprioception).shape[-1]
+            above = Cameras(torch.ones(1, 3), torch.eye(3)[None], torch.zeros(1)) if config.geometry else None
+            width = self.features(marks, proprioception, above).shape[-1]
         hidden = config.state.hidden_size
         self.enter = nn.Linear(width, hidden)
         self.instruction = nn.Linear(config.text.hidden_size, hidden)
@@ -80,14 +80,15 @@ class StateEncoder(nn.Module):
         )
         self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, ACTION_DIMS * config.text.hidden_size))
 
-    def features(self, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
-        """Marks (B, K, 2) as fractions of the picture and proprioception (B, 16) to features (B, F), float32."""
+    def features(self, marks: Tensor | None, proprioception: Tensor | None, cameras: Cameras | None) -> Tensor:
+        """Marks (B, K, 2) as fractions of the pictures of `cameras`, and proprioception (B, 16), to features (B, F),
+        float32."""
         parts: list[Tensor] = []
         yaw: Tensor | None = None
         if proprioception is not None:
             yaw = self._proprioception_features(proprioception.float(), parts)
         if marks is not None:
-            self._mark_features(marks.float(), proprioception, yaw, parts)
+            self._mark_features(marks.float(), proprioception, cameras, yaw, parts)
         return torch.cat(parts, dim=-1)
 
     def _proprioception_features(self, p: Tensor, parts: list[Tensor]) -> Tensor:
@@ -102,20 +103,25 @@ class StateEncoder(nn.Module):
         return yaw
 
     def _mark_features(
-        self, marks: Tensor, proprioception: Tensor | None, yaw: Tensor | None, parts: list[Tensor]
+        self,
+        marks: Tensor,
+        proprioception: Tensor | None,
+        cameras: Cameras | None,
+        yaw: Tensor | None,
+        parts: list[Tensor],
     ) -> None:
         bands = self.state.fourier_bands
-        points = self.camera.project(marks) if self.camera is not None else marks - 0.5
+        points = cameras.project(marks) if cameras is not None else marks - 0.5
         parts.append(points.flatten(1) * 2.0)
         # Every mark as seen from the last one, the gripper's: near zero for what is in the fingers, at any height.
         parts.append(fourier((points[:, :-1] - points[:, -1:]).flatten(1), bands))
-        if self.camera is not None and proprioception is not None:
+        if cameras is not None and proprioception is not None:
             p = proprioception.float()
             target, measured = p[:, TARGET_POSITION], p[:, POSITION]
             parts.append(fourier((points[:, :-1] - target[:, None, :2]).flatten(1), bands))
             parts.append(fourier((points[:, :-1] - measured[:, None, :2]).flatten(1), bands))
             # A lifted source is off the table: cast to the tool's own height its offset in the fingers is metric too.
-            lifted = self.camera.project(marks[:, :1], measured[:, None, 2])
+            lifted = cameras.project(marks[:, :1], measured[:, 2])
             parts.append(fourier((lifted - measured[:, None, :2]).flatten(1), bands))
         if marks.shape[1] < 3:
             return
@@ -129,9 +135,11 @@ class StateEncoder(nn.Module):
             # Twice again: four-fold symmetry, for blocks.
             parts += [turned, double_angle(turned, 0.1)]
 
-    def forward(self, prompt_hidden: Tensor, marks: Tensor | None, proprioception: Tensor | None) -> Tensor:
+    def forward(
+        self, prompt_hidden: Tensor, marks: Tensor | None, proprioception: Tensor | None, cameras: Cameras | None
+    ) -> Tensor:
         """The prompt's last hidden state (B, H) and the inputs of `features` to tokens (B, 7, H)."""
-        features = self.features(marks, proprioception).to(self.enter.weight.dtype)
+        features = self.features(marks, proprioception, cameras).to(self.enter.weight.dtype)
         x = F.gelu(self.enter(features) + self.instruction(prompt_hidden))
         for block in self.blocks:
             x = x + block(x)

@@ -13,6 +13,8 @@ On disk (no pickle):
         executed float32 (T, 7)            what was executed
         points float32 (T, 4, 3)           base frame, m: source centre, source tip, rest point of the target, tool
         marks float32 (T, 4, 2)            the same points as pixels (u, v) of the 128 px frame
+        object_names (N,)                  strings: every object of the scene, distractors too
+        object_positions float32 (T, N, 3) their origins, base frame, m
         instruction, task                  strings;  success: bool, at the last step
 """
 
@@ -36,12 +38,14 @@ from numpy.typing import NDArray
 
 from magma_sim import make_task, suite_tasks
 from magma_sim.backends.tabletop.objects import TASKS
+from magma_sim.evaluation.suites import VALIDATION_SEED
 from magma_sim.expert import ScriptedExpert
+from magma_sim.object_words import OBJECT_WORDS
 from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw
 from magma_sim.skills import Skill, Workspace, skill_of
 from magma_sim.task import DemonstrableTask, Observation, TaskSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 POINT_NAMES = ("source_centre", "source_tip", "target_rest_point", "tool")
 _START_TRIES = 20
 
@@ -109,6 +113,8 @@ class DemonstrationConfig:
         suites = {suite_of(task) for task in self.tasks}
         if len(suites) > 1:
             raise ValueError(f"one folder holds one suite, got tasks of {', '.join(sorted(suites))}")
+        if self.seed + self.episodes > VALIDATION_SEED:
+            raise ValueError(f"layouts from {VALIDATION_SEED} on are for validation: seed + episodes must stay below")
         for name, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("hold_steps", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
@@ -220,7 +226,9 @@ def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[st
     observation = _begin(world, skill, config.noise, seed, rng)
     expert = ScriptedExpert(task)
     noise = ActionNoise(config.noise, skill.workspace, rng)
-    steps: dict[str, list[NDArray[Any]]] = {name: [] for name in ("proprioception", "actions", "executed", "points")}
+    names = tuple(observation.object_poses)
+    series = ("proprioception", "actions", "executed", "points", "object_positions")
+    steps: dict[str, list[NDArray[Any]]] = {name: [] for name in series}
     frames: list[NDArray[np.uint8]] = []
     held = 0
     while observation.step < world.spec.max_steps and held < config.hold_steps:
@@ -230,6 +238,7 @@ def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[st
         steps["actions"].append(clean)
         steps["executed"].append(executed)
         steps["points"].append(skill.key_points(observation.object_poses, observation.end_effector.position))
+        steps["object_positions"].append(np.stack([observation.object_poses[name][0] for name in names]))
         if observation.image is not None:
             frames.append(observation.image)
         observation = world.step(executed)
@@ -241,6 +250,8 @@ def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[st
         "executed": np.stack(steps["executed"]).astype(np.float32),
         "points": points.astype(np.float32),
         "marks": project(points, world.spec).astype(np.float32),
+        "object_names": np.array(names),
+        "object_positions": np.stack(steps["object_positions"]).astype(np.float32),
         "instruction": np.array(observation.instruction),
         "task": np.array(task),
         "success": np.array(observation.success),
@@ -296,6 +307,7 @@ def _card(
     return {
         "format_version": FORMAT_VERSION,
         "suite": spec.suite,
+        "robot": spec.robot,
         "variant": "random",
         **_streams(spec.suite),
         "tasks": list(config.tasks),
@@ -310,6 +322,10 @@ def _card(
             "frame": "base frame, relative to the controller's target",
         },
         "points": list(POINT_NAMES),
+        "objects": {
+            name: OBJECT_WORDS[name]._asdict()
+            for name in sorted({name for task in specs.values() for name in task.object_names})
+        },
         "step_period_s": spec.step_period_s,
         "frame_rate_hz": 1.0 / spec.step_period_s,
         "max_steps": spec.max_steps,

@@ -88,6 +88,8 @@ class TaskSpec:
     rotation: str = "axis_angle"
     gripper: str = "absolute_open_1"
     camera: str = "third_person"
+    robot: str = ""
+    """arm and camera set-up, as a checkpoint of several robots names it"""
     object_names: tuple[str, ...] = field(default_factory=tuple)
     """every name that `Observation.object_poses` may hold"""
 

@@ -39,6 +39,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 import magma_policy
 from magma_policy import checkpoint as checkpoints
+from magma_policy import robots
 from magma_policy.action_tokens import ACTION_DIMS, NUM_BINS
 from magma_policy.checkpoint import Checkpoint
 from magma_policy.config import (
@@ -56,6 +57,7 @@ from magma_policy.packed_linear import pack_linears
 from magma_policy.policy import DTYPES, Policy, Proprioception, pick_device, pick_dtype
 from magma_policy.prompt import robot_prompt
 from magma_policy.quantisation import quantise
+from magma_policy.robots import Robot
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tiling import tile_image
 from magma_policy.tokenizer import build_small_tokenizer
@@ -112,7 +114,9 @@ def random_policy(
         config.name, 1, 0.2, "base", "axis_angle", "absolute_open_1", "random", "third_person", 256, 256, False
     )
     tokenizer = build_small_tokenizer(config.tokens)
-    return Policy(Checkpoint(model, tokenizer, {"random": bounds}, spec, (config.tokens.end_of_turn,)), device), plain
+    return Policy(
+        Checkpoint(model, tokenizer, {robots.DEFAULT: Robot(spec, bounds)}, (config.tokens.end_of_turn,)), device
+    ), plain
 
 
 def clock(device: torch.device) -> float:

@@ -20,8 +20,8 @@ from magma_policy_client import ActionSpec, Proprioception, ProtocolError, messa
 SPEC = ActionSpec("m", 1, 0.2, "base", "axis_angle", "absolute_open_1", "k", "third_person", 8, 8, True)
 STATE = Proprioception.from_vector(np.arange(16.0))
 MESSAGES = (
-    messages.Hello(1, "client"),
-    messages.Welcome(1, "server", SPEC, 2**24),
+    messages.Hello(1, "client", "widowx"),
+    messages.Welcome(1, "server", SPEC, ("widowx",), 2**24),
     messages.Act(7, "s", 0.5, "put the carrot on the plate", np.zeros((4, 4, 3), np.uint8), STATE),
     messages.Reset(8, "s"),
     messages.Result(7, np.zeros((1, 7)), {"decode": 1.5, "vision": 2.5}, np.zeros((4, 2))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,12 +15,16 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from magma_interfaces.msg import ActionChunk, ActionSpec
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter as RosParameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from magma_common import qos
 from magma_common.conversions import chunk_from_msg, image_to_msg, state_to_msg
 from magma_common.data import EndEffectorState
+from magma_policy import robots
+from magma_policy.checkpoint_paths import find_checkpoint
 
 MODULE = "magma_policy_ros.policy_node"
 LOADING_S = 240.0
@@ -100,6 +106,28 @@ def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer):
     time.sleep(0.5)
     assert not robot.chunks.messages, "instruction taken away"
     assert robot.node.stop() == 0
+
+
+def test_the_policy_acts_for_the_robot_that_the_task_has(start_node, peer, tmp_path):
+    folder = tmp_path / "magma-tiny"
+    shutil.copytree(find_checkpoint("magma-tiny"), folder)
+    bounds = robots.read(folder)
+    nowhere = dataclasses.replace(bounds.statistics, q01=(0.0,) * 7, q99=(0.0,) * 6 + (1.0,))
+    robots.write(dataclasses.replace(bounds, statistics=nowhere), folder / robots.FOLDER / "still")
+    robot = Robot(start_node, peer, checkpoint=str(folder), task_robot="unknown")
+    robot.instruction.publish(String(data="put the carrot on the plate"))
+    assert np.abs(robot.show_until_acted().deltas[0, :6]).max() > 0, "an unknown robot is the default one"
+    set_parameter(peer, "task_robot", "still")
+    assert np.abs(robot.show_until_acted().deltas[0, :6]).max() == 0
+    set_parameter(peer, "task_robot", "")
+    assert np.abs(robot.show_until_acted().deltas[0, :6]).max() > 0
+
+
+def set_parameter(peer, name, value):
+    """Sets a parameter of the policy node and waits until it is in force."""
+    message = RosParameter(name, value=value).to_parameter_msg()
+    answer = peer.call(SetParameters, "/policy/set_parameters", SetParameters.Request(parameters=[message]))
+    assert answer.results[0].successful, answer.results[0].reason
 
 
 def test_frames_without_their_state_are_not_acted_on_and_the_newest_wins(start_node, peer):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 from websockets.sync.client import connect
 
 import magma_policy
+from magma_policy import robots
 from magma_policy.checkpoint_paths import find_checkpoint
 from magma_policy.policy import Proprioception as PolicyProprioception
 from magma_policy_client import (
@@ -40,9 +43,21 @@ STATE = Proprioception([0.45, 0.0, 0.2], DOWN, [0.45, 0.0, 0.2], DOWN, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
-def server():
+def checkpoint(tmp_path_factory):
+    """The shipped one, with one robot more: "wide" moves twice as far."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "magma-tiny"
+    shutil.copytree(find_checkpoint("magma-tiny"), folder)
+    robot = robots.read(folder)
+    bounds = robot.statistics
+    wide = dataclasses.replace(bounds, q01=tuple(2 * v for v in bounds.q01), q99=tuple(2 * v for v in bounds.q99))
+    robots.write(dataclasses.replace(robot, statistics=wide), folder / robots.FOLDER / "wide")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint):
     os.environ["OMP_NUM_THREADS"] = "1"
-    with LocalServer("magma-tiny", device="cpu", arguments=["--max-message-mib", "1", "--max-connections", "6"]) as one:
+    with LocalServer(checkpoint, device="cpu", arguments=["--max-message-mib", "1", "--max-connections", "6"]) as one:
         yield one
         print(one.output)
 
@@ -56,6 +71,18 @@ def client(server):
 @pytest.fixture(scope="module")
 def local_policy():
     return magma_policy.load(find_checkpoint("magma-tiny"), device="cpu")
+
+
+def test_a_connection_acts_for_the_robot_it_asks_for(server, client):
+    assert "wide" in client.robots
+    with PolicyClient(server.url, server.token, LONG_S, "wide") as wide:
+        usual = client.act(picture(), INSTRUCTION, STATE).deltas
+        assert wide.act(picture(), INSTRUCTION, STATE).deltas[0, :6] == pytest.approx(2 * usual[0, :6])
+        wide.reset()
+        assert wide.act(picture(), INSTRUCTION, STATE).deltas[0, :6] == pytest.approx(2 * usual[0, :6])
+    with pytest.raises(RefusedError, match=r"no robot 'tall' here.*wide") as refused:
+        PolicyClient(server.url, server.token, LONG_S, "tall")
+    assert refused.value.code == "robot"
 
 
 def picture(seed=0):
@@ -87,7 +114,7 @@ def raw(server):
 
 def greeted(server):
     socket = raw(server)
-    socket.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, "raw")))
+    socket.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, "raw", "")))
     assert isinstance(messages.decode(socket.recv(LONG_S)), messages.Welcome)
     return socket
 

@@ -35,7 +35,7 @@ from magma_policy_client.spec import ActionSpec, EndEffectorLike, Proprioception
 DEFAULT_PORT = 8765
 DEFAULT_TIMEOUT_S = 10.0
 CLOSING_S = 1.0
-REFUSALS = ("observation", "overloaded", "stopping")
+REFUSALS = ("robot", "observation", "overloaded", "stopping")
 
 T = TypeVar("T")
 
@@ -69,12 +69,16 @@ class PolicyClient:
     can never be returned by a later call.
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S, robot: str = ""
+    ) -> None:
         """
         Args:
             url: `ws://host:port` or `wss://host:port`.
             token: what the server was started with, if anything.
             timeout_s: deadline for connecting, and for calls that name none.
+            robot: which of the server's robots acts; "" is its default one. An unknown one is a RefusedError with the
+                code "robot".
 
         Raises:
             ValueError: the URL or timeout makes no sense.
@@ -82,6 +86,8 @@ class PolicyClient:
         """
         self._url = check_url(url)
         self._token = token
+        self._robot = robot
+        self._robots: tuple[str, ...] = ()
         self._timeout_s = _check_seconds(timeout_s, "timeout_s")
         self._busy = threading.Lock()
         self._sequence = 0
@@ -105,10 +111,15 @@ class PolicyClient:
 
     @property
     def spec(self) -> ActionSpec:
-        """What the server's policy needs and returns."""
+        """What the server's policy needs and returns for this client's robot."""
         if self._spec is None:
             raise ConnectionLostError(f"never connected to {self._url}")
         return self._spec
+
+    @property
+    def robots(self) -> tuple[str, ...]:
+        """Names of the robots that the server knows besides its default one."""
+        return self._robots
 
     @property
     def connected(self) -> bool:
@@ -283,7 +294,7 @@ class PolicyClient:
                 open_timeout=None,  # the call's own deadline holds
                 proxy=None,
             )
-            await connection.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, CLIENT_NAME)))
+            await connection.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, CLIENT_NAME, self._robot)))
             welcome = await self._welcome(connection)
         except asyncio.CancelledError:
             if connection is not None:
@@ -299,6 +310,7 @@ class PolicyClient:
                 f"{self._url} served {self._spec} before and serves {welcome.spec} now; make a new client to accept it"
             )
         self._spec = welcome.spec
+        self._robots = welcome.robots
         self._max_message_bytes = welcome.max_message_bytes
         self._connection = connection
         return connection

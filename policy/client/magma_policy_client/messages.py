@@ -30,7 +30,7 @@ from magma_policy_client.arrays import pack_array, unpack_array
 from magma_policy_client.errors import ProtocolError
 from magma_policy_client.spec import STATE_SIZE, ActionSpec, Proprioception
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Rises with every change that an older peer would misread."""
 
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -45,26 +45,32 @@ MAX_STAGES = 64
 MAX_SEQUENCE = 2**63 - 1
 MAX_BUDGET_S = 3600.0
 
-FAILURE_CODES = ("malformed", "version", "observation", "late", "overloaded", "internal", "stopping")
-"""Why the server gives no action: bytes it cannot read; another protocol version; a picture, state or instruction the
-policy rejects; a deadline that has passed; too many requests waiting; the policy itself failed; the server ends."""
+FAILURE_CODES = ("malformed", "version", "robot", "observation", "late", "overloaded", "internal", "stopping")
+"""Why the server gives no action: bytes it cannot read; another protocol version; a robot the policy does not know; a
+picture, state or instruction the policy rejects; a deadline that has passed; too many requests waiting; the policy
+itself failed; the server ends."""
+
+MAX_ROBOTS = 64
+"""Robots that a server may name."""
 
 
 @dataclass(frozen=True)
 class Hello:
-    """First message of a client."""
+    """First message of a client. `robot` is the one that this connection is for, "" the policy's default one."""
 
     protocol: int
     client: str
+    robot: str
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """The server's answer to Hello."""
+    """The server's answer to Hello: `spec` is that of the robot asked for, `robots` names those besides the default."""
 
     protocol: int
     server: str
     spec: ActionSpec
+    robots: tuple[str, ...]
     max_message_bytes: int
 
 
@@ -256,6 +262,12 @@ def _text(value: Any, name: str) -> str:
     return value
 
 
+def _robots(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) > MAX_ROBOTS:
+        raise ProtocolError(f"{name} must be a list of at most {MAX_ROBOTS} names, got {_short(value)}")
+    return tuple(_text(item, f"{name}[{index}]") for index, item in enumerate(value))
+
+
 def _code(value: Any, name: str) -> str:
     if not isinstance(value, str) or value not in FAILURE_CODES:
         raise ProtocolError(f"{name} must be one of {', '.join(FAILURE_CODES)}, got {_short(value)}")
@@ -328,8 +340,14 @@ def _spec(value: Any, name: str) -> ActionSpec:
 
 
 _CHECKS: dict[type, dict[str, Callable[[Any, str], Any]]] = {
-    Hello: {"protocol": _version, "client": _text},
-    Welcome: {"protocol": _version, "server": _text, "spec": _spec, "max_message_bytes": _size},
+    Hello: {"protocol": _version, "client": _text, "robot": _text},
+    Welcome: {
+        "protocol": _version,
+        "server": _text,
+        "spec": _spec,
+        "robots": _robots,
+        "max_message_bytes": _size,
+    },
     Act: {
         "sequence": _sequence,
         "session": _text,

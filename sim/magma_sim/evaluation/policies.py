@@ -353,15 +353,23 @@ class PolicySource:
 
     def __init__(self, choice: PolicyChoice, url: str = "", token: str = "") -> None:
         self._choice, self._url, self._token = choice, url, token
-        self._client: PolicyClient | None = None
+        self._clients: dict[str, PolicyClient] = {}
+        """by robot; "" is the policy's default one"""
 
     @property
     def needs_image(self) -> bool:
         """Whether the policy looks at pictures."""
         return self._choice.remote
 
-    def for_episode(self, episode: Episode, seed: int, record_name: str) -> EpisodePolicy:
-        """The policy of an episode; `record_name` is the file that `replay:FOLDER` looks for.
+    def for_episode(self, episode: Episode, robot: str, seed: int, record_name: str) -> EpisodePolicy:
+        """The policy of an episode.
+
+        Args:
+            episode: what is played.
+            robot: the task's robot (`TaskSpec.robot`); a policy that does not know it by name acts as for its default
+                one, and whether that fits is checked against the task.
+            seed: of the run.
+            record_name: the file that `replay:FOLDER` looks for.
 
         Raises:
             PolicyFailedError: the server cannot be reached, or there is no recorded episode.
@@ -375,20 +383,29 @@ class PolicySource:
             return ExpertPolicy(episode)
         if kind == "replay":
             return ReplayPolicy(EpisodeRecord.read(self._recorded(episode)))
-        from magma_policy_client import PolicyClient, PolicyClientError
+        from magma_policy_client import PolicyClientError
 
         try:
-            if self._client is None:
-                self._client = PolicyClient(self._url, self._token or None, timeout_s=self._choice.deadline_s)
+            client = self._connected("")
+            if robot in client.robots:
+                client = self._connected(robot)
         except PolicyClientError as error:
             raise PolicyFailedError(f"{type(error).__name__}: {error}") from error
-        return RemotePolicy(self._client, f"worker-{os.getpid()}", self._choice.deadline_s)
+        return RemotePolicy(client, f"worker-{os.getpid()}", self._choice.deadline_s)
 
     def close(self) -> None:
-        """Closes the connection."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        """Closes the connections."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def _connected(self, robot: str) -> PolicyClient:
+        """The connection for a robot; kept from episode to episode."""
+        from magma_policy_client import PolicyClient
+
+        if robot not in self._clients:
+            self._clients[robot] = PolicyClient(self._url, self._token or None, self._choice.deadline_s, robot)
+        return self._clients[robot]
 
     def _recorded(self, episode: Episode) -> Path:
         path = Path(self._choice.argument)

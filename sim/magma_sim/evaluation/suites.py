@@ -23,6 +23,19 @@ BRIDGE_TASKS = (
 BRIDGE_EPISODES = 24
 
 
+VALIDATION_EPISODES = 24
+VALIDATION_SEED = 900_000_000
+"""first random layout of the validation suites; the seeds of `magma-demos` stay below"""
+
+
+def _validation(suite: str, tasks: tuple[str, ...]) -> list[Episode]:
+    return [
+        Episode(suite, task, "random", number, make=task, layout=VALIDATION_SEED + number, reset_variant="random")
+        for task in tasks
+        for number in range(VALIDATION_EPISODES)
+    ]
+
+
 def _tabletop() -> list[Episode]:
     return [
         Episode("tabletop", task, "eval", layout, make=task, layout=layout)
@@ -71,11 +84,21 @@ SUITES = {
     for suite in (
         Suite("tabletop", "built in: Panda, 4 tasks, 24 layouts each", _tabletop),
         Suite(
+            "tabletop-validation",
+            "tabletop on random layouts, for choosing a checkpoint; never trained on",
+            lambda: _validation("tabletop-validation", TASKS),
+        ),
+        Suite(
             "tabletop-perturbed",
             "tabletop with one thing changed at a time: words, camera, light, objects; 10 x 96 episodes",
             _perturbed,
         ),
         Suite("simpler-bridge", "SimplerEnv's 4 Bridge tasks on ManiSkill 3, 24 episodes each", _bridge),
+        Suite(
+            "simpler-bridge-validation",
+            "SimplerEnv's 4 Bridge tasks on random layouts, for choosing a checkpoint; never trained on",
+            lambda: _validation("simpler-bridge-validation", BRIDGE_TASKS),
+        ),
         Suite(
             simpler_suites.VISUAL_MATCHING,
             "original SimplerEnv, Google robot, visual matching: 864 episodes",

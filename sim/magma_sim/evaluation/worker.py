@@ -122,7 +122,7 @@ class Worker:
 
         try:
             wire.send(self._write, "alive", doing="asking for the policy", step=0)
-            policy = self._policies.for_episode(episode, message["seed"], message["record"])
+            policy = self._policies.for_episode(episode, task.spec.robot, message["seed"], message["record"])
             wire.send(self._write, "alive", doing="resetting", step=0)
             played = play(task, policy, episode, manner, progress)
             played.record.write(self._folder / message["record"])

@@ -8,7 +8,7 @@ import torch
 from magma_policy import checkpoint
 from magma_policy.config import (
     ActionSpec,
-    GeometryConfig,
+    CameraCalibration,
     ImageConfig,
     MagmaConfig,
     TextConfig,
@@ -17,14 +17,14 @@ from magma_policy.config import (
     magma_tiny_config,
 )
 from magma_policy.model import Magma
+from magma_policy.robots import Robot
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tokenizer import build_small_tokenizer
 
 torch.set_num_threads(1)
 
 # A camera 0.8 m above the table at x = 0.5, looking straight down; picture up is the robot's forward direction.
-OVERHEAD = GeometryConfig(
-    kind="table_plane",
+OVERHEAD = CameraCalibration(
     intrinsics=((150.0, 0.0, 64.0), (0.0, 150.0, 64.0), (0.0, 0.0, 1.0)),
     extrinsics=((0.0, -1.0, 0.0, 0.0), (-1.0, 0.0, 0.0, 0.5), (0.0, 0.0, -1.0, 0.8), (0.0, 0.0, 0.0, 1.0)),
     image_height=128,
@@ -66,9 +66,9 @@ def plain_model(plain_config):
     return Magma(plain_config).eval().requires_grad_(False)
 
 
-def random_tiny(geometry=OVERHEAD):
+def random_tiny():
     """A randomly initialised magma-tiny, its language model narrowed for speed."""
-    config = magma_tiny_config(geometry)
+    config = magma_tiny_config("table_plane")
     text = dataclasses.replace(config.text, hidden_size=48, intermediate_size=64, num_hidden_layers=2)
     config = dataclasses.replace(config, text=text)
     torch.manual_seed(1)
@@ -102,7 +102,6 @@ def tiny_checkpoint(tmp_path, tiny_model):
     config = tiny_model.config
     tokenizer = build_small_tokenizer(config.tokens)
     state = tiny_model.state_dict()
-    checkpoint.save(
-        tmp_path / "tiny", state, config, tokenizer, {"tabletop": STATISTICS}, spec_of(config), torch.float32
-    )
+    robot = Robot(spec_of(config), STATISTICS, OVERHEAD)
+    checkpoint.save(tmp_path / "tiny", state, config, tokenizer, {"": robot}, torch.float32)
     return tmp_path / "tiny"

@@ -15,6 +15,7 @@ from magma_policy.decoding import decode_action_ids
 from magma_policy.policy import ActRequest, Policy, Proprioception, pick_device, pick_dtype
 from magma_policy.processor import ObservationError
 from magma_policy.prompt import InstructionError
+from magma_policy.robots import Robot
 from magma_policy.static_decoder import StaticDecoder, round_up
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tokenizer import build_small_tokenizer
@@ -37,7 +38,7 @@ def policy_of(model, adapter="deltas", height=64, width=64):
     )
     bounds = ActionStatistics((-0.05,) * 6 + (0.0,), (0.05,) * 6 + (1.0,), (True,) * 6 + (False,))
     tokenizer = build_small_tokenizer(model.config.tokens)
-    return Policy(Checkpoint(model, tokenizer, {"x": bounds}, spec, (model.config.tokens.end_of_turn,)), CPU)
+    return Policy(Checkpoint(model, tokenizer, {"": Robot(spec, bounds)}, (model.config.tokens.end_of_turn,)), CPU)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_bad_request_stops_the_batch_before_it_starts(policy):
 def test_sessions_keep_their_grippers_apart(plain_model, monkeypatch):
     policy = policy_of(plain_model, "google_robot")
     openings = iter([0.9, 0.9, 0.9, 0.0, 0.0, 0.9])
-    monkeypatch.setattr(policy, "_unnormalise", lambda ids: np.array([0, 0, 0, 0, 0, 0, next(openings)]))
+    monkeypatch.setattr(policy._codec, "decode", lambda ids: np.array([0, 0, 0, 0, 0, 0, next(openings)]))
     first, second = policy.new_session(), policy.new_session()
     commands = []
     for _ in range(3):
@@ -106,7 +107,7 @@ def test_sessions_keep_their_grippers_apart(plain_model, monkeypatch):
     assert commands == [[0.0, 0.0], [0.0, 0.9], [0.9, 0.9]]
     first.reset()
     assert first.last_ids is None
-    monkeypatch.setattr(policy, "_unnormalise", lambda ids: np.array([0, 0, 0, 0, 0, 0, 0.9]))
+    monkeypatch.setattr(policy._codec, "decode", lambda ids: np.array([0, 0, 0, 0, 0, 0, 0.9]))
     assert policy.act_batch([ActRequest(frame(0), "go", None, first)])[0].simpler[6] == 0.0
 
 

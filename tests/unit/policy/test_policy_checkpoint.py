@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,10 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import magma_policy
-from magma_policy import checkpoint
+from magma_policy import checkpoint, robots
 from magma_policy.checkpoint import CheckpointError
 from magma_policy.config import ConfigError
-from magma_policy.policy import ObservationError, Proprioception
+from magma_policy.policy import ActRequest, ObservationError, Proprioception
 from magma_policy.prompt import InstructionError
 
 CPU = torch.device("cpu")
@@ -91,7 +92,7 @@ def test_shards_with_an_index_load(tiny_checkpoint, tiny_model):
 
 
 @pytest.mark.parametrize(
-    "name", [checkpoint.CONFIG, checkpoint.STATISTICS, checkpoint.ACTION_SPEC, checkpoint.TOKENIZER]
+    "name", [checkpoint.CONFIG, robots.STATISTICS, robots.ACTION_SPEC, robots.CAMERA, checkpoint.TOKENIZER]
 )
 def test_a_missing_file_is_named(tiny_checkpoint, name):
     (tiny_checkpoint / name).unlink()
@@ -107,7 +108,7 @@ def test_damaged_weights_are_refused(tiny_checkpoint):
 
 
 def test_spec_and_model_must_agree_on_proprioception(tiny_checkpoint):
-    path = tiny_checkpoint / checkpoint.ACTION_SPEC
+    path = tiny_checkpoint / robots.ACTION_SPEC
     spec = json.loads(path.read_text())
     spec["proprioception"] = False
     path.write_text(json.dumps(spec))
@@ -115,8 +116,35 @@ def test_spec_and_model_must_agree_on_proprioception(tiny_checkpoint):
         checkpoint.load(tiny_checkpoint, CPU, None)
 
 
+def test_one_checkpoint_acts_for_several_robots(tiny_checkpoint):
+    """Each with its own bounds and camera, alone and together in a batch."""
+    first = robots.read(tiny_checkpoint)
+    wide = dataclasses.replace(
+        first.statistics, q01=tuple(2 * v for v in first.statistics.q01), q99=tuple(2 * v for v in first.statistics.q99)
+    )
+    robots.write(dataclasses.replace(first, statistics=wide), tiny_checkpoint / robots.FOLDER / "wide")
+    raised = dataclasses.replace(first.camera, plane_height_m=0.3)
+    robots.write(dataclasses.replace(first, camera=raised), tiny_checkpoint / robots.FOLDER / "raised")
+    policy = magma_policy.load(tiny_checkpoint, device="cpu")
+    assert sorted(policy.robots) == ["", "raised", "wide"]
+    turns = {
+        name: ActRequest(IMAGE, "put the carrot on the plate", HOME, policy.new_session(name)) for name in policy.robots
+    }
+    alone = {name: policy.act_batch([turn])[0] for name, turn in turns.items()}
+    assert alone["wide"].deltas[0, :6] == pytest.approx(2 * alone[""].deltas[0, :6])
+    assert not np.array_equal(alone["raised"].ids, alone[""].ids)
+    together = policy.act_batch(list(turns.values()))
+    for name, result in zip(turns, together, strict=True):
+        assert np.array_equal(result.ids, alone[name].ids)
+        assert result.deltas == pytest.approx(alone[name].deltas)
+    with pytest.raises(ConfigError, match=r"no robot 'tall'.*raised.*wide"):
+        policy.new_session("tall")
+    chosen = magma_policy.load(tiny_checkpoint, device="cpu", robot="wide")
+    assert chosen.act(IMAGE, "put the carrot on the plate", HOME).deltas == pytest.approx(alone["wide"].deltas)
+
+
 def test_no_statistics_for_the_key_is_an_error(tiny_checkpoint):
-    path = tiny_checkpoint / checkpoint.ACTION_SPEC
+    path = tiny_checkpoint / robots.ACTION_SPEC
     spec = json.loads(path.read_text())
     spec["statistics_key"] = "bridge_orig"
     path.write_text(json.dumps(spec))

@@ -4,8 +4,8 @@ import pytest
 
 from magma_policy.config import (
     ActionSpec,
+    CameraCalibration,
     ConfigError,
-    GeometryConfig,
     GroundingConfig,
     MagmaConfig,
     TokenConfig,
@@ -18,8 +18,7 @@ from magma_policy.config import (
     to_dict,
 )
 
-GEOMETRY = GeometryConfig(
-    kind="table_plane",
+CAMERA = CameraCalibration(
     intrinsics=((150.0, 0.0, 64.0), (0.0, 150.0, 64.0), (0.0, 0.0, 1.0)),
     extrinsics=((0.0, -1.0, 0.0, 0.0), (-1.0, 0.0, 0.0, 0.5), (0.0, 0.0, -1.0, 0.8), (0.0, 0.0, 0.0, 1.0)),
     image_height=128,
@@ -28,7 +27,7 @@ GEOMETRY = GeometryConfig(
 )
 
 
-@pytest.mark.parametrize("config", [magma_8b_config(), magma_tiny_config(), magma_tiny_config(GEOMETRY)])
+@pytest.mark.parametrize("config", [magma_8b_config(), magma_tiny_config(), magma_tiny_config("table_plane")])
 def test_json_round_trip(config, tmp_path):
     save_json(config, tmp_path / "config.json")
     assert load_json(MagmaConfig, tmp_path / "config.json") == config
@@ -75,7 +74,7 @@ def test_bad_json_names_the_file(tmp_path):
 
 
 def test_inconsistent_models_are_refused():
-    tiny = magma_tiny_config(GEOMETRY)
+    tiny = magma_tiny_config("table_plane")
     with pytest.raises(ConfigError, match="geometry projects marks"):
         dataclasses.replace(tiny, grounding=None)
     with pytest.raises(ConfigError, match="state tokens"):
@@ -87,7 +86,21 @@ def test_inconsistent_models_are_refused():
     with pytest.raises(ConfigError, match="window"):
         GroundingConfig(window=0)
     with pytest.raises(ConfigError, match="table_plane"):
-        dataclasses.replace(GEOMETRY, kind="sphere")
+        dataclasses.replace(tiny, geometry="sphere")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"intrinsics": ((1.0, 0.0), (0.0, 1.0))}, "intrinsics must be 3x3"),
+        ({"extrinsics": ((float("nan"),) * 4,) * 4}, "finite"),
+        ({"image_height": 0}, "size"),
+        ({"plane_height_m": 0.8}, "lies in the plane"),
+    ],
+)
+def test_impossible_cameras_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(CAMERA, **change)
 
 
 def test_special_tokens_follow_the_published_layout():

@@ -18,7 +18,7 @@ PICTURES = [np.random.default_rng(s).integers(0, 256, (64, 64 + 70 * s, 3), dtyp
 @pytest.fixture(scope="module")
 def policy(plain_model):
     tokenizer = build_small_tokenizer(plain_model.config.tokens)
-    return Policy(Checkpoint(plain_model, tokenizer, {}, None, (plain_model.config.tokens.end_of_turn,)), CPU)
+    return Policy(Checkpoint(plain_model, tokenizer, {}, (plain_model.config.tokens.end_of_turn,)), CPU)
 
 
 def test_greedy_text_is_that_of_transformers(policy):
@@ -48,7 +48,7 @@ def test_text_ends_with_the_stop_id_row_by_row(policy, plain_model):
     free = policy.generate(messages, GenerationSettings(max_new_tokens=8))
     stop = free[0].ids[3]
     assert stop not in free[0].ids[:3]
-    stopping = Policy(Checkpoint(plain_model, policy.tokenizer, {}, None, (stop,)), CPU)
+    stopping = Policy(Checkpoint(plain_model, policy.tokenizer, {}, (stop,)), CPU)
     first, second = stopping.generate(messages, GenerationSettings(max_new_tokens=8))
     assert (first.ids, first.finish) == (free[0].ids[:3], "stop")
     expected = free[1].ids[: free[1].ids.index(stop)] if stop in free[1].ids else free[1].ids

@@ -7,7 +7,7 @@ import torch
 
 from magma_policy.config import ConfigError, magma_8b_config, magma_tiny_config
 from magma_policy.decoding import _decode_from_draft, _decode_one_by_one, decode_action_ids
-from magma_policy.geometry import CalibratedCamera
+from magma_policy.geometry import Cameras
 from magma_policy.grounding import local_soft_argmax
 from magma_policy.llama import run_layers
 from magma_policy.model import Magma
@@ -139,7 +139,7 @@ def test_common_head_read_once_changes_nothing(tiny_model):
 
 
 @pytest.mark.parametrize("which", ["plain", "tiny"])
-def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, tiny_model):
+def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, tiny_model, overhead):
     model = plain_model if which == "plain" else tiny_model
     config = model.config
     ids, _ = prompt_ids(config, [5, 6, 7])
@@ -147,7 +147,8 @@ def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, ti
     prefix, grounded = model.read_prompt(ids, visual, levels)
     marks = grounded.marks if grounded is not None else None
     state = torch.randn(1, PROPRIOCEPTION_DIMS) if config.proprioception else None
-    tokens = model.state_tokens(prefix.last_hidden, marks, state)
+    cameras = Cameras.of([overhead]) if config.geometry else None
+    tokens = model.state_tokens(prefix.last_hidden, marks, state, cameras)
     decoded = decode_action_ids(model, prefix, tokens)
     assert torch.equal(decoded, decode_action_ids(model, prefix, tokens))
 
@@ -172,23 +173,24 @@ def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, ti
         sequence = torch.cat([sequence, token], dim=1)
 
 
-def test_decoding_from_a_draft_gives_the_greedy_ids_whatever_the_draft(tiny_model):
+def test_decoding_from_a_draft_gives_the_greedy_ids_whatever_the_draft(tiny_model, overhead):
     config = tiny_model.config
     ids, attention = prompt_ids(config, [5, 6, 7], [8])
     prefix = tiny_model.read_text_only(ids, attention)
-    tokens = tiny_model.state_tokens(prefix.last_hidden, torch.rand(2, 4, 2), torch.randn(2, PROPRIOCEPTION_DIMS))
+    state = torch.randn(2, PROPRIOCEPTION_DIMS)
+    tokens = tiny_model.state_tokens(prefix.last_hidden, torch.rand(2, 4, 2), state, Cameras.of([overhead] * 2))
     greedy = _decode_one_by_one(tiny_model, prefix, tokens)
     for draft in (greedy, torch.full_like(greedy, tiny_model.first_action_id), greedy.flip(1)):
         assert torch.equal(_decode_from_draft(tiny_model, prefix, tokens, draft), greedy)
 
 
-def test_teacher_forcing_agrees_with_decoding(tiny_model):
+def test_teacher_forcing_agrees_with_decoding(tiny_model, overhead):
     config = tiny_model.config
     ids, attention = prompt_ids(config, [5, 6, 7], [8])
     prefix = tiny_model.read_text_only(ids, attention)
     marks = torch.rand(2, 4, 2)
     state = torch.randn(2, PROPRIOCEPTION_DIMS)
-    tokens = tiny_model.state_tokens(prefix.last_hidden, marks, state)
+    tokens = tiny_model.state_tokens(prefix.last_hidden, marks, state, Cameras.of([overhead] * 2))
     decoded = decode_action_ids(tiny_model, prefix, tokens)
     logits = tiny_model.teacher_forced_action_logits(prefix, tokens, decoded)
     assert torch.equal(logits.argmax(dim=-1) + tiny_model.first_action_id, decoded)
@@ -209,6 +211,8 @@ def test_state_inputs_must_fit_the_switches(tiny_model):
         tiny_model.state_tokens(prompt, None, state)
     with pytest.raises(ValueError, match="proprioception"):
         tiny_model.state_tokens(prompt, marks, None)
+    with pytest.raises(ValueError, match="cameras"):
+        tiny_model.state_tokens(prompt, marks, state)
 
 
 @pytest.mark.parametrize("proprioception", [True, False])
@@ -225,10 +229,21 @@ def test_casting_inverts_the_camera(overhead):
     camera = points @ extrinsics[:3, :3].T + extrinsics[:3, 3]
     pixels = camera @ intrinsics.T
     fractions = torch.tensor(pixels[:, :2] / pixels[:, 2:] / 128.0)
-    assert CalibratedCamera(overhead).project(fractions).numpy() == pytest.approx(points[:, :2], abs=1e-5)
-    flat = dataclasses.replace(overhead, plane_height_m=0.8)
+    cast = Cameras.of([overhead]).project(fractions[None].float())[0]
+    assert cast.numpy() == pytest.approx(points[:, :2], abs=1e-5)
     with pytest.raises(ConfigError, match="lies in the plane"):
-        CalibratedCamera(flat)
+        dataclasses.replace(overhead, plane_height_m=0.8)
+
+
+def test_every_row_is_cast_by_its_own_camera(overhead):
+    moved = dataclasses.replace(overhead, plane_height_m=0.3)
+    marks = torch.rand(3, 4, 2)
+    cameras = Cameras.of([overhead, moved]).select(torch.tensor([0, 1, 0]))
+    together = cameras.project(marks)
+    for row, camera in enumerate((overhead, moved, overhead)):
+        assert torch.allclose(together[row], Cameras.of([camera]).project(marks[row : row + 1])[0])
+    lifted = cameras.project(marks, torch.tensor([0.3, 0.3, 0.02]))
+    assert torch.allclose(lifted[1], together[1]) and not torch.allclose(lifted[0], together[0])
 
 
 def test_local_soft_argmax_follows_the_peak_and_ignores_far_modes():

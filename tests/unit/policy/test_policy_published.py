@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 import magma_policy
-from magma_policy import checkpoint, published
+from magma_policy import checkpoint, published, robots
 from magma_policy.checkpoint import CheckpointError
-from magma_policy.config import ConfigError, TokenConfig, VisionConfig, load_json, magma_8b_config
+from magma_policy.config import ConfigError, TokenConfig, VisionConfig, magma_8b_config
 from magma_policy.model import Magma
 from magma_policy.processor import Message
 from magma_policy.published import BACKBONES
@@ -181,11 +181,11 @@ def test_statistics_from_a_file_in_the_form_of_openvla(written, tmp_path):
 
 
 def test_an_action_spec_beside_the_published_files_makes_it_act(directory):
-    home = checkpoint.ROBOTS_DIRECTORY / "widowx"
-    for name in (checkpoint.ACTION_SPEC, checkpoint.STATISTICS):
+    home = robots.SHIPPED_DIRECTORY / "widowx"
+    for name in (robots.ACTION_SPEC, robots.STATISTICS):
         shutil.copy(home / name, directory / name)
     assert magma_policy.load(directory, device="cpu").spec.adapter == "widowx"
-    (directory / checkpoint.STATISTICS).unlink()
+    (directory / robots.STATISTICS).unlink()
     with pytest.raises(ConfigError, match="no action statistics"):
         magma_policy.load(directory, device="cpu")
 
@@ -447,7 +447,7 @@ def test_models_with_additions_have_no_published_form(tmp_path, tiny_model):
 
 
 def test_the_known_robots_are_well_formed():
-    for name in checkpoint.ROBOTS:
-        spec = load_json(magma_policy.ActionSpec, checkpoint.ROBOTS_DIRECTORY / name / checkpoint.ACTION_SPEC)
-        assert spec.adapter == name
-        assert not spec.proprioception
+    for name in robots.SHIPPED:
+        robot = robots.read(robots.SHIPPED_DIRECTORY / name)
+        assert robot.spec.adapter == name
+        assert not robot.spec.proprioception and robot.camera is None

@@ -33,7 +33,7 @@ class Model:
         self.entered = threading.Semaphore(0)
         self.calls = 0
 
-    def new_session(self):
+    def new_session(self, robot):
         return SimpleNamespace(count=0)
 
     def request(self, image, instruction, proprioception, session):
@@ -61,7 +61,7 @@ def served():
     model = Model()
     metrics = Metrics()
     batcher = Batcher(model, 4, 0.0, 8, metrics.batch)
-    server = PolicyServer(model, SPEC, batcher, metrics, Limits(2**20, 8), None, "test")
+    server = PolicyServer(model, {"": SPEC}, batcher, metrics, Limits(2**20, 8), None, "test")
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

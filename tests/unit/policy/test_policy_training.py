@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -7,9 +8,14 @@ from safetensors.torch import load_file, save_file
 
 import magma_policy
 from magma_policy.action_tokens import bin_centres_by_id
-from magma_policy.augmentation import jitter
-from magma_policy.config import ConfigError
-from magma_policy.demonstrations import (
+from magma_policy.config import ConfigError, TokenConfig
+from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.trace_of_mark import parse_traces
+from magma_policy.training.augmentation import jitter
+from magma_policy.training.batches import pad_left
+from magma_policy.training.command import check_same_command
+from magma_policy.training.config import TextMixture, TrainConfig
+from magma_policy.training.demonstrations import (
     DataCard,
     DemonstrationError,
     gripper_onsets,
@@ -17,13 +23,14 @@ from magma_policy.demonstrations import (
     list_episodes,
     read_demonstrations,
 )
-from magma_policy.losses import action_loss, heat_map_loss
-from magma_policy.train import TrainConfig, Trainer, check_same_command
-from magma_policy.training_state import TENSORS, TrainingStateError
+from magma_policy.training.losses import action_loss, heat_map_loss
+from magma_policy.training.saved_run import FILE, SavedRunError
+from magma_policy.training.text_samples import TextSamples, answer_labels, encode, vocabulary
+from magma_policy.training.trainer import Trainer
 
 
-def write_set(directory, overhead, names, steps=5, frames=True, seed=0):
-    """A demonstration set with random contents in the on-disk format."""
+def write_set(directory, overhead, names, steps=5, frames=True, seed=0, robot="", **more):
+    """A demonstration set with random contents in the on-disk format; `more` are further arrays of every episode."""
     rng = np.random.default_rng(seed)
     (directory / "episodes").mkdir(parents=True)
     card = {
@@ -32,6 +39,8 @@ def write_set(directory, overhead, names, steps=5, frames=True, seed=0):
         "image_size": 128,
         "table_height_m": 0.0,
         "step_period_s": 0.2,
+        "robot": robot,
+        "objects": {"rabbit_food": {"noun": "carrot", "colour": "orange"}},
         "suite": "anything else may stand in the card",
     }
     (directory / "card.json").write_text(json.dumps(card))
@@ -46,6 +55,9 @@ def write_set(directory, overhead, names, steps=5, frames=True, seed=0):
             "actions": actions,
             "marks": rng.uniform(10, 118, (steps, 4, 2)).astype(np.float32),
             "instruction": np.array(f"put the {name.split('-')[0]} on the plate"),
+            "object_names": np.array(["rabbit_food"]),
+            "object_positions": np.tile(np.array([0.5, 0.0, 0.02], dtype=np.float32), (steps, 1, 1)),
+            **more,
         }
         if frames:
             arrays["frames"] = rng.integers(0, 256, (steps, 128, 128, 3), dtype=np.uint8)
@@ -97,7 +109,7 @@ def test_bad_sets_are_refused_with_the_file_and_the_reason(pictures, tmp_path, o
     with pytest.raises(DemonstrationError, match="no such data card"):
         DataCard.read(tmp_path / "nowhere")
     with pytest.raises(DemonstrationError, match="no episodes"):
-        list_episodes([tmp_path / "nowhere"])
+        list_episodes(tmp_path / "nowhere")
     other = write_set(tmp_path / "other", overhead, ["spoon-1"])
     card = json.loads((other / "card.json").read_text())
     (other / "card.json").write_text(json.dumps(card | {"table_height_m": 0.1}))
@@ -127,32 +139,82 @@ def test_holding_out_goes_by_name_so_that_more_episodes_move_none():
 
 def small_run(output, pictures, **changes):
     values = dict(
-        demonstrations=(pictures,), output=output, minutes=1000.0, image_batch=2, state_batch=4, validation_every=2,
-        validation_samples=4, marks_fraction=0.0,
+        demonstrations=(pictures,), output=output, steps=100, image_batch=2, state_batch=4, text_batch=1,
+        validation_every=2, validation_samples=4, marks_fraction=0.0,
     )  # fmt: skip
     return TrainConfig(**{**values, **changes})
 
 
-def test_a_run_learns_saves_continues_and_its_checkpoint_acts(pictures, tmp_path):
+def test_a_run_learns_saves_and_its_checkpoint_acts_and_answers(pictures, tmp_path):
     config = small_run(tmp_path / "run", pictures)
     trainer = Trainer(config)
     before = trainer.model.grounding.query.weight.clone()
     trainer.train_step()
     assert not torch.equal(before, trainer.model.grounding.query.weight)
-    trainer.history["loss"].append({"elapsed_s": 1.0, "step": 1, **trainer.averages()})
+    assert set(trainer.averages()) == {"marks", "action", "state", "text"}
+    trainer.history["loss"].append({"step": 1, **trainer.averages()})
     trainer.report()
     trainer.save()
     assert (config.output / "loss.png").is_file()
-    again = Trainer(config)
-    assert again.restore()
-    assert again.step == 1
-    trainer.train_step()
-    again.train_step()
-    for name, tensor in trainer.model.state_dict().items():
-        assert torch.equal(tensor, again.model.state_dict()[name]), name
     policy = magma_policy.load(config.output / "checkpoint", device="cpu")
     assert policy.spec.camera == "third_person"
-    assert policy.model.config.geometry.plane_height_m == pytest.approx(0.02)
+    assert policy.robot().camera.plane_height_m == pytest.approx(0.02)
+    policy.chat("What is on the table?", [np.zeros((128, 128, 3), dtype=np.uint8)])
+
+
+def test_an_interrupted_run_goes_on_to_the_bit(pictures, tmp_path):
+    whole = Trainer(small_run(tmp_path / "whole", pictures, accumulate=2))
+    for _ in range(3):
+        whole.train_step()
+    first = Trainer(small_run(tmp_path / "run", pictures, accumulate=2))
+    first.train_step()
+    first.save()
+    again = Trainer(small_run(tmp_path / "run", pictures, accumulate=2))
+    assert again.restore() and again.step == 1
+    for _ in range(2):
+        again.train_step()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+        assert torch.equal(whole.ema[name], again.ema[name]), name
+
+
+def test_plain_magma_trains_without_marks_and_states(pictures, tmp_path):
+    trainer = Trainer(small_run(tmp_path / "run", pictures, grounding=False, geometry="none"))
+    trainer.train_step()
+    assert set(trainer.averages()) == {"action", "text"}
+    trainer.report()
+    trainer.save()
+    assert magma_policy.load(tmp_path / "run" / "checkpoint", device="cpu").robot().camera is None
+
+
+def test_several_robots_share_a_model_and_keep_their_own_bounds_and_cameras(pictures, tmp_path, overhead):
+    moved = dataclasses.replace(
+        overhead, extrinsics=(*overhead.extrinsics[:2], (0.0, 0.0, -1.0, 0.9), overhead.extrinsics[3])
+    )
+    other = write_set(tmp_path / "other", moved, held_out_names(2), seed=2, robot="moved")
+    config = small_run(tmp_path / "run", pictures, demonstrations=(pictures, other))
+    trainer = Trainer(config)
+    trainer.train_step()
+    trainer.report()
+    trainer.save()
+    policy = magma_policy.load(config.output / "checkpoint", device="cpu")
+    assert set(policy.robots) == {"", "moved"}
+    assert policy.robot("moved").camera.centre[2] == pytest.approx(0.9)
+    assert policy.robot("moved").statistics != policy.robot().statistics
+
+
+def test_steps_count_as_much_as_their_weights_and_unknown_marks_teach_nothing(tmp_path, overhead):
+    marks = np.full((5, 4, 2), 64.0, dtype=np.float32)
+    marks[:, :3] = np.nan
+    weights = np.array([0, 0, 1, 0, 0], dtype=np.float32)
+    recorded = write_set(tmp_path / "recorded", overhead, held_out_names(2), marks=marks, weights=weights)
+    trainer = Trainer(small_run(tmp_path / "run", recorded))
+    assert not trainer.train.has_states
+    drawn = trainer.train.draw(50, True, torch.Generator().manual_seed(0))
+    assert {int(row) % 5 for row in drawn} == {2}
+    trainer.train_step()
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    assert set(trainer.averages()) == {"marks", "action", "text"}
 
 
 def test_another_command_does_not_continue_the_run(pictures, tmp_path):
@@ -165,15 +227,27 @@ def test_another_command_does_not_continue_the_run(pictures, tmp_path):
 def test_a_run_of_another_model_is_refused(pictures, tmp_path):
     trainer = Trainer(small_run(tmp_path / "run", pictures))
     trainer.save()
-    path = tmp_path / "run" / "training" / TENSORS
+    path = tmp_path / "run" / "training" / FILE
     tensors = load_file(str(path))
     del tensors["model/grounding.query.bias"]
-    save_file(tensors, str(path))
-    with pytest.raises(TrainingStateError, match=r"(?s)another model.*grounding\.query\.bias"):
+    save_file(tensors, str(path), {"scalars": "{}"})
+    with pytest.raises(SavedRunError, match=r"(?s)another model.*grounding\.query\.bias"):
+        trainer.restore()
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(SavedRunError, match="not a saved run"):
         trainer.restore()
 
 
-@pytest.mark.parametrize(("name", "value"), [("minutes", 0.0), ("validation_every", 1), ("ema_decay", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("validation_every", 1),
+        ("ema_decay", 1.0),
+        ("text_batch", 3),
+        ("grounding", False),
+    ],
+)
 def test_bad_settings_are_refused(name, value, tmp_path):
     with pytest.raises(ConfigError, match=name):
         small_run(tmp_path, tmp_path, **{name: value})
@@ -213,3 +287,47 @@ def test_action_loss_is_lowest_at_the_value_and_never_teaches_the_first_id():
     logits = torch.zeros(1, 7, 256, requires_grad=True)
     action_loss(logits, values, centres, 2.0, 0.0).backward()
     assert (logits.grad[..., 0] > 0).all()
+
+
+@pytest.fixture
+def scene(tmp_path, overhead):
+    """An episode in which the second mark moves by two pixels a step and nothing else does."""
+    marks = np.full((12, 4, 2), 64.0, dtype=np.float32)
+    marks[:, 1, 0] += 2.0 * np.arange(12)
+    return read_demonstrations([write_set(tmp_path / "scene", overhead, ["carrot-1"], steps=12, marks=marks)])
+
+
+def test_marks_and_traces_are_asked_and_answered_as_magma_does(scene):
+    samples = TextSamples(scene, TextMixture())
+    assert (
+        samples.marks(0).answer == "Mark 1 at [128,128]. Mark 2 at [128,128]. Mark 3 at [128,128]. Mark 4 at [128,128]."
+    )
+    trace = samples.traces(0)
+    assert "numeric marks [2]" in trace.question and "with speed 4" in trace.question
+    parsed = parse_traces(trace.answer)
+    assert parsed.futures[2].tolist() == [[128 + 4 * k, 128] for k in range(1, 9)]
+    assert samples.traces(4) is None, "the episode ends before the trace does"
+
+
+def test_questions_about_the_scene_have_true_answers(scene):
+    samples = TextSamples(scene, TextMixture())
+    asked = {sample.question.split("?")[0]: sample.answer for die in range(8) if (sample := samples.question(0, die))}
+    assert asked == {
+        "What is on the table": "A carrot.",
+        "Is there a carrot on the table": "Yes.",
+        "Where is the carrot": "At [128,128].",
+        "What colour is the carrot": "Orange.",
+    }
+
+
+def test_only_the_answer_is_taught_and_numbers_are_single_tokens(scene):
+    tokenizer = build_small_tokenizer(TokenConfig.magma_layout(1152), vocabulary(scene))
+    samples = TextSamples(scene, TextMixture())
+    for number in (0, 7, 42, 199, 256):
+        assert len(tokenizer.encode(str(number))) == 2, "begin-of-text and the number"
+    rows, lengths = encode([samples.marks(0), samples.question(0, 0)], tokenizer, True)
+    ids, _ = pad_left(rows, tokenizer.tokens.pad, torch.device("cpu"))
+    labels = answer_labels(ids, lengths)
+    taught = [tokenizer.decode([id_ for id_ in row.tolist() if id_ >= 0]) for row in labels]
+    assert taught == [samples.marks(0).answer, "A carrot."]
+    assert (labels[:, -1] == tokenizer.tokens.end_of_turn).all()

@@ -30,8 +30,15 @@ any_array = st.sampled_from(DTYPES).flatmap(
 )
 states = hnp.arrays(np.float64, messages.STATE_SIZE).map(Proprioception.from_vector)
 message = st.one_of(
-    st.builds(messages.Hello, st.integers(0, 2**31), texts),
-    st.builds(messages.Welcome, st.integers(0, 2**31), texts, st.just(SPEC), st.integers(1, 2**40)),
+    st.builds(messages.Hello, st.integers(0, 2**31), texts, texts),
+    st.builds(
+        messages.Welcome,
+        st.integers(0, 2**31),
+        texts,
+        st.just(SPEC),
+        st.lists(texts, max_size=4).map(tuple),
+        st.integers(1, 2**40),
+    ),
     st.builds(
         messages.Act,
         sequences,

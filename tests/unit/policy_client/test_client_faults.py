@@ -36,7 +36,7 @@ class FakeServer:
 
     def __init__(self, answer, welcome=None, port=0):
         self.answer = answer
-        self.welcome = welcome or messages.encode(messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, 2**20))
+        self.welcome = welcome or messages.encode(messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, (), 2**20))
         self.connections = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -124,7 +124,7 @@ def test_a_server_that_never_answers_never_holds_a_caller(fake):
     async def answer(connection, message):
         connection.transport.pause_reading()  # the network's buffers fill up, and even sending blocks
 
-    server = fake(answer, welcome=messages.encode(messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, 2**30)))
+    server = fake(answer, welcome=messages.encode(messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, (), 2**30)))
     with PolicyClient(server.url, timeout_s=LONG_S) as client:
         big = np.zeros((4000, 1000, 3), np.uint8)
         for _ in range(4):
@@ -202,7 +202,11 @@ def test_a_server_that_comes_back_is_found_again_unless_it_serves_another_policy
         client.act(IMAGE, "go", None)
         again.close()
         other = ActionSpec("other", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "wrist", 4, 4, False)
-        fake(good, welcome=messages.encode(messages.Welcome(1, "fake", other, 2**20)), port=server.port)
+        fake(
+            good,
+            welcome=messages.encode(messages.Welcome(messages.PROTOCOL_VERSION, "fake", other, (), 2**20)),
+            port=server.port,
+        )
         with pytest.raises((ConnectionLostError, SpecChangedError)):
             client.act(IMAGE, "go", None)
         with pytest.raises(SpecChangedError, match="make a new client"):
@@ -211,7 +215,7 @@ def test_a_server_that_comes_back_is_found_again_unless_it_serves_another_policy
 
 def test_other_versions_are_told(fake):
     server = fake(good, welcome=msgpack.packb({"type": "welcome", "protocol": 7, "motto": "newer"}))
-    with pytest.raises(VersionMismatchError, match="speaks protocol 7, this client 1"):
+    with pytest.raises(VersionMismatchError, match="speaks protocol 7, this client 2"):
         PolicyClient(server.url, timeout_s=LONG_S)
     refusing = fake(good, welcome=messages.encode(messages.Failure(None, "version", "client speaks protocol 1")))
     with pytest.raises(VersionMismatchError, match="client speaks"):

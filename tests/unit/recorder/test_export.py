@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 
 from magma_common.conversions import delta_to_msg, image_to_msg, state_to_msg
 from magma_common.data import EndEffectorState
-from magma_policy.demonstrations import read_demonstrations
+from magma_policy.training.demonstrations import read_demonstrations
 from magma_recorder import export_command, topics
 from magma_recorder.definitions import schema_of
 from magma_recorder.mcap_file import McapFile
@@ -109,7 +109,7 @@ def test_the_operators_steps_become_demonstrations_that_training_reads(recording
     assert (first["weights"] == 1.0).all() and bool(first["success"]) and len(second["actions"]) == 5
     demonstrations = read_demonstrations([out])
     assert len(demonstrations) == 8 and demonstrations.instructions == ("put the carrot on the plate",)
-    np.testing.assert_allclose(demonstrations.card.intrinsics, [[150, 0, 64], [0, 150, 64], [0, 0, 1]])
+    np.testing.assert_allclose(demonstrations.cards[0].intrinsics, [[150, 0, 64], [0, 150, 64], [0, 0, 1]])
 
 
 def test_the_tool_is_marked_where_the_camera_sees_it(recording, tmp_path):

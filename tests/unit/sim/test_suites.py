@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from magma_sim.demos import DemonstrationConfig
 from magma_sim.evaluation.episodes import Episode, read_suite_file, write_suite_file
-from magma_sim.evaluation.suites import SUITES, Shard, select, suite_episodes
+from magma_sim.evaluation.suites import SUITES, VALIDATION_SEED, Shard, select, suite_episodes
 from magma_sim.simpler_options import SimplerOptions
 
 COUNTS = {
@@ -17,6 +18,8 @@ COUNTS = {
     "tabletop": 96,
     "simpler-bridge": 96,
     "simpler-widowx": 96,
+    "tabletop-validation": 96,
+    "simpler-bridge-validation": 96,
     "simpler-google-vm": 864,
     "simpler-google-va": 1992,
 }
@@ -41,6 +44,16 @@ def test_counts_per_task() -> None:
         assert list(by_task(suite).values()) == [24] * 4
     assert by_task("simpler-google-vm") == {COKE: 300, NEAR: 240, DRAWER: 216, PUT_IN: 108}
     assert by_task("simpler-google-va") == {COKE: 825, NEAR: 600, DRAWER: 378, PUT_IN: 189}
+
+
+def test_validation_plays_layouts_that_neither_training_nor_evaluation_has(tmp_path: Path) -> None:
+    for suite in ("tabletop-validation", "simpler-bridge-validation"):
+        episodes = suite_episodes(suite)
+        assert {episode.reset_variant for episode in episodes} == {"random"}
+        assert min(episode.layout for episode in episodes) == VALIDATION_SEED
+    DemonstrationConfig(tmp_path, episodes=10, seed=VALIDATION_SEED - 10)
+    with pytest.raises(ValueError, match="for validation"):
+        DemonstrationConfig(tmp_path, episodes=11, seed=VALIDATION_SEED - 10)
 
 
 def test_camera_variants_are_countable_apart() -> None:

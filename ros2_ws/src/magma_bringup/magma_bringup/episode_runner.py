@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EpisodeStatus
 from magma_interfaces.srv import ResetEpisode
+from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
@@ -125,6 +128,8 @@ class EpisodeRunner(Node):
 
         self._instruction = self.create_publisher(String, "/magma/instruction", STATE)
         self._reset = self.create_client(ResetEpisode, "/magma/reset_episode")
+        self._policy_parameters = self.create_client(SetParameters, "/policy/set_parameters")
+        self._told_robot: str | None = None
         self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, STATE)
         self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, STATE)
         self.create_subscription(ActionChunk, "/magma/action_chunk", self._on_chunk, COMMAND)
@@ -259,6 +264,7 @@ class EpisodeRunner(Node):
         # Without an instruction nobody acts while the world changes.
         self._instruction.publish(String(data=""))
         answer = self._call_reset(start)
+        self._tell_policy(answer.robot)
         started_s = time.monotonic()
         counts = self._counts()
         self._instruction.publish(String(data=answer.instruction))
@@ -320,20 +326,34 @@ class EpisodeRunner(Node):
         )
 
     def _call_reset(self, start: Start) -> ResetEpisode.Response:
-        config = self.config
         request = ResetEpisode.Request(task=start.task, variant=start.variant, layout=start.layout)
-        answered = threading.Event()
-        future = self._reset.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        deadline_s = time.monotonic() + config.start_timeout_s
-        while not answered.wait(0.2):
-            self._check_running()
-            if time.monotonic() > deadline_s:
-                raise GraphError(f"the simulator did not answer /magma/reset_episode. {self._known()}")
-        answer = future.result()
+        answer = self._call(self._reset, request, "the simulator did not answer /magma/reset_episode")
         if not answer.success:
             raise GraphError(f"the simulator refused {start}: {answer.message}")
         return answer
+
+    def _tell_policy(self, robot: str) -> None:
+        """Which robot the policy acts for now. Scripted policies have no such parameter and need none."""
+        if robot == self._told_robot or not self._policy_parameters.service_is_ready():
+            return
+        request = SetParameters.Request(parameters=[Parameter("task_robot", value=robot).to_parameter_msg()])
+        answer = self._call(self._policy_parameters, request, "the policy did not take its parameter task_robot")
+        for result in answer.results:
+            if not result.successful:
+                raise GraphError(f"the policy refuses task_robot={robot!r}: {result.reason}")
+        self._told_robot = robot
+
+    def _call(self, client: Client, request: Any, silent: str) -> Any:
+        """The answer of a service; GraphError, which begins with `silent`, when none comes."""
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        deadline_s = time.monotonic() + self.config.start_timeout_s
+        while not answered.wait(0.2):
+            self._check_running()
+            if time.monotonic() > deadline_s:
+                raise GraphError(f"{silent}. {self._known()}")
+        return future.result()
 
     def _watch(self, start: Start) -> EpisodeStatus:
         """Waits for the end of the episode; the last status of it."""

@@ -45,6 +45,7 @@ class ActingPolicy(Protocol):
 
     @property
     def spec(self) -> Any: ...
+    def use(self, robot: str) -> None: ...
     def reset(self) -> None: ...
     def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult: ...
     def trouble(self) -> str | None: ...
@@ -70,6 +71,7 @@ class LocalPolicy:
             torch.set_num_threads(threads)
         self.path = locate(checkpoint)
         self._policy = magma_policy.load(self.path, device=device, robot=robot or None)
+        self._session = self._policy.new_session()
         grey = np.full((self.spec.image_height, self.spec.image_width, 3), 128, dtype=np.uint8)
         for _ in range(WARM_UP_CALLS):
             if stopping():
@@ -79,15 +81,19 @@ class LocalPolicy:
 
     @property
     def spec(self) -> Any:
-        return self._policy.spec
+        return self._session.robot.spec
+
+    def use(self, robot: str) -> None:
+        """Acts for another of the checkpoint's robots from now on; for its default one if it does not know the name."""
+        self._session = self._policy.new_session(robot if robot in self._policy.robots else "")
 
     def reset(self) -> None:
         """A new episode begins."""
-        self._policy.reset()
+        self._session.reset()
 
     def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult:
         """One action chunk. Raises what the policy raises."""
-        from magma_policy.policy import Proprioception
+        from magma_policy.policy import ActRequest, Proprioception
 
         proprioception = None
         if state is not None:
@@ -99,7 +105,7 @@ class LocalPolicy:
                 gripper=state.gripper,
                 gripper_target=state.gripper_target,
             )
-        return self._policy.act(pixels, instruction, proprioception)
+        return self._policy.act_batch([ActRequest(pixels, instruction, proprioception, self._session)])[0]
 
     def trouble(self) -> str | None:
         return None
@@ -111,14 +117,24 @@ class LocalPolicy:
 class RemotePolicy:
     """A policy server. A lost server costs actions, never the node: each call looks for it again."""
 
-    def __init__(self, client: PolicyClient, deadline_s: float) -> None:
-        self._client = client
+    def __init__(self, connect: Callable[[str], PolicyClient], deadline_s: float) -> None:
+        """`connect` makes a client for a robot by name, "" for the server's default one; raises what that raises."""
+        self._connect = connect
+        self._client = connect("")
         self._deadline_s = deadline_s
         self._new_episode = False
 
     @property
     def spec(self) -> Any:
         return self._client.spec
+
+    def use(self, robot: str) -> None:
+        """Acts for another of the server's robots from now on; for its default one if it does not know the name.
+
+        Raises PolicyClientError when the server cannot be reached.
+        """
+        before, self._client = self._client, self._connect(robot if robot in self._client.robots else "")
+        before.close()
 
     def reset(self) -> None:
         """A new episode begins. The server is told with the next action, as often as it takes until it knows."""
@@ -194,7 +210,7 @@ def connect(
 
     while True:
         try:
-            return RemotePolicy(PolicyClient(url, token, deadline_s), deadline_s)
+            return RemotePolicy(lambda robot: PolicyClient(url, token, deadline_s, robot), deadline_s)
         except VersionMismatchError:
             raise
         except RefusedError as error:

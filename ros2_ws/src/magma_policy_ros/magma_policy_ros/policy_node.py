@@ -51,6 +51,11 @@ class PolicyConfig(NodeConfig):
         "For a checkpoint that does not name its robot: widowx, google_robot, or a folder with action_spec.json.",
         read_only=True,
     )
+    task_robot: str = parameter(
+        "",
+        "Which robot to act for, by name, with a checkpoint or server of several; its default one if it does not know "
+        "the name. May change while the node runs.",
+    )
     threads: int = parameter(
         1,
         "CPU threads of the model; 0 = torch's own choice. More than there are idle cores makes it slower, and the "
@@ -110,6 +115,7 @@ class PolicyNode(Node):
         self._observation: NewestObservation | None = None
         self._policy: ActingPolicy | None = None
         self._policy_name = self._config.checkpoint
+        self._task_robot = ""
         self._status = Report(WARN, f"loading {self._config.checkpoint}")
         self._sequence = 0
         self._errors = 0
@@ -193,11 +199,12 @@ class PolicyNode(Node):
         # In this order an instruction that arrives in between is not lost.
         self._observation = observation
         observation.set_instruction(self._instruction)
-        self._spec.publish(action_spec_to_msg(dataclasses.replace(policy.spec, policy=self._policy_name)))
+        self._announce(policy)
         self._status = Report(OK, f"policy {self._policy_name} is ready")
         self._diagnostics.update()
         while (request := observation.take()) is not None:
             try:
+                self._follow_task_robot(policy)
                 self._act(policy, request)
             except PolicyGoneError as error:
                 self._give_up(str(error))
@@ -224,8 +231,20 @@ class PolicyNode(Node):
             policy = LocalPolicy(config.checkpoint, config.device, config.threads, config.robot, self._stopping.is_set)
             how = f"loaded {policy.path} in {time.monotonic() - started:.1f} s, warm-up included"
         self._policy_name = policy_name(policy.spec.policy, self._control)
+        self._follow_task_robot(policy)
         self.get_logger().info(f"{self._policy_name}: {how}")
         return policy
+
+    def _follow_task_robot(self, policy: ActingPolicy) -> None:
+        """Acts for the robot that the parameter names now."""
+        wanted = self._node_parameters.config.task_robot
+        if wanted != self._task_robot:
+            policy.use(wanted)
+            self._task_robot = wanted
+            self._announce(policy)
+
+    def _announce(self, policy: ActingPolicy) -> None:
+        self._spec.publish(action_spec_to_msg(dataclasses.replace(policy.spec, policy=self._policy_name)))
 
     def _wait_for_server(self, reason: str) -> None:
         if self._status.message != reason:

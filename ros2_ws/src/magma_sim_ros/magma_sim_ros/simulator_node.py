@@ -266,6 +266,7 @@ class Simulator(Node):
         response.success = self._spec_problem is None
         response.message = "" if self._spec_problem is None else f"policy and task disagree about {self._spec_problem}"
         response.instruction = spec.instruction
+        response.robot = spec.robot
         response.max_steps = spec.max_steps
         return response
 

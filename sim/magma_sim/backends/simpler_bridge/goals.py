@@ -12,6 +12,8 @@ from typing import Literal
 
 SUITE = "simpler-bridge"
 Setting = Literal["flat_table", "sink"]
+ROBOTS: dict[Setting, str] = {"flat_table": "widowx", "sink": "widowx_sink_camera_setup"}
+"""SimplerEnv's name of the arm with the camera of a setting"""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from magma_sim.backends.shared_scene import SharedSceneTask
 from magma_sim.backends.simpler_bridge import cameras
-from magma_sim.backends.simpler_bridge.goals import SUITE, goal_of
+from magma_sim.backends.simpler_bridge.goals import ROBOTS, SUITE, goal_of
 from magma_sim.backends.simpler_bridge.layouts import EVALUATION_LAYOUTS, BridgeLayout, make_layout
 from magma_sim.backends.simpler_bridge.scene import BASE_POSITION, PHYSICS_STEPS, TABLE_TOP_M, BridgeScene
 from magma_sim.rendering import choose_render_device
@@ -60,6 +60,7 @@ class BridgeTask(SharedSceneTask[BridgeScene, BridgeLayout]):
             image_width=self._size[1],
             camera_intrinsics=cameras.intrinsics(self._size),
             camera_extrinsics=cameras.extrinsics(self._goal.setting),
+            robot=ROBOTS[self._goal.setting],
             table_height_m=TABLE_TOP_M - BASE_POSITION[self._goal.setting][2],
             object_names=(self._goal.source, self._goal.target),
         )

@@ -64,6 +64,7 @@ class TabletopTask(SharedSceneTask[TabletopEnv, Layout]):
             camera_intrinsics=camera_intrinsics(IMAGE_SIZE),
             camera_extrinsics=camera_extrinsics(),
             table_height_m=0.0,
+            robot="panda",
             object_names=tuple(OBJECTS),
         )
         super().__init__(

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 def heat_map_loss(logits: Tensor, marks: Tensor, target_marks: Tensor, sigma_cells: float) -> Tensor:
     """Cross entropy of heat maps (B, K, M, M) to a Gaussian around each true mark, plus L1 on the read-out marks.
 
-    Marks are (B, K, 2) fractions of the picture; those outside the picture do not count.
+    Marks are (B, K, 2) fractions of the picture; those outside the picture, or NaN, do not count.
     """
     size = logits.shape[-1]
     inside = ((target_marks >= 0) & (target_marks <= 1)).all(dim=-1)
+    target_marks = target_marks.masked_fill(~inside[..., None], 0.5)
     centres = (torch.arange(size, device=logits.device, dtype=torch.float32) + 0.5) / size
     distance = (centres - target_marks[..., None]) * size
     # Gaussians are separable: (B, K, 2, M) in x and y, then their outer product over the grid.

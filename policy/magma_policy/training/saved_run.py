@@ -1,4 +1,4 @@
-"""Saving and restoring a training run without pickle: tensors in safetensors, scalars in JSON."""
+"""Saving and restoring a training run without pickle: one safetensors file, the scalars as JSON in its header."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-TENSORS = "training_state.safetensors"
-SCALARS = "training_state.json"
+FILE = "training_state.safetensors"
+SCALARS = "scalars"
 
 
-class TrainingStateError(RuntimeError):
-    """A saved run does not fit the model or command that wants to continue it."""
+class SavedRunError(RuntimeError):
+    """A saved run cannot be read, or does not fit the model or command that wants to continue it."""
 
 
 def save(
@@ -23,40 +24,37 @@ def save(
     model: nn.Module,
     ema: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    generators: dict[str, torch.Generator],
     scalars: dict[str, Any],
 ) -> None:
-    """Write model, moving average, AdamW moments, random states and `scalars`, both files renamed into place."""
+    """Write model, moving average, AdamW moments and `scalars` (JSON types), whole or not at all."""
     tensors: dict[str, Tensor] = {f"model/{n}": t for n, t in model.state_dict().items()}
     tensors |= {f"ema/{n}": t for n, t in ema.items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value
-    tensors |= {f"generator/{n}": g.get_state() for n, g in generators.items()}
     directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / (TENSORS + ".partial")
-    save_file({n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}, str(partial))
-    scalars_partial = directory / (SCALARS + ".partial")
-    scalars_partial.write_text(json.dumps(scalars) + "\n", encoding="utf-8")
-    partial.replace(directory / TENSORS)
-    scalars_partial.replace(directory / SCALARS)
+    partial = directory / (FILE + ".partial")
+    copies = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
+    save_file(copies, str(partial), {SCALARS: json.dumps(scalars)})
+    partial.replace(directory / FILE)
 
 
 def restore(
-    directory: Path,
-    model: nn.Module,
-    ema: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    generators: dict[str, torch.Generator],
+    directory: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
     """Fill everything from a saved run and return its scalars; None when there is no saved run.
 
-    Raises TrainingStateError when the saved tensors do not fit the model.
+    Raises SavedRunError when it cannot be read or does not fit the model.
     """
-    if not (directory / TENSORS).is_file() or not (directory / SCALARS).is_file():
+    path = directory / FILE
+    if not path.is_file():
         return None
-    tensors = load_file(str(directory / TENSORS))
-    scalars: dict[str, Any] = json.loads((directory / SCALARS).read_text(encoding="utf-8"))
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            scalars: dict[str, Any] = json.loads((file.metadata() or {})[SCALARS])
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise SavedRunError(f"{path}: not a saved run ({error!r}); remove it to start anew") from error
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
@@ -64,7 +62,7 @@ def restore(
     try:
         model.load_state_dict(part("model/"))
     except RuntimeError as error:
-        raise TrainingStateError(f"{directory}: the saved run is of another model ({error})") from error
+        raise SavedRunError(f"{directory}: the saved run is of another model ({error})") from error
     for name, tensor in part("ema/").items():
         ema[name].copy_(tensor)
     moments = part("optimizer/")
@@ -76,6 +74,4 @@ def restore(
                 k: torch.empty_like(parameter).copy_(t) if t.shape == parameter.shape and k != "step" else t
                 for k, t in keys.items()
             }
-    for name, state in part("generator/").items():
-        generators[name].set_state(state)
     return scalars

@@ -6,7 +6,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from magma_policy.action_tokens import ACTION_DIMS
-from magma_policy.config import GeometryConfig
+from magma_policy.config import CameraCalibration
 from magma_policy.state import PROPRIOCEPTION_DIMS
 
 CARD = "card.json"
@@ -29,17 +29,28 @@ class DemonstrationError(ValueError):
 
 
 @dataclass(frozen=True)
+class ObjectWords:
+    """What a person calls an object."""
+
+    noun: str
+    colour: str
+
+
+@dataclass(frozen=True)
 class DataCard:
     """What the model needs from card.json; the card's other entries (counts, seeds, noise) are for people.
 
-    `intrinsics` K in pixels of the stored square frames of `image_size` px; `extrinsics` base -> camera_optical.
+    `robot` names the arm and camera set-up ("" when the card does not say); `intrinsics` K in pixels of the stored
+    square frames of `image_size` px; `extrinsics` base -> camera_optical; `objects` by their name in the episodes.
     """
 
+    robot: str
     intrinsics: tuple[tuple[float, ...], ...]
     extrinsics: tuple[tuple[float, ...], ...]
     image_size: int
     table_height_m: float
     step_period_s: float
+    objects: Mapping[str, ObjectWords]
 
     @classmethod
     def read(cls, directory: Path) -> DataCard:
@@ -50,21 +61,22 @@ class DataCard:
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return cls(
+                robot=str(data.get("robot", "")),
                 intrinsics=_matrix(data["camera_intrinsics"], 3),
                 extrinsics=_matrix(data["camera_extrinsics_base_to_optical"], 4),
                 image_size=int(data["image_size"]),
                 table_height_m=float(data["table_height_m"]),
                 step_period_s=float(data["step_period_s"]),
+                objects={str(name): ObjectWords(**words) for name, words in data.get("objects", {}).items()},
             )
         except json.JSONDecodeError as error:
             raise DemonstrationError(f"{path}: not valid JSON ({error})") from error
         except (KeyError, TypeError, ValueError) as error:
             raise DemonstrationError(f"{path}: bad entry {error!r}") from error
 
-    def geometry(self, height_above_table_m: float) -> GeometryConfig:
-        """Plane parallel to the table, `height_above_table_m` above it, seen by the card's camera."""
-        return GeometryConfig(
-            kind="table_plane",
+    def camera(self, height_above_table_m: float) -> CameraCalibration:
+        """The card's camera, with the plane that is `height_above_table_m` above the table."""
+        return CameraCalibration(
             intrinsics=self.intrinsics,
             extrinsics=self.extrinsics,
             image_height=self.image_size,
@@ -93,15 +105,18 @@ def _matrix(rows: Any, size: int) -> tuple[tuple[float, ...], ...]:
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """All steps of many episodes, concatenated.
+    """All steps of many episodes of one or several robots, concatenated.
 
     frames uint8 (F, H, W, 3); frame_index int64 (N,) is a step's row in `frames`, -1 without a picture;
     proprioception float32 (N, 16); actions float32 (N, 7), the expert's clean deltas; marks float32 (N, K, 2) as
-    fractions (x, y) of the picture; instruction int64 (N,) indexes `instructions`; episode int64 (N,);
-    onset bool (N,) marks steps near a commanded change of the gripper; `episode_names` are the file names.
+    fractions (x, y) of the picture, NaN where unknown; instruction int64 (N,) indexes `instructions`, robot int64 (N,)
+    `cards`, one per robot; episode int64 (N,); last_row int64 (N,) is the row of the episode's last step; onset bool
+    (N,) marks steps near a commanded change of the gripper; weight float32 (N,) is what a step counts.
+    `episode_names` are the file names and `objects` the names of the objects, per episode; object_marks float32
+    (N, M, 2) are the objects' origins as `marks`, NaN beyond an episode's own number.
     """
 
-    card: DataCard
+    cards: tuple[DataCard, ...]
     instructions: tuple[str, ...]
     frames: np.ndarray
     frame_index: np.ndarray
@@ -109,9 +124,14 @@ class Demonstrations:
     actions: np.ndarray
     marks: np.ndarray
     instruction: np.ndarray
+    robot: np.ndarray
     episode: np.ndarray
+    last_row: np.ndarray
     onset: np.ndarray
+    weight: np.ndarray
+    object_marks: np.ndarray
     episode_names: tuple[str, ...]
+    objects: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -149,6 +169,13 @@ def read_episode(path: Path) -> dict[str, np.ndarray]:
             raise DemonstrationError(f"{path}: {name} has shape {data[name].shape}, expected {shape}")
         if not np.isfinite(data[name]).all():
             raise DemonstrationError(f"{path}: {name} is not finite")
+    known = len(data.get("object_names", ()))
+    optional = {"weights": (steps,), "object_positions": (steps, known, 3)}
+    for name, wanted in optional.items():
+        if name in data and (data[name].shape != wanted or not np.isfinite(data[name]).all()):
+            raise DemonstrationError(f"{path}: {name} must be finite and of shape {wanted}, has {data[name].shape}")
+    if "weights" in data and data["weights"].min() < 0:
+        raise DemonstrationError(f"{path}: weights must not be negative")
     if data["marks"].ndim != 3 or len(data["marks"]) != steps or data["marks"].shape[-1] != 2:
         raise DemonstrationError(f"{path}: marks has shape {data['marks'].shape}, expected ({steps}, K, 2)")
     if "frames" in data and (data["frames"].ndim != 4 or len(data["frames"]) != steps):
@@ -156,38 +183,53 @@ def read_episode(path: Path) -> dict[str, np.ndarray]:
     return data
 
 
-def list_episodes(directories: Sequence[Path]) -> list[Path]:
+def list_episodes(directory: Path) -> list[Path]:
     """Every episode file, ordered by name; DemonstrationError when there is none."""
-    paths = [path for directory in directories for path in sorted((directory / EPISODES).glob("*.npz"))]
+    paths = sorted((directory / EPISODES).glob("*.npz"))
     if not paths:
-        raise DemonstrationError(f"no episodes (*.npz) under {[str(d / EPISODES) for d in directories]}")
+        raise DemonstrationError(f"no episodes (*.npz) under {directory / EPISODES}")
     return paths
 
 
-def read_demonstrations(directories: Sequence[Path], paths: Iterable[Path] | None = None) -> Demonstrations:
-    """Read sets that share one camera. `paths` limits the episodes read (all by default)."""
-    cards = [DataCard.read(directory) for directory in directories]
-    for directory, card in zip(directories[1:], cards[1:], strict=True):
-        if not card.fits(cards[0]):
-            raise DemonstrationError(f"{directory}: its camera, table or clock differs from {directories[0]}")
-    card = cards[0]
+def read_demonstrations(directories: Sequence[Path]) -> Demonstrations:
+    """Read sets; those of one robot must share its camera, table and clock."""
+    cards: dict[str, tuple[int, DataCard, Path]] = {}
+    jobs: list[tuple[int, DataCard, Path]] = []
+    for directory in directories:
+        card = DataCard.read(directory)
+        number, first, where = cards.setdefault(card.robot, (len(cards), card, directory))
+        if not card.fits(first):
+            raise DemonstrationError(
+                f"{directory}: its camera, table or clock differs from {where}; another set-up of a robot needs "
+                f"another name than {card.robot!r} in the card"
+            )
+        jobs += [(number, card, path) for path in list_episodes(directory)]
     instructions: dict[str, int] = {}
-    columns: dict[str, list[np.ndarray]] = {
-        name: []
-        for name in ("frames", "frame_index", "proprioception", "actions", "marks", "instruction", "episode", "onset")
-    }
-    frames = 0
-    chosen = list(paths) if paths is not None else list_episodes(directories)
-    for number, path in enumerate(tqdm(chosen, desc="reading demonstrations", unit="episode", mininterval=2.0)):
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+    names: list[str] = []
+    objects: list[tuple[str, ...]] = []
+    rows = frames = 0
+    for robot, card, path in tqdm(jobs, desc="reading demonstrations", unit="episode", mininterval=2.0):
         data = read_episode(path)
         steps = len(data["actions"])
         text = str(data["instruction"])
+        rows += steps
         columns["proprioception"].append(data["proprioception"].astype(np.float32))
         columns["actions"].append(data["actions"].astype(np.float32))
         columns["marks"].append((data["marks"] / card.image_size).astype(np.float32))
         columns["instruction"].append(np.full(steps, instructions.setdefault(text, len(instructions))))
-        columns["episode"].append(np.full(steps, number))
+        columns["robot"].append(np.full(steps, robot))
+        columns["episode"].append(np.full(steps, len(names)))
+        columns["last_row"].append(np.full(steps, rows - 1))
         columns["onset"].append(gripper_onsets(data["actions"], data["proprioception"]))
+        columns["weight"].append(data.get("weights", np.ones(steps)).astype(np.float32))
+        columns["object_marks"].append(
+            _project(data["object_positions"], card)
+            if "object_positions" in data
+            else np.zeros((steps, 0, 2), dtype=np.float32)
+        )
+        names.append(path.name)
+        objects.append(tuple(str(name) for name in data.get("object_names", ())))
         if "frames" in data:
             expected = (card.image_size, card.image_size, 3)
             if data["frames"].shape[1:] != expected or data["frames"].dtype != np.uint8:
@@ -199,9 +241,35 @@ def read_demonstrations(directories: Sequence[Path], paths: Iterable[Path] | Non
             frames += steps
         else:
             columns["frame_index"].append(np.full(steps, -1))
+    most = max(len(one) for one in objects)
+    columns["object_marks"] = [
+        np.pad(one, ((0, 0), (0, most - one.shape[1]), (0, 0)), constant_values=np.nan)
+        for one in columns["object_marks"]
+    ]
+    sides = {card.image_size for _, card, _ in cards.values()}
+    if len(sides) > 1:
+        raise DemonstrationError(f"the sets have frames of different sizes {sorted(sides)}; a model takes one")
     if not columns["frames"]:
-        columns["frames"].append(np.zeros((0, card.image_size, card.image_size, 3), dtype=np.uint8))
-    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+        side = sides.pop()
+        columns["frames"].append(np.zeros((0, side, side, 3), dtype=np.uint8))
     return Demonstrations(
-        card=card, instructions=tuple(instructions), episode_names=tuple(path.name for path in chosen), **arrays
+        cards=tuple(card for _, card, _ in cards.values()),
+        instructions=tuple(instructions),
+        episode_names=tuple(names),
+        objects=tuple(objects),
+        **{name: np.concatenate(parts) for name, parts in columns.items()},
     )
+
+
+_COLUMNS = (
+    "frames", "frame_index", "proprioception", "actions", "marks", "instruction", "robot", "episode", "last_row",
+    "onset", "weight", "object_marks",
+)  # fmt: skip
+
+
+def _project(points: np.ndarray, card: DataCard) -> np.ndarray:
+    """Points (T, N, 3) of the base frame, m, to fractions (T, N, 2) of the card's picture, float32."""
+    extrinsics = np.array(card.extrinsics)
+    pixels = (points @ extrinsics[:3, :3].T + extrinsics[:3, 3]) @ np.array(card.intrinsics).T
+    fractions: np.ndarray = pixels[..., :2] / pixels[..., 2:] / card.image_size
+    return fractions.astype(np.float32)

@@ -1,0 +1,83 @@
+"""What a policy needs to know of one robot: the meaning of its actions, their bounds and the camera's calibration.
+
+One folder per robot: action_spec.json, statistics.json and, for models that place marks on the table, camera.json. A
+checkpoint's default robot lies at its top, others in robots/NAME within it; the robots that Magma-8B was evaluated on
+ship with this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from magma_policy import statistics as action_statistics
+from magma_policy.config import ActionSpec, CameraCalibration, ConfigError, MagmaConfig, load_json, save_json
+from magma_policy.statistics import ActionStatistics
+
+ACTION_SPEC = "action_spec.json"
+STATISTICS = "statistics.json"
+CAMERA = "camera.json"
+FOLDER = "robots"
+"""Folder of a checkpoint's further robots."""
+
+DEFAULT = ""
+"""Name of a checkpoint's default robot."""
+
+SHIPPED_DIRECTORY = Path(__file__).parent / "robots"
+SHIPPED = ("google_robot", "widowx")
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot; `camera` is None for models without geometry."""
+
+    spec: ActionSpec
+    statistics: ActionStatistics
+    camera: CameraCalibration | None = None
+
+    def check_fits(self, config: MagmaConfig, where: str) -> None:
+        """Raises ConfigError, which names `where`, unless the model has the inputs that the robot provides."""
+        if self.spec.proprioception != config.proprioception:
+            raise ConfigError(
+                f"{where}: action_spec says proprioception={self.spec.proprioception}, config says "
+                f"{config.proprioception}"
+            )
+        if (self.camera is None) == (config.geometry is not None):
+            raise ConfigError(
+                f"{where}: config says geometry={config.geometry}, and there is {'a' if self.camera else 'no'} {CAMERA}"
+            )
+
+
+def read(directory: Path, statistics: Path | None = None) -> Robot:
+    """The robot of a folder; `statistics` is a file in place of its statistics.json. Raises ConfigError."""
+    spec = load_json(ActionSpec, directory / ACTION_SPEC)
+    bounds = action_statistics.load(directory / STATISTICS if statistics is None else statistics)
+    camera = directory / CAMERA
+    return Robot(
+        spec,
+        action_statistics.select(bounds, spec.statistics_key),
+        load_json(CameraCalibration, camera) if camera.is_file() else None,
+    )
+
+
+def write(robot: Robot, directory: Path) -> None:
+    """Writes the files of a robot."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_json(robot.spec, directory / ACTION_SPEC)
+    action_statistics.save({robot.spec.statistics_key: robot.statistics}, directory / STATISTICS)
+    if robot.camera is not None:
+        save_json(robot.camera, directory / CAMERA)
+
+
+def names_in(checkpoint: Path) -> list[str]:
+    """Names of a checkpoint's further robots."""
+    return sorted(spec.parent.name for spec in (checkpoint / FOLDER).glob(f"*/{ACTION_SPEC}"))
+
+
+def find(checkpoint: Path, name: str | Path) -> Path:
+    """Folder of a robot: one of the checkpoint's, one that ships, or a folder by its path. Raises ConfigError."""
+    for candidate in (checkpoint / FOLDER / str(name), SHIPPED_DIRECTORY / str(name), Path(name)):
+        if (candidate / ACTION_SPEC).is_file():
+            return candidate
+    known = sorted({*names_in(checkpoint), *SHIPPED})
+    raise ConfigError(f"no robot {str(name)!r}: neither one of {known} nor a folder with an {ACTION_SPEC}")

@@ -1,0 +1,1 @@
+"""`magma-train`: behaviour cloning of a Magma on demonstrations."""

@@ -1,0 +1,71 @@
+"""Random batches of demonstrations, and the prompts that go with them. Every draw follows from a given generator."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magma_policy.config import ConfigError
+from magma_policy.prompt import robot_prompt, split_head
+from magma_policy.tokenizer import MagmaTokenizer
+from magma_policy.training.config import TrainConfig
+from magma_policy.training.demonstrations import Demonstrations
+
+
+class Batches:
+    """The steps `rows` of a demonstration set as tensors; `values` (N, 7) are all its actions, normalised."""
+
+    def __init__(self, demos: Demonstrations, rows: np.ndarray, config: TrainConfig, values: np.ndarray) -> None:
+        self.config = config
+        self.rows = torch.from_numpy(rows)
+        self.image_rows = torch.from_numpy(rows[demos.frame_index[rows] >= 0])
+        if len(self.image_rows) == 0:
+            raise ConfigError("no training episode has frames; the vision tower cannot be trained")
+        weight = torch.from_numpy(demos.weight * (1.0 + config.onset_weight * demos.onset)).double()
+        # Samples without a picture take the recorded marks, so all of these must be known.
+        known = torch.from_numpy(np.isfinite(demos.marks).all(axis=(1, 2)))
+        self.cumulative = (weight * known)[self.rows].cumsum(0)
+        self.image_cumulative = weight[self.image_rows].cumsum(0)
+        self.has_states = bool(self.cumulative[-1] > 0)
+        self.frames = torch.from_numpy(demos.frames)
+        self.frame_index = torch.from_numpy(demos.frame_index)
+        self.proprioception = torch.from_numpy(demos.proprioception)
+        self.marks = torch.from_numpy(demos.marks)
+        self.instruction = torch.from_numpy(demos.instruction)
+        self.robot = torch.from_numpy(demos.robot)
+        self.values = torch.from_numpy(values.astype(np.float32))
+        sizes = torch.tensor([card.image_size for card in demos.cards], dtype=torch.float32)
+        self.fraction_per_px = 1.0 / sizes[self.robot]
+
+    def draw(self, count: int, image: bool, generator: torch.Generator) -> Tensor:
+        """Row numbers, onsets more often."""
+        cumulative = self.image_cumulative if image else self.cumulative
+        rows = self.image_rows if image else self.rows
+        points = torch.rand(count, generator=generator, dtype=torch.float64) * cumulative[-1]
+        return rows[torch.searchsorted(cumulative, points, right=True).clamp(max=len(rows) - 1)]
+
+    def noisy_marks(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Recorded marks with noise like the model's own errors: mostly sub-pixel, a few wide ones."""
+        marks = self.marks[rows]
+        outlier = torch.rand((len(rows), marks.shape[1], 1), generator=generator) < self.config.mark_outlier_fraction
+        sigma = torch.where(outlier, self.config.mark_outlier_px, self.config.mark_noise_px)
+        noise = torch.randn(marks.shape, generator=generator) * sigma
+        return marks + noise * self.fraction_per_px[rows][:, None, None]
+
+
+class Prompts:
+    """Ids of every instruction's prompt: the common `head` (1, H), the left-padded rest (I, T) and its attention."""
+
+    def __init__(self, tokenizer: MagmaTokenizer, instructions: tuple[str, ...], device: torch.device) -> None:
+        parts = [split_head(tokenizer.encode(robot_prompt(text)), tokenizer.tokens.image) for text in instructions]
+        self.head = torch.tensor([parts[0][0]], device=device)
+        self.ids, self.attention = pad_left([rest for _, rest in parts], tokenizer.tokens.pad, device)
+
+
+def pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) of rows of different lengths, and bool (B, T), False on the padding."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
+    lengths = torch.tensor([longest - len(row) for row in rows], device=device)
+    return ids, torch.arange(longest, device=device) >= lengths[:, None]

@@ -134,7 +134,8 @@ def test_frozen_while_the_arm_moves():
     feed(preparation, START + 64 * SECOND, picture(9))
 
 
-def test_a_picture_that_comes_before_the_state_of_its_moment_is_not_a_frozen_camera():
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_picture_without_the_state_of_its_moment_is_not_a_frozen_camera(lost):
     """The arm of a simulator jumps when an episode begins; the world then waits, and shows itself again."""
     preparation = FramePreparation(FrameSettings(frozen=FrozenCameraSettings(after_s=0.0, after_motion_m=0.02)))
     preparation.set_size(12, 16)
@@ -142,7 +143,8 @@ def test_a_picture_that_comes_before_the_state_of_its_moment_is_not_a_frozen_cam
     feed(preparation, START, picture(1))
     begin = START + SECOND
     feed(preparation, begin, picture(2))
-    preparation.note_position(np.array([0.5, 0.0, 0.2]), begin)
+    if not lost:
+        preparation.note_position(np.array([0.5, 0.0, 0.2]), begin)
     for k in range(1, 5):
         preparation.note_position(np.array([0.5, 0.0, 0.2]), begin + k * SECOND)
         feed(preparation, begin + k * SECOND, picture(2))

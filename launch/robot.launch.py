@@ -119,6 +119,13 @@ ARGUMENTS = [
         "robot", default_value="", description="Joint-level arms: name or YAML file of the robot; simulation: panda."
     ),
     DeclareLaunchArgument(
+        "autostart",
+        default_value="true",
+        choices=["true", "false"],
+        description="Whether the controller, a lifecycle node, configures and activates itself; false: a lifecycle "
+        "manager does, or `ros2 lifecycle set /controller configure` and `activate`.",
+    ),
+    DeclareLaunchArgument(
         "camera",
         default_value="none",
         description="Camera to open without a driver of its own: 0, /dev/video0, a video file or a stream's URL.",
@@ -151,6 +158,8 @@ def joint_level_arm(value, simulated):
     if simulated and value("arm") not in ("joint_trajectory", "follow_joint_trajectory"):
         raise RuntimeError(f"the simulated arm takes trajectories; arm:={value('arm')} needs sim:=none")
     waits = simulated and value("clock") == "lockstep"
+    if waits and value("arm") != "joint_trajectory":
+        raise RuntimeError(f"a world that waits takes trajectories by topic; arm:={value('arm')} needs clock:=realtime")
     return {"arm": value("arm"), "robot": robot_file, "tick_source": "joint_states" if waits else "clock"}
 
 
@@ -194,10 +203,11 @@ def robot(context):
 
     topic = value("camera_topic")
     arm = joint_level_arm(value, simulated) if value("arm") != "sim_delta" else {}
+    controller = {"autostart": value("autostart") == "true", **arm}
     from_camera = [("/camera/image_raw", topic), ("/camera/image_raw/compressed", topic + "/compressed")]
     nodes = [
         node("magma_camera", "camera_subscriber", remappings=from_camera),
-        node("magma_control", "controller", parameters=arm),
+        node("magma_control", "controller", parameters=controller),
         node("magma_bringup", "instruction_keeper", parameters={"instruction": value("instruction")}),
     ]
     if simulated:

@@ -52,6 +52,26 @@ def rotation_vector(roll: float, pitch: float, yaw: float) -> np.ndarray:
     return axis / length * (2.0 * math.atan2(length, abs(w))) * (1.0 if w >= 0 else -1.0)
 
 
+def euler_angles(rotation: np.ndarray) -> np.ndarray:
+    """Static x y z Euler angles (N, 3), rad, of rotation vectors (N, 3): the inverse of `rotation_vector`.
+
+    Pitch lies in -pi/2..pi/2; at its ends only the sum or difference of roll and yaw is defined, and roll is 0.
+    """
+    rotation = np.asarray(rotation, dtype=np.float64)
+    angle = np.linalg.norm(rotation, axis=1)
+    # sin(angle / 2) / angle, which is 1/2 at 0.
+    scale = 0.5 * np.sinc(angle / (2.0 * math.pi))
+    w = np.cos(angle / 2.0)
+    x, y, z = (rotation * scale[:, None]).T
+    sine = np.clip(2.0 * (w * y - z * x), -1.0, 1.0)
+    roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    edge = np.abs(sine) > 1.0 - 1e-9
+    roll = np.where(edge, 0.0, roll)
+    yaw = np.where(edge, np.arctan2(-2.0 * (x * y - w * z), 1.0 - 2.0 * (x * x + z * z)), yaw)
+    return np.stack([roll, np.arcsin(sine), yaw], axis=1)
+
+
 class Adapter(ABC):
     """Turns un-normalised model values (7,) into an action; `reset` starts an episode."""
 
@@ -71,6 +91,10 @@ class Adapter(ABC):
     def adapt(self, values: np.ndarray) -> AdaptedAction:
         """Un-normalised values float64 (7,), to be called once per control step."""
 
+    @abstractmethod
+    def encode(self, deltas: np.ndarray) -> np.ndarray:
+        """Deltas (N, 7), as in `AdaptedAction`, to the model values (N, 7) that `adapt` turns into them."""
+
 
 class DeltaAdapter(Adapter):
     """For models trained on this project's own deltas."""
@@ -80,6 +104,9 @@ class DeltaAdapter(Adapter):
         # Bin centres of the unscaled gripper run from -0.996 to 0.996; the opening is defined on 0..1.
         delta[6] = np.clip(delta[6], 0.0, 1.0)
         return AdaptedAction(delta, None)
+
+    def encode(self, deltas: np.ndarray) -> np.ndarray:
+        return np.asarray(deltas, dtype=np.float64)
 
 
 class WidowXAdapter(Adapter):
@@ -91,6 +118,9 @@ class WidowXAdapter(Adapter):
         motion = _euler_motion(values)
         opening = 1.0 if values[6] > 0.5 else 0.0
         return AdaptedAction(np.append(motion, opening), np.append(motion, 2.0 * opening - 1.0))
+
+    def encode(self, deltas: np.ndarray) -> np.ndarray:
+        return _euler_values(deltas)
 
 
 class GoogleRobotAdapter(Adapter):
@@ -124,9 +154,17 @@ class GoogleRobotAdapter(Adapter):
                 self._latched, self._repeats = None, 0
         return AdaptedAction(np.append(motion, np.clip(opening, 0.0, 1.0)), np.append(motion, relative))
 
+    def encode(self, deltas: np.ndarray) -> np.ndarray:
+        return _euler_values(deltas)
+
 
 def _euler_motion(values: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(values[:3], dtype=np.float64), rotation_vector(*map(float, values[3:6]))])
+
+
+def _euler_values(deltas: np.ndarray) -> np.ndarray:
+    deltas = np.asarray(deltas, dtype=np.float64)
+    return np.concatenate([deltas[:, :3], euler_angles(deltas[:, 3:6]), deltas[:, 6:]], axis=1)
 
 
 ADAPTER_CLASSES: dict[str, type[Adapter]] = {

@@ -38,7 +38,9 @@ IGNORED = frozenset(
     for name in ("trunk.head.norm.weight", "trunk.head.norm.bias", "head.proj.weight")
 )
 
-STORED_TYPES = ("F16", "BF16", "F32", "F64")
+TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+STORED_TYPES = tuple(TORCH_TYPES)
+"""Types that weights may be stored in, as safetensors calls them."""
 
 
 class CheckpointError(RuntimeError):
@@ -56,7 +58,8 @@ class Checkpoint:
     stop_ids: tuple[int, ...]
 
 
-def _shards(directory: Path) -> list[Path]:
+def shards(directory: Path) -> list[Path]:
+    """The weight files of a checkpoint directory. CheckpointError when its index cannot be read."""
     index = directory / INDEX
     if not index.is_file():
         return [directory / WEIGHTS]
@@ -116,6 +119,48 @@ def _map_tensors(shards: list[Path]) -> dict[str, Tensor]:
     return tensors
 
 
+def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]], directory: Path) -> MagmaConfig:
+    """The config, its vocabulary size read from the embedding table when it does not say."""
+    if config.text.vocab_size is not None:
+        return config
+    if EMBEDDING not in shapes or len(shapes[EMBEDDING]) != 2:
+        raise CheckpointError(f"{directory}: missing {EMBEDDING}, whose rows give the vocabulary size")
+    return dataclasses.replace(config, text=dataclasses.replace(config.text, vocab_size=shapes[EMBEDDING][0]))
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of a checkpoint directory but weights and robots; `dtype` is what its embedding table is stored in."""
+
+    config: MagmaConfig
+    tokenizer: MagmaTokenizer
+    stop_ids: tuple[int, ...]
+    shapes: dict[str, tuple[int, ...]]
+    dtype: torch.dtype
+
+
+def describe(directory: Path) -> Description:
+    """Read a checkpoint directory in either layout, but no weights. Raises CheckpointError or ConfigError."""
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such checkpoint directory")
+    is_published = published.is_published(directory / CONFIG)
+    if not is_published:
+        config = load_json(MagmaConfig, directory / CONFIG)
+        tokenizer = MagmaTokenizer.load(directory / TOKENIZER, config.tokens)
+        stop_ids: tuple[int, ...] = (config.tokens.end_of_turn,)
+    files = shards(directory)
+    shapes = _read_shapes(files)
+    if is_published:
+        found = published.read(directory, shapes)
+        config, tokenizer, stop_ids = found.config, found.tokenizer, found.stop_ids
+    dtype = torch.float32
+    for file in files:
+        with safe_open(str(file), framework="pt") as opened:
+            if EMBEDDING in opened.keys():  # noqa: SIM118 - safe_open is not a mapping
+                dtype = TORCH_TYPES[opened.get_slice(EMBEDDING).get_dtype()]
+    return Description(_with_vocabulary(config, shapes, directory), tokenizer, stop_ids, shapes, dtype)
+
+
 def load_model(
     directory: Path,
     config: MagmaConfig,
@@ -128,20 +173,16 @@ def load_model(
 
     `shapes` are the files' own when they were read already.
     """
-    shards = _shards(directory)
-    found = _read_shapes(shards) if shapes is None else shapes
-    if config.text.vocab_size is None:
-        if EMBEDDING not in found or len(found[EMBEDDING]) != 2:
-            raise CheckpointError(f"{directory}: missing {EMBEDDING}, whose rows give the vocabulary size")
-        text = dataclasses.replace(config.text, vocab_size=found[EMBEDDING][0])
-        config = dataclasses.replace(config, text=text)
+    files = shards(directory)
+    found = _read_shapes(files) if shapes is None else shapes
+    config = _with_vocabulary(config, found, directory)
     rows = config.text.vocab_size
     if rows is not None and rows < config.tokens.total_size:
         raise CheckpointError(f"{directory}: {rows} embedding rows cannot hold {config.tokens.total_size} tokens")
     with torch.device("meta"):
         model = Magma(config)
     _compare({n: tuple(t.shape) for n, t in model.state_dict().items()}, found, directory)
-    model.load_state_dict(_map_tensors(shards), strict=True, assign=True)
+    model.load_state_dict(_map_tensors(files), strict=True, assign=True)
     model.requires_grad_(False)
     if quantization is not None:
         quantise(model, quantization, device, dtype or torch.bfloat16)
@@ -177,23 +218,14 @@ def load(
     the JSON files.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such checkpoint directory")
-    shapes: dict[str, tuple[int, ...]] | None = None
-    if published.is_published(directory / CONFIG):
-        shapes = _read_shapes(_shards(directory))
-        files = published.read(directory, shapes)
-        config, tokenizer, stop_ids = files.config, files.tokenizer, files.stop_ids
-        acts = robot is not None or (directory / robots.ACTION_SPEC).is_file()
-    else:
-        config = load_json(MagmaConfig, directory / CONFIG)
-        tokenizer = MagmaTokenizer.load(directory / TOKENIZER, config.tokens)
-        stop_ids, acts = (config.tokens.end_of_turn,), True
+    found = describe(directory)
+    published_layout = published.is_published(directory / CONFIG)
+    acts = not published_layout or robot is not None or (directory / robots.ACTION_SPEC).is_file()
     if not acts and statistics is not None:
         raise ConfigError(f"{statistics}: statistics need an action_spec.json, or the name of a robot, to go with them")
-    known = _read_robots(directory, config, robot, statistics) if acts else {}
-    model = load_model(directory, config, device, dtype, quantization, shapes)
-    return Checkpoint(model, tokenizer, known, stop_ids)
+    known = _read_robots(directory, found.config, robot, statistics) if acts else {}
+    model = load_model(directory, found.config, device, dtype, quantization, found.shapes)
+    return Checkpoint(model, found.tokenizer, known, found.stop_ids)
 
 
 def _read_robots(

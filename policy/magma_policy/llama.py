@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from magma_policy.config import ConfigError, TextConfig
@@ -143,6 +144,34 @@ def _mlp(layer: torch.nn.Module, hidden: Tensor) -> Tensor:
     return out
 
 
+def _layer(
+    layer: torch.nn.Module,
+    shape: _Heads,
+    hidden: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    past: tuple[Tensor, Tensor] | None,
+    mask: Tensor | None,
+    last_only: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One decoder layer: hidden states (the last token's with `last_only`), keys and values, the past's in front."""
+    attention = layer.self_attn
+    cos, sin = rotation
+    x = _rms_norm(layer.input_layernorm, hidden)
+    key = shape.split(attention.k_proj(x), shape.kv_heads)
+    value = shape.split(attention.v_proj(x), shape.kv_heads)
+    key = _rotate(key, cos, sin)
+    if last_only:
+        x, hidden = x[:, -1:], hidden[:, -1:]
+        cos, sin = cos[:, :, -1:], sin[:, :, -1:]
+        mask = mask[:, :, -1:] if mask is not None else None
+    query = _rotate(shape.split(attention.q_proj(x), shape.heads), cos, sin)
+    if past is not None:
+        key = torch.cat([past[0], key], dim=2)
+        value = torch.cat([past[1], value], dim=2)
+    hidden = hidden + attention.o_proj(shape.join(_attend(query, key, value, mask)))
+    return hidden + _mlp(layer, hidden), key, value
+
+
 def run_layers(
     model: LlamaForCausalLM,
     rotary: RotaryTable,
@@ -151,42 +180,35 @@ def run_layers(
     past: Cache | None = None,
     mask: Tensor | None = None,
     last_only: bool = False,
+    recompute: bool = False,
 ) -> tuple[Tensor, Cache]:
     """Decoder layers and final norm over `hidden` (B, T, H) at `positions` (B, T).
 
     `past` holds the keys and values of everything before (never modified); `mask` is bool (B or 1, 1, T, T_past + T),
     causal when None. Returns the normed hidden states (B, T, H) and the cache extended by these T tokens. `last_only`
     returns (B, 1, H), the last token's alone: the last layer then computes nothing but keys and values for the others.
+    With `recompute` the layers' insides are not kept for the gradients but computed again (gradient checkpointing).
     """
     shape = _Heads(model)
     length = hidden.shape[1]
     past_length = past[0][0].shape[2] if past is not None else 0
     if mask is None and length > 1:
         mask = causal_mask(length, past_length + length, hidden.device)
+    # Under autocast the projections' type differs from the residual stream's.
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    rotation = rotary.lookup(positions, dtype)
     cache: Cache = []
-    angles: tuple[Tensor, Tensor] | None = None
     final = len(model.model.layers) - 1
     for index, layer in enumerate(model.model.layers):
-        attention = layer.self_attn
-        x = _rms_norm(layer.input_layernorm, hidden)
-        key = shape.split(attention.k_proj(x), shape.kv_heads)
-        value = shape.split(attention.v_proj(x), shape.kv_heads)
-        # Looked up here because under autocast the projections' dtype differs from the residual stream's.
-        if angles is None:
-            angles = rotary.lookup(positions, key.dtype)
-        cos, sin = angles
-        key = _rotate(key, cos, sin)
-        if last_only and index == final:
-            x, hidden = x[:, -1:], hidden[:, -1:]
-            cos, sin = cos[:, :, -1:], sin[:, :, -1:]
-            mask = mask[:, :, -1:] if mask is not None else None
-        query = _rotate(shape.split(attention.q_proj(x), shape.heads), cos, sin)
-        if past is not None:
-            key = torch.cat([past[index][0], key], dim=2)
-            value = torch.cat([past[index][1], value], dim=2)
+        before = past[index] if past is not None else None
+        arguments = (layer, shape, hidden, rotation, before, mask, last_only and index == final)
+        if recompute and torch.is_grad_enabled():
+            # Nothing in a layer is random, so there is no random state to keep.
+            hidden, key, value = recomputed(_layer, *arguments, use_reentrant=False, preserve_rng_state=False)
+        else:
+            hidden, key, value = _layer(*arguments)
         cache.append((key, value))
-        hidden = hidden + attention.o_proj(shape.join(_attend(query, key, value, mask)))
-        hidden = hidden + _mlp(layer, hidden)
     return _rms_norm(model.model.norm, hidden), cache
 
 

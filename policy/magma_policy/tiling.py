@@ -44,12 +44,12 @@ def normalise(image: Tensor, config: ImageConfig) -> Tensor:
     return pixels.permute(0, 3, 1, 2)
 
 
-def tile_image(image: np.ndarray, config: ImageConfig) -> tuple[Tensor, tuple[int, int]]:
-    """uint8 (H, W, 3) rgb to ((rows*cols, 3, base, base) float32, (rows, cols))."""
-    height, width = image.shape[:2]
+def tile_images(images: Tensor, config: ImageConfig) -> tuple[Tensor, tuple[int, int]]:
+    """uint8 (B, H, W, 3) rgb, all of one size, to ((B*rows*cols, 3, base, base) float32, (rows, cols)); computed
+    where the pictures are."""
+    batch, height, width = images.shape[:3]
     rows, cols = choose_grid(width, height, config.base_size, config.max_num_crops)
-    # np.array copies: frames from the network are often read-only, which torch refuses to share silently.
-    pixels = normalise(torch.from_numpy(np.array(image))[None], config)
+    pixels = normalise(images, config)
     base = config.base_size
     if (height, width) != (rows * base, cols * base):
         # Planes, not pixels, lie together as in the original: for the other layout torch has another kernel, whose
@@ -57,5 +57,13 @@ def tile_image(image: np.ndarray, config: ImageConfig) -> tuple[Tensor, tuple[in
         pixels = F.interpolate(
             pixels.contiguous(), size=(rows * base, cols * base), mode="bilinear", align_corners=False, antialias=False
         )
-    tiles = pixels.reshape(3, rows, base, cols, base).permute(1, 3, 0, 2, 4).reshape(rows * cols, 3, base, base)
-    return tiles, (rows, cols)
+    if (rows, cols) == (1, 1):
+        return pixels, (1, 1)
+    tiles = pixels.reshape(batch, 3, rows, base, cols, base).permute(0, 2, 4, 1, 3, 5)
+    return tiles.reshape(batch * rows * cols, 3, base, base), (rows, cols)
+
+
+def tile_image(image: np.ndarray, config: ImageConfig) -> tuple[Tensor, tuple[int, int]]:
+    """uint8 (H, W, 3) rgb to ((rows*cols, 3, base, base) float32, (rows, cols))."""
+    # np.array copies: frames from the network are often read-only, which torch refuses to share silently.
+    return tile_images(torch.from_numpy(np.array(image))[None], config)

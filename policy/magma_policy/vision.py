@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from magma_policy.config import VisionConfig
 
@@ -54,7 +55,7 @@ class ConvNeXtBlock(nn.Module):
         return x + y.permute(0, 3, 1, 2)
 
     def _depthwise(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and self.conv_dw.weight.dtype == torch.float32:
             # The gradient of a depthwise convolution takes a CPU two to three times as long in bfloat16 as in float32
             # (torch 2.13, with AMX).
             with torch.autocast("cpu", enabled=False):
@@ -65,7 +66,10 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXtStage(nn.Module):
-    """Down-sampling (none in the first stage) and `depth` blocks."""
+    """Down-sampling (none in the first stage) and `depth` blocks; with `recompute` their insides are not kept for the
+    gradients but computed again (gradient checkpointing)."""
+
+    recompute = False
 
     def __init__(self, previous: int | None, dim: int, depth: int, eps: float) -> None:
         super().__init__()
@@ -77,8 +81,13 @@ class ConvNeXtStage(nn.Module):
         self.blocks = nn.Sequential(*(ConvNeXtBlock(dim, eps) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.blocks(self.downsample(x))
-        return out
+        x = self.downsample(x)
+        for block in self.blocks:
+            if self.recompute and torch.is_grad_enabled():
+                x = recomputed(block, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x)
+        return x
 
 
 class ConvNeXt(nn.Module):

@@ -38,6 +38,9 @@ something else may need more."""
 
 MessageT = TypeVar("MessageT")
 
+# pytest's importlib mode puts no test folder on the path; `controller_peers` is for several tests.
+sys.path.insert(0, str(Path(__file__).parent))
+
 
 def wait_until(condition: Callable[[], Any], what: str | Callable[[], str], timeout_s: float = PATIENCE_S) -> Any:
     """Waits until `condition()` is true and returns its value; fails the test naming `what` otherwise."""

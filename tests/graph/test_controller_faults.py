@@ -5,84 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 
-import numpy as np
 import pytest
-from magma_interfaces.msg import ActionChunk as ActionChunkMsg
-from magma_interfaces.msg import ActionSpec as ActionSpecMsg
+from controller_peers import SPEC, Robot
 from magma_interfaces.msg import ControllerState, EndEffectorDelta
-from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
-from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from magma_common import qos
-from magma_common.conversions import action_spec_to_msg, chunk_to_msg, delta_to_msg, state_to_msg
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorState
-
-FORWARD = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-SPEC = ActionSpec("test", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)
-PERIOD_S = 0.05
-
-
-class Robot:
-    """An arm that reports where it is, and a policy that acts on a frame captured just before, at 20 Hz."""
-
-    def __init__(self, peer):
-        self.peer = peer
-        self.spec = peer.publisher(ActionSpecMsg, "/magma/action_spec", qos.STATE)
-        self.chunks = peer.publisher(ActionChunkMsg, "/magma/action_chunk", qos.COMMAND)
-        self.arm = peer.publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE)
-        self.instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
-        self.states = peer.collect(ControllerState, "/magma/controller_state", qos.STATE)
-        self.commands = peer.collect(EndEffectorDelta, "/magma/command", qos.COMMAND)
-        self.policy_runs = False
-        self.frozen_stamp_ns = None
-        self.delta = FORWARD
-        self.frame = "base"
-        self.steps = 1
-        self.sequence = 0
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        position, down = np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0])
-        while not self.stopped.wait(PERIOD_S):
-            stamp_ns = self.peer.now_ns()
-            self.arm.publish(state_to_msg(EndEffectorState(stamp_ns, position, down, position, down, 1.0, 1.0)))
-            if self.policy_runs:
-                self.sequence += 1
-                deltas = np.array([self.delta] * self.steps, dtype=float).reshape(-1, 7)
-                captured_ns = stamp_ns if self.frozen_stamp_ns is None else self.frozen_stamp_ns
-                self.chunks.publish(
-                    chunk_to_msg(ActionChunk(deltas, captured_ns, 0.2, "test", "go", self.sequence, self.frame))
-                )
-
-    def acts(self):
-        """Starts the policy and waits until the arm moves."""
-        self.policy_runs = True
-        self.moves_again()
-
-    def moves_again(self):
-        self.commands.clear()
-        self.states.clear()
-        self.states.wait_for(lambda state: state.phase == ControllerState.AUTONOMOUS)
-        self.commands.wait_for()
-        self.states.clear()
-
-    def holds(self, reason):
-        """Waits until the arm holds for this reason, and makes sure that no command comes from then on."""
-        state = self.states.wait_for(lambda state: state.phase == ControllerState.HOLD and reason in state.reason)
-        self.nothing_moves()
-        return state
-
-    def nothing_moves(self):
-        self.states.clear()
-        self.states.wait_for()
-        before = len(self.commands.messages)
-        for _ in range(3):
-            self.states.clear()
-            self.states.wait_for()
-        assert len(self.commands.messages) == before
+from magma_common.conversions import action_spec_to_msg, delta_to_msg
+from magma_common.data import ActionSpec
 
 
 @pytest.fixture
@@ -94,11 +24,8 @@ def controller(start_node):
 @pytest.fixture
 def robot(controller, peer):
     robot = Robot(peer)
-    robot.instruction.publish(String(data="put the carrot on the plate"))
-    robot.spec.publish(action_spec_to_msg(SPEC))
     yield robot
-    robot.stopped.set()
-    robot.thread.join()
+    robot.close()
 
 
 def test_the_policy_moves_the_arm_and_every_command_carries_its_frame(robot):

@@ -13,9 +13,11 @@ from rclpy_dds._dds.libddsc import BUILTIN_PARTICIPANT, INFINITY, BuiltinPartici
 from rclpy_dds._dds.participant import Participant
 from rclpy_dds._dds.qos import EndpointPolicies, read_user_data
 from rclpy_dds.interfaces.cdr import decode
+from rclpy_dds.interfaces.type_hash import user_data
 
 CONVERSATION = Path(__file__).with_name("interop_conversation.py")
 GRAPH_TOPIC = "ros_discovery_info"
+GRAPH_TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
 PATIENCE_S = 60.0
 # rmw_cyclonedds writes each byte with a width of two, so that a small first one leaves a space.
 _ENDPOINT_ID = re.compile(r" ?(?:[0-9a-f]{1,2}\.){15}[0-9a-f]{1,2}")
@@ -89,6 +91,21 @@ class Capture:
             if time.monotonic() > deadline:
                 raise RuntimeError("not matched with every topic of the conversation")
             time.sleep(0.02)
+        self._wait_until_announced(deadline)
+
+    def _wait_until_announced(self, deadline: float) -> None:
+        """Wait until the peer knows the readers, too: what it writes before that does not come here.
+
+        Readers are announced in order, so that a peer which sends the last one its history knows the others.
+        """
+        last = self._participant.create_reader(
+            GRAPH_TOPIC, names.dds_type(GRAPH_TYPE), _LISTEN, user_data(GRAPH_TYPE), ignore_local=True
+        )
+        while last.take() is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the conversation's nodes did not answer")
+            time.sleep(0.02)
+        last.close()
 
     def take(self) -> list[dict]:
         """Return the messages received since, topic after topic, each topic's in order."""

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from magma_policy.config import ConfigError
+from magma_policy.config import ConfigError, ImageConfig
 from magma_policy.prompt import robot_prompt, split_head
+from magma_policy.tiling import tile_images
 from magma_policy.tokenizer import MagmaTokenizer
+from magma_policy.training.augmentation import jitter
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.demonstrations import Demonstrations
 
@@ -35,7 +37,7 @@ class Batches:
         self.instruction = torch.from_numpy(demos.instruction)
         self.robot = torch.from_numpy(demos.robot)
         self.values = torch.from_numpy(values.astype(np.float32))
-        sizes = torch.tensor([card.image_size for card in demos.cards], dtype=torch.float32)
+        sizes = torch.from_numpy(np.array([card.width_height for card in demos.cards], dtype=np.float32))
         self.fraction_per_px = 1.0 / sizes[self.robot]
 
     def draw(self, count: int, image: bool, generator: torch.Generator) -> Tensor:
@@ -51,14 +53,29 @@ class Batches:
         outlier = torch.rand((len(rows), marks.shape[1], 1), generator=generator) < self.config.mark_outlier_fraction
         sigma = torch.where(outlier, self.config.mark_outlier_px, self.config.mark_noise_px)
         noise = torch.randn(marks.shape, generator=generator) * sigma
-        return marks + noise * self.fraction_per_px[rows][:, None, None]
+        return marks + noise * self.fraction_per_px[rows][:, None, :]
+
+    def pictures(
+        self, rows: Tensor, image: ImageConfig, device: torch.device, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Tiles (B * rows * cols, 3, S, S) of the steps' frames on `device`, and their grid; `generator` augments them.
+
+        Frames travel as bytes, a quarter of what the normalised tiles would be.
+        """
+        frames = self.frames[self.frame_index[rows]]
+        if generator is not None:
+            frames = jitter(frames, generator)
+        return tile_images(frames.to(device), image)
 
 
 class Prompts:
     """Ids of every instruction's prompt: the common `head` (1, H), the left-padded rest (I, T) and its attention."""
 
-    def __init__(self, tokenizer: MagmaTokenizer, instructions: tuple[str, ...], device: torch.device) -> None:
-        parts = [split_head(tokenizer.encode(robot_prompt(text)), tokenizer.tokens.image) for text in instructions]
+    def __init__(
+        self, tokenizer: MagmaTokenizer, instructions: tuple[str, ...], markers: bool, device: torch.device
+    ) -> None:
+        encoded = [tokenizer.encode(robot_prompt(text, markers)) for text in instructions]
+        parts = [split_head(ids, tokenizer.tokens.image) for ids in encoded]
         self.head = torch.tensor([parts[0][0]], device=device)
         self.ids, self.attention = pad_left([rest for _, rest in parts], tokenizer.tokens.pad, device)
 

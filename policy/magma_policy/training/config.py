@@ -31,10 +31,14 @@ class TextMixture:
         return self.marks + self.traces + self.questions
 
 
+Part = Literal["language", "projector", "vision"]
+"""Parts of a Magma: language model, multi-modal projector, vision tower."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train a small Magma on demonstration sets. The same command with the same output continues an interrupted run,
-    and ends with the same weights, to the bit, as if it had not been interrupted.
+    """Train a small Magma on demonstration sets, or finetune an existing one. The same command with the same output
+    continues an interrupted run, and ends with the same weights, to the bit, as if it had not been interrupted.
     """
 
     demonstrations: tuple[Path, ...]
@@ -42,6 +46,21 @@ class TrainConfig:
     the checkpoint."""
     output: Path
     """Directory of the run; the policy checkpoint (moving average of the weights) is OUTPUT/checkpoint."""
+    init: str | None = None
+    """Checkpoint to finetune: a folder, the name of a shipped one, or owner/name on the Hugging Face Hub, in this
+    project's layout or Magma-8B's. Its config, tokenizer and weights are used. Left out: a new magma-tiny."""
+    statistics: str = "demonstrations"
+    """Whose q01/q99 bounds give the bins their meaning: demonstrations (measured on the training steps), init (the
+    default robot of the checkpoint that is finetuned), or a robot as for magma_policy.load (widowx, google_robot, a
+    folder). A robot brings its coding of actions and its picture size along."""
+    lora_rank: int = 0
+    """Rank of low-rank adapters (LoRA); only these are trained. 0 = all weights are trained (full finetuning)."""
+    lora_alpha: int = 32
+    """Adapters count alpha / rank times."""
+    lora_parts: tuple[Part, ...] = ("language",)
+    """Whose linear layers get adapters."""
+    frozen: tuple[Part, ...] = ()
+    """Parts whose weights are not trained, in full finetuning."""
     steps: int = 3000
     """Optimiser steps; the learning rate follows them."""
     seed: int = 0
@@ -62,11 +81,15 @@ class TrainConfig:
     marks_fraction: float = 0.12
     """Share of the steps in which image samples teach the marks only."""
     ema_decay: float = 0.998
+    """Decay of the moving average of the trained weights; 0 = none is kept, which saves its memory."""
     mark_noise_px: float = 0.8
     """Standard deviation of the noise on the recorded marks of state-only samples."""
     mark_outlier_fraction: float = 0.05
     mark_outlier_px: float = 3.0
     mark_sigma_cells: float = 0.9
+    action_loss: Literal["soft_bins", "cross_entropy"] = "soft_bins"
+    """soft_bins: cross entropy to neighbouring bins and a regression of the expected one; cross_entropy: of the true
+    bin's id among the action ids."""
     action_sigma_bins: float = 2.0
     mark_weight: float = 1.0
     text_weight: float = 0.2
@@ -75,7 +98,7 @@ class TrainConfig:
     """Extra sampling weight of steps near a change of the gripper."""
     grounding: bool = True
     """Mark tokens that point into the picture, and state tokens that carry the marks; without: plain Magma but for
-    proprioception."""
+    proprioception. This and geometry shape a new model; with --init the checkpoint's own config does."""
     geometry: Literal["table_plane", "none"] = "table_plane"
     """Whether marks are cast to the table by the camera's calibration."""
     plane_above_table_m: float = 0.02
@@ -89,10 +112,20 @@ class TrainConfig:
     checkpoint_steps: int = 300
     """Optimiser steps from one checkpoint to the next."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Autocast type of the forward pass; bfloat16 pays on GPUs and on CPUs that have it in hardware."""
+    """Autocast type of the forward pass; bfloat16 pays on GPUs and on CPUs that have it in hardware. Weights that are
+    not trained are held in it."""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """Type in which trained weights and their gradients are held. bfloat16 (rounded stochastically; moments and moving
+    average stay in float32) halves both."""
+    gradient_checkpointing: bool = False
+    """Keep only the input of every block of language model and vision tower, and compute its inside again for the
+    gradients: about a third more time for a fraction of the activations' memory."""
     device: str = "cpu"
     """cpu or cuda. Under torchrun every process takes the GPU of its local rank."""
     threads: int = 1
+    dry_run: bool = False
+    """Print what would be trained and the memory of weights, gradients and optimiser, computed without allocating them;
+    then end."""
 
     def __post_init__(self) -> None:
         positive = (
@@ -112,7 +145,15 @@ class TrainConfig:
         for name in ("marks_fraction", "warmup_fraction", "ema_decay", "mark_outlier_fraction"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if not self.grounding and (self.geometry != "none" or self.marks_fraction > 0):
+        if self.lora_rank < 0 or self.lora_alpha <= 0:
+            raise ConfigError(f"lora_rank {self.lora_rank} must be 0 or more, lora_alpha {self.lora_alpha} positive")
+        if self.lora_rank and (self.frozen or not self.lora_parts):
+            raise ConfigError("with lora_rank only adapters are trained: give their lora_parts, and no frozen parts")
+        if self.init is None and (self.lora_rank or self.frozen or self.statistics == "init"):
+            raise ConfigError("lora_rank, frozen and statistics init go with an init checkpoint")
+        if self.weights == "bfloat16" and self.precision != "bfloat16":
+            raise ConfigError("weights bfloat16 need precision bfloat16")
+        if self.init is None and not self.grounding and (self.geometry != "none" or self.marks_fraction > 0):
             raise ConfigError(
                 "without grounding there are no marks to cast or to teach: geometry none, marks_fraction 0"
             )
@@ -120,5 +161,5 @@ class TrainConfig:
             raise ConfigError("give at least one demonstration set")
 
 
-CHANGEABLE = frozenset({"threads", "device", "checkpoint_steps"})
+CHANGEABLE = frozenset({"threads", "device", "checkpoint_steps", "gradient_checkpointing", "dry_run"})
 """What may differ when a run is continued: how it uses the machine, not what it learns."""

@@ -41,13 +41,15 @@ class DataCard:
     """What the model needs from card.json; the card's other entries (counts, seeds, noise) are for people.
 
     `robot` names the arm and camera set-up ("" when the card does not say); `intrinsics` K in pixels of the stored
-    square frames of `image_size` px; `extrinsics` base -> camera_optical; `objects` by their name in the episodes.
+    frames of `image_height` x `image_width` px (the card's `image_size` is the side of square ones, or both);
+    `extrinsics` base -> camera_optical; `objects` by their name in the episodes.
     """
 
     robot: str
     intrinsics: tuple[tuple[float, ...], ...]
     extrinsics: tuple[tuple[float, ...], ...]
-    image_size: int
+    image_height: int
+    image_width: int
     table_height_m: float
     step_period_s: float
     objects: Mapping[str, ObjectWords]
@@ -60,11 +62,14 @@ class DataCard:
             raise DemonstrationError(f"{path}: no such data card; is {directory} a demonstration set?")
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            size = data["image_size"]
+            height, width = size if isinstance(size, list) else (size, size)
             return cls(
                 robot=str(data.get("robot", "")),
                 intrinsics=_matrix(data["camera_intrinsics"], 3),
                 extrinsics=_matrix(data["camera_extrinsics_base_to_optical"], 4),
-                image_size=int(data["image_size"]),
+                image_height=int(height),
+                image_width=int(width),
                 table_height_m=float(data["table_height_m"]),
                 step_period_s=float(data["step_period_s"]),
                 objects={str(name): ObjectWords(**words) for name, words in data.get("objects", {}).items()},
@@ -74,13 +79,18 @@ class DataCard:
         except (KeyError, TypeError, ValueError) as error:
             raise DemonstrationError(f"{path}: bad entry {error!r}") from error
 
+    @property
+    def width_height(self) -> np.ndarray:
+        """float64 (2,): what pixels (x, y) are divided by to make fractions of the picture."""
+        return np.array([self.image_width, self.image_height], dtype=np.float64)
+
     def camera(self, height_above_table_m: float) -> CameraCalibration:
         """The card's camera, with the plane that is `height_above_table_m` above the table."""
         return CameraCalibration(
             intrinsics=self.intrinsics,
             extrinsics=self.extrinsics,
-            image_height=self.image_size,
-            image_width=self.image_size,
+            image_height=self.image_height,
+            image_width=self.image_width,
             plane_height_m=self.table_height_m + height_above_table_m,
         )
 
@@ -90,7 +100,7 @@ class DataCard:
         theirs = [v for m in (other.intrinsics, other.extrinsics) for row in m for v in row]
         return (
             all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for a, b in zip(mine, theirs, strict=True))
-            and self.image_size == other.image_size
+            and (self.image_height, self.image_width) == (other.image_height, other.image_width)
             and math.isclose(self.table_height_m, other.table_height_m, abs_tol=1e-6)
             and math.isclose(self.step_period_s, other.step_period_s)
         )
@@ -216,7 +226,7 @@ def read_demonstrations(directories: Sequence[Path]) -> Demonstrations:
         rows += steps
         columns["proprioception"].append(data["proprioception"].astype(np.float32))
         columns["actions"].append(data["actions"].astype(np.float32))
-        columns["marks"].append((data["marks"] / card.image_size).astype(np.float32))
+        columns["marks"].append((data["marks"] / card.width_height).astype(np.float32))
         columns["instruction"].append(np.full(steps, instructions.setdefault(text, len(instructions))))
         columns["robot"].append(np.full(steps, robot))
         columns["episode"].append(np.full(steps, len(names)))
@@ -231,7 +241,7 @@ def read_demonstrations(directories: Sequence[Path]) -> Demonstrations:
         names.append(path.name)
         objects.append(tuple(str(name) for name in data.get("object_names", ())))
         if "frames" in data:
-            expected = (card.image_size, card.image_size, 3)
+            expected = (card.image_height, card.image_width, 3)
             if data["frames"].shape[1:] != expected or data["frames"].dtype != np.uint8:
                 raise DemonstrationError(
                     f"{path}: frames are {data['frames'].dtype} {data['frames'].shape[1:]}, the card says {expected}"
@@ -246,12 +256,11 @@ def read_demonstrations(directories: Sequence[Path]) -> Demonstrations:
         np.pad(one, ((0, 0), (0, most - one.shape[1]), (0, 0)), constant_values=np.nan)
         for one in columns["object_marks"]
     ]
-    sides = {card.image_size for _, card, _ in cards.values()}
-    if len(sides) > 1:
-        raise DemonstrationError(f"the sets have frames of different sizes {sorted(sides)}; a model takes one")
+    sizes = {(card.image_height, card.image_width) for _, card, _ in cards.values()}
+    if len(sizes) > 1:
+        raise DemonstrationError(f"the sets have frames of different sizes {sorted(sizes)}; a run takes one")
     if not columns["frames"]:
-        side = sides.pop()
-        columns["frames"].append(np.zeros((0, side, side, 3), dtype=np.uint8))
+        columns["frames"].append(np.zeros((0, *sizes.pop(), 3), dtype=np.uint8))
     return Demonstrations(
         cards=tuple(card for _, card, _ in cards.values()),
         instructions=tuple(instructions),
@@ -271,5 +280,5 @@ def _project(points: np.ndarray, card: DataCard) -> np.ndarray:
     """Points (T, N, 3) of the base frame, m, to fractions (T, N, 2) of the card's picture, float32."""
     extrinsics = np.array(card.extrinsics)
     pixels = (points @ extrinsics[:3, :3].T + extrinsics[:3, 3]) @ np.array(card.intrinsics).T
-    fractions: np.ndarray = pixels[..., :2] / pixels[..., 2:] / card.image_size
+    fractions: np.ndarray = pixels[..., :2] / pixels[..., 2:] / card.width_height
     return fractions.astype(np.float32)

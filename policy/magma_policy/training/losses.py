@@ -42,3 +42,8 @@ def action_loss(logits: Tensor, values: Tensor, centres: Tensor, sigma_bins: flo
     regression = F.smooth_l1_loss(expected, values, beta=0.05, reduction="none")
     loss: Tensor = (cross_entropy + regression_weight * regression).mean()
     return loss
+
+
+def action_cross_entropy(logits: Tensor, ids: Tensor) -> Tensor:
+    """Cross entropy of action ids (B, 7), counted from the first one, under logits (B, 7, 256) by ascending id."""
+    return F.cross_entropy(logits.flatten(0, 1), ids.flatten())

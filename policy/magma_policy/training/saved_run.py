@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +22,35 @@ class SavedRunError(RuntimeError):
 
 def save(
     directory: Path,
-    model: nn.Module,
-    ema: dict[str, Tensor],
+    parameters: Mapping[str, nn.Parameter],
+    average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scalars: dict[str, Any],
 ) -> None:
-    """Write model, moving average, AdamW moments and `scalars` (JSON types), whole or not at all."""
-    tensors: dict[str, Tensor] = {f"model/{n}": t for n, t in model.state_dict().items()}
-    tensors |= {f"ema/{n}": t for n, t in ema.items()}
-    for name, parameter in model.named_parameters():
+    """Write the trained parameters by their names, moving average, AdamW moments and `scalars` (JSON types), whole or
+    not at all."""
+    tensors: dict[str, Tensor] = {f"model/{n}": p for n, p in parameters.items()}
+    tensors |= {f"ema/{n}": t for n, t in average.items()}
+    for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / (FILE + ".partial")
-    copies = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
-    save_file(copies, str(partial), {SCALARS: json.dumps(scalars)})
+    save_file(
+        {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, str(partial), {SCALARS: json.dumps(scalars)}
+    )
     partial.replace(directory / FILE)
 
 
 def restore(
-    directory: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    directory: Path,
+    parameters: Mapping[str, nn.Parameter],
+    average: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> dict[str, Any] | None:
     """Fill everything from a saved run and return its scalars; None when there is no saved run.
 
-    Raises SavedRunError when it cannot be read or does not fit the model.
+    Raises SavedRunError when it cannot be read or is of other parameters; nothing was changed then.
     """
     path = directory / FILE
     if not path.is_file():
@@ -59,19 +65,26 @@ def restore(
     def part(prefix: str) -> dict[str, Tensor]:
         return {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
 
-    try:
-        model.load_state_dict(part("model/"))
-    except RuntimeError as error:
-        raise SavedRunError(f"{directory}: the saved run is of another model ({error})") from error
-    for name, tensor in part("ema/").items():
-        ema[name].copy_(tensor)
-    moments = part("optimizer/")
-    for name, parameter in model.named_parameters():
-        keys = {n.split("/", 1)[0]: t for n, t in moments.items() if n.split("/", 1)[1] == name}
-        if keys:
-            # The moments must lie in memory as their parameter does: the fused optimiser walks both side by side.
-            optimizer.state[parameter] = {
-                k: torch.empty_like(parameter).copy_(t) if t.shape == parameter.shape and k != "step" else t
-                for k, t in keys.items()
-            }
+    weights, averages, moments = part("model/"), part("ema/"), part("optimizer/")
+    for what, mine, stored in (("parameters", parameters, weights), ("moving average", average, averages)):
+        other = {
+            n for n in set(mine) | set(stored) if n not in mine or n not in stored or mine[n].shape != stored[n].shape
+        }
+        if other:
+            raise SavedRunError(f"{directory}: the saved run is of another model; its {what} differ in {sorted(other)}")
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            parameters[name].copy_(tensor)
+        for name, tensor in averages.items():
+            average[name].copy_(tensor)
+    for name, tensor in moments.items():
+        key, owner = name.split("/", 1)
+        parameter = parameters[owner]
+        if tensor.shape == parameter.shape and key != "step":
+            # They must lie in memory as their parameter does: the fused optimiser walks both side by side.
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+        elif optimizer.defaults.get("fused"):
+            # Its count of steps lies beside the parameter too.
+            tensor = tensor.to(parameter.device)
+        optimizer.state[parameter][key] = tensor
     return scalars

@@ -38,8 +38,8 @@ def find_evaluator() -> str:
     found = os.environ.get(COMMAND_VARIABLE) or shutil.which("magma-eval")
     if found is None:
         raise ConfigError(
-            f"success is measured by magma-eval, which is not on the PATH: install magma-sim, or set {COMMAND_VARIABLE} to "
-            "its path in the environment that has it"
+            "success is measured by magma-eval, which is not on the PATH: install magma-sim, or set "
+            f"{COMMAND_VARIABLE} to its path in the environment that has it"
         )
     return found
 

@@ -15,6 +15,9 @@ from __future__ import annotations
 import dataclasses
 import signal
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,21 +28,26 @@ from tqdm import tqdm
 
 from magma_policy import checkpoint, robots
 from magma_policy.action_tokens import ActionTokens, bin_centres_by_id
-from magma_policy.config import ActionSpec, ConfigError, MagmaConfig, magma_tiny_config
+from magma_policy.adapters import make_adapter
+from magma_policy.config import ActionSpec, ConfigError
 from magma_policy.geometry import Cameras
-from magma_policy.initialise import initialise_weights
 from magma_policy.model import Magma, Prefix
+from magma_policy.projector import visual_token_count
 from magma_policy.robots import Robot
 from magma_policy.statistics import from_actions
-from magma_policy.tiling import normalise
+from magma_policy.tiling import choose_grid
 from magma_policy.tokenizer import MagmaTokenizer, build_small_tokenizer
-from magma_policy.training import processes, saved_run, text_samples
-from magma_policy.training.augmentation import jitter
+from magma_policy.training import lora, processes, saved_run, text_samples
+from magma_policy.training.averages import MovingAverage
 from magma_policy.training.batches import Batches, Prompts, pad_left
 from magma_policy.training.config import TrainConfig
-from magma_policy.training.demonstrations import DataCard, is_held_out, read_demonstrations
-from magma_policy.training.losses import action_loss, heat_map_loss
+from magma_policy.training.demonstrations import DataCard, Demonstrations, is_held_out, read_demonstrations
+from magma_policy.training.losses import action_cross_entropy, action_loss, heat_map_loss
+from magma_policy.training.memory import Memory
+from magma_policy.training.optimizer import make_optimizer
 from magma_policy.training.plots import plot
+from magma_policy.training.saved_run import SavedRunError
+from magma_policy.training.starting_point import MODULES, StartingPoint, set_types
 from magma_policy.training.text_samples import TextSamples
 from magma_policy.training.validation import Validator
 
@@ -47,35 +55,73 @@ LOSSES = ("marks", "action", "state", "text")
 LOG_STEPS = 20
 
 
+def prepare_model(start: StartingPoint, config: TrainConfig, device: torch.device) -> tuple[Magma, Any]:
+    """The model as it is trained: adapters in place, every parameter of its type, `requires_grad` on those that learn.
+
+    On the meta device it takes no memory. Also returns peft's LoraConfig, None without adapters.
+    """
+    model = start.build(device)
+    model.vision_tower.to(memory_format=torch.channels_last)
+    adapters: Any = None
+    if config.lora_rank:
+        base = str(config.init)
+        adapters = lora.inject(model, config.lora_rank, config.lora_alpha, config.lora_parts, base)
+    else:
+        still = tuple(MODULES[part] for part in config.frozen)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith(still))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"nothing is left to train with frozen {config.frozen}")
+    compute = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    set_types(model, torch.bfloat16 if config.weights == "bfloat16" else torch.float32, compute)
+    model.checkpoint_gradients(config.gradient_checkpointing)
+    return model, adapters
+
+
+def memory(start: StartingPoint, config: TrainConfig) -> Memory:
+    """What a run will take, computed on the meta device."""
+    model, _ = prepare_model(start, config, torch.device("meta"))
+    return Memory.of(model, config.ema_decay > 0, config.precision == "bfloat16")
+
+
+def batch_seed(seed: int, step: int, part: int, rank: int) -> int:
+    """A seed for a part of a step in a process; no two are alike, and neighbours have nothing in common."""
+    return int(np.random.SeedSequence((seed, step, part, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
 class Trainer:
     """One training run."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, start: StartingPoint | None = None) -> None:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config = config
         self.device = processes.device(config.device)
+        self.start = start = StartingPoint.of(config) if start is None else start
         self.demos = demos = read_demonstrations(config.demonstrations)
         held = np.array([is_held_out(name, config.validation_every) for name in demos.episode_names])
         held_out = held[demos.episode]
         train_rows, validation_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        self.model_config = self._model_config()
+        self.model_config = start.config
+        grounding = self.model_config.grounding
+        if grounding is not None and demos.marks.shape[1] != grounding.num_marks:
+            raise ConfigError(f"the model points at {grounding.num_marks} marks, the sets have {demos.marks.shape[1]}")
+        # Without mark tokens there is nothing to give a head start to.
+        self.marks_fraction = config.marks_fraction if grounding is not None else 0.0
         self.robots = self._robots(train_rows)
+        self.demos = demos = self._squashed(demos)
         values = np.zeros(demos.actions.shape)
         for number, robot in enumerate(self.robots):
             own = demos.robot == number
-            values[own] = robot.statistics.normalise(demos.actions[own])
+            values[own] = robot.statistics.normalise(make_adapter(robot.spec.adapter).encode(demos.actions[own]))
         self.train = Batches(demos, train_rows, config, values)
         self.tokenizer = self._tokenizer()
-        self.model = Magma(self.model_config)
-        initialise_weights(self.model)
-        self.model.to(self.device).to(memory_format=torch.channels_last)
-        self.ema_model = Magma(self.model_config).to(self.device).requires_grad_(False)
-        self.ema_model.to(memory_format=torch.channels_last)
-        self.ema = self.ema_model.state_dict()
-        for name, tensor in self.model.state_dict().items():
-            self.ema[name].copy_(tensor)
-        self.prompts = Prompts(self.tokenizer, demos.instructions, self.device)
+        self.model, self.adapters = prepare_model(start, config, self.device)
+        self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        processes.share_parameters(self.parameters.values())
+        self.average = MovingAverage(self.parameters, config.ema_decay)
+        self.prompts = Prompts(self.tokenizer, demos.instructions, self.model_config.image_markers, self.device)
+        self._check_length()
         self.cameras = (
             Cameras.of([robot.camera for robot in self.robots if robot.camera is not None], self.device)
             if self.model_config.geometry is not None
@@ -92,51 +138,43 @@ class Trainer:
             )  # fmt: skip
         self.centres = torch.tensor(bin_centres_by_id(), dtype=torch.float32, device=self.device)
         self.codec = ActionTokens(self.model_config.tokens.base_vocab_size)
-        decay = [p for p in self.model.parameters() if p.ndim >= 2]
-        plain = [p for p in self.model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay, config.seed)
         self.step = 0
         self.history: dict[str, list[dict[str, Any]]] = {"loss": [], "validation": []}
         self.running = {name: deque[float](maxlen=50) for name in LOSSES}
 
     # What the run is made of.
 
-    def _model_config(self) -> MagmaConfig:
-        config = self.config
-        made = magma_tiny_config(config.geometry if config.geometry != "none" else None)
-        if not config.grounding:
-            made = dataclasses.replace(made, grounding=None)
-        side = made.image.base_size
-        for card in self.demos.cards:
-            if card.image_size != side:
-                raise ConfigError(f"magma-tiny sees {side}x{side} frames, the card says {card.image_size}")
-        return made
-
     def _robots(self, train_rows: np.ndarray) -> list[Robot]:
-        """One per card, with the statistics of its training steps; those of the run that is continued, if any: a set
-        that has grown must not shift the meaning of the bins."""
+        """One per card, with the statistics of its training steps or those of the robot that was asked for; those of
+        the run that is continued, if any: a set that has grown must not shift the meaning of the bins."""
         made = []
+        asked = self._asked_robot()
         for number, card in enumerate(self.demos.cards):
-            spec = self._spec(card)
             home = self._robot_home(number)
             if (home / robots.STATISTICS).is_file():
                 statistics = robots.read(home).statistics
+            elif asked is not None:
+                statistics = asked.statistics
             else:
                 statistics = from_actions(self.demos.actions[train_rows[self.demos.robot[train_rows] == number]])
             camera = card.camera(self.config.plane_above_table_m) if self.model_config.geometry is not None else None
-            made.append(Robot(spec, statistics, camera))
+            made.append(Robot(self._spec(card, asked), statistics, camera))
         return made
 
-    def _robot_home(self, number: int) -> Any:
-        home = self.config.output / "checkpoint"
+    def _asked_robot(self) -> Robot | None:
+        """The robot whose statistics and action coding are used; None when the demonstrations' own are."""
+        name = self.config.statistics
+        if name == "demonstrations":
+            return None
+        home = self.start.directory or Path()
+        return robots.read(home if name == "init" else robots.find(home, name))
+
+    def _robot_home(self, number: int) -> Path:
+        home = self.config.output / ("adapter" if self.config.lora_rank else "checkpoint")
         return home / robots.FOLDER / self.demos.cards[number].robot if number else home
 
-    def _spec(self, card: DataCard) -> ActionSpec:
+    def _spec(self, card: DataCard, asked: Robot | None) -> ActionSpec:
         return ActionSpec(
             policy=self.model_config.name,
             horizon=1,
@@ -144,20 +182,43 @@ class Trainer:
             frame="base",
             rotation="axis_angle",
             gripper="absolute_open_1",
-            statistics_key=card.robot or "demonstrations",
+            statistics_key=asked.spec.statistics_key if asked is not None else card.robot or "demonstrations",
             camera=self.config.camera,
-            image_height=card.image_size,
-            image_width=card.image_size,
+            image_height=card.image_height,
+            image_width=card.image_width,
             proprioception=self.model_config.proprioception,
+            adapter=asked.spec.adapter if asked is not None else "deltas",
         )
 
+    def _squashed(self, demos: Demonstrations) -> Demonstrations:
+        """The sets with their frames as the robots' adapter hands them to the model."""
+        adapter = make_adapter(self.robots[0].spec.adapter)
+        if adapter.picture_side is None or not len(demos.frames):
+            return demos
+        return dataclasses.replace(demos, frames=np.stack([adapter.picture(frame) for frame in demos.frames]))
+
     def _tokenizer(self) -> MagmaTokenizer:
-        """That of the run that is continued, or a new one that knows the instructions, questions and answers."""
+        """The checkpoint's that is finetuned; or that of the run that is continued, or a new one that knows the
+        instructions, questions and answers."""
+        if self.start.tokenizer is not None:
+            return self.start.tokenizer
         path = self.config.output / "checkpoint" / checkpoint.TOKENIZER
         if path.is_file():
             return MagmaTokenizer.load(path, self.model_config.tokens)
         texts = [*self.demos.instructions, *text_samples.vocabulary(self.demos)]
         return build_small_tokenizer(self.model_config.tokens, texts)
+
+    def _check_length(self) -> None:
+        image = self.model_config.image
+        height, width = self.demos.frames.shape[1:3]
+        grid = choose_grid(width, height, image.base_size, image.max_num_crops)
+        visual = visual_token_count(*grid, self.model_config.cells_per_tile)
+        longest = self.prompts.head.shape[1] + self.prompts.ids.shape[1] + visual
+        if longest >= self.model_config.text.max_position_embeddings:
+            raise ConfigError(
+                f"prompts have up to {longest} tokens, {visual} of them for frames of {width}x{height}; the model "
+                f"reads {self.model_config.text.max_position_embeddings}"
+            )
 
     # Losses.
 
@@ -177,9 +238,8 @@ class Trainer:
         """Losses of samples with a picture: marks, text and, once the marks have had their head start, actions on the
         model's own marks."""
         data, model, config = self.train, self.model, self.config
-        images = jitter(data.frames[data.frame_index[rows]], generator)
-        pixels = normalise(images, self.model_config.image).to(self.device)
-        visual, levels = model.encode_image(pixels, 1, 1)
+        tiles, grid = data.pictures(rows, self.model_config.image, self.device, generator)
+        visual, levels = model.encode_image(tiles, *grid)
         which = data.instruction[rows].to(self.device)
         ids, attention = self.prompts.ids[which], self.prompts.attention[which]
         prefix, grounded = model.read_prompt(ids, visual, levels, attention, head)
@@ -190,7 +250,7 @@ class Trainer:
             losses["marks"] = heat_map_loss(grounded.logits, grounded.marks, target, config.mark_sigma_cells)
             # Detached: the marks stay marks, and the action learns to live with the model's own pointing errors.
             marks = grounded.marks.detach()
-        if self.progress >= config.marks_fraction:
+        if self.progress >= self.marks_fraction:
             own = torch.arange(len(rows), device=self.device)
             losses["action"] = self.action_losses(prefix, own, marks, rows)
         if self.texts is not None:
@@ -224,7 +284,6 @@ class Trainer:
         Sample i of the batch stands behind row `which[i]` of `prefix`.
         """
         data = self.train
-        values = data.values[rows].to(self.device)
         state: Tensor | None = None
         early: Tensor | None = None
         if self.model.state_encoder is not None:
@@ -233,16 +292,22 @@ class Trainer:
             pointed = marks.to(self.device) if marks is not None else None
             state = self.model.state_tokens(prefix.last_hidden[which], pointed, measured, cameras)
             assert state is not None
-            early = self.action_loss(self.model.early_action_logits(state), values)
-        some = slice(0, self.config.decoder_batch)
+            early = self.action_loss(self.model.early_action_logits(state), data.values[rows])
+        # Without an early read-out the decoder alone can teach a sample, so none is left out.
+        some = slice(0, self.config.decoder_batch if state is not None else None)
         ids = torch.from_numpy(self.codec.encode(data.values[rows[some]].numpy())).to(self.device)
         logits = self.model.teacher_forced_action_logits(
             prefix.select(which[some]), state[some] if state is not None else None, ids
         )
-        loss = self.action_loss(logits, values[some])
+        loss = self.action_loss(logits, data.values[rows[some]])
         return loss if early is None else early + loss
 
     def action_loss(self, logits: Tensor, values: Tensor) -> Tensor:
+        """Loss of logits (B, 7, 256) against normalised values (B, 7)."""
+        if self.config.action_loss == "cross_entropy":
+            ids = torch.from_numpy(self.codec.encode(values.numpy())) - self.codec.first_id
+            return action_cross_entropy(logits, ids.to(self.device))
+        values = values.to(self.device)
         return action_loss(logits, values, self.centres, self.config.action_sigma_bins, self.config.regression_weight)
 
     # Steps.
@@ -256,63 +321,92 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         for part in range(config.accumulate):
-            generator = torch.Generator().manual_seed(self._batch_seed(part))
+            seed = batch_seed(config.seed, self.step, part, processes.rank())
+            generator = torch.Generator().manual_seed(seed)
             losses = self._losses(generator)
             total = sum(self._weight(name) * loss for name, loss in losses.items())
             (total / config.accumulate).backward()
             for name, loss in losses.items():
                 self.running[name].append(float(loss.detach()))
-        processes.average_gradients(self.model)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        # Once per step, behind the last part: what the parts add up to is all that matters.
+        parameters = list(self.parameters.values())
+        processes.average_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
         self.step += 1
-        decay = min(config.ema_decay, (1.0 + self.step) / (10.0 + self.step))
-        with torch.no_grad():
-            current = self.model.state_dict()
-            torch._foreach_lerp_(list(self.ema.values()), [current[n] for n in self.ema], 1.0 - decay)
+        self.average.update(self.step)
 
     def _losses(self, generator: torch.Generator) -> dict[str, Tensor]:
         config = self.config
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        # bfloat16 has float32's range, so the gradients need no scaling.
+        with self._autocast(config.precision == "bfloat16"):
             head = self.model.read_head(self.prompts.head)
             losses = self.image_losses(self.train.draw(config.image_batch, True, generator), head, generator)
-            if config.grounding and config.state_batch and self.train.has_states:
+            if self.model_config.grounding is not None and config.state_batch and self.train.has_states:
                 rows = self.train.draw(config.state_batch, False, generator)
                 losses["state"] = self.state_losses(rows, head, generator)
         return losses
 
+    def _autocast(self, on: bool) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
+
     def _weight(self, name: str) -> float:
         return {"marks": self.config.mark_weight, "text": self.config.text_weight}.get(name, 1.0)
-
-    def _batch_seed(self, part: int) -> int:
-        """A seed for this step, part and process; no two are alike, and neighbours have nothing in common."""
-        key = (self.config.seed, self.step, part, processes.rank())
-        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
     def averages(self) -> dict[str, float]:
         return {name: float(np.mean(values)) for name, values in self.running.items() if values}
 
     # The run.
 
-    def save(self) -> None:
-        """Write the policy checkpoint, the state to continue from, and the plot."""
+    def save(self, last: bool = True) -> None:
+        """Write the policy checkpoint, the state to continue from, and the plot.
+
+        With adapters the checkpoint is the base with the adapters merged into it, as large as the base, and only
+        written with `last`; the adapters alone, in peft's format, every time.
+        """
         if processes.rank():
             return
         output = self.config.output
-        names = [robots.DEFAULT, *(card.robot for card in self.demos.cards[1:])]
-        known = dict(zip(names, self.robots, strict=True))
-        checkpoint.save(output / "checkpoint", self.ema, self.model_config, self.tokenizer, known)
-        scalars = {"step": self.step, "history": self.history}
-        saved_run.save(output / "training", self.model, self.ema, self.optimizer, scalars)
+        with self._averaged():
+            if self.adapters is not None:
+                lora.save(output / "adapter", self.model, self.adapters)
+                for name, robot in self._known_robots().items():
+                    robots.write(robot, output / "adapter" / robots.FOLDER / name if name else output / "adapter")
+            if self.adapters is None or last:
+                state = dict(lora.merged(self.model, self.start.dtype))
+                checkpoint.save(
+                    output / "checkpoint", state, self.model_config, self.tokenizer, self._known_robots(),
+                    self.start.dtype,
+                )  # fmt: skip
+        scalars = {"step": self.step, "history": self.history, "init": self.start.fingerprint()}
+        saved_run.save(output / "training", self.parameters, self.average.tensors, self.optimizer, scalars)
         plot(self.history, output / "loss.png")
 
+    def _known_robots(self) -> dict[str, Robot]:
+        names = [robots.DEFAULT, *(card.robot for card in self.demos.cards[1:])]
+        return dict(zip(names, self.robots, strict=True))
+
     def restore(self) -> bool:
-        """Continue from a saved run when there is one."""
-        scalars = saved_run.restore(self.config.output / "training", self.model, self.ema, self.optimizer)
-        if scalars is None:
-            return False
-        self.step, self.history = scalars["step"], scalars["history"]
-        return True
+        """Continue from a saved run when there is one. Raises SavedRunError when it does not fit."""
+        directory = self.config.output / "training"
+        scalars = saved_run.restore(directory, self.parameters, self.average.tensors, self.optimizer)
+        if scalars is not None:
+            if scalars.get("init", "") != self.start.fingerprint():
+                raise SavedRunError(f"{directory}: the run began from other weights than {self.config.init} has now")
+            self.step, self.history = scalars["step"], scalars["history"]
+        if not processes.same_everywhere(self.step):
+            raise SavedRunError(
+                f"{directory}: not every process sees the same saved run; give an output that all share"
+            )
+        return scalars is not None
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Within, the model has the averaged weights, if there is an average, and is in evaluation mode."""
+        with self.average.in_place():
+            self.model.eval()
+            yield
+        self.model.train()
 
     def run(self) -> None:
         """Train until the last step or until the process is interrupted; both end with a save."""
@@ -338,8 +432,8 @@ class Trainer:
                     bar.set_postfix({name: f"{value:.3f}" for name, value in averages.items()})
                 if self.step % config.validation_steps == 0 and self.step < config.steps:
                     self.report()
-                if self.step % config.checkpoint_steps == 0:
-                    self.save()
+                if self.step % config.checkpoint_steps == 0 and self.step < config.steps:
+                    self.save(last=False)
             self.report()
             self.save()
         finally:
@@ -348,10 +442,13 @@ class Trainer:
                 signal.signal(number, handler)
 
     def report(self) -> None:
-        """Validate the averaged weights, remember and print; a step is validated once."""
+        """Validate the averaged weights (the weights when there is no average), remember and print; a step is validated
+        once."""
         done = self.history["validation"]
         if self.validator is None or processes.rank() or (done and done[-1]["step"] == self.step):
             return
-        result = self.validator.measure(self.ema_model.eval())
+        kinds = {parameter.dtype for parameter in self.model.parameters()}
+        with self._averaged(), self._autocast(kinds != {torch.float32}):
+            result = self.validator.measure(self.model)
         done.append({"step": self.step, **dataclasses.asdict(result)})
         tqdm.write(f"step {self.step}: {result}")

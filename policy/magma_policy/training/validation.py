@@ -11,19 +11,20 @@ import torch
 from torch import Tensor
 
 from magma_policy.action_tokens import ActionTokens
+from magma_policy.adapters import make_adapter
 from magma_policy.decoding import decode_action_ids
 from magma_policy.generation import GenerationSettings, generate_ids
 from magma_policy.geometry import Cameras
 from magma_policy.model import Magma
 from magma_policy.robots import Robot
 from magma_policy.static_decoder import StaticDecoders
-from magma_policy.tiling import normalise
 from magma_policy.tokenizer import MagmaTokenizer
 from magma_policy.training.batches import Batches, Prompts
 from magma_policy.training.demonstrations import Demonstrations
 from magma_policy.training.text_samples import TextSamples, encode
 
-BATCH = 64
+BATCH_PIXELS = 64 * 128 * 128
+"""Pixels that are looked at together: 64 pictures of magma-tiny, one or a few of a large model."""
 TEXT_SAMPLES = 32
 NUMBER = re.compile(r"\d+")
 
@@ -87,20 +88,22 @@ class Validator:
         generator = torch.Generator().manual_seed(self._seed)
         pick = torch.randint(len(data.image_rows), (self._samples,), generator=generator)
         device = self._prompts.ids.device
-        side = model.config.image.base_size
+        image = model.config.image
+        _, grid = data.pictures(data.image_rows[:1], image, device)
+        batch = max(1, BATCH_PIXELS // (grid[0] * grid[1] * image.base_size**2))
         head = model.read_head(self._prompts.head)
         distances: list[Tensor] = []
         errors: list[np.ndarray] = []
         state_errors: list[np.ndarray] = []
-        for rows in data.image_rows[pick].split(BATCH):
+        for rows in data.image_rows[pick].split(batch):
             which = data.instruction[rows].to(device)
-            pixels = normalise(data.frames[data.frame_index[rows]], model.config.image).to(device)
-            visual, levels = model.encode_image(pixels, 1, 1)
+            tiles, grid = data.pictures(rows, image, device)
+            visual, levels = model.encode_image(tiles, *grid)
             ids, attention = self._prompts.ids[which], self._prompts.attention[which]
             prefix, grounded = model.read_prompt(ids, visual, levels, attention, head)
             truth = data.marks[rows].to(device)
             if grounded is not None:
-                px = ((grounded.marks - truth) * side).norm(dim=-1)
+                px = ((grounded.marks - truth) * image.base_size).norm(dim=-1)
                 inside = ((truth >= 0) & (truth <= 1)).all(dim=-1)
                 distances.append(px.masked_fill(~inside, float("nan")).cpu())
             state = data.proprioception[rows].to(device) if model.config.proprioception else None
@@ -132,12 +135,17 @@ class Validator:
         """(B, 3): distance of the translations in mm, of the rotation vectors in degrees, gripper wrong in percent."""
         values = ActionTokens(model.config.tokens.base_vocab_size).decode(ids.cpu().numpy())
         robots = self._data.robot[rows].tolist()
-        predicted = np.stack([self._robots[r].statistics.unnormalise(v) for r, v in zip(robots, values, strict=True)])
+        predicted = np.stack([self._delta(r, v) for r, v in zip(robots, values, strict=True)])
         difference = predicted - self._demos.actions[rows.numpy()]
         translation = np.linalg.norm(difference[:, :3], axis=1) * 1e3
         rotation = np.degrees(np.linalg.norm(difference[:, 3:6], axis=1))
         gripper = 100.0 * (np.abs(difference[:, 6]) > 0.5)
         return np.stack([translation, rotation, gripper], axis=1)
+
+    def _delta(self, robot: int, values: np.ndarray) -> np.ndarray:
+        """What a robot would do with normalised values (7,)."""
+        known = self._robots[robot]
+        return make_adapter(known.spec.adapter).adapt(known.statistics.unnormalise(values)).delta
 
     def _text_errors(self, model: Magma, rows: Tensor) -> tuple[float | None, float | None]:
         """Share of answers whose words are right, in percent, and the mean error of their numbers."""
@@ -148,10 +156,9 @@ class Validator:
         head = model.read_head(self._prompts.head)
         decoders = StaticDecoders(model)
         right, offsets = 0, []
-        for row, sample in zip(rows.tolist(), samples, strict=True):
-            index = self._data.frame_index[row]
-            pixels = normalise(self._data.frames[index : index + 1], model.config.image).to(device)
-            visual, _ = model.encode_image(pixels, 1, 1)
+        for row, sample in zip(rows, samples, strict=True):
+            tiles, grid = self._data.pictures(row[None], model.config.image, device)
+            visual, _ = model.encode_image(tiles, *grid)
             (ids,), (length,) = encode([sample], self._tokenizer, model.config.image_markers)
             prompt = torch.tensor([ids[: len(ids) - length]], device=device)
             merged, positions, _ = model.merge(prompt, visual, None, head.length)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from rclpy_dds.cli.graph import not_there
 from rclpy_dds.cli.main import main
 
 _TIMEOUT_S = 120.0  # only a failing test, or a very busy machine, waits that long
@@ -127,6 +128,7 @@ def test_nodes(ros2, sees):
     assert output.startswith("/lab/robot\n  Subscribers:\n    /orders: std_msgs/msg/String\n  Publishers:\n")
     assert "    /enable: std_srvs/srv/SetBool\n" in output
     assert output.endswith("  Action Servers:\n\n  Action Clients:\n\n")
+    assert "/lab/robot has no life cycle" in ros2("lifecycle", "get", "/lab/robot")[2]
     status, _, errors = ros2("node", "info", "/lab/robt", "--spin-time", "2")
     assert status == 1 and errors == "Unable to find node '/lab/robt'; did you mean /lab/robot?\n"
 
@@ -207,6 +209,13 @@ def test_services(ros2, sees):
     )
     status, _, errors = ros2("service", "call", "/enable", "std_srvs/srv/SetBool", "{dat: true}")
     assert status == 1 and "did you mean 'data'" in errors
+    known = [("/enable", ["std_srvs/srv/SetBool", "std_srvs/srv/Trigger"]), ("/enabel", ["std_srvs/srv/Trigger"])]
+    assert not_there("service", "enable", "std_srvs/srv/Trigger", known) == (
+        "service 'enable' has the type std_srvs/srv/SetBool, not std_srvs/srv/Trigger"
+    )
+    assert not_there("service", "/enabel", "std_srvs/srv/Trigger", known) == (
+        "Unknown service '/enabel'; did you mean /enable?"
+    )
     assert ros2("service", "type", "/enabel")[2] == "Unknown service '/enabel'; did you mean /enable?\n"
 
 
@@ -270,7 +279,8 @@ def test_interfaces(ros2):
     assert ros2("interface", "package", "std_srvs")[1].split() == services
     assert ros2("interface", "proto", "std_msgs/msg/String", "--no-quotes")[1] == "data: ''\n\n"
     status, _, errors = ros2("interface", "show", "std_msgs/msg/Nothing")
-    assert status == 1 and "std_msgs/msg/Nothing" in errors
+    assert status == 1 and "std_msgs/msg/Nothing" in errors and "Did you mean" not in errors
+    assert ros2("interface", "show", "std_msgs/msg/Strin")[2].endswith("Did you mean std_msgs/msg/String?\n")
 
 
 def test_help_and_what_is_not_covered(ros2, capsys):
@@ -281,6 +291,10 @@ def test_help_and_what_is_not_covered(ros2, capsys):
     with pytest.raises(SystemExit):
         main(["topic", "echo", "--help"])
     assert "--once" in capsys.readouterr().out
+    for words, meant in ((["topc"], "topic"), (["topic", "ech"], "echo")):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert capsys.readouterr().err.endswith(f"; did you mean {meant}?\n")
 
 
 def test_packages(ros2, tmp_path, monkeypatch):

@@ -102,6 +102,8 @@ def test_what_is_not_covered_says_so(context: Any) -> None:
     node = rclpy.create_node("node", context=context)
     with pytest.raises(NotImplementedError, match="content filters"):
         node.create_subscription(String, "t", print, 1, content_filter_options=object())
+    with pytest.raises(NotImplementedError, match="EventsExecutor"):
+        from rclpy.experimental import EventsExecutor  # noqa: F401
     with pytest.raises(NotImplementedError, match="waitable"):
         node.add_waitable(object())
     with pytest.raises(AttributeError, match=r"rclpy\.nonsense"):

@@ -384,8 +384,10 @@ def test_configuration(monkeypatch: Any) -> None:
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "NEARBY")
     with pytest.raises(ValueError, match="NEARBY"):
         config.domain_xml()
+    assert config.source() == ""
     monkeypatch.setenv("CYCLONEDDS_URI", "<CycloneDDS/>")
     assert config.domain_xml() is None
+    assert "CYCLONEDDS_URI='<CycloneDDS/>'" in config.source()
     monkeypatch.setenv("ROS_DOMAIN_ID", "233")
     with pytest.raises(ValueError, match="233"):
         config.domain_id()

@@ -24,6 +24,7 @@ from fault_graph import (
     GraphError,
     wait_until,
 )
+from lifecycle_msgs.msg import Transition
 from magma_interfaces.msg import ActionChunk
 from shuttle_policy import SPEC
 
@@ -31,6 +32,7 @@ from magma_common.conversions import action_spec_to_msg, ns_to_stamp, stamp_to_n
 
 OPERATOR_STEP = (0.0, 0.0, 0.01, 0.0, 0.0, 0.0, 1.0)
 BY_ITSELF, REARM, HAND_BACK, UNDISTURBED = "by itself", "re-arm", "hand back", "goes on"
+ACTIVATION = "activation"
 MAX_FRAME_AGE_S = 0.5
 LOOKED_AT_S = 0.8
 """How long it is made sure that nothing moves."""
@@ -50,8 +52,8 @@ class Fault:
     reason: str = ""
     """that the controller must give, or count"""
     recovery: str = BY_ITSELF
-    """what it takes until the arm moves again: nothing but the end of the fault; re-arm; hand back; or it never
-    stopped"""
+    """what it takes until the arm moves again: nothing but the end of the fault; re-arm; hand back; activation of the
+    controller; or it never stopped"""
     limit_s: float = WATCHDOG_S + TICK_S
     """the last command comes no later than this after the fault"""
     before: Act = field(default=lambda graph: None)
@@ -320,6 +322,19 @@ def _restart_controller(graph: FaultGraph) -> None:
 
 def _controller_again(graph: FaultGraph) -> None:
     graph.start_controller()
+
+
+def _deactivate(graph: FaultGraph) -> None:
+    if not graph.change_controller(Transition.TRANSITION_DEACTIVATE).success:
+        raise GraphError("the controller was not deactivated")
+
+
+def _take_down(graph: FaultGraph) -> None:
+    """Down to nothing while the arm is under way, and ready to be activated again."""
+    _deactivate(graph)
+    for transition in (Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE):
+        if not graph.change_controller(transition).success:
+            raise GraphError(f"the controller refused transition {transition}")
 
 
 def _jumps(graph: FaultGraph) -> None:
@@ -603,6 +618,14 @@ FAULTS: tuple[Fault, ...] = (
         phases=("HOLD", "AUTONOMOUS"),
         limit_s=TICK_S,
     ),
+    Fault("controller deactivated", _deactivate, reason="inactive", recovery=ACTIVATION, limit_s=TICK_S),
+    Fault(
+        "controller deactivated, cleaned up, configured",
+        _take_down,
+        reason="inactive",
+        recovery=ACTIVATION,
+        limit_s=TICK_S,
+    ),
     # The emergency stop.
     Fault(
         "emergency stop in AUTONOMOUS",
@@ -720,6 +743,7 @@ JOINT_FAULTS: tuple[Fault, ...] = (
         phases=("HOLD", "AUTONOMOUS", "FAULT"),
         limit_s=TICK_S,
     ),
+    Fault("joints: controller deactivated", _deactivate, reason="inactive", recovery=ACTIVATION, limit_s=TICK_S),
     Fault("joints: emergency stop", _estop, phases=("ESTOP",), reason="emergency stop", recovery=REARM, limit_s=TICK_S),
     Fault("joints: chunk with NaN", _chunk(_set_first("translation", "y", float("nan"))), reason="not finite"),
 )
@@ -739,7 +763,7 @@ def run_fault(graph: FaultGraph, fault: Fault) -> Row:
     if fault.recovery is UNDISTURBED:
         return _goes_on(graph, fault, time.monotonic())
     problems: list[str] = []
-    stopped_itself = fault.inject in (_restart_controller,) or "controller" in fault.name
+    stopped_itself = fault.recovery is BY_ITSELF and "controller" in fault.name
     if not stopped_itself:
         try:
             graph.wait_for_phase(*fault.phases, since_s=since_s, timeout_s=15.0)
@@ -777,7 +801,7 @@ def _stands(graph: FaultGraph, problems: list[str]) -> None:
 
 
 def _recover(graph: FaultGraph, fault: Fault, problems: list[str]) -> str:
-    if fault.recovery in (REARM, HAND_BACK):
+    if fault.recovery in (REARM, HAND_BACK, ACTIVATION):
         _operators_go(graph)
         # The cause goes away. That alone must not move the arm.
         ended_s = time.monotonic()
@@ -787,9 +811,13 @@ def _recover(graph: FaultGraph, fault: Fault, problems: list[str]) -> str:
         if moved:
             problems.append(f"{len(moved)} commands without the operator")
         asked_ns = graph.now_ns()
-        answer = graph.call("/magma/rearm" if fault.recovery is REARM else "/magma/hand_back")
-        if not answer.success:
-            problems.append(answer.message)
+        if fault.recovery is ACTIVATION:
+            if not graph.change_controller(Transition.TRANSITION_ACTIVATE).success:
+                problems.append("the controller was not activated")
+        else:
+            answer = graph.call("/magma/rearm" if fault.recovery is REARM else "/magma/hand_back")
+            if not answer.success:
+                problems.append(answer.message)
         again_s = time.monotonic()
         graph.wait_for_commands(2)
         if graph.commands_since(again_s)[0].stamp_ns <= asked_ns:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from lifecycle_msgs.srv import ChangeState
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EndEffectorState
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -283,12 +284,18 @@ class FaultGraph:
     def now_ns(self) -> int:
         return time.time_ns()
 
-    def call(self, name: str) -> Any:
-        """Calls a Trigger service and returns the response."""
-        client = self.node.create_client(Trigger, name)
+    def change_controller(self, transition: int) -> Any:
+        """Leads the controller from one state of its life to another; a number of lifecycle_msgs/Transition."""
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self.call("/controller/change_state", ChangeState, request)
+
+    def call(self, name: str, kind: Any = Trigger, request: Any = None) -> Any:
+        """Calls a service and returns the response."""
+        client = self.node.create_client(kind, name)
         try:
             wait_until(client.service_is_ready, f"service {name}")
-            future = client.call_async(Trigger.Request())
+            future = client.call_async(request if request is not None else kind.Request())
             wait_until(future.done, f"an answer of {name}")
             return future.result()
         finally:

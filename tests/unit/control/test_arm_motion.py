@@ -139,6 +139,23 @@ def test_a_collision_is_refused_before_it_happens():
     assert arm.counts
 
 
+def test_an_arm_found_in_contact_may_leave_it_but_not_into_another():
+    """Its brake would lead out of one contact and into the next."""
+    arm, checker = motion(), LimitChecker()
+    place = np.array([-1.073, 0.269, -1.54, -2.981, -1.849, 0.158, -1.924])
+    assert arm.sync(place, 0.5) is None
+    assert [refusal.code for refusal in arm.take_refusals()] == ["stands in collision"]
+    checker.begin(place)
+    assert checker.excused == {"panda_link1 and panda_link5"}
+    arm.move(
+        np.array([0.045, -0.004, 0.03, -0.36, 0.5, -0.22, 0.0]), 0.05, np.array([0, -0.576, 0, 0, 2.73, -2.9, 0.79])
+    )
+    for _ in range(60):
+        checker.check(arm.tick())
+    assert not checker.excused, "it has left the contact"
+    assert arm.counts["collision"] == 1 and arm.at_rest
+
+
 def test_a_smaller_scale_is_slower():
     arm = motion(dataclasses.replace(BOX, scale=0.1))
     arm.move(FORWARD, 0.2)

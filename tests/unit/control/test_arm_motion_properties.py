@@ -10,7 +10,7 @@ import os
 import numpy as np
 from arm_builders import BOX, PERIOD_S, LimitChecker, RecordingDriver, RecordingGripper, panda, panda_kinematics
 from control_builders import EPOCH_NS, spec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from magma_common.data import ActionChunk, EndEffectorDelta
@@ -57,6 +57,25 @@ motion_events = st.one_of(
     start=shares,
     near=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     events=st.lists(st.tuples(motion_events, st.integers(0, 12)), min_size=1, max_size=8),
+)
+@example(  # near a singularity, with the last tenth of a milliradian worked off for seconds
+    start=(0.0,) * 7,
+    near=0.0,
+    events=[
+        (("scale", 0.5), 0),
+        (("found", (0.5, 0.75, 0.5, 1.0, 0.5, 0.0, 0.0), 0.3125), 0),
+        (("move", (0.0, 0.0, 0.0625, 0.0, 0.5, 0.0, 0.0), None, 0.05), 8),
+    ],
+)
+@example(  # a brake whose end leaves a speed of rounding size
+    start=(0.0,) * 7,
+    near=0.0,
+    events=[
+        (("scale", 0.5), 0),
+        (("found", (0.5, 1.0, 0.703125, 0.5, 0.078125, 0.0, 0.0), 0.5), 0),
+        (("move", (0.0,) * 7, None, 0.05), 0),
+        (("move", (0.0, 0.0, 0.07421875, -5.960464477539063e-08, 0.5, 0.0, 0.0), None, 0.05), 12),
+    ],
 )
 @SETTINGS
 def test_the_motion_of_an_arm(start, near, events):
@@ -108,6 +127,9 @@ stage_events = st.one_of(
     st.tuples(st.just("estop")),
     st.tuples(st.just("rearm")),
     st.tuples(st.just("hand back")),
+    st.tuples(st.just("deactivate")),
+    st.tuples(st.just("activate")),
+    st.tuples(st.just("clean up")),
     st.tuples(st.just("button"), st.booleans()),
     st.tuples(st.just("silence"), st.floats(0.0, 1.5)),
     st.tuples(st.just("jump"), st.floats(-1.0, 1.0)),
@@ -144,15 +166,23 @@ class Stage:
         if state is not None:
             self.core.on_state(state, self.now)
 
+    def brake(self) -> None:
+        """The arm's own controller follows the brake that came with the last command."""
+        last = self.driver.sent[-1] if self.driver.sent else None
+        if last is None or not last.velocity.any():
+            return
+        self.place = last.brake_positions[-1]
+
     def tick(self) -> None:
         self.now = Instant(self.now.steady_s + PERIOD_S, self.now.ros_ns + round(PERIOD_S * 1e9))
         self.report(self.place)
         command = self.core.tick(self.now)
         self.arm.apply(command, self.core)
         if command is not None:
-            assert self.core.phase in MOVING
+            assert self.core.phase in MOVING and self.core.active
         sent = len(self.driver.sent)
         self.arm.advance(self.core)
+        assert self.core.active or len(self.driver.sent) == sent, "an inactive controller commands nothing"
         for joint_command in self.driver.sent[sent:]:
             self.checker.check(joint_command)
             self.place = joint_command.position
@@ -172,9 +202,18 @@ class Stage:
             self.core.estop("test")
         elif kind == "rearm":
             if self.arm.refuse_rearm() is None and self.core.rearm(now).success:
-                self.arm.rearmed()
+                self.arm.start_anew()
         elif kind == "hand back":
             self.core.hand_back(now)
+        elif kind == "activate" and not self.core.active:
+            self.core.activate(now)
+            self.arm.start_anew()
+        elif kind in ("deactivate", "clean up") and self.core.active:
+            self.core.deactivate("test")
+            self.driver.stop()
+            self.brake()
+            if kind == "clean up":
+                self.core.forget(now)
         elif kind == "button":
             self.core.on_estop_button(event[1], now)
         elif kind == "silence":

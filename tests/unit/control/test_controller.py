@@ -601,3 +601,63 @@ def test_a_jump_leaves_the_arm_with_its_operator_and_lifts_no_later_gate():
     controller.rearm(at(0.6))
     controller.on_state(state(0.55, (0.5, 0.0, 0.3)), at(0.65))
     assert "from before the re-arm" in controller.on_chunk(chunk(0.58), at(0.7)).text
+
+
+class TestLife:
+    """A controller that is not active: nobody moves the arm, and everybody is told why."""
+
+    def test_it_refuses_everybody_with_the_reason(self):
+        controller, _ = acting()
+        controller.deactivate("asleep: wake it")
+        assert controller.phase is Phase.HOLD and not controller.active
+        assert controller.on_chunk(chunk(0.3), at(0.3)).text == "asleep: wake it"
+        assert controller.on_operator(operator(0.3), at(0.3)).code == "inactive"
+        assert controller.tick(at(0.35)) is None and controller.phase is Phase.HOLD
+        assert controller.report(at(0.35)).reason == "asleep: wake it"
+        assert controller.report(at(0.35)).counts["inactive"] == 2
+
+    def test_after_the_activation_only_what_is_newer_counts_and_the_arm_is_where_it_is(self):
+        controller, _ = acting()
+        controller.deactivate("asleep")
+        moved = state(0.5, target=(0.5, 0.0, 0.3), position=np.array([0.5, 0.03, 0.3]))
+        controller.activate(at(0.45))
+        assert controller.on_state(moved, at(0.5)) is None
+        assert "from before the activation" in controller.on_chunk(chunk(0.44), at(0.5)).text
+        assert controller.on_chunk(chunk(0.5), at(0.55)) is None
+        command = controller.tick(at(0.55))
+        # From the measured pose, 3 cm beside the arm's own target.
+        assert command.delta[:3] == pytest.approx([0.02, 0.03, 0.0])
+
+    @pytest.mark.parametrize("latch", ["estop", "fault"])
+    def test_a_latch_outlives_everything(self, latch):
+        controller, _ = acting()
+        getattr(controller, latch)("test")
+        phase = controller.phase
+        controller.deactivate("asleep")
+        controller.forget(at(0.3))
+        assert controller.phase is phase
+        refused = controller.rearm(at(0.35))
+        assert not refused.success and refused.message == "cannot re-arm: asleep"
+        controller.activate(at(0.4))
+        assert controller.phase is phase and controller.tick(at(0.4)) is None
+        assert controller.rearm(at(0.45)).success and controller.phase is Phase.HOLD
+
+    def test_the_stop_and_its_button_are_heard_while_it_sleeps(self):
+        controller = ready(ControllerConfig(estop_button_timeout_s=0.5))
+        controller.deactivate("asleep")
+        controller.on_estop_button(False, at(0.1))
+        controller.tick(at(0.2))
+        assert controller.phase is Phase.HOLD
+        controller.tick(at(0.7))
+        assert controller.phase is Phase.ESTOP, "a silent button counts as pressed"
+
+    def test_it_forgets_only_while_it_sleeps(self):
+        controller, _ = acting()
+        with pytest.raises(RuntimeError, match="deactivate it first"):
+            controller.forget(at(0.2))
+        controller.deactivate("asleep")
+        controller.forget(at(0.2))
+        controller.activate(at(0.3))
+        assert controller.on_chunk(chunk(0.4), at(0.4)).code == "no action spec"
+        report = controller.report(at(0.4))
+        assert report.instruction == "" and report.commands_sent == 1 and np.isnan(report.state_age_ms)

@@ -71,7 +71,7 @@ class AnyInput(RuleBasedStateMachine):
         self.observe()
         if command is None:
             return
-        assert self.controller.phase in MOVING
+        assert self.controller.phase in MOVING and self.controller.active
         assert not self.pressed
         timeout_s = self.config.estop_button_timeout_s
         assert not timeout_s or self.now.steady_s - self.button_s <= timeout_s
@@ -116,6 +116,7 @@ class AnyInput(RuleBasedStateMachine):
     @rule(place=places, steps=st.lists(sane_deltas, min_size=1, max_size=4), operator=st.booleans())
     def all_is_well(self, place, steps, operator):
         """Without this, random inputs seldom get the arm to move at all."""
+        self.activate()
         self.rearm()
         if not operator:
             self.hand_back()
@@ -186,9 +187,29 @@ class AnyInput(RuleBasedStateMachine):
     @rule()
     def rearm(self):
         if self.controller.rearm(self.now).success:
-            assert not self.pressed
+            assert not self.pressed and self.controller.active
             self.gate_ns = self.now.ros_ns
             assert self.controller.phase is Phase.HOLD
+        self.tick()
+
+    @rule(cleans_up=st.booleans())
+    def deactivate(self, cleans_up):
+        latched = self.controller.phase in (Phase.ESTOP, Phase.FAULT)
+        self.controller.deactivate("test")
+        if cleans_up:
+            self.controller.forget(self.now)
+            self.reported = None
+        assert not self.controller.active
+        assert (self.controller.phase in (Phase.ESTOP, Phase.FAULT)) == latched
+        self.tick()
+
+    @rule()
+    def activate(self):
+        if not self.controller.active:
+            self.gate_ns = self.now.ros_ns
+        phase = self.controller.phase
+        self.controller.activate(self.now)
+        assert self.controller.phase is phase
         self.tick()
 
     @rule()

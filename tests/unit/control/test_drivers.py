@@ -10,6 +10,7 @@ import pytest
 from arm_builders import motion, panda
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.clock import Clock
+from rclpy.task import Future
 
 from magma_common.config import ConfigError
 from magma_control.drivers import base
@@ -41,20 +42,29 @@ class FakeNode:
         self.publishers.append(FakePublisher(message_type, topic))
         return self.publishers[-1]
 
+    def destroy_publisher(self, publisher):
+        self.publishers.remove(publisher)
+
     def get_clock(self):
         return Clock()
 
 
 class FakeClient:
     def __init__(self, node, action, name):
-        self.action, self.name, self.goals, self.ready = action, name, [], True
+        self.action, self.name, self.goals, self.ready, self.destroyed = action, name, [], True, False
+        self.answers = []
 
     def server_is_ready(self):
         return self.ready
 
+    def destroy(self):
+        self.destroyed = True
+
     def send_goal_async(self, goal):
         assert isinstance(goal, self.action.Goal)
         self.goals.append(goal)
+        self.answers.append(Future())
+        return self.answers[-1]
 
 
 @pytest.fixture
@@ -129,6 +139,51 @@ def test_follow_joint_trajectory_collects_a_tenth_of_a_second(node, monkeypatch)
     times = [seconds(point.time_from_start) for point in driver._client.goals[0].trajectory.points]
     assert times[:10] == pytest.approx(np.arange(1, 11) * 0.01)
     assert not any(driver._client.goals[0].trajectory.points[-1].velocities)
+
+
+class TestFollowJointTrajectory:
+    @pytest.fixture
+    def driver(self, node, monkeypatch):
+        from magma_control.drivers import follow_joint_trajectory
+
+        monkeypatch.setattr(follow_joint_trajectory, "ActionClient", FakeClient)
+        driver = make_arm_driver("follow_joint_trajectory", node, panda())
+        for command in commands(10):
+            driver.send(command)
+        return driver
+
+    def answer(self, driver, accepted=True, code=0, text=""):
+        result = Future()
+        driver._client.answers[0].set_result(SimpleNamespace(accepted=accepted, get_result_async=lambda: result))
+        wrapped = SimpleNamespace(result=SimpleNamespace(error_code=code, error_string=text))
+        result.set_result(wrapped)
+
+    def test_a_goal_that_is_done_or_replaced_is_no_trouble(self, driver):
+        codes = driver._action.Result
+        self.answer(driver, code=codes.INVALID_GOAL, text="preempted")
+        assert driver.trouble is None
+
+    def test_a_goal_that_is_rejected_or_given_up_is(self, driver):
+        self.answer(driver, accepted=False)
+        assert "rejected" in driver.trouble
+        driver.stop()
+        driver.resume()
+        assert driver.trouble is None
+
+    def test_an_arm_that_did_not_follow_is(self, driver):
+        self.answer(driver, code=driver._action.Result.PATH_TOLERANCE_VIOLATED, text="too far")
+        assert driver.trouble.endswith("gave up a trajectory: too far")
+
+    def test_after_a_stop_nothing_from_before_is_sent(self, driver):
+        old, new = commands(15)[10:15], commands(10)
+        for command in old:
+            driver.send(command)
+        driver.stop()
+        driver.resume()
+        for command in new:
+            driver.send(command)
+        first = driver._client.goals[-1].trajectory.points[0]
+        assert list(first.positions) == new[0].position.tolist()
 
 
 def test_positions_as_the_forward_command_controller_takes_them(node):
@@ -248,6 +303,27 @@ class TestGrippers:
     def test_none(self, node):
         make_gripper_driver(node, robot(gripper=dataclasses.replace(panda().gripper, driver="none"))).send(1.0)
         assert node.publishers == []
+
+
+@pytest.mark.parametrize("kind", ["joint_trajectory", "position", "servo"])
+def test_a_driver_that_is_closed_leaves_nothing_on_the_node(node, kind):
+    driver = make_arm_driver(kind, node, panda())
+    driver.send(commands(8)[-1])
+    publisher = node.publishers[0]
+    driver.close()
+    assert node.publishers == [] and driver.stopped
+    sent = len(publisher.messages)
+    driver.send(commands(1)[0])
+    assert len(publisher.messages) == sent
+
+
+def test_a_gripper_that_is_closed_leaves_nothing_on_the_node(node, monkeypatch):
+    from magma_control.drivers import gripper_command
+
+    monkeypatch.setattr(gripper_command, "ActionClient", FakeClient)
+    gripper = make_gripper_driver(node, panda())
+    gripper.close()
+    assert gripper._client.destroyed
 
 
 def test_unknown_kinds(node):

@@ -93,6 +93,12 @@ class Recorded:
         elif chance < 0.99:
             self.config = dataclasses.replace(self.config, max_speed_m_s=float(self.rng.uniform(0.05, 0.4)))
             core.reconfigure(self.config)
+        elif chance < 0.993:
+            core.deactivate("test")
+            if chance < 0.991:
+                core.forget(now)
+                core.on_spec(SPEC, now)
+            core.activate(now)
         else:
             core.on_estop_button(False, now)
             core.rearm(now)

@@ -1,7 +1,9 @@
 """Small models and checkpoints for the policy tests."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +22,8 @@ from magma_policy.model import Magma
 from magma_policy.robots import Robot
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.training.config import TrainConfig
+from magma_policy.training.demonstrations import is_held_out
 
 torch.set_num_threads(1)
 
@@ -105,3 +109,70 @@ def tiny_checkpoint(tmp_path, tiny_model):
     robot = Robot(spec_of(config), STATISTICS, OVERHEAD)
     checkpoint.save(tmp_path / "tiny", state, config, tokenizer, {"": robot}, torch.float32)
     return tmp_path / "tiny"
+
+
+def write_set(directory, names, steps=5, frames=True, seed=0, robot="", camera=OVERHEAD, **more):
+    """A demonstration set with random contents in the on-disk format; `more` are further arrays of every episode."""
+    rng = np.random.default_rng(seed)
+    (directory / "episodes").mkdir(parents=True)
+    card = {
+        "camera_intrinsics": camera.intrinsics,
+        "camera_extrinsics_base_to_optical": camera.extrinsics,
+        "image_size": 128,
+        "table_height_m": 0.0,
+        "step_period_s": 0.2,
+        "robot": robot,
+        "objects": {"rabbit_food": {"noun": "carrot", "colour": "orange"}},
+        "suite": "anything else may stand in the card",
+    }
+    (directory / "card.json").write_text(json.dumps(card))
+    for name in names:
+        proprioception = rng.normal(0, 0.1, (steps, 16)).astype(np.float32)
+        proprioception[:, [3, 10]] = 1.0
+        proprioception[:, 14:] = 1.0
+        actions = rng.uniform(-0.05, 0.05, (steps, 7)).astype(np.float32)
+        actions[:, 6] = np.arange(steps) < steps - 2
+        arrays = {
+            "proprioception": proprioception,
+            "actions": actions,
+            "marks": rng.uniform(10, 118, (steps, 4, 2)).astype(np.float32),
+            "instruction": np.array(f"put the {name.split('-')[0]} on the plate"),
+            "object_names": np.array(["rabbit_food"]),
+            "object_positions": np.tile(np.array([0.5, 0.0, 0.02], dtype=np.float32), (steps, 1, 1)),
+            **more,
+        }
+        if frames:
+            arrays["frames"] = rng.integers(0, 256, (steps, 128, 128, 3), dtype=np.uint8)
+        np.savez_compressed(directory / "episodes" / f"{name}.npz", **arrays)
+    return directory
+
+
+def held_out_names(count):
+    """Episode names of which some are held out and some are not, whatever the rule."""
+    names = [f"carrot-{i}" for i in range(200)]
+    held = [n for n in names if is_held_out(f"{n}.npz", 2)]
+    free = [n for n in names if not is_held_out(f"{n}.npz", 2)]
+    return held[:count] + free[:count]
+
+
+def small_run(output, pictures, **changes):
+    values = dict(
+        demonstrations=(pictures,), output=output, steps=100, image_batch=2, state_batch=4, text_batch=1,
+        validation_every=2, validation_samples=4, marks_fraction=0.0,
+    )  # fmt: skip
+    return TrainConfig(**{**values, **changes})
+
+
+@pytest.fixture(scope="session", name="write_set")
+def write_set_fixture():
+    return write_set
+
+
+@pytest.fixture(scope="session", name="held_out_names")
+def held_out_names_fixture():
+    return held_out_names
+
+
+@pytest.fixture(scope="session", name="small_run")
+def small_run_fixture():
+    return small_run

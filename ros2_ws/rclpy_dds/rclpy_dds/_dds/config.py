@@ -124,6 +124,12 @@ def domain_xml() -> str | None:
     )
 
 
+def source() -> str:
+    """Return what an error message adds when the configuration is not this module's."""
+    own = os.environ.get("CYCLONEDDS_URI", "").strip()
+    return f" with CYCLONEDDS_URI={own[:80]!r} (libddsc's line above says what is wrong with it)" if own else ""
+
+
 def _discovery(peers: list[str]) -> str:
     listed = "".join(f"<Peer Address={quoteattr(peer)}/>" for peer in peers)
     return (

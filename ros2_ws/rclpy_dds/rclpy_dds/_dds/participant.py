@@ -4,11 +4,12 @@ import array
 import contextlib
 import ctypes as ct
 import os
+import struct
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -56,9 +57,19 @@ _views: set[int] = set()
 class Sample(NamedTuple):
     """One received sample: the whole CDR stream including its 4-byte header, and where it came from."""
 
-    payload: bytes | memoryview
+    payload: Any  # bytes, a memoryview, or a SharedPayload that did not go over DDS
     source_timestamp_ns: int
     publication_handle: int
+
+
+# One call instead of attributes one by one.
+_new_tuple = tuple.__new__
+_TAKEN = struct.Struct(
+    f"<Q{SampleInfo.valid_data.offset}x?"
+    f"{SampleInfo.source_timestamp.offset - SampleInfo.valid_data.offset - 1}xq"
+    f"{SampleInfo.publication_handle.offset - SampleInfo.source_timestamp.offset - 8}xQ"
+    f"{ct.sizeof(SampleInfo) - SampleInfo.publication_handle.offset - 8}x"
+)
 
 
 class Writer:
@@ -78,6 +89,7 @@ class Writer:
         self._vector_reference = ct.byref(self._vector)
         self._serdata_from_bytes = quick().ddsi_serdata_from_ser_iov
         self._write_serdata = self._lib.dds_writecdr
+        self._handles = (ct.c_uint64 * 8)()
         self.closed = False
         self.drained = False
 
@@ -139,6 +151,17 @@ class Writer:
         # Not the matched status: reading it would take the change from a callback that waits for it.
         return check(self._lib.dds_get_matched_subscriptions(self.entity, None, 0), "dds_get_matched_subscriptions")
 
+    def matched_handles(self) -> list[int]:
+        """Instance handles of the readers this writer is matched with."""
+        room = len(self._handles)
+        count = check(
+            self._lib.dds_get_matched_subscriptions(self.entity, self._handles, room), "dds_get_matched_subscriptions"
+        )
+        if count > room:
+            self._handles = (ct.c_uint64 * (2 * count))()
+            return self.matched_handles()
+        return self._handles[:count]
+
     def assert_liveliness(self) -> None:
         """Show that the writer is alive, for liveliness manual by topic."""
         check(self._lib.dds_assert_liveliness(self.entity), "dds_assert_liveliness")
@@ -186,10 +209,11 @@ class Reader:
         self._lib = load()
         self.entity = entity
         self.guid = _guid(entity)
+        self.instance_handle = _instance_handle(entity)
         self.condition = check(self._lib.dds_create_readcondition(entity, ANY_STATE), "dds_create_readcondition")
-        self._serdata = (ct.c_void_p * 1)()
-        self._infos = (SampleInfo * 1)()
-        self._info = self._infos[0]
+        self._taken = (ct.c_ubyte * _TAKEN.size)()  # where dds_takecdr puts the sample and what is known about it
+        self._serdata = ct.cast(self._taken, ct.POINTER(ct.c_void_p))
+        self._info = ct.cast(ct.addressof(self._taken) + ct.sizeof(ct.c_void_p), ct.POINTER(SampleInfo))
         self._quick = quick()
         self._take = self._quick.dds_takecdr
         self._buffer = _SmallBuffer(1024)
@@ -200,17 +224,16 @@ class Reader:
         """Take the oldest sample, or None when there is none."""
         with self._lock:
             while not self.closed:
-                taken = self._take(self.entity, self._serdata, 1, self._infos, ANY_STATE)
+                taken = self._take(self.entity, self._serdata, 1, self._info, ANY_STATE)
                 if taken <= 0:
                     if taken < 0 and not self.closed:
                         check(taken, "dds_takecdr")
                     return None
-                serdata = self._serdata[0] or 0
-                info = self._info
-                if not info.valid_data:
+                serdata, valid, timestamp, writer = _TAKEN.unpack(self._taken)
+                if not valid:
                     self._quick.ddsi_serdata_unref(serdata)
                     continue
-                return Sample(self._payload(serdata), info.source_timestamp, info.publication_handle)
+                return _new_tuple(Sample, (self._payload(serdata), timestamp, writer))
         return None
 
     def _payload(self, serdata: int) -> bytes | memoryview:
@@ -260,6 +283,11 @@ def _view(lib: ct.PyDLL, serdata: int, size: int) -> memoryview:
     release = weakref.finalize(memory, _release, lib, reference, vector, id(memory))
     release.atexit = False  # type: ignore[misc]
     return memoryview(memory).cast("B").toreadonly()
+
+
+def is_received_buffer(memory: object) -> bool:
+    """Return whether memory (what a memoryview is of) is that of a received sample, which nobody changes."""
+    return id(memory) in _views
 
 
 def _release(lib: ct.PyDLL, reference: int, vector: IoVector, view: int) -> None:
@@ -312,7 +340,7 @@ class Participant:
                 with native_qos(None, "enclave=/;") as qos:
                     self.entity = check(
                         self._lib.dds_create_participant(domain, qos, None),
-                        f"Creating a DDS participant in domain {domain}",
+                        f"Creating a DDS participant in domain {domain}{config.source()}",
                     )
             except DDSError:
                 self._leave_domain()

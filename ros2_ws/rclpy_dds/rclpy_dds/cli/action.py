@@ -22,6 +22,7 @@ from .graph import (
     add_graph_arguments,
     joined_graph,
     node_names,
+    not_there,
     print_names,
     unknown_name,
     wait_until,
@@ -201,8 +202,9 @@ class _GoalSender:
             waited += _SPIN_S
             if waited >= _HINT_AFTER_S and not hinted:
                 hinted = True
-                known = [name for name, _ in get_action_names_and_types(self._node)]
-                print(unknown_name("action", self._args.action_name, known) + "; waiting", file=sys.stderr)
+                known = get_action_names_and_types(self._node)
+                reason = not_there("action", self._args.action_name, self._args.action_type, known)
+                print(f"still waiting; {reason}", file=sys.stderr)
 
     def _result(self, future: Any, timeout_s: float | None = None) -> Any:
         waited = 0.0

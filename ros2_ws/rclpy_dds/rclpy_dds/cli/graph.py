@@ -149,6 +149,15 @@ def unknown_name(noun: str, name: str, known: list[str]) -> str:
     return f"Unknown {noun} '{name}'{_alternatives(name, known, noun + 's')}"
 
 
+def not_there(noun: str, name: str, wanted_type: str, names_and_types: list[tuple[str, list[str]]]) -> str:
+    """Return why a command waits for a service or action; its own client is among what the graph shows."""
+    full_name = name if name.startswith("/") else "/" + name
+    others = [kind for kind in dict(names_and_types).get(full_name, []) if kind != wanted_type]
+    if others:
+        return f"{noun} '{name}' has the type {' and '.join(others)}, not {wanted_type}"
+    return unknown_name(noun, name, [entry for entry, _ in names_and_types if entry != full_name])
+
+
 def _alternatives(name: str, known: list[str], noun: str) -> str:
     # These belong to every node, also to the command's own.
     known = [entry for entry in known if entry not in ("/parameter_events", "/rosout")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from typing import Any
 
@@ -154,7 +155,11 @@ def _show(args: argparse.Namespace) -> str | None:
     try:
         print("\n".join(_show_lines(_full_name(args.type), not args.no_comments, args.all_comments)))
     except DefinitionError as error:
-        return str(error)
+        package, kind, short = _full_name(args.type).split("/")
+        close = difflib.get_close_matches(short, store.names(package, kind), n=3, cutoff=0.7)
+        return f"{error}" + (
+            f" Did you mean {' or '.join(f'{package}/{kind}/{name}' for name in close)}?" if close else ""
+        )
     return None
 
 

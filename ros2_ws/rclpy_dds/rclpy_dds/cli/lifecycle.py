@@ -8,7 +8,16 @@ from typing import Any
 
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 
-from .graph import DISCOVERY_TIMEOUT_S, NodeName, add_graph_arguments, call_service, find_node, joined_graph, node_names
+from .graph import (
+    DISCOVERY_TIMEOUT_S,
+    NodeName,
+    add_graph_arguments,
+    call_service,
+    find_node,
+    joined_graph,
+    node_names,
+    wait_until,
+)
 from .verbs import Verb, add_verbs, run_verb
 
 
@@ -27,6 +36,9 @@ def _find(node: Any, args: argparse.Namespace) -> NodeName:
     if isinstance(found, str):
         known = ", ".join(entry.full_name for entry in _managed(node, False))
         raise RuntimeError(f"Node not found: {found}" + (f". With a life cycle: {known}" if known else ""))
+    if not wait_until(lambda: found in _managed(node, True), DISCOVERY_TIMEOUT_S):
+        others = ", ".join(entry.full_name for entry in _managed(node, False)) or "none"
+        raise RuntimeError(f"Node {found.full_name} has no life cycle; nodes that have one: {others}")
     return found
 
 

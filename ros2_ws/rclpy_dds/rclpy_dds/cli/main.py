@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import signal
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 # command -> (module, one line of help). Modules are imported only when asked for: most need rclpy, which takes time.
 COMMANDS = {
@@ -39,8 +41,19 @@ NOT_COVERED = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the command or verb that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message:
+            given, *choices = re.findall(r"'([^']*)'", message)
+            close = difflib.get_close_matches(given, choices, n=2)
+            message += f"; did you mean {' or '.join(close)}?" if close else ""
+        super().error(message)
+
+
 def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, ModuleType | None]:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ros2",
         description="ros2 is an extensible command-line tool for ROS 2. This one is rclpy_dds', for environments "
         "without a ROS 2 installation.",

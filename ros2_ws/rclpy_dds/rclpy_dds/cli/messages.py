@@ -41,7 +41,7 @@ def get_interface(name: str, kind: str) -> Any:
         module = import_module(f"{package}.{kind}")
     except ModuleNotFoundError:
         raise InterfaceTypeError(
-            f"The passed {noun} type is invalid: no package '{package}' with a {kind} folder is installed here"
+            f"The passed {noun} type is invalid: no package '{package}' with {kind} definitions is installed here"
         ) from None
     try:
         return getattr(module, short)

@@ -13,6 +13,7 @@ from .graph import (
     DISCOVERY_TIMEOUT_S,
     add_graph_arguments,
     joined_graph,
+    not_there,
     positive_float,
     print_names,
     unknown_name,
@@ -115,7 +116,7 @@ def _call(args: argparse.Namespace) -> None:
         raise ValueError(f"Failed to populate field: {error}") from None
     with joined_graph(args, f"_ros2cli_requester_{os.getpid()}", wait=False) as node:
         client = node.create_client(service, args.service_name)
-        _wait_for_service(node, client, args.service_name)
+        _wait_for_service(node, client, args)
         while rclpy.ok():
             begin = time.monotonic()
             print(f"requester: making request: {request!r}\n")
@@ -131,15 +132,18 @@ def _call(args: argparse.Namespace) -> None:
             time.sleep(max(0.0, begin + 1.0 / args.rate - time.monotonic()))
 
 
-def _wait_for_service(node: Any, client: Any, name: str) -> None:
+def _wait_for_service(node: Any, client: Any, args: argparse.Namespace) -> None:
     if client.wait_for_service(timeout_sec=0.3):
         return
     print("waiting for service to become available...")
     if client.wait_for_service(timeout_sec=_HINT_AFTER_S):
         return
-    known = [entry for entry, _ in visible(node.get_service_names_and_types(), False) if "/_" not in entry]
-    others = [entry for entry in known if entry != name and not entry.rpartition("/")[2].endswith("parameters")]
-    print(f"still waiting; {unknown_name('service', name, others)}", file=sys.stderr)
+    known = [
+        (name, types)
+        for name, types in visible(node.get_service_names_and_types(), False)
+        if not name.rpartition("/")[2].endswith(("parameters", "parameter_types"))
+    ]
+    print(f"still waiting; {not_there('service', args.service_name, args.service_type, known)}", file=sys.stderr)
     client.wait_for_service()
 
 

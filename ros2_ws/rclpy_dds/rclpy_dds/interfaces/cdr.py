@@ -9,7 +9,7 @@ import array
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -246,6 +246,11 @@ class _DecoderGenerator(_Generator):
     """Generates ``decode(d, p, e) -> (message, p)``: read one message from ``d`` at ``p``, not beyond ``e``."""
 
     origin = HEADER_BYTES
+    parameters = "d, p, e"
+
+    def nested(self, name: str) -> str:
+        """Return what calls the function of another message type."""
+        return f"{self.bind('decode_', _LazyFunction(name, _decoder))}({self.parameters})"
 
     def emit_group(self, code: struct.Struct, places: list[str]) -> None:
         if places:
@@ -312,19 +317,7 @@ class _DecoderGenerator(_Generator):
                 self.emit_alignment(size)
                 self.indent -= 1
                 self.modulus, self.remainder = saved
-            self.emit(f"q = p + n * {size}" if size > 1 else "q = p + n")
-            self.emit("if q > e:")
-            self.emit(f"    raise Malformed(f'{place[2:]}: {{n}} elements do not fit the message')")
-            dtype = self.bind("dtype", DTYPES[kind.base])
-            if kind.kind == "array":
-                self.emit(f"{place} = frombuffer(d, {dtype}, n, p).copy()")
-            else:
-                self.emit(f"if q - p >= {VIEW_THRESHOLD_BYTES} and type(d) is memoryview:")
-                self.emit(f"    {place} = frombuffer(d, {dtype}, n, p)")
-                self.emit("else:")
-                self.emit(f"    {place} = a = array({ARRAY_CODES[kind.base]!r})")
-                self.emit("    a.frombytes(d[p:q])")
-            self.emit("p = q")
+            self.numbers(kind, place, size)
             self.forget()
             return
         if kind.base in ("bool", "byte"):
@@ -346,11 +339,55 @@ class _DecoderGenerator(_Generator):
         elif kind.base == "wstring":
             raise NotImplementedError("rclpy_dds does not deserialise fields of type wstring")
         else:
-            self.emit(f"x, p = {self.bind('decode_', _LazyFunction(kind.base, _decoder))}(d, p, e)")
+            self.emit(f"x, p = {self.nested(kind.base)}")
         self.emit("items.append(x)")
         self.indent -= 1
         self.emit(f"{place} = items")
         self.forget()
+
+    def numbers(self, kind: FieldType, place: str, size: int) -> None:
+        """Add the code for ``n`` numbers of ``size`` bytes, once ``p`` is aligned."""
+        self.emit(f"q = p + n * {size}" if size > 1 else "q = p + n")
+        self.emit("if q > e:")
+        self.emit(f"    raise Malformed(f'{place[2:]}: {{n}} elements do not fit the message')")
+        dtype = self.bind("dtype", DTYPES[kind.base])
+        if kind.kind == "array":
+            self.emit(f"{place} = frombuffer(d, {dtype}, n, p).copy()")
+        else:
+            self.emit(f"if q - p >= {VIEW_THRESHOLD_BYTES} and type(d) is memoryview:")
+            self.emit(f"    {place} = frombuffer(d, {dtype}, n, p)")
+            self.emit("else:")
+            self.emit(f"    {place} = a = array({ARRAY_CODES[kind.base]!r})")
+            self.emit("    a.frombytes(d[p:q])")
+        self.emit("p = q")
+
+
+class _SharedDecoderGenerator(_DecoderGenerator):
+    """Generates ``decode(d, p, e, o)`` for the text of a :class:`SharedPayload`, whose arrays iterator ``o`` gives."""
+
+    parameters = "d, p, e, o"
+
+    def nested(self, name: str) -> str:
+        return f"{self.bind('decode_', _LazyFunction(name, _shared_decoder))}({self.parameters})"
+
+    def numbers(self, kind: FieldType, place: str, size: int) -> None:
+        if kind.kind == "array" and kind.size * size < PART_THRESHOLD_BYTES:
+            super().numbers(kind, place, size)
+            return
+        # As the encoder decides; the field gets what it would get from a payload that is a view.
+        self.emit(f"if n >= {PART_THRESHOLD_BYTES // size}:")
+        if kind.kind == "array":
+            self.emit(f"    {place} = next(o).copy()")
+        else:
+            self.emit("    a = next(o)")
+            self.emit(f"    if n * {size} < {VIEW_THRESHOLD_BYTES}:")
+            self.emit(f"        a = array({ARRAY_CODES[kind.base]!r}, a.tobytes())")
+            self.emit(f"    {place} = a")
+        self.emit(f"    p += n * {size} & 7")
+        self.emit("else:")
+        self.indent += 1
+        super().numbers(kind, place, size)
+        self.indent -= 1
 
 
 def minimum_size(name: str) -> int:
@@ -372,6 +409,44 @@ def minimum_size(name: str) -> int:
     return max(total, 1)
 
 
+class SharedPayload:
+    """A message whose large arrays are referred to, for delivery within a process.
+
+    ``text`` is the CDR stream without them; where one is left out, a few zeros keep positions congruent modulo 8.
+    """
+
+    __slots__ = ("arrays", "parts", "text")
+
+    def __init__(self, parts: Sequence[Part], arrays: list[np.ndarray]) -> None:
+        """
+        Args:
+            parts: as :func:`encode` returns them.
+            arrays: what stands for the numpy arrays and ``array.array`` among them.
+        """
+        text = bytearray()
+        self.parts: list[Part] = []
+        self.arrays = arrays
+        remaining = iter(arrays)
+        for part in parts:
+            if isinstance(part, np.ndarray | array.array):
+                data = next(remaining)
+                self.parts.append(data)
+                text += _ZEROS[data.nbytes & 7]
+            else:
+                self.parts.append(part)
+                text += part
+        self.text = bytes(text)
+
+    def decode(self, name: str) -> Any:
+        """Return a new message of type ``pkg/msg/Name`` that refers to the arrays."""
+        arrays = (data[:] for data in self.arrays)  # an object of its own for each message
+        # No end to check against: the text was made here.
+        return _shared_decoder(name, 8)(self.text, HEADER_BYTES, sys.maxsize, arrays)[0]
+
+    def __bytes__(self) -> bytes:
+        return join(self.parts)
+
+
 class _LazyFunction:
     """Stands for the function of an element type until the first call."""
 
@@ -388,6 +463,7 @@ class _LazyFunction:
 _lock = threading.RLock()
 _encoders: dict[tuple[str, int], Callable] = {}
 _decoders: dict[tuple[str, int], Callable] = {}
+_shared_decoders: dict[tuple[str, int], Callable] = {}
 # Functions for whole messages, by type name alone.
 _message_encoders: dict[str, Callable] = {}
 _message_decoders: dict[str, Callable] = {}
@@ -410,22 +486,32 @@ def _encoder(name: str, modulus: int = 1) -> Callable:
 def _decoder(name: str, modulus: int = 1) -> Callable:
     function = _decoders.get((name, modulus))
     if function is None:
-        with _lock:
-            generator = _DecoderGenerator()
-            generator.modulus = modulus
-            generator.remainder = generator.origin % modulus
-            generator.names.update(
-                new=object.__new__,
-                array=array.array,
-                frombuffer=np.frombuffer,
-                unpack_from=struct.unpack_from,
-                Malformed=MalformedMessageError,
-            )
-            generator.message(name, "m")
-            generator.flush()
-            generator.emit("return m, p")
-            function = _decoders[name, modulus] = generator.compile("decode(d, p, e)")
+        function = _decoders[name, modulus] = _generate_decoder(_DecoderGenerator(), name, modulus)
     return function
+
+
+def _shared_decoder(name: str, modulus: int = 1) -> Callable:
+    function = _shared_decoders.get((name, modulus))
+    if function is None:
+        function = _shared_decoders[name, modulus] = _generate_decoder(_SharedDecoderGenerator(), name, modulus)
+    return function
+
+
+def _generate_decoder(generator: _DecoderGenerator, name: str, modulus: int) -> Callable:
+    with _lock:
+        generator.modulus = modulus
+        generator.remainder = generator.origin % modulus
+        generator.names.update(
+            new=object.__new__,
+            array=array.array,
+            frombuffer=np.frombuffer,
+            unpack_from=struct.unpack_from,
+            Malformed=MalformedMessageError,
+        )
+        generator.message(name, "m")
+        generator.flush()
+        generator.emit("return m, p")
+        return generator.compile(f"decode({generator.parameters})")
 
 
 def encode(message: Any, name: str, prefix: bytes = b"") -> list[Part]:

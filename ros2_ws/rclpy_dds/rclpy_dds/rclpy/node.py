@@ -15,7 +15,7 @@ from rclpy_dds._dds.participant import Reader, Writer, drain
 from rclpy_dds.interfaces import message_class
 from rclpy_dds.interfaces.type_hash import user_data
 
-from . import logging
+from . import intra_process, logging
 from .arguments import ParsedArguments, node_matches, parse_arguments
 from .callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from .client import Client
@@ -459,6 +459,7 @@ class Node(NodeParameters, NodeGraph):
         group = callback_group or self._default_callback_group
         subscription = Subscription(reader, msg_type, full, callback, group, profile, raw, self)
         self.__register(subscription, self.__subscriptions, group)
+        intra_process.register(subscription)
         self.__watch(subscription, handlers, callbacks)
         self.context.graph.add_endpoints(self.__graph_node, readers=(reader.guid,))
         return subscription

@@ -6,18 +6,20 @@ from rclpy_dds._dds.libddsc import DDSError
 from rclpy_dds._dds.participant import Writer
 from rclpy_dds.interfaces.cdr import encode
 
+from . import intra_process
 from .callback_groups import CallbackGroup
 from .duration import Duration
 from .event_handler import EndpointEvents, EventHandler, PublisherEventCallbacks
 from .exceptions import InvalidHandle, RCLError
-from .qos import QoSProfile
+from .qos import QoSProfile, endpoint_policies
 from .type_support import interface_name
 
 
 class Publisher:
     """Publishes messages on a topic; made by ``Node.create_publisher``. Thread-safe.
 
-    A large numeric sequence of a message goes to the transport as it is, without a copy in Python.
+    A large numeric sequence of a message goes to the transport as it is, without a copy in Python; one that is
+    immutable goes to subscriptions of the same process by reference (see :mod:`.intra_process`).
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Publisher:
         self._events: EndpointEvents | None = None
         self._event_callbacks = PublisherEventCallbacks()
         self._context = node.context
+        self._may_hand_over = intra_process.may_hand_over(endpoint_policies(qos_profile))
 
     @property
     def topic_name(self) -> str:
@@ -70,7 +73,9 @@ class Publisher:
             raise RCLError("Failed to publish: publisher's context is invalid")
         try:
             if isinstance(msg, self.msg_type):
-                self._writer.write_parts(encode(msg, self._interface))
+                parts = encode(msg, self._interface)
+                if len(parts) == 1 or not self._may_hand_over or not intra_process.hand_over(parts, self._writer):
+                    self._writer.write_parts(parts)
             elif isinstance(msg, bytes | bytearray):
                 self._writer.write(bytes(msg) + bytes(-len(msg) & 3))
             else:

@@ -2,17 +2,19 @@
 
 import inspect
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from rclpy_dds._dds.participant import Reader
-from rclpy_dds.interfaces.cdr import MalformedMessageError, decode
+from rclpy_dds._dds.participant import Reader, Sample
+from rclpy_dds.interfaces.cdr import MalformedMessageError, SharedPayload, decode
 
+from . import intra_process
 from .callback_groups import CallbackGroup
 from .event_handler import EndpointEvents, EventHandler, SubscriptionEventCallbacks
 from .malformed import MalformedCounter
-from .qos import QoSProfile
+from .qos import HistoryPolicy, QoSProfile, endpoint_policies
 from .type_support import interface_name
 
 
@@ -50,6 +52,10 @@ class Subscription:
         self._node = node
         self._malformed = MalformedCounter(f"message on {topic}", node)
         self._sequence = 0
+        policies = endpoint_policies(qos_profile)
+        limit = policies.depth if policies.history == HistoryPolicy.KEEP_LAST else None
+        self._handed_over: deque[Sample] = deque(maxlen=limit)
+        self._later: Sample | None = None  # taken from the reader, but younger than what was handed over
         self.event_handlers: list[EventHandler] = []
         self._events: EndpointEvents | None = None
         self._event_callbacks = SubscriptionEventCallbacks()
@@ -76,6 +82,28 @@ class Subscription:
         return self._reader.condition
 
     @property
+    def pending(self) -> bool:
+        """Whether there are messages that the condition does not tell of."""
+        return bool(self._handed_over) or self._later is not None
+
+    def hand_over(self, sample: Sample) -> None:
+        """Take a message from a publisher of this process; from any thread."""
+        self._handed_over.append(sample)
+        self._node._wake_executor()
+
+    def _next_sample(self) -> Sample | None:
+        """Return the oldest sample of both ways."""
+        sample, self._later = self._later, None
+        if sample is None:
+            sample = self._reader.take()
+        if self._handed_over and (
+            sample is None or self._handed_over[0].source_timestamp_ns <= sample.source_timestamp_ns
+        ):
+            self._later = sample
+            return self._handed_over.popleft()
+        return sample
+
+    @property
     def callback(self) -> Callable[..., Any]:
         """Function that gets the message, or the message and its info."""
         return self._callback
@@ -87,11 +115,13 @@ class Subscription:
 
     def take(self) -> tuple | None:
         """Take one message; return the arguments of the callback, or None when there is no (valid) message."""
-        sample = self._reader.take()
+        sample = self._next_sample()
         if sample is None:
             return None
         if self.raw:
             message: Any = bytes(sample.payload)
+        elif type(sample.payload) is SharedPayload:
+            message = sample.payload.decode(self._interface)
         else:
             try:
                 message = decode(sample.payload, self._interface)
@@ -124,7 +154,10 @@ class Subscription:
 
     def destroy(self) -> None:
         """Destroy the subscription; use ``Node.destroy_subscription``."""
+        intra_process.unregister(self)
         self._reader.close()
+        self._handed_over.clear()
+        self._later = None
 
     def __enter__(self) -> "Subscription":
         return self

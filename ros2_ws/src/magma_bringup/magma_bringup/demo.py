@@ -30,6 +30,8 @@ TASKS = (
     "widowx_stack_cube",
     "widowx_put_eggplant_in_basket",
 )
+ARMS = ("sim_delta", "joint_trajectory", "follow_joint_trajectory")
+"""Those that the simulator has."""
 END_TIMEOUT_S = 5.0
 """The graph has so long to end by itself."""
 DIED = re.compile(r"\[ERROR\] \[([^\]]+)\]: process has died")
@@ -48,6 +50,7 @@ class DemoOptions:
     first_layout: int
     policy: str
     control: str
+    arm: str
     clock: str
     device: str
     out: Path
@@ -66,6 +69,7 @@ class DemoOptions:
             "clock": self.clock,
             "policy": self.policy,
             "control": self.control,
+            "arm": self.arm,
             "device": self.device,
             "after_episode": "stop",
             "success_hold_steps": str(self.hold),
@@ -107,6 +111,7 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
     add("--variant", default="eval", choices=("eval", "random"), help="fixed evaluation layouts, or training layouts")
     add("--first-layout", type=_not_negative, default=0, help="layout of the first episode")
     add("--control", default="none", choices=("none", "blind", "deaf"), help="control experiment: cannot see or read")
+    add("--arm", default=ARMS[0], choices=ARMS, help="takes end-effector deltas, or is told joint by joint")
     add("--clock", default="lockstep", choices=("lockstep", "realtime"), help="the world waits for the policy, or not")
     add("--device", default="auto", choices=("auto", "cuda", "cpu"), help="where the policy runs")
     add("--out", type=Path, help="folder for results and videos (default: runs/demo/<time>)")
@@ -124,6 +129,7 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
         first_layout=given.first_layout,
         policy=given.policy,
         control=given.control,
+        arm=given.arm,
         clock=given.clock,
         device=given.device,
         out=out,
@@ -225,7 +231,8 @@ def play(options: DemoOptions) -> int:
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
     print(
-        f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), policy {options.policy}"
+        f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), arm {options.arm}, "
+        f"policy {options.policy}"
         + (f" ({options.control})" if options.control != "none" else "")
         + f"\nstarting the robot graph in ROS domain {domain} (its output: {options.out / 'launch.log'}) …",
         flush=True,

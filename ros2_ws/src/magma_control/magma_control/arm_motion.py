@@ -44,6 +44,8 @@ REFERENCE_SHARE = 0.9
 """Part of the tool's limits that the reference path uses; the rest is for the joints to catch up with it."""
 WAIT_S = 0.3
 """How long the reference waits for a tool that cannot keep up before its motion is given up."""
+SETTLE_S = 1.0
+"""How long the tool may work off its deviation once the reference stands: damped near a singularity, it creeps."""
 _WAIT_AT, _ARRIVED = 0.3, 1e-3
 """Parts of the deviation that is allowed: above one the reference waits, below the other the tool has arrived."""
 MAX_LAG_RAD = 0.2
@@ -131,12 +133,13 @@ class ArmMotion:
         self._point = PathPoint(*kinematics.forward(kinematics.home))
         self._deviation = 0.0
         self._waited = 0
+        self._settling = 0
         self._gripper = 1.0
         self._measured: FloatArray | None = None
         self._measured_s = 0.0
         self._measured_stamp_s = 0.0
         self._history: deque[FloatArray] = deque(maxlen=max(1, round(robot.following.window_s / period_s)))
-        self._excused_collision: str | None = None
+        self._excused: frozenset[str] = frozenset()
         self._refusals: list[Refusal] = []
         self.counts: Counter[str] = Counter()
         """how often a motion was cut or given up, by reason"""
@@ -244,13 +247,13 @@ class ArmMotion:
         self._braking = None
         self._stand(state.position, tool)
         self._gripper = float(np.clip(opening, 0.0, 1.0))
-        self._excused_collision = self._kinematics.collision(state.position)
-        if self._excused_collision is not None:
+        self._excused = self._kinematics.contacts(state.position)
+        if self._excused:
             self._refuse(
                 Refusal(
                     "stands in collision",
-                    f"the arm stands with {self._excused_collision} in contact: collisions are not checked until it "
-                    "is free",
+                    f"the arm stands in contact: {'; '.join(sorted(self._excused))}. Each of these pairs is checked "
+                    "from the moment on at which it is free, all others always",
                 )
             )
         return None
@@ -395,7 +398,11 @@ class ArmMotion:
             return accepted
         before = self._wanted
         velocity = np.zeros(self.joints)
-        if not self._reference.at_rest or self._deviation > _ARRIVED:
+        if not self._reference.at_rest:
+            self._settling = 0
+            velocity = self._along_reference()
+        elif self._deviation > _ARRIVED and self._settling * self._period_s < SETTLE_S:
+            self._settling += 1
             velocity = self._along_reference()
         state = self._tracker.follow(accepted.state, before, velocity)
         lag = float(np.abs(self._wanted - state.position).max())
@@ -448,6 +455,7 @@ class ArmMotion:
         self._point = PathPoint(*tool)
         self._deviation = 0.0
         self._waited = 0
+        self._settling = 0
 
     def _check(self, state: JointState, before: _Checked) -> _Checked:
         """Passes a state together with its brake, or raises _GivenUpError with what is wrong."""
@@ -506,16 +514,26 @@ class ArmMotion:
         return tools[1]
 
     def _check_collisions(self, states: list[JointState]) -> None:
+        if self._excused:
+            self._check_leaving(states)
+            return
         checked = states[::_COLLISION_STRIDE]
         if checked[-1] is not states[-1]:
             checked.append(states[-1])
         for state in checked:
             pair = self._kinematics.collision(state.position)
-            if pair is None:
-                if state is states[0]:
-                    self._excused_collision = None
-            elif self._excused_collision is None:
+            if pair is not None:
                 raise _GivenUpError(Refusal("collision", f"{pair} would touch each other"))
+
+    def _check_leaving(self, states: list[JointState]) -> None:
+        """For an arm that was found in contact: pairs may part, and none may come together, in the brake neither."""
+        excused = self._excused
+        along = [self._kinematics.contacts(state.position) for state in states]
+        for touching in along:
+            if not touching <= excused:
+                raise _GivenUpError(Refusal("collision", f"{min(touching - excused)} would touch each other"))
+            excused = touching
+        self._excused = along[0]
 
     def _brake(self, refusal: Refusal, *, count: bool = True) -> None:
         if self._braking is None:
@@ -526,6 +544,8 @@ class ArmMotion:
     def _follow_brake(self, accepted: _Checked) -> _Checked:
         """One period along the brake of the last state that passed the check; at its end, rest there."""
         state = accepted.brake[0]
+        if self._excused:
+            self._excused &= self._kinematics.contacts(state.position)
         tool = self._kinematics.forward(state.position)
         if len(accepted.brake) > 1:
             return _Checked(state, accepted.brake[1:], tool)

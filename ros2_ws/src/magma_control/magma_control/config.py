@@ -20,6 +20,12 @@ class ControllerConfig(NodeConfig):
     The default limits suit a Panda-sized arm at a table whose top is z = 0 of the base frame.
     """
 
+    autostart: bool = parameter(
+        True,
+        "Configure and activate at the start. false: wait unconfigured for a lifecycle manager, or for `ros2 lifecycle "
+        "set /controller configure` and `activate`.",
+        read_only=True,
+    )
     arm: str = parameter(
         STEP_ARM,
         "Driver of the arm: sim_delta sends each step on /magma/command; the others drive joints and need `robot`.",

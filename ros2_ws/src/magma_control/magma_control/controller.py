@@ -131,6 +131,20 @@ class Controller:
         self._config = config
         self._phase = Phase.HOLD
         self._cause = Refusal("waiting", "waiting for the first action chunk")
+        self._inactive: Refusal | None = None
+        self._button = Heartbeat("emergency stop button")
+        self._button_pressed = False
+        self._button_expected_s = now.steady_s
+        self._chunks_received = 0
+        self._chunks_rejected = 0
+        self._commands_sent = 0
+        self._commands_clipped = 0
+        self._counts: Counter[str] = Counter()
+        self._events: list[Event] = []
+        self._forget(now)
+
+    def _forget(self, now: Instant) -> None:
+        """Everything that was heard, but the emergency stop's button."""
         self._started_s = now.steady_s
         self._spec: ActionSpec | None = None
         self._spec_refusal: Refusal | None = None
@@ -156,18 +170,10 @@ class Controller:
         self._rebase_after_s: float | None = None
         self._gripper = GripperFilter()
         self._heartbeats = {source: Heartbeat(source.value) for source in Source}
-        self._button = Heartbeat("emergency stop button")
-        self._button_pressed = False
         self._executed_ns: deque[int] = deque(maxlen=EXECUTED_KEPT)
         self._last_delta = np.zeros(7)
         self._last_source: Source | None = None
         self._easing = False
-        self._chunks_received = 0
-        self._chunks_rejected = 0
-        self._commands_sent = 0
-        self._commands_clipped = 0
-        self._counts: Counter[str] = Counter()
-        self._events: list[Event] = []
 
     @property
     def phase(self) -> Phase:
@@ -176,6 +182,11 @@ class Controller:
     @property
     def config(self) -> ControllerConfig:
         return self._config
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody may move the arm at all; see `deactivate`."""
+        return self._inactive is None
 
     def reconfigure(self, config: ControllerConfig) -> None:
         """Takes new limits and times, in force from the next input or tick."""
@@ -279,7 +290,7 @@ class Controller:
     def on_operator(self, command: EndEffectorDelta, now: Instant) -> Refusal | None:
         """An operator's command. Any one that is new takes the arm over, even if it cannot be carried out."""
         config = self._config
-        refusal = self._latched_refusal() or self._operator_gate.refuse(
+        refusal = self._barred() or self._operator_gate.refuse(
             command.stamp_ns, now, config.teleop_timeout_s, config.future_tolerance_s
         )
         if refusal is not None:
@@ -356,6 +367,8 @@ class Controller:
         operator a new command, and the first motion starts from where the arm really is."""
         if self._phase not in (Phase.ESTOP, Phase.FAULT):
             return Outcome(False, f"nothing to re-arm: the phase is {self._phase.name}")
+        if self._inactive is not None:
+            return Outcome(False, f"cannot re-arm: {self._inactive.text}")
         button = self._button_trouble(now)
         if button is not None:
             return Outcome(False, f"cannot re-arm: {button}")
@@ -375,6 +388,42 @@ class Controller:
         self._operator_gate.require_after(now, "the hand-back")
         self._go(Phase.HOLD, Refusal("handed back", "handed back: waiting for a chunk from a frame captured after it"))
         return Outcome(True, "handed back: the policy goes on with its next frame")
+
+    def deactivate(self, why: str) -> None:
+        """From now on nobody moves the arm, until `activate`. An emergency stop is still heard, and a latch stays.
+
+        Args:
+            why: for whoever asks: what the controller is, and what to do about it.
+        """
+        self._inactive = Refusal("inactive", why)
+        self._drop_pending()
+        if self._phase in MOVING:
+            self._go(Phase.HOLD, self._inactive)
+
+    def activate(self, now: Instant) -> None:
+        """Lets commands through again. Nothing moves by that: as after a re-arm, the policy needs a frame captured
+        after it, the operator a new command, and a latch stays until the re-arm."""
+        if self._inactive is None:
+            return
+        self._inactive = None
+        self._drop_pending()
+        self._chunk_gate.require_after(now, "the activation")
+        self._operator_gate.require_after(now, "the activation")
+        if self._commands_sent:
+            # Others may have moved the arm since.
+            self._rebase_after_s = now.steady_s
+        if self._phase is Phase.HOLD:
+            self._cause = Refusal("activated", "activated: waiting for a chunk from a frame captured after it")
+
+    def forget(self, now: Instant) -> None:
+        """Forgets everything that was heard of policy, operator and arm; latches, the button and counts stay.
+
+        Raises:
+            RuntimeError: the controller is active.
+        """
+        if self._inactive is None:
+            raise RuntimeError("an active controller may not forget where its arm is: deactivate it first")
+        self._forget(now)
 
     # Work
 
@@ -535,14 +584,14 @@ class Controller:
         timeout_s = self._config.estop_button_timeout_s
         if timeout_s <= 0.0:
             return None
-        lost = self._button.refuse(now.steady_s, timeout_s, True, self._started_s)
+        lost = self._button.refuse(now.steady_s, timeout_s, True, self._button_expected_s)
         return lost.text if lost is not None else None
 
     def _refuse_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
         config = self._config
-        latched = self._latched_refusal()
-        if latched is not None:
-            return latched
+        barred = self._barred()
+        if barred is not None:
+            return barred
         if self._phase is Phase.TELEOP:
             return Refusal("operator in charge", "the operator has the arm; hand back with /magma/hand_back")
         if self._spec is None:
@@ -573,12 +622,13 @@ class Controller:
             f"{device or 'a device without a name'} is not followed: {self._operator_device or 'another'} has the arm",
         )
 
-    def _latched_refusal(self) -> Refusal | None:
+    def _barred(self) -> Refusal | None:
+        """Why nobody may move the arm, whatever they ask for, or None."""
         if self._phase is Phase.ESTOP:
             return Refusal("emergency stop", "the emergency stop is latched; re-arm with /magma/rearm")
         if self._phase is Phase.FAULT:
             return Refusal("fault", "a fault is latched; re-arm with /magma/rearm")
-        return None
+        return self._inactive
 
     def _refuse_moving(self, now: Instant) -> Refusal | None:
         """Why the arm may not be moved at all now, whoever asks."""
@@ -608,6 +658,8 @@ class Controller:
 
     def _waiting_for(self, now: Instant) -> Refusal:
         """What keeps the arm in HOLD now; the first thing to put right comes first."""
+        if self._inactive is not None:
+            return self._inactive
         if self._instruction == "":
             return self._no_instruction()
         if self._spec is None:

@@ -1,7 +1,11 @@
-"""The node `controller`: topics, services and timers around `magma_control.controller.Controller`."""
+"""The node `controller`: topics, services and timers around `magma_control.controller.Controller`.
+
+A lifecycle node: the arm gets commands only while it is active. https://design.ros2.org/articles/node_lifecycle.html
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -19,7 +23,8 @@ from magma_interfaces.msg import (
     EndEffectorState,
 )
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Header, String
 from std_srvs.srv import Trigger
@@ -40,18 +45,18 @@ from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.controller import Command, Outcome, Report, Source
+from magma_control.description_topic import AwaitedError, DescriptionTopic
 from magma_control.freshness import Instant
 from magma_control.journal import JournaledController
 from magma_control.latency import LatencyWindow
 from magma_control.log_throttle import LogThrottle
 from magma_control.loop import FixedRateLoop
 from magma_control.phases import Phase
+from magma_control.robot_config import load_robot
 from magma_control.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from magma_control.joint_arm import JointArm
-    from magma_control.robot_config import RobotConfig
-    from magma_control.robot_description import RobotDescription
 
 EXECUTOR, CONTROL_LOOP = "executor", "control loop"
 """Names of what the watchdog looks after."""
@@ -70,8 +75,20 @@ _LEVELS = {
 }
 
 
-class ControllerNode(Node):
+_WHAT_TO_DO = {
+    "unconfigured": "the controller is unconfigured: ros2 lifecycle set {name} configure",
+    "inactive": "the controller is inactive: ros2 lifecycle set {name} activate",
+    "finalized": "the controller was shut down: start it again",
+}
+"""For whoever asks why the arm gets no command."""
+
+
+class ControllerNode(LifecycleNode):
     """Feeds every message to the core as it arrives, ticks it, and publishes what it decides.
+
+    In every state of its life it hears the emergency stop, keeps its latch and says how it is. What it hears of policy,
+    operator and arm it hears from the configuration on; commands go out while it is active only, which both the core
+    and the publisher see to.
 
     One lock guards the core (and the joint-level arm). The executor's thread feeds inputs; the core is ticked by a
     timer, or, for a joint-level arm, by a control thread of its own. The watchdog's thread takes no lock.
@@ -83,34 +100,25 @@ class ControllerNode(Node):
         config = self._node_parameters.config
         self._lock = threading.RLock()
         self._core = JournaledController(config, self._now())
+        self._lifecycle, self._trouble = "unconfigured", ""
+        self._rest("unconfigured")
         self._throttle = LogThrottle(LOG_PERIOD_S)
         self._latency = LatencyWindow()
         self._published_key: tuple[Any, ...] = ()
         self._arm: JointArm | None = None
         self._loop: FixedRateLoop | None = None
-        if config.realtime_priority:
-            self._take_priority(config.realtime_priority)
+        self._watchdog: Watchdog | None = None
+        self._commands: Any = None
+        self._releases: list[Callable[[], object]] = []
+        self._description = DescriptionTopic(self, self._on_description)
         self._lockstep = config.arm != STEP_ARM and config.tick_source == "joint_states"
+        self._starting = config.autostart
 
-        self._commands = self.create_publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
         self._states = self.create_publisher(ControllerState, "/magma/controller_state", qos.STATE)
         self._journals = self.create_publisher(ControllerJournal, "/magma/controller_journal", qos.JOURNAL)
         # The core's own events are logged, so levels need not be.
         diagnostics.DiagnosticsPublisher(self, self._diagnose, log_changes=False)
-        self._watchdog = Watchdog(config.executor_timeout_s, self._on_standstill)
-
-        self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, qos.STATE)
-        self.create_subscription(String, "/magma/instruction", self._on_instruction, qos.STATE)
-        self.create_subscription(ActionChunk, "/magma/action_chunk", self._on_chunk, qos.COMMAND)
-        self.create_subscription(EndEffectorDelta, "/teleop/command", self._on_teleop, qos.COMMAND)
-        self.create_subscription(
-            Header, "/magma/policy_heartbeat", lambda _: self._on_heartbeat(Source.POLICY), qos.HEARTBEAT
-        )
-        self.create_subscription(
-            Header, "/magma/teleop_heartbeat", lambda _: self._on_heartbeat(Source.OPERATOR), qos.HEARTBEAT
-        )
         self.create_subscription(Bool, "/magma/estop_button", self._on_estop_button, qos.SAFETY_INPUT)
-
         self.create_service(Trigger, "/magma/estop", self._on_estop)
         self.create_service(Trigger, "/magma/rearm", self._on_rearm)
         self.create_service(Trigger, "/magma/hand_back", self._on_hand_back)
@@ -120,88 +128,203 @@ class ControllerNode(Node):
         self.create_timer(1.0 / config.tick_rate_hz, self._on_timer, clock=steady)
         self.create_timer(1.0 / config.state_rate_hz, self._publish_state, clock=steady)
         self.create_timer(JOURNAL_PERIOD_S, self._publish_journal, clock=steady)
-        if config.arm == STEP_ARM:
-            self.create_subscription(
-                EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
-            )
-        else:
-            self._start_joint_arm(config)
+        if config.arm != STEP_ARM:
+            # A description is heard from the start on, so that a manager who configures at once finds it. What is
+            # wrong with the robot's file is said then.
+            with contextlib.suppress(ConfigError):
+                self._description.listen(load_robot(config.robot).description)
+        if self._starting:
+            self._start_up()
         self._publish_state()
-        self._watchdog.watch(EXECUTOR)
-        self._watchdog.start()
-        self.get_logger().info("holding; waiting for a policy, an arm and an instruction")
+
+    # Its life.
+
+    def _start_up(self) -> None:
+        """Configures and activates; what is missing for that is in the log and in /magma/controller_state."""
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Makes everything between the graph and the arm; fails, with the reason, when that cannot be had."""
+        try:
+            self._configure(self._core.config)
+        except AwaitedError as error:
+            self._release()
+            self._rest("unconfigured", str(error))
+            self.get_logger().info(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # a file or an installation can be wrong in any way; the node says so and lives on
+            if not isinstance(error, ConfigError):
+                self.get_logger().error(traceback.format_exc())
+            self._starting = False
+            self._release()
+            text = str(error) if isinstance(error, ConfigError) else repr(error)
+            self._rest("unconfigured", f"the controller could not be configured: {text}")
+            self.get_logger().error(self._trouble)
+            return TransitionCallbackReturn.FAILURE
+        self._starting = False
+        self._rest("inactive")
+        self.get_logger().info("configured; the arm gets no command before the activation")
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lets commands through, once those who watch over them run. Nothing moves by this."""
+        result = super().on_activate(state)
+        config = self._core.config
+        watchdog = Watchdog(config.executor_timeout_s, self._on_standstill)
+        watchdog.watch(EXECUTOR)
+        self._watchdog = watchdog
+        if self._arm is not None and not self._lockstep:
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            self._loop = FixedRateLoop(1.0 / config.control_rate_hz, self._control_tick, CONTROL_LOOP)
+            watchdog.watch(CONTROL_LOOP)
+            self._loop.start()
+        watchdog.start()
+        with self._lock:
+            if self._arm is not None:
+                self._arm.start_anew()
+            self._lifecycle, self._trouble = "active", ""
+            self._core.activate(self._now())
+        self._publish_state()
+        self.get_logger().info("active: holding; waiting for a policy, an arm and an instruction")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Brings the arm to rest; from then on it gets no command."""
+        self._stand_still("inactive")
+        self._publish_state()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Gives back everything that the configuration made. The latch of the emergency stop stays."""
+        self._release()
+        with self._lock:
+            self._core.forget(self._now())
+        self._rest("unconfigured")
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state: the arm rests, and everything is given back."""
+        self._starting = False
+        self._stand_still("finalized")
+        self._release()
+        self._description.close()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition went wrong in a way that nobody foresaw: back to where nothing can move."""
+        self._stand_still("unconfigured", "a transition failed; see the log")
+        self._release()
+        with self._lock:
+            self._core.forget(self._now())
+        return super().on_error(state)
+
+    def close(self) -> None:
+        """The process ends: the arm is brought to rest as far as it can still be told, and the threads end."""
+        try:
+            self._stand_still("finalized")
+        except Exception as error:  # a driver whose topics are gone already
+            self.get_logger().error(f"the brake could not be sent any more: {error}")
+
+    def _rest(self, lifecycle: str, trouble: str = "") -> None:
+        """From now on nobody moves the arm, and the state of the controller says why."""
+        with self._lock:
+            self._lifecycle, self._trouble = lifecycle, trouble
+            name = self.get_fully_qualified_name()
+            self._core.deactivate(trouble or _WHAT_TO_DO[lifecycle].format(name=name))
+
+    def _stand_still(self, lifecycle: str, trouble: str = "") -> None:
+        """As `_rest`, for a controller that may be active: the arm brakes, and nothing commands it any more.
+
+        Without the lock where others are waited for: they may need it to come to their end.
+        """
+        self._rest(lifecycle, trouble)
+        if self._arm is not None:
+            self._arm.driver.stop()
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop = None
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
+
+    def _configure(self, config: ControllerConfig) -> None:
+        if config.realtime_priority:
+            self._take_priority(config.realtime_priority)
+        self._commands = self.create_lifecycle_publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
+        self._releases.append(lambda: self.destroy_lifecycle_publisher(self._commands))
+        if config.arm == STEP_ARM:
+            self._hear(EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE)
+        else:
+            self._make_joint_arm(config)
+        self._hear(ActionSpec, "/magma/action_spec", self._on_spec, qos.STATE)
+        self._hear(String, "/magma/instruction", self._on_instruction, qos.STATE)
+        self._hear(ActionChunk, "/magma/action_chunk", self._on_chunk, qos.COMMAND)
+        self._hear(EndEffectorDelta, "/teleop/command", self._on_teleop, qos.COMMAND)
+        self._hear(Header, "/magma/policy_heartbeat", lambda _: self._on_heartbeat(Source.POLICY), qos.HEARTBEAT)
+        self._hear(Header, "/magma/teleop_heartbeat", lambda _: self._on_heartbeat(Source.OPERATOR), qos.HEARTBEAT)
+
+    def _hear(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+        """Subscribes until `_release`."""
+        subscription = self.create_subscription(kind, topic, callback, profile)
+        self._releases.append(lambda: self.destroy_subscription(subscription))
+
+    def _release(self) -> None:
+        """Gives back what `_configure` made, as far as it came."""
+        with self._lock:
+            self._arm = None
+        while self._releases:
+            self._releases.pop()()
 
     def _take_priority(self, priority: int) -> None:
         """For this thread and those that it starts: the executor's, the control thread and the watchdog share one
         interpreter, and one of lower priority would hold up the others."""
+        before, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
         except PermissionError:
             raise ConfigError(
                 f"realtime_priority {priority}: no right to it; grant rtprio in /etc/security/limits.conf, or use 0"
             ) from None
-
-    def close(self) -> None:
-        """Ends the threads; a joint-level arm is brought to rest."""
-        self._watchdog.stop()
-        if self._loop is not None:
-            self._loop.stop()
-        if self._arm is not None:
-            self._arm.driver.close()
+        self._releases.append(lambda: os.sched_setscheduler(0, before, parameters))
 
     def _now(self) -> Instant:
         return Instant(time.monotonic(), self.get_clock().now().nanoseconds)
 
     # Joint-level arms.
 
-    def _start_joint_arm(self, config: ControllerConfig) -> None:
+    def _on_description(self) -> None:
+        if self._starting:
+            self._start_up()
+        elif self._lifecycle == "unconfigured":
+            self._rest("unconfigured")  # and waits for it no more
+
+    def _make_joint_arm(self, config: ControllerConfig) -> None:
         # Here, so that an arm that takes deltas needs none of the libraries behind it.
-        from magma_control.robot_config import load_robot
-        from magma_control.robot_description import description_from_text, read_description, topic_of
-
-        robot = load_robot(config.robot)
-        self._end_effector_states = self.create_publisher(
-            EndEffectorState, "/magma/end_effector_state", qos.ROBOT_STATE
-        )
-        topic = topic_of(robot.description)
-        if topic is None:
-            self._make_joint_arm(robot, read_description(robot.description))
-            return
-        self.get_logger().info(f"waiting for the robot description on {topic}")
-
-        def on_description(message: String) -> None:
-            if self._arm is None:
-                self._make_joint_arm(robot, description_from_text(message.data, robot.description))
-
-        self.create_subscription(String, topic, on_description, qos.STATE)
-
-    def _make_joint_arm(self, robot: RobotConfig, description: RobotDescription) -> None:
         from magma_control.drivers.base import make_arm_driver, make_gripper_driver
         from magma_control.joint_arm import JointArm, make_joint_motion
         from magma_control.kinematics import Kinematics
 
-        config = self._core.config
-        kinematics = Kinematics(robot, description, config.table_height_m)
+        robot = load_robot(config.robot)
+        kinematics = Kinematics(robot, self._description.read(robot.description), config.table_height_m)
+        motion = make_joint_motion(robot, kinematics, config)
+        driver = make_arm_driver(config.arm, self, robot, answering=self._lockstep)
+        # Closed before the activation, and closed again after it.
+        driver.stop()
+        self._releases.append(driver.close)
+        gripper = make_gripper_driver(self, robot)
+        self._releases.append(gripper.close)
         with self._lock:
-            self._arm = JointArm(
-                robot,
-                kinematics,
-                make_joint_motion(robot, kinematics, config),
-                make_arm_driver(config.arm, self, robot, answering=self._lockstep),
-                make_gripper_driver(self, robot),
-                waits=self._lockstep,
-            )
-        self.create_subscription(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR)
+            self._arm = JointArm(robot, kinematics, motion, driver, gripper, waits=self._lockstep)
+        poses = self.create_publisher(EndEffectorState, "/magma/end_effector_state", qos.ROBOT_STATE)
+        self._end_effector_states = poses
+        self._releases.append(lambda: self.destroy_publisher(poses))
+        self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR)
         checks = "with" if kinematics.checks_collisions else "WITHOUT"
         self.get_logger().info(
             f"{robot.name}: {kinematics.joints} joints by {config.arm}, {checks} collision check, "
             f"speed scale {config.bring_up_scale:g}"
         )
-        if not self._lockstep:
-            sys.setswitchinterval(SWITCH_INTERVAL_S)
-            self._loop = FixedRateLoop(1.0 / config.control_rate_hz, self._control_tick, CONTROL_LOOP)
-            self._watchdog.watch(CONTROL_LOOP)
-            self._loop.start()
 
     def _on_joint_state(self, message: JointState) -> None:
         arm = self._arm
@@ -222,7 +345,9 @@ class ControllerNode(Node):
 
     def _control_tick(self) -> None:
         """The control thread: one period."""
-        self._watchdog.beat(CONTROL_LOOP)
+        if not self.context.ok():
+            return  # the process was told to end, and nothing can be published any more
+        self._beat(CONTROL_LOOP)
         arm = self._arm
 
         def work(now: Instant) -> None:
@@ -245,8 +370,19 @@ class ControllerNode(Node):
     # All arms.
 
     def _on_timer(self) -> None:
-        self._watchdog.beat(EXECUTOR)
+        self._beat(EXECUTOR)
         self._handle(lambda now: None)
+
+    def _beat(self, who: str) -> None:
+        watchdog = self._watchdog
+        if watchdog is not None:
+            watchdog.beat(who)
+
+    @property
+    def _standstill(self) -> str | None:
+        """What the watchdog says."""
+        watchdog = self._watchdog
+        return watchdog.tripped if watchdog is not None else None
 
     def _handle(self, feed: Callable[[Instant], Any]) -> Any:
         """Feeds one input to the core and does at once what follows from it; the arm with a control thread waits for
@@ -262,8 +398,9 @@ class ControllerNode(Node):
 
     def _act(self, now: Instant) -> None:
         """Ticks the core and sends what it decides."""
-        if self._watchdog.tripped is not None:
-            self._core.fault(f"watchdog: {self._watchdog.tripped}")
+        standstill = self._standstill
+        if standstill is not None:
+            self._core.fault(f"watchdog: {standstill}")
         command = self._core.tick(now)
         if self._arm is not None:
             self._arm.apply(command, self._core)
@@ -335,13 +472,14 @@ class ControllerNode(Node):
 
     def _rearm(self, now: Instant) -> Outcome:
         refusal = self._arm.refuse_rearm() if self._arm is not None else None
-        if refusal is None and self._watchdog.tripped is not None:
-            refusal = f"watchdog: {self._watchdog.tripped}"
+        standstill = self._standstill
+        if refusal is None and standstill is not None:
+            refusal = f"watchdog: {standstill}"
         if refusal is not None:
             return Outcome(False, f"cannot re-arm: {refusal}")
         outcome = self._core.rearm(now)
         if outcome.success and self._arm is not None:
-            self._arm.rearmed()
+            self._arm.start_anew()
         return outcome
 
     def _on_hand_back(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -385,6 +523,7 @@ class ControllerNode(Node):
         with self._lock:
             report = self._core.report(self._now())
         values = {
+            "lifecycle": self._lifecycle,
             "phase": report.phase.name,
             "instruction": report.instruction,
             "capture_to_command_p50_ms": f"{self._latency.percentile_ms(50):.2f}",
@@ -397,13 +536,17 @@ class ControllerNode(Node):
             **self._diagnose_loop(),
             **{f"count: {reason}": count for reason, count in report.counts.items()},
         }
-        return diagnostics.Report(_LEVELS[report.phase], report.reason, values)
+        level = _LEVELS[report.phase]
+        if self._trouble and not self._starting:
+            level = diagnostics.ERROR
+        return diagnostics.Report(level, report.reason, values)
 
     def _diagnose_loop(self) -> dict[str, object]:
         """How the control thread keeps its time."""
-        if self._loop is None:
+        control_loop = self._loop
+        if control_loop is None:
             return {}
-        loop = self._loop.statistics.report()
+        loop = control_loop.statistics.report()
         return {
             "control_ticks": loop.ticks,
             "control_ticks_missed": loop.missed,

@@ -93,8 +93,8 @@ class JointArm:
                 motion.unsync()
             else:
                 core.refuse_arm(refusal)
-        if self._waits and self._due == 0 and core.phase not in MOVING:
-            # A world that waits may be exchanged for another one in the meantime.
+        if not core.active or (self._waits and self._due == 0 and core.phase not in MOVING):
+            # Anybody may move it while the controller is inactive; and a world that waits may be exchanged for another.
             motion.unsync()
         if not motion.synchronised and core.phase not in LATCHED:
             refusal = motion.sync(reading.positions, opening)
@@ -124,8 +124,8 @@ class JointArm:
             return "the arm still moves: wait until it rests"
         return None
 
-    def rearmed(self) -> None:
-        """The latch was left: the next report of the arm is where everything begins."""
+    def start_anew(self) -> None:
+        """A latch was left, or the controller was activated: the next report of the arm is where everything begins."""
         self.motion.unsync()
         self._latest = None
         self._sent = None
@@ -155,8 +155,12 @@ class JointArm:
     def advance(self, core: Controller) -> None:
         """One period: sends the joints' next command."""
         motion = self.motion
-        if not motion.synchronised:
+        if not (motion.synchronised and core.active):
             return
+        trouble = self._driver.trouble
+        if trouble is not None and core.phase not in LATCHED:
+            core.refuse_arm(Refusal("arm driver in trouble", trouble, True))
+            motion.emergency_stop()
         stamp_ns = self._latest.stamp_ns if self._latest is not None else 0
         if self._waits and self._due == 0 and self._sent is not None:
             # The simulated world stands still, and so does the motion; it only waits for an answer.

@@ -75,6 +75,10 @@ class Kind(IntEnum):
     """text: pressed or released"""
     ARM_REFUSED = 13
     """JSON: code, text and sender_broken of the refusal"""
+    ACTIVATE = 14
+    DEACTIVATE = 15
+    """text: why"""
+    FORGET = 16
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,15 @@ class JournaledController(Controller):
 
     def hand_back(self, now: Instant) -> Outcome:
         return self._tell(Kind.HAND_BACK, now, b"", lambda: super(JournaledController, self).hand_back(now))
+
+    def activate(self, now: Instant) -> None:
+        self._tell(Kind.ACTIVATE, now, b"", lambda: super(JournaledController, self).activate(now))
+
+    def deactivate(self, why: str) -> None:
+        self._tell(Kind.DEACTIVATE, None, why, lambda: super(JournaledController, self).deactivate(why))
+
+    def forget(self, now: Instant) -> None:
+        self._tell(Kind.FORGET, now, b"", lambda: super(JournaledController, self).forget(now))
 
     def tick(self, now: Instant) -> Command | None:
         return self._tell(Kind.TICK, now, b"", lambda: super(JournaledController, self).tick(now))
@@ -351,6 +364,9 @@ _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.HEARTBEAT: lambda core, entry: core.on_heartbeat(Source(_text(entry)), entry.now),
     Kind.ESTOP_BUTTON: lambda core, entry: core.on_estop_button(_text(entry) == PRESSED, entry.now),
     Kind.ARM_REFUSED: lambda core, entry: core.refuse_arm(Refusal(**json.loads(_text(entry)))),
+    Kind.ACTIVATE: lambda core, entry: core.activate(entry.now),
+    Kind.DEACTIVATE: lambda core, entry: core.deactivate(_text(entry)),
+    Kind.FORGET: lambda core, entry: core.forget(entry.now),
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -287,10 +288,21 @@ class Kinematics:
         data = self._geometry_data
         if not pin.computeCollisions(self._model, self._data, self._geometry, data, joints[self._to_model], True):
             return None
+        return next(self._touching(), "two parts")
+
+    def contacts(self, joints: FloatArray) -> frozenset[str]:
+        """All pairs of parts that are nearer to each other than the margin."""
+        if not self.checks_collisions:
+            return frozenset()
+        data = self._geometry_data
+        pin.computeCollisions(self._model, self._data, self._geometry, data, joints[self._to_model], False)
+        return frozenset(self._touching())
+
+    def _touching(self) -> Iterator[str]:
+        """Names of the pairs found in contact by the last computation, in a fixed order."""
         for index, pair in enumerate(self._geometry.collisionPairs):
-            if data.collisionResults[index].isCollision():
-                return f"{self._links[pair.first]} and {self._links[pair.second]}"
-        return "two parts"
+            if self._geometry_data.collisionResults[index].isCollision():
+                yield f"{self._links[pair.first]} and {self._links[pair.second]}"
 
 
 def _reduced(

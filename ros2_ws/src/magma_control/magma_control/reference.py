@@ -61,6 +61,7 @@ class ToolReference:
         self._generator = Ruckig(_AXES)
         self._limits = limits
         self._trajectory: Trajectory | None = None
+        self._passes_goal = False
         self._elapsed_s = 0.0
         self._origin = np.eye(3)
         self._state = np.zeros((3, _AXES))
@@ -125,7 +126,9 @@ class ToolReference:
             bound = np.array(task.max_velocity)
             task.target_velocity = np.clip(end_velocity, -bound, bound).tolist()
         task.minimum_duration = duration_s
-        if not self._start(task):
+        if self._start(task):
+            self._passes_goal = any(task.target_velocity)
+        else:
             self.brake()
 
     def brake(self) -> None:
@@ -147,12 +150,13 @@ class ToolReference:
             self._elapsed_s += self._period_s
             self._state = np.array(self._at(self._elapsed_s))
             if self._elapsed_s >= trajectory.duration:
-                if np.any(self._state[1]):
-                    # The goal was to be passed in motion, and nothing followed.
+                if self._passes_goal:
+                    # It was to be passed in motion, and nothing followed.
                     self.brake()
                 else:
+                    # What is left of speed is rounding; braking from that would leave some again, without end.
                     self._trajectory = None
-                    self._state[2] = 0.0
+                    self._state[1:] = 0.0
         return PathPoint(self.position, self.rotation)
 
     def _require(self) -> Trajectory:
@@ -177,7 +181,7 @@ class ToolReference:
             return False
         if int(result) < 0:
             return False
-        self._trajectory, self._elapsed_s = trajectory, 0.0
+        self._trajectory, self._elapsed_s, self._passes_goal = trajectory, 0.0, False
         return True
 
     def _rebase(self) -> None:

@@ -1,4 +1,8 @@
-"""metadata.yaml beside an MCAP file: what makes the folder a bag for `ros2 bag` (rosbag2, metadata version 9)."""
+"""metadata.yaml beside an MCAP file: what makes the folder a bag for `ros2 bag`.
+
+In rosbag2's metadata version 8: of version 9 (Jazzy) Humble's reader cannot read the profiles of quality of service,
+while the readers of Iron, Jazzy and later read both.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import yaml
 from magma_recorder.definitions import type_hash
 from magma_recorder.topics import LATCHED_QOS, Topic
 
-VERSION = 9
+VERSION = 8
 
 
 def write(
@@ -26,22 +30,25 @@ def write(
     """
     with_messages = [topic for topic in recorded if counts.get(topic.recorded_name, 0)]
     total = sum(counts.get(topic.recorded_name, 0) for topic in with_messages)
-    span: dict[str, Any] = {
-        "starting_time": {"nanoseconds_since_epoch": start_ns},
-        "duration": {"nanoseconds": end_ns - start_ns},
-        "message_count": total,
-    }
+
+    def span() -> dict[str, Any]:
+        return {
+            "starting_time": {"nanoseconds_since_epoch": start_ns},
+            "duration": {"nanoseconds": end_ns - start_ns},
+            "message_count": total,
+        }
+
     information = {
         "version": VERSION,
         "storage_identifier": "mcap",
-        **span,
+        **span(),
         "topics_with_message_count": [
             {
                 "topic_metadata": {
                     "name": topic.recorded_name,
                     "type": topic.recorded_type,
                     "serialization_format": "cdr",
-                    "offered_qos_profiles": yaml.safe_load(LATCHED_QOS) if topic.latched else [],
+                    "offered_qos_profiles": LATCHED_QOS if topic.latched else "",
                     "type_description_hash": type_hash(topic.recorded_type),
                 },
                 "message_count": counts[topic.recorded_name],
@@ -51,7 +58,7 @@ def write(
         "compression_format": "",
         "compression_mode": "",
         "relative_file_paths": [file_name],
-        "files": [{"path": file_name, **span}],
+        "files": [{"path": file_name, **span()}],
         "custom_data": None,
         "ros_distro": os.environ.get("ROS_DISTRO", "jazzy"),
     }

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LATCHED_QOS = """- history: keep_last
+LATCHED_QOS = """\
+- history: 1
   depth: 1
-  reliability: reliable
-  durability: transient_local
+  reliability: 1
+  durability: 1
   deadline: {sec: 9223372036, nsec: 854775807}
   lifespan: {sec: 9223372036, nsec: 854775807}
-  liveliness: automatic
+  liveliness: 1
   liveliness_lease_duration: {sec: 9223372036, nsec: 854775807}
   avoid_ros_namespace_conventions: false
 """
-"""How rosbag2 (metadata version 9) writes the profile of a latched topic, so that playing it back latches it again."""
+"""The profile of a latched topic as rosbag2 writes it up to metadata version 8, so that playing it back latches it
+again: numbers of rmw (keep last, reliable, transient local, automatic), which Humble needs and later ones still
+read."""
 
 
 @dataclass(frozen=True)

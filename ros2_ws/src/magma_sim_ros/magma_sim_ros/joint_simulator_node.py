@@ -7,10 +7,10 @@ gripper_action_controller in. It moves exactly as it is told by them.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from control_msgs.action import FollowJointTrajectory, GripperCommand
+from control_msgs.action import GripperCommand
 from rclpy.action import ActionServer
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -20,6 +20,7 @@ from magma_common.data import EndEffectorDelta
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import JOINT_COMMAND
 from magma_sim_ros.simulator_node import Simulator
+from magma_sim_ros.trajectory_action import TrajectoryAction
 from magma_sim_ros.trajectory_following import TrajectoryFollower
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
     from magma_sim.backends.tabletop.joint_control import JointTabletopTask
 
 TRAJECTORY_TOPIC = "/joint_trajectory_controller/joint_trajectory"
-TRAJECTORY_ACTION = "/joint_trajectory_controller/follow_joint_trajectory"
 GRIPPER_ACTION = "/gripper_controller/gripper_cmd"
 UNANSWERED_S = 0.25
 """Lock-step: a report that nobody has answered for so long is sent again."""
 MAX_CATCH_UP_TICKS = 20
+ARM_JOINTS = 7
+"""The fingers come after them."""
 
 
 class JointSimulator(Simulator):
@@ -55,7 +57,9 @@ class JointSimulator(Simulator):
         self._world_began_s = time.monotonic()
         super().__init__()
         self.create_subscription(JointTrajectory, TRAJECTORY_TOPIC, self._on_trajectory, JOINT_COMMAND)
-        self._trajectory_server = ActionServer(self, FollowJointTrajectory, TRAJECTORY_ACTION, self._on_trajectory_goal)
+        self._trajectory_goals = TrajectoryAction(
+            self, list(self._arm.joint_names[:ARM_JOINTS]), self._refuse_goal, self._take, self._hold
+        )
         self._gripper_server = ActionServer(self, GripperCommand, GRIPPER_ACTION, self._on_gripper_goal)
 
     @property
@@ -83,26 +87,28 @@ class JointSimulator(Simulator):
             self._arm_tick()
 
     def _take(self, message: JointTrajectory) -> bool:
-        times_s = [point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 for point in message.points]
-        positions = [point.positions for point in message.points]
-        velocities = [point.velocities for point in message.points]
         try:
-            self._following().start(self._time_s, message.joint_names, times_s, positions, velocities)
+            self._following().start(self._time_s, message.joint_names, *_rows(message))
         except ValueError as error:
             self._refuse(f"trajectory refused: {error}")
             return False
         return True
 
-    def _on_trajectory_goal(self, goal_handle: object) -> FollowJointTrajectory.Result:
-        """Executes while the world goes on; the result says only that the goal was taken over by the arm."""
-        result = FollowJointTrajectory.Result()
-        if self._take(goal_handle.request.trajectory):  # type: ignore[attr-defined]
-            goal_handle.succeed()  # type: ignore[attr-defined]
-            result.error_code = FollowJointTrajectory.Result.SUCCESSFUL
-        else:
-            goal_handle.abort()  # type: ignore[attr-defined]
-            result.error_code = FollowJointTrajectory.Result.INVALID_GOAL
-        return result
+    def _refuse_goal(self, message: JointTrajectory) -> str | None:
+        if self._lockstep:
+            return f"a world that waits is driven by {TRAJECTORY_TOPIC} only"
+        if stamp_to_ns(message.header.stamp):
+            return "it has a start time, and this arm begins at once only: leave the stamp 0"
+        try:
+            self._following().check(message.joint_names, *_rows(message))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _hold(self) -> None:
+        """Stays where it is, as that controller does after a goal that was cancelled or aborted."""
+        positions, _ = self._arm.joint_state()
+        self._following().hold(positions[:ARM_JOINTS])
 
     def _on_gripper_goal(self, goal_handle: object) -> GripperCommand.Result:
         self._arm.drive_fingers(goal_handle.request.command.position)  # type: ignore[attr-defined]
@@ -111,11 +117,9 @@ class JointSimulator(Simulator):
         return GripperCommand.Result(position=float(positions[-1]))
 
     def _following(self) -> TrajectoryFollower:
-        from magma_sim.backends.tabletop.joint_control import ARM_JOINTS
-
         if self._follower is None:
             positions, _ = self._arm.joint_state()
-            self._follower = TrajectoryFollower(ARM_JOINTS, positions[: len(ARM_JOINTS)])
+            self._follower = TrajectoryFollower(self._arm.joint_names[:ARM_JOINTS], positions[:ARM_JOINTS])
         return self._follower
 
     # Moving the world.
@@ -134,8 +138,11 @@ class JointSimulator(Simulator):
     def _arm_tick(self) -> None:
         """One tick of the world; the last one of a step shows it to everybody."""
         self._time_s += self._tick_period_s()
-        self._arm.drive(*self._following().at(self._time_s))
+        follower = self._following()
+        self._arm.drive(*follower.at(self._time_s))
         self._arm.tick()
+        positions, velocities = self._arm.joint_state()
+        self._trajectory_goals.tick(follower, self._time_s, positions[:ARM_JOINTS], velocities[:ARM_JOINTS])
         self._ticks_left -= 1
         if self._ticks_left > 0:
             self._report_joints(self._now_ns())
@@ -168,6 +175,7 @@ class JointSimulator(Simulator):
         self._ticks_left = 0
         self._deciding = None
         self._follower = None
+        self._trajectory_goals.abandon("another episode has begun")
         super()._begin(task, variant, layout)
 
     # Publishing it.
@@ -184,6 +192,13 @@ class JointSimulator(Simulator):
         self._report_ns = stamp_ns
         self._reported_s = time.monotonic()
         self._joints.publish(message)
+
+
+def _rows(message: JointTrajectory) -> tuple[list[float], list[Any], list[Any]]:
+    """Times (s), positions and velocities of a trajectory's points."""
+    points = message.points
+    times_s = [point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 for point in points]
+    return times_s, [point.positions for point in points], [point.velocities for point in points]
 
 
 def main() -> None:

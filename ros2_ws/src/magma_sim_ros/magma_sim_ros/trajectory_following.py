@@ -33,6 +33,11 @@ class TrajectoryFollower:
         self._velocities: FloatArray | None = np.zeros_like(self._positions)
         self._start_s = 0.0
 
+    @property
+    def end_s(self) -> float:
+        """When the trajectory ends, or ended."""
+        return float(self._start_s + self._times[-1])
+
     def start(
         self,
         now_s: float,
@@ -41,16 +46,32 @@ class TrajectoryFollower:
         positions: Sequence[Sequence[float]],
         velocities: Sequence[Sequence[float]],
     ) -> None:
-        """Takes a trajectory whose time zero is `now_s`.
+        """Takes a trajectory whose time zero is `now_s`; arguments and errors as of `check`, after which the old
+        trajectory stays in force."""
+        times, rows, speeds = self.check(names, times_s, positions, velocities)
+        present, speed = self.at(now_s)
+        self._times = np.concatenate([[0.0], times])
+        self._positions = np.vstack([present, rows])
+        self._velocities = None if speeds is None else np.vstack([speed, speeds])
+        self._start_s = now_s
+
+    def check(
+        self,
+        names: Sequence[str],
+        times_s: Sequence[float],
+        positions: Sequence[Sequence[float]],
+        velocities: Sequence[Sequence[float]],
+    ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Times (m,), positions (m, n) and velocities (m, n) or None, in the order of this arm's joints.
 
         Args:
             names: joints of the columns, in any order; all of them.
             times_s: m times, rising, above zero.
-            positions: m rows; velocities: m rows, or rows without values.
+            positions: m rows; velocities: m rows, or rows without values; the last row rests.
 
         Raises:
-            ValueError: other joints, wrong lengths, times that do not rise, or values that are not finite; the old
-                trajectory stays in force.
+            ValueError: other joints, wrong lengths, times that do not rise, a motion at the end, or values that are
+                not finite.
         """
         if sorted(names) != sorted(self._names):
             raise ValueError(f"the trajectory is for {list(names)}, this arm has {self._names}")
@@ -68,11 +89,9 @@ class TrajectoryFollower:
             speeds = np.array(velocities, dtype=np.float64)[:, order]
         if not np.isfinite(rows).all() or (speeds is not None and not np.isfinite(speeds).all()):
             raise ValueError("positions and velocities must be finite")
-        present, speed = self.at(now_s)
-        self._times = np.concatenate([[0.0], times])
-        self._positions = np.vstack([present, rows])
-        self._velocities = None if speeds is None else np.vstack([speed, speeds])
-        self._start_s = now_s
+        if speeds is not None and (np.abs(speeds[-1]) > np.finfo(np.float32).eps).any():
+            raise ValueError(f"the trajectory ends in motion, with {speeds[-1].tolist()} rad/s")
+        return times, rows, speeds
 
     def at(self, now_s: float) -> tuple[FloatArray, FloatArray]:
         """Positions and velocities (n,) at a time; at rest after the end."""

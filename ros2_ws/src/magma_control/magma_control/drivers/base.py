@@ -6,6 +6,7 @@ import abc
 import importlib
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
@@ -18,7 +19,23 @@ MINIMAL_OPENING_CHANGE = 0.01
 """Smaller changes of the gripper's opening are not sent."""
 
 
-class ArmDriver(abc.ABC):
+class Driver:
+    """What the drivers of arms and grippers share: they give back what they made on the node."""
+
+    def __init__(self) -> None:
+        self._releases: list[Callable[[], object]] = []
+
+    def _release_by(self, destroy: Callable[[], object]) -> None:
+        """`destroy` takes an endpoint off the node; called by `close`."""
+        self._releases.append(destroy)
+
+    def close(self) -> None:
+        """Gives back every endpoint; the driver cannot be used any more."""
+        while self._releases:
+            self._releases.pop()()
+
+
+class ArmDriver(Driver, abc.ABC):
     """Sends joint commands to one kind of arm.
 
     `send` is called by the control thread, `stop` and `resume` by any thread. After `stop` nothing is sent before
@@ -26,9 +43,12 @@ class ArmDriver(abc.ABC):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._sending = threading.Lock()
         self._stopped = False
         self._last: ArmCommand | None = None
+        self.trouble: str | None = None
+        """why the arm's own controller does not do what it is told, if it says so; forgotten by `resume`"""
 
     def send(self, command: ArmCommand) -> None:
         """Sends the command for the coming period."""
@@ -56,14 +76,20 @@ class ArmDriver(abc.ABC):
         with self._sending:
             self._stopped = False
             self._last = None
+            self.trouble = None
+            self._start_anew()
 
     @property
     def stopped(self) -> bool:
         return self._stopped
 
     def close(self) -> None:
-        """The node is ending: brings the arm to rest."""
+        """Brings the arm to rest before everything is given back."""
         self.stop()
+        super().close()
+
+    def _start_anew(self) -> None:
+        """For drivers that keep something between two commands: it is about a motion that has ended."""
 
     @abc.abstractmethod
     def _send(self, command: ArmCommand) -> None:
@@ -80,10 +106,11 @@ class ArmDriver(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} brings its arm to rest in another way")
 
 
-class GripperDriver(abc.ABC):
+class GripperDriver(Driver, abc.ABC):
     """Sends the gripper's opening; only changes are sent."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._last: float | None = None
 
     def send(self, opening: float) -> None:

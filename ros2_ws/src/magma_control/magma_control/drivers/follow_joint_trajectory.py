@@ -1,10 +1,14 @@
 """ros2_control's joint_trajectory_controller by its action, for arms that offer nothing else.
 
 An action per control period would be more bookkeeping than motion, so periods are collected into goals of a tenth of a
-second; the arm is behind by as much. Each goal ends with the brake, as in `joint_trajectory`.
+second; the arm is behind by as much. Each goal ends with the brake, as in `joint_trajectory`. That a goal is aborted
+because the next one came is how it should be; a goal that is rejected, or aborted because the arm did not follow, is
+trouble.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from rclpy.action import ActionClient
 from rclpy.node import Node
@@ -26,6 +30,7 @@ class FollowJointTrajectoryDriver(ArmDriver):
         self._action = messages("control_msgs.action", "control_msgs").FollowJointTrajectory
         self._names = list(robot.joints.names)
         self._client = ActionClient(node, self._action, robot.driver.name or DEFAULT_ACTION)
+        self._release_by(self._client.destroy)
         self._collected: list[ArmCommand] = []
         self._rested = False
 
@@ -37,9 +42,25 @@ class FollowJointTrajectoryDriver(ArmDriver):
         if not resting and len(self._collected) * command.period_s < GOAL_S - 1e-9:
             return
         if self._client.server_is_ready():
-            self._client.send_goal_async(self._action.Goal(trajectory=trajectory(self._names, self._collected)))
+            goal = self._action.Goal(trajectory=trajectory(self._names, self._collected))
+            self._client.send_goal_async(goal).add_done_callback(self._on_answer)
             self._rested = resting
         self._collected = []
+
+    def _start_anew(self) -> None:
+        self._collected, self._rested = [], False
+
+    def _on_answer(self, future: Any) -> None:
+        handle = future.result()
+        if handle.accepted:
+            handle.get_result_async().add_done_callback(self._on_result)
+        else:
+            self.trouble = "the arm's controller rejected a trajectory; its log says why"
+
+    def _on_result(self, future: Any) -> None:
+        result, codes = future.result().result, self._action.Result
+        if result.error_code in (codes.PATH_TOLERANCE_VIOLATED, codes.GOAL_TOLERANCE_VIOLATED):
+            self.trouble = f"the arm's controller gave up a trajectory: {result.error_string}"
 
     def _brake(self, last: ArmCommand) -> None:
         """Nothing to send: the arm has the brake already."""

@@ -18,6 +18,7 @@ class GripperCommandDriver(GripperDriver):
         self._robot = robot
         self._action = messages("control_msgs.action", "control_msgs").GripperCommand
         self._client = ActionClient(node, self._action, robot.gripper.name)
+        self._release_by(self._client.destroy)
 
     def _send(self, opening: float) -> bool:
         if not self._client.server_is_ready():

@@ -29,6 +29,7 @@ class InterbotixDriver(ArmDriver):
         self._publisher = node.create_publisher(
             self._message, f"{robot.driver.name.rstrip('/')}/commands/joint_group", qos.JOINT_COMMAND
         )
+        self._release_by(lambda: node.destroy_publisher(self._publisher))
 
     def _send(self, command: ArmCommand) -> None:
         self._publisher.publish(self._message(name=self._group, cmd=command.position.tolist()))
@@ -47,6 +48,7 @@ class InterbotixGripper(GripperDriver):
         self._publisher = node.create_publisher(
             self._message, f"{robot.driver.name.rstrip('/')}/commands/joint_single", qos.JOINT_COMMAND
         )
+        self._release_by(lambda: node.destroy_publisher(self._publisher))
 
     def _send(self, opening: float) -> bool:
         if self._publisher.get_subscription_count() == 0:

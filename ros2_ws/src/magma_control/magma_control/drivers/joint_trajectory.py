@@ -37,6 +37,7 @@ class JointTrajectoryDriver(ArmDriver):
         self._names = list(robot.joints.names)
         self._stamped = answering
         self._publisher = node.create_publisher(JointTrajectory, robot.driver.name or DEFAULT_TOPIC, qos.JOINT_COMMAND)
+        self._release_by(lambda: node.destroy_publisher(self._publisher))
 
     def _send(self, command: ArmCommand) -> None:
         message = trajectory(self._names, [command])

@@ -27,6 +27,7 @@ class PositionDriver(ArmDriver):
         self._publisher = node.create_publisher(
             Float64MultiArray, robot.driver.name or DEFAULT_TOPIC, qos.JOINT_COMMAND
         )
+        self._release_by(lambda: node.destroy_publisher(self._publisher))
 
     def _send(self, command: ArmCommand) -> None:
         self._publisher.publish(Float64MultiArray(data=command.position.tolist()))
@@ -42,6 +43,7 @@ class PositionGripper(GripperDriver):
         super().__init__()
         self._robot = robot
         self._publisher = node.create_publisher(Float64MultiArray, robot.gripper.name, qos.JOINT_COMMAND)
+        self._release_by(lambda: node.destroy_publisher(self._publisher))
 
     def _send(self, opening: float) -> bool:
         if self._publisher.get_subscription_count() == 0:

@@ -36,6 +36,7 @@ class ServoDriver(ArmDriver):
             robot.driver.name or DEFAULT_TOPICS[robot.driver.servo_input],
             qos.JOINT_COMMAND,
         )
+        self._release_by(lambda: node.destroy_publisher(self._publisher))
 
     def _send(self, command: ArmCommand) -> None:
         message: Any

@@ -1,0 +1,238 @@
+"""`magma-track demos/pictures video.mp4 --output traces`: marks and traces of demonstration sets and videos by a point
+tracker, and how well they agree with the marks that a simulator knows.
+
+    OUT/track.json                   the settings; the same command continues an interrupted run
+    OUT/NAME/traces/<episode>.npz    marks and traces (`trace_files.py`); NAME is the set's or the video's
+    OUT/NAME/compared/<episode>.npy  demonstration sets: tracked marks against known ones (`mark_agreement.py`)
+    OUT/NAME/report.json             counts, agreement
+    OUT/NAME/drawn/*.png             pictures with marks and traces, if asked for
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from magma_policy.checkpoint_options import CommandError, run_command
+from magma_policy.config import ConfigError
+from magma_policy.grounding import MARK_NAMES
+from magma_policy.mark_agreement import COMPARISON, HORIZONS, compare, figures, summarise, table
+from magma_policy.mark_drawing import draw_traces
+from magma_policy.picture_files import write_picture
+from magma_policy.trace_files import TrackedVideo, read_traces, write_traces
+from magma_policy.tracking import CoTracker, LucasKanadeTracker, PointTracker, TrackerError
+from magma_policy.training.demonstrations import DataCard, DemonstrationError, list_episodes, read_episode
+from magma_policy.training.tracked_samples import marked_picture
+from magma_policy.video_files import read_video
+from magma_policy.video_marks import ClipMarks, MarkOptions, clip_marks, clips
+
+SETTINGS = "track.json"
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """Make marks and traces of videos with a point tracker; with demonstration sets, compare them with known marks."""
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SET_OR_VIDEO")]
+    """Folders of magma-demos, and video files."""
+    output: Path
+    """Folder to write to; what is already there is kept."""
+    tracker: Literal["lucas-kanade", "cotracker"] = "lucas-kanade"
+    """Lucas-Kanade needs nothing more; CoTracker its own package and --weights."""
+    weights: Path | None = None
+    """CoTracker's weights (scaled_offline.pth); never downloaded."""
+    device: str = "cpu"
+    """Where CoTracker runs: cpu, cuda, cuda:1, …"""
+    clip_every: int = 8
+    """A clip begins at every so many frames."""
+    compare_every: int = 4
+    """Known marks are followed from every so many frames on; 0 compares nothing."""
+    episodes: int = 0
+    """Only so many episodes of each set, evenly spaced; 0 = all."""
+    frame_step: int = 1
+    """Videos: take every so many frames (6 makes 5 Hz of 30)."""
+    instruction: str = ""
+    """Videos: what is being done in them."""
+    draw: int = 0
+    """Draw the marks and traces of the first so many clips of each input."""
+    seed: int = 0
+    """Of the choice of marks."""
+    lucas_kanade: LucasKanadeTracker = field(default_factory=LucasKanadeTracker)
+    """the tracker's own settings"""
+    marks: MarkOptions = field(default_factory=MarkOptions)
+    """how marks are chosen"""
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise ConfigError("name a demonstration set or a video file")
+        for name, low in (
+            ("clip_every", 1), ("compare_every", 0), ("episodes", 0), ("frame_step", 1), ("draw", 0), ("seed", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < low:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {low}, got {getattr(self, name)}")
+        if (self.tracker == "cotracker") != (self.weights is not None):
+            raise ConfigError("--weights belongs to --tracker cotracker, which needs it")
+        names = [_name(path) for path in self.inputs]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"two inputs share a name among {', '.join(names)}; give them other outputs")
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_command("magma-track", lambda: track(tyro.cli(TrackConfig, prog="magma-track"))))
+
+
+def track(config: TrackConfig) -> int:
+    """Tracks every input. Raises CommandError."""
+    # Pictures are small: threads would wait for each other longer than they work.
+    cv2.setNumThreads(1)
+    for path in config.inputs:
+        if not path.exists():
+            raise CommandError(f"{path}: no such demonstration set or video file")
+    try:
+        tracker: PointTracker = (
+            CoTracker(config.weights, config.device) if config.weights is not None else config.lucas_kanade
+        )
+        _keep_settings(config)
+        for path in config.inputs:
+            folder = config.output / _name(path)
+            report = _track_set(config, tracker, path, folder) if path.is_dir() else _track_video(config, tracker, path)
+            (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except (TrackerError, DemonstrationError) as error:
+        raise CommandError(str(error)) from error
+    return 0
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def _keep_settings(config: TrackConfig) -> None:
+    """CommandError when the output belongs to other settings; `draw` and `inputs` may differ."""
+    mine = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    for name in ("output", "inputs", "draw", "device"):
+        del mine[name]
+    path = config.output / SETTINGS
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        different = {name: (stored.get(name), value) for name, value in mine.items() if stored.get(name) != value}
+        if different:
+            raise CommandError(f"{path} is of a run with other settings {different}; choose another --output")
+    config.output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
+
+
+def _track_set(config: TrackConfig, tracker: PointTracker, directory: Path, folder: Path) -> dict[str, Any]:
+    card = DataCard.read(directory)
+    episodes = list_episodes(directory)
+    if 0 < config.episodes < len(episodes):
+        places = np.linspace(0, len(episodes) - 1, config.episodes).round().astype(int)
+        episodes = [episodes[place] for place in places]
+    (folder / "traces").mkdir(parents=True, exist_ok=True)
+    (folder / "compared").mkdir(exist_ok=True)
+    tracked, rows = [], [np.zeros(0, dtype=COMPARISON)]
+    for path in tqdm(episodes, desc=directory.name, unit="episode", mininterval=2.0):
+        target, compared = folder / "traces" / path.name, folder / "compared" / f"{path.stem}.npy"
+        # The traces are written last: an episode that has them is done.
+        if not target.is_file():
+            data = read_episode(path)
+            if "frames" not in data:
+                raise CommandError(f"{path} has no frames; magma-demos --images records them")
+            if config.compare_every:
+                np.save(compared, compare(data["frames"], data["marks"], tracker, config.compare_every))
+            video = _track_frames(config, tracker, data["frames"], path.stem, folder, str(data["instruction"]))
+            write_traces(target, video)
+        tracked.append(read_traces(target))
+        if config.compare_every:
+            rows.append(np.load(compared, allow_pickle=False))
+    report = {"robot": card.robot, "episodes": len(episodes), **_counts(tracked)}
+    _tell(directory.name, report)
+    if config.compare_every:
+        every = np.concatenate(rows)
+        summary = summarise(every, MARK_NAMES)
+        print("\n".join(table(summary)), flush=True)
+        over_all = {str(after): figures(every[every["frames"] == after]) for after in HORIZONS}
+        size = [card.image_height, card.image_width]
+        report |= {"picture_px": size, "agreement": summary, "agreement_all_marks": over_all}
+    return report
+
+
+def _track_video(config: TrackConfig, tracker: PointTracker, path: Path) -> dict[str, Any]:
+    folder = config.output / path.stem
+    target = folder / "traces" / f"{path.stem}.npz"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_file():
+        frames = tqdm(read_video(path, config.frame_step), desc=path.name, unit="frame", mininterval=2.0)
+        write_traces(target, _track_frames(config, tracker, frames, path.stem, folder, config.instruction))
+    report = _counts([read_traces(target)])
+    _tell(path.name, report)
+    return report
+
+
+def _track_frames(
+    config: TrackConfig,
+    tracker: PointTracker,
+    frames: Iterable[np.ndarray],
+    name: str,
+    folder: Path,
+    instruction: str,
+) -> TrackedVideo:
+    found: dict[int, ClipMarks] = {}
+    size = (0, 0)
+    for start, clip in clips(_of_one_size(frames, name), config.marks.horizon + 1, config.clip_every):
+        size = clip.shape[1:3]
+        # The seed is the clip's own, so that the same clip gets the same marks in any run.
+        found[start] = clip_marks(clip, tracker, config.marks, [config.seed, zlib.crc32(name.encode()), start])
+        _draw(config, clip[0], found[start], folder / "drawn", f"{name}-{start}")
+    return TrackedVideo(size, instruction, found)
+
+
+def _of_one_size(frames: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
+    shape = None
+    for frame in frames:
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise CommandError(f"{name}: its pictures change from {shape} to {frame.shape}; cut it there")
+        yield frame
+
+
+def _draw(config: TrackConfig, frame: np.ndarray, marks: ClipMarks, folder: Path, name: str) -> None:
+    if len(list(folder.glob("*.png"))) >= config.draw:
+        return
+    folder.mkdir(exist_ok=True, parents=True)
+    height, width = frame.shape[:2]
+    large = 512 / min(height, 512)
+    size = (round(width * large), round(height * large))
+    picture = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+    picture = draw_traces(picture, marks.traces().paths(*size), numbers=False)
+    write_picture(folder / f"{name}.png", marked_picture(picture, marks))
+
+
+def _counts(videos: list[TrackedVideo]) -> dict[str, Any]:
+    every = [clip for video in videos for clip in video.clips.values()]
+    return {
+        "clips": len(every),
+        "clips_with_camera_motion": sum(clip.camera_moved for clip in every),
+        "clips_with_moving_marks": sum(bool(clip.moving.any()) for clip in every),
+        "moving_marks": sum(int(clip.moving.sum()) for clip in every),
+        "static_marks": sum(int((~clip.moving).sum()) for clip in every),
+    }
+
+
+def _tell(name: str, report: dict[str, Any]) -> None:
+    print(f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in report.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a training run begins with: a new magma-tiny, or an existing checkpoint in either layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from magma_policy import checkpoint, hub
+from magma_policy.checkpoint_paths import locate
+from magma_policy.config import MagmaConfig, magma_tiny_config
+from magma_policy.initialise import initialise_weights
+from magma_policy.model import Magma
+from magma_policy.tokenizer import MagmaTokenizer
+from magma_policy.training.config import TrainConfig
+
+MODULES = {"language": "language_model.", "projector": "multi_modal_projector.", "vision": "vision_tower."}
+"""What the names of a part's parameters begin with."""
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """`directory` and `tokenizer` are None for a new model; `dtype` is the type that checkpoints are written in."""
+
+    config: MagmaConfig
+    directory: Path | None = None
+    tokenizer: MagmaTokenizer | None = None
+    dtype: torch.dtype = torch.float16
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> StartingPoint:
+        """Read what there is to know of it, but no weights.
+
+        Raises CheckpointNotFoundError, HubError, CheckpointError or ConfigError.
+        """
+        if config.init is None:
+            made = magma_tiny_config(config.geometry if config.geometry != "none" else None)
+            return cls(made if config.grounding else dataclasses.replace(made, grounding=None))
+        directory = hub.resolve(locate(config.init))
+        found = checkpoint.describe(directory)
+        return cls(found.config, directory, found.tokenizer, found.dtype)
+
+    def build(self, device: torch.device) -> Magma:
+        """The model with its weights, in the type they are stored in; on the meta device without."""
+        if device.type == "meta":
+            with device:
+                return Magma(self.config)
+        if self.directory is None:
+            model = Magma(self.config)
+            initialise_weights(model)
+            return model.to(device)
+        return checkpoint.load_model(self.directory, self.config, device, None)
+
+    def fingerprint(self) -> str:
+        """Tells other weights apart: sizes, heads and tails of the weight files. "" for a new model."""
+        if self.directory is None:
+            return ""
+        digest = hashlib.sha256()
+        for shard in checkpoint.shards(self.directory):
+            size = shard.stat().st_size
+            digest.update(size.to_bytes(8, "little"))
+            with shard.open("rb") as file:
+                for start in (0, max(0, size - (1 << 20))):
+                    file.seek(start)
+                    digest.update(file.read(1 << 20))
+        return digest.hexdigest()[:16]
+
+
+def set_types(model: Magma, trained: torch.dtype, frozen: torch.dtype) -> None:
+    """Give every parameter its type; trained ones get memory of their own, apart from a mapped checkpoint file."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(trained, copy=True)
+        else:
+            parameter.data = parameter.data.to(frozen)

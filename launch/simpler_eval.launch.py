@@ -105,7 +105,8 @@ def evaluation(context):
                 "out": out,
                 "videos": False,
                 "step_timeout_s": float(value("step_timeout_s")),
-            }
+            },
+            *([value("config")] if value("config") else []),
         ],
         on_exit=Shutdown(reason="the evaluation has ended"),
     )

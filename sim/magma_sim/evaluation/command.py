@@ -137,7 +137,7 @@ class RunCommand:
             tasks=self.tasks,
             variants=self.variants,
             limit=self.limit,
-            seeds=tuple(int(number) for number in _numbers(self.seeds, "seeds")),
+            seeds=_seeds(self.seeds),
             clock=self.clock,
             latencies_ms=tuple(_numbers(self.latency_ms, "latencies")),
             execute_steps=self.execute_steps,
@@ -283,6 +283,13 @@ def _size(text: str) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def _seeds(text: str) -> tuple[int, ...]:
+    numbers = _numbers(text, "seeds")
+    if not all(number.is_integer() for number in numbers):
+        raise ValueError(f"seeds are whole numbers with commas between, got {text!r}")
+    return tuple(int(number) for number in numbers)
+
+
 def _numbers(text: str, what: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
@@ -303,10 +310,10 @@ def main() -> None:
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="magma-eval", description=__doc__)
     try:
         sys.exit(command.run())
-    except (ValueError, ResultsError, RunError) as error:
-        sys.exit(f"magma-eval: {error}")
     except BrokenPipeError:
         sys.exit(0)
+    except (ValueError, OSError, ResultsError, RunError) as error:
+        sys.exit(f"magma-eval: {error}")
 
 
 if __name__ == "__main__":

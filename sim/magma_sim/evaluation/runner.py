@@ -177,8 +177,9 @@ class _Process:
         command = [sys.executable, "-m", "magma_sim.evaluation.worker"]
         command += [str(from_evaluator), str(to_evaluator), str(os.getpid())]
         self.log = config.out / "logs" / f"worker-{config.shard.index}-{number}.log"
-        # One thread each: the processes are the parallelism, and threads beyond the cores only wait for each other.
-        environment = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", **os.environ}
+        # Threads beyond the cores only wait for each other. Mesa's software renderer gets each worker's share of them.
+        share = max(1, len(os.sched_getaffinity(0)) // config.workers)
+        environment = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": str(share), **os.environ}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
@@ -263,6 +264,7 @@ class Runner:
         self._set_up_failures: Counter[str] = Counter()
         self._working_environments: set[str] = set()
         self._server: Any = None
+        self._reached = False
         self._summary = Summary()
 
     def run(self) -> Summary:
@@ -361,7 +363,10 @@ class Runner:
     def _start_server(self) -> tuple[str, str]:
         policy = self._config.policy
         if policy.kind in ("ws", "wss"):
-            return policy.text, os.environ.get("MAGMA_SERVE_TOKEN", "")
+            token = os.environ.get("MAGMA_SERVE_TOKEN", "")
+            if not self._reached:
+                self._reach(policy.text, token)
+            return policy.text, token
         if policy.kind != "magma":
             return "", ""
         if self._server is not None and self._server.process.poll() is not None:
@@ -374,6 +379,16 @@ class Runner:
             except (PolicyFailedError, OSError, ValueError) as error:
                 raise RunError(f"the policy server did not start: {error}") from error
         return self._server.url, self._server.token
+
+    def _reach(self, url: str, token: str) -> None:
+        """Asks a server once before simulators are built for it. Later failures cost an episode's attempt each."""
+        from magma_policy_client import PolicyClient, PolicyClientError
+
+        try:
+            PolicyClient(url, token or None, timeout_s=min(10.0, self._config.policy.deadline_s)).close()
+        except (PolicyClientError, ValueError) as error:
+            raise RunError(f"the policy server {url} cannot be used: {error}") from error
+        self._reached = True
 
     # The loop.
 

@@ -122,22 +122,40 @@ def test_frozen_while_the_arm_moves():
     preparation = FramePreparation(FrameSettings(frozen=FrozenCameraSettings(after_s=0.0, after_motion_m=0.02)))
     preparation.set_size(12, 16)
     still = picture(7)
-    preparation.note_position(np.array([0.5, 0.0, 0.2]))
+    preparation.note_position(np.array([0.5, 0.0, 0.2]), START)
     feed(preparation, START, still)
-    preparation.note_position(np.array([0.51, 0.0, 0.2]))
+    preparation.note_position(np.array([0.51, 0.0, 0.2]), START + 60 * SECOND)
     feed(preparation, START + 60 * SECOND, still)
-    preparation.note_position(np.array([0.5, 0.0, np.nan]))
+    preparation.note_position(np.array([0.5, 0.0, np.nan]), START + 61 * SECOND)
     feed(preparation, START + 61 * SECOND, still)
-    preparation.note_position(np.array([0.5, 0.0, 0.225]))
+    preparation.note_position(np.array([0.5, 0.0, 0.225]), START + 62 * SECOND)
     assert refused(preparation, START + 62 * SECOND, pixels=still) == "frozen"
     feed(preparation, START + 63 * SECOND, picture(9))
     feed(preparation, START + 64 * SECOND, picture(9))
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_picture_without_the_state_of_its_moment_is_not_a_frozen_camera(lost):
+    """The arm of a simulator jumps when an episode begins; the world then waits, and shows itself again."""
+    preparation = FramePreparation(FrameSettings(frozen=FrozenCameraSettings(after_s=0.0, after_motion_m=0.02)))
+    preparation.set_size(12, 16)
+    preparation.note_position(np.array([0.3, 0.0, 0.2]), START)
+    feed(preparation, START, picture(1))
+    begin = START + SECOND
+    feed(preparation, begin, picture(2))
+    if not lost:
+        preparation.note_position(np.array([0.5, 0.0, 0.2]), begin)
+    for k in range(1, 5):
+        preparation.note_position(np.array([0.5, 0.0, 0.2]), begin + k * SECOND)
+        feed(preparation, begin + k * SECOND, picture(2))
+    preparation.note_position(np.array([0.53, 0.0, 0.2]), begin + 5 * SECOND)
+    assert refused(preparation, begin + 5 * SECOND, pixels=picture(2)) == "frozen"
+
+
 def test_a_world_at_rest_is_not_a_frozen_camera_in_simulation():
     preparation = FramePreparation(FrameSettings(frozen=FrozenCameraSettings(after_s=0.0, after_motion_m=0.02)))
     preparation.set_size(12, 16)
-    preparation.note_position(np.zeros(3))
+    preparation.note_position(np.zeros(3), START)
     for k in range(100):
         feed(preparation, START + k * SECOND, picture(1))
 

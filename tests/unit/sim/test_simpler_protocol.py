@@ -103,7 +103,7 @@ def test_any_json_that_is_no_header_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("frame", "says"),
     [
-        (header(version=2), "version 2"),
+        (header(version=protocol.VERSION + 1), f"version {protocol.VERSION + 1}"),
         (header(extra=1), "extra"),
         (header(id=-1), "wrong type"),
         (header(id=True), "wrong type"),

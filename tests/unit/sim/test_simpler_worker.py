@@ -16,6 +16,7 @@ from magma_sim import make_task
 from magma_sim.backends.simpler_original import installation
 from magma_sim.backends.simpler_original.client import Worker, WorkerError, WorkerLostError
 from magma_sim.backends.simpler_original.installation import Installation, NotInstalledError
+from magma_sim.backends.simpler_original.protocol import VERSION
 
 MAKE = {"env_id": None, "task": "widowx_carrot_on_plate", "arguments": {}, "images": False, "rasterise": False}
 
@@ -42,7 +43,7 @@ def gone(pid: int) -> bool:
 
 
 def test_it_says_what_it_is(worker: Worker) -> None:
-    assert worker.versions["protocol"] == 1
+    assert worker.versions["protocol"] == VERSION
     assert set(worker.versions) == {"protocol", "python", "sapien", "numpy"}
 
 
@@ -53,7 +54,7 @@ def test_a_failed_request_leaves_it_ready(worker: Worker) -> None:
         worker.ask("make", MAKE, timeout_s=60.0)
     with pytest.raises(WorkerError, match="unexpected keyword"):
         worker.ask("make", {**MAKE, "colour": "red"}, timeout_s=20.0)
-    assert worker.ask("hello", {}, timeout_s=20.0)[0]["protocol"] == 1
+    assert worker.ask("hello", {}, timeout_s=20.0)[0]["protocol"] == VERSION
 
 
 def test_a_killed_worker_is_said_with_its_status(worker: Worker) -> None:

@@ -96,7 +96,7 @@ class CameraSubscriber(Node):
             self.get_logger().error(f"ActionSpec of policy {spec.policy}: {error}; ignored")
 
     def _on_state(self, state: EndEffectorState) -> None:
-        self._preparation.note_position(pose_to_arrays(state.pose)[0])
+        self._preparation.note_position(pose_to_arrays(state.pose)[0], stamp_to_ns(state.header.stamp))
 
     def _on_image(self, image: Image) -> None:
         try:

@@ -85,9 +85,9 @@ class FramePreparation:
         self._settings = settings
         self._frozen.settings = settings.frozen
 
-    def note_position(self, position: np.ndarray) -> None:
-        """Tells where the end effector is: (3,) metres."""
-        self._frozen.note_position(position)
+    def note_position(self, position: np.ndarray, stamp_ns: int) -> None:
+        """Tells where the end effector was at a moment: (3,) metres, nanoseconds."""
+        self._frozen.note_position(position, stamp_ns * 1e-9)
 
     def from_image(
         self, *, stamp_ns: int, now_ns: int, encoding: str, height: int, width: int, step: int, data: object,

@@ -39,12 +39,13 @@ class FrozenCamera:
         self._unchanged_since_s = 0.0
         self._position_at_change: np.ndarray | None = None
         self._position: np.ndarray | None = None
+        self._position_stamp_s = -np.inf
 
-    def note_position(self, position: np.ndarray) -> None:
-        """End effector position (3,) in metres, measured."""
+    def note_position(self, position: np.ndarray, stamp_s: float) -> None:
+        """End effector position (3,) in metres, measured at `stamp_s` in the clock of the pictures' stamps."""
         if np.isfinite(position).all():
-            self._position = np.asarray(position, dtype=np.float64)
-            if self._position_at_change is None:
+            self._position, self._position_stamp_s = np.asarray(position, dtype=np.float64), stamp_s
+            if self._position_at_change is None and stamp_s >= self._unchanged_since_s:
                 self._position_at_change = self._position
 
     def reason(self, content: np.ndarray, stamp_s: float) -> str | None:
@@ -57,7 +58,9 @@ class FrozenCamera:
         last, self._last = self._last, content
         if last is None or not np.array_equal(last, content):
             self._unchanged_since_s = stamp_s
-            self._position_at_change = self._position
+            # A picture may overtake the state of its own moment, or that state may get lost; the one before it may be
+            # of before a jump. Then the next one counts.
+            self._position_at_change = self._position if self._position_stamp_s >= stamp_s else None
             return None
         unchanged_s = stamp_s - self._unchanged_since_s
         if self.settings.after_s and unchanged_s >= self.settings.after_s:

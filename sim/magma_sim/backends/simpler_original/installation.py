@@ -213,6 +213,7 @@ def check(installation: Installation) -> None:
                 "rasterise": False,
             }
             worker.ask("make", body, timeout_s=300.0)
+            worker.ask("render_large", {}, timeout_s=300.0)
         finally:
             worker.close()
     except (WorkerError, WorkerLostError) as error:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"MSIM"
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "bool", "int32", "int64", "float32", "float64")}
 MAX_HEADER_BYTES = 1 << 20

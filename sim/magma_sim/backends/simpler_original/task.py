@@ -16,7 +16,8 @@ from magma_sim.simpler_options import SimplerOptions
 from magma_sim.task import EndEffectorState, Observation, Task, TaskSpec, Variant, check_action
 
 MAKE_TIMEOUT_S = 300.0
-RESET_TIMEOUT_S = 120.0
+RESET_TIMEOUT_S = 300.0
+"""the first picture compiles the shaders"""
 STEP_TIMEOUT_S = 60.0
 RASTERISED = "rasterised, not comparable"
 
@@ -64,9 +65,8 @@ class SimplerTask(Task):
                 "images": images,
                 "rasterise": self._rasterised,
             }
-            self._worker.ask("make", body, timeout_s=MAKE_TIMEOUT_S)
-            # The camera, the instruction and the objects are known once something stands in the scene.
-            self._spec = self._start(None, self._reset_options(0) if self.evaluation_layouts else {})[1]
+            made, _ = self._worker.ask("make", body, timeout_s=MAKE_TIMEOUT_S)
+            self._spec = self._describe(made["description"], made["state"])
         except BaseException:
             self._worker.close()
             raise
@@ -102,13 +102,13 @@ class SimplerTask(Task):
                 count = self.evaluation_layouts
                 advice = "" if count else "; give options, as the evaluation suites do"
                 raise ValueError(f"layout {layout} does not exist: {self._name} has {count} evaluation layouts{advice}")
-            return self._start(None, self._reset_options(layout))[0]
+            return self._start(None, self._reset_options(layout))
         if variant == "random":
             if layout < 0:
                 raise ValueError(f"a random layout is a non-negative seed, got {layout}")
             if self._name in EPISODES or self._options is not None:
                 raise ValueError(f"{self._name} has no random layouts: SimplerEnv numbers its starts")
-            return self._start(layout, {})[0]
+            return self._start(layout, {})
         raise ValueError(f"unknown variant {variant!r}; there are eval and random")
 
     def step(self, action: NDArray[np.floating], *, render: bool = True) -> Observation:
@@ -128,19 +128,21 @@ class SimplerTask(Task):
     def close(self) -> None:
         self._worker.close()
 
-    def _start(self, seed: int | None, options: dict[str, Any]) -> tuple[Observation, TaskSpec]:
+    def _start(self, seed: int | None, options: dict[str, Any]) -> Observation:
         self._step = None
         body = {"seed": seed, "options": options}
         answer, arrays = self._worker.ask("reset", body, timeout_s=RESET_TIMEOUT_S)
         self._step = 0
         if self._gripper is not None:
             self._gripper.reset()
-        observation = self._observation(answer["state"], answer["success"], arrays.get("image"))
-        about = answer["description"]
-        spec = TaskSpec(
+        return self._observation(answer["state"], answer["success"], arrays.get("image"))
+
+    def _describe(self, about: dict[str, Any], state: dict[str, Any]) -> TaskSpec:
+        """From the start that a new environment stands in; instruction and objects of others may differ."""
+        return TaskSpec(
             suite=SUITE,
             task=PREFIX + self._name,
-            instruction=observation.instruction,
+            instruction=state["instruction"],
             max_steps=self._max_steps(),
             image_height=about["image_height"],
             image_width=about["image_width"],
@@ -148,9 +150,8 @@ class SimplerTask(Task):
             camera_extrinsics=np.array(about["camera_extrinsics"]),
             table_height_m=about["table_height_m"],
             step_period_s=1.0 / about["control_freq"],
-            object_names=tuple(observation.object_poses),
+            object_names=tuple(state["objects"]),
         )
-        return observation, spec
 
     def _observation(self, state: dict[str, Any], success: bool, image: NDArray[np.uint8] | None) -> Observation:
         self._joints = state["joints"]

@@ -34,6 +34,7 @@ class SimplerEnvironment:
         arguments: keyword arguments of the environment.
         images: False leaves rendering of observations out.
         rasterise: rasterises where the task asks for ray tracing, which takes minutes a picture without a GPU.
+
     """
 
     def __init__(self, env_id: str | None, task: str, arguments: dict[str, Any], images: bool, rasterise: bool) -> None:
@@ -51,36 +52,65 @@ class SimplerEnvironment:
         if env_id is None:
             env_id, own = simpler_env.ENVIRONMENT_MAP[task]
             arguments = {**own, "prepackaged_config": True, **arguments}
-        arguments["obs_mode"] = "image" if images else "none"
-        self.env = gymnasium.make(env_id, **arguments).unwrapped
+        # Pictures are made by `picture`, and only when somebody looks at them.
+        self.env = gymnasium.make(env_id, **arguments, obs_mode="none").unwrapped
         self.images = images
         self.camera = "overhead_camera" if "google_robot" in self.env.robot_uid else "3rd_view_camera"
+        self._photo: np.ndarray | None = None
+        self._shown = np.array([], dtype=np.uint32)
 
-    def reset(self, seed: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    def reset(self, seed: int | None, options: dict[str, Any]) -> None:
+        """Starts an episode. ValueError: it lays the photograph in a way that `picture` does not know."""
         # The state of the generator that a new environment would have, so that using it again changes nothing.
         self.env.set_main_rng(2022)
         # Built anew (the renderer stays): objects that were pushed, and contacts, would otherwise carry over.
-        observation, _ = self.env.reset(seed=seed, options={**options, "reconfigure": True})
-        return observation
+        self.env.reset(seed=seed, options={**options, "reconfigure": True})
+        # Drawer tasks bring a photograph per episode.
+        self._photo, self._shown = self._load_photo(), self._in_front_of_the_photo()
 
-    def step(self, action: np.ndarray, render: bool) -> tuple[dict[str, Any], bool]:
-        self.env._obs_mode = "image" if self.images and render else "none"
-        observation, _, done, _, _ = self.env.step(action)
-        return observation, bool(done)
+    def step(self, action: np.ndarray) -> bool:
+        """Whether the goal holds after it."""
+        _, _, done, _, _ = self.env.step(action)
+        return bool(done)
 
-    def picture(self, observation: dict[str, Any]) -> np.ndarray | None:
-        """The policy's camera as SimplerEnv's own observation wrapper turns it into bytes: (H, W, 3) uint8."""
-        if "image" not in observation:
-            return None
-        colour = observation["image"][self.camera]["Color"][..., :3]
-        return np.clip(colour * 255, 0, 255).astype(np.uint8)
+    def picture(self) -> np.ndarray:
+        """What SimplerEnv's own evaluation shows a policy, to the bit: (H, W, 3) uint8.
+
+        Its `get_obs` would also copy the position of every pixel, and mix the two pictures in floating point.
+        """
+        picture = self.render_large()
+        if self._photo is not None:
+            actors = self.env._cameras[self.camera].camera.get_uint32_texture("Segmentation")[..., 1]
+            np.copyto(picture, self._photo, where=~np.isin(actors, self._shown)[..., np.newaxis])
+        return picture
 
     def render_large(self) -> np.ndarray:
         """The policy's camera now, without the photograph: what is really simulated."""
         self.env.update_render()
-        camera = self.env._cameras[self.camera]
-        colour = camera.get_images(take_picture=True)["Color"][..., :3]
-        return np.clip(colour * 255, 0, 255).astype(np.uint8)
+        camera = self.env._cameras[self.camera].camera
+        camera.take_picture()
+        return as_bytes(camera.get_float_texture("Color")[..., :3])
+
+    def _load_photo(self) -> np.ndarray | None:
+        """The photograph in the size of the camera's picture; None where the whole scene is shown."""
+        photo = self.env.rgb_overlay_img
+        if photo is None or self.camera not in self.env.rgb_overlay_cameras:
+            return None
+        if self.env.rgb_overlay_mode != "background":
+            raise ValueError(f"rgb_overlay_mode is 'background' here, got {self.env.rgb_overlay_mode!r}")
+        import cv2
+
+        camera = self.env._cameras[self.camera].camera
+        return as_bytes(cv2.resize(photo, (camera.width, camera.height)).astype(np.float32))
+
+    def _in_front_of_the_photo(self) -> np.ndarray:
+        """Numbers of the actors that are not painted over: `CustomSceneEnv.get_obs`."""
+        scene, robot, behind = self.env._scene, self.env.agent.robot, self.env.rgb_always_overlay_objects
+        actors = [actor for actor in self.env.get_actors() if actor.name not in (*IGNORED_ACTORS, *behind)]
+        for articulation in scene.get_all_articulations():
+            if articulation is robot or articulation.name not in behind:
+                actors += articulation.get_links()
+        return np.array([actor.id for actor in actors], dtype=np.uint32)
 
     def state(self) -> dict[str, Any]:
         """End effector, objects, joints and instruction, JSON-ready."""
@@ -129,6 +159,11 @@ class SimplerEnvironment:
         return float(np.clip((np.mean(positions) - closed) / (opened - closed), 0.0, 1.0))
 
 
+def as_bytes(colour: np.ndarray) -> np.ndarray:
+    """Colours 0 ... 1 as SimplerEnv's own observation wrapper turns them into bytes."""
+    return np.clip(colour * 255, 0, 255).astype(np.uint8)
+
+
 def xyzw(wxyz: np.ndarray) -> list[float]:
     return [float(wxyz[1]), float(wxyz[2]), float(wxyz[3]), float(wxyz[0])]
 
@@ -149,18 +184,19 @@ def serve(connection: socket.socket) -> None:
                 body = versions()
             elif request.operation == "make":
                 environment = SimplerEnvironment(**request.body)
+                body = {"state": environment.state(), "description": environment.describe()}
             elif environment is None:
                 raise RuntimeError(f"{request.operation!r} before 'make'")
             elif request.operation == "reset":
-                observation = environment.reset(request.body["seed"], numeric(request.body["options"]))
-                body = {"state": environment.state(), "description": environment.describe(), "success": False}
-                if (picture := environment.picture(observation)) is not None:
-                    arrays["image"] = picture
+                environment.reset(request.body["seed"], numeric(request.body["options"]))
+                body = {"state": environment.state(), "success": False}
+                if environment.images:
+                    arrays["image"] = environment.picture()
             elif request.operation == "step":
-                observation, success = environment.step(request.arrays["action"], request.body["render"])
+                success = environment.step(request.arrays["action"])
                 body = {"state": environment.state(), "success": success}
-                if (picture := environment.picture(observation)) is not None:
-                    arrays["image"] = picture
+                if environment.images and request.body["render"]:
+                    arrays["image"] = environment.picture()
             elif request.operation == "render_large":
                 arrays["image"] = environment.render_large()
             else:

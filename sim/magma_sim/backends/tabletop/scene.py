@@ -251,17 +251,26 @@ class TabletopEnv(BaseEnv):
         return sapien.render.RenderShapeTriangleMesh(vertices, triangles, normals, texture_coordinates, material)
 
     def place(
-        self, layout: Layout, home_position: NDArray[np.float64], home_quaternion_xyzw: NDArray[np.float64]
+        self,
+        layout: Layout,
+        start_position: NDArray[np.float64] | None = None,
+        start_quaternion_xyzw: NDArray[np.float64] | None = None,
     ) -> None:
-        """Stands the layout's objects on the table, takes the others away, and puts the arm at rest at a home pose.
+        """Stands the layout's objects on the table, takes the others away, and puts the arm at rest at its start.
+
+        Args:
+            layout: what stands where.
+            start_position: (3,) m, tool centre point; None: the layout's own.
+            start_quaternion_xyzw: (4,); None: straight down.
 
         Raises:
-            ValueError: the home pose is out of the arm's reach.
+            ValueError: the start is out of the arm's reach.
         """
-        ready = np.array([*READY_ARM, 0.04, 0.04])
-        joints = self.controller.solve(home_position, home_quaternion_xyzw, ready)
+        position = np.array(layout.home_position if start_position is None else start_position)
+        quaternion = np.array(TOOL_DOWN_XYZW if start_quaternion_xyzw is None else start_quaternion_xyzw)
+        joints = self.controller.solve(position, quaternion, np.array([*READY_ARM, 0.04, 0.04]))
         if joints is None:
-            raise ValueError(f"the arm cannot reach the start position {np.round(home_position, 3).tolist()}")
+            raise ValueError(f"the arm cannot reach the start position {np.round(position, 3).tolist()}")
         joints[7:] = 0.04
         self._start_fresh_physics()
         for name in OBJECTS:

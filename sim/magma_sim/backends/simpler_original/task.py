@@ -149,6 +149,7 @@ class SimplerTask(Task):
             camera_intrinsics=np.array(about["camera_intrinsics"]),
             camera_extrinsics=np.array(about["camera_extrinsics"]),
             table_height_m=about["table_height_m"],
+            robot="" if self._options is None else self._options.robot,
             step_period_s=1.0 / about["control_freq"],
             object_names=tuple(state["objects"]),
         )

@@ -83,7 +83,11 @@ def chat(config: ChatConfig) -> int:
     settings = _settings(config)
     print(f"loading {config.checkpoint} …", file=sys.stderr, flush=True)
     policy = config.load(config.checkpoint)
-    check_can_talk(policy, config.checkpoint)
+    if policy.model.config.state is not None:
+        print(
+            f"{config.checkpoint} was taught to act; it knows a few questions about its own scenes, and those poorly",
+            file=sys.stderr,
+        )
     shown = list(pictures)
     if config.ask == "click":
         shown = [draw_box_marks(pictures[0], boxes)]
@@ -97,15 +101,6 @@ def chat(config: ChatConfig) -> int:
             write_picture(config.draw, drawn)
             print(f"drawn: {config.draw}", file=sys.stderr)
     return 0
-
-
-def check_can_talk(policy: Policy, name: str) -> None:
-    """Raises CommandError for a model that was trained on actions alone."""
-    if policy.model.config.state is not None:
-        raise CommandError(
-            f"{name} was trained to act and not to speak, so it has no answers; use a checkpoint of Magma itself "
-            f"(--checkpoint {PUBLISHED}), or magma-act for its actions"
-        )
 
 
 def read_boxes(path: Path) -> np.ndarray:

@@ -96,13 +96,13 @@ def test_what_is_understood_is_drawn():
         (["PICTURE", "hi", "--ask", "click", "--boxes", "/nowhere.json"], 1, "cannot be read"),
         (["PICTURE", "hi", "--temperature", "-1"], 1, "temperature"),
         (["PICTURE", "hi", "--checkpoint", "nonsense"], 1, "no checkpoint 'nonsense'"),
-        (["PICTURE", "hi", "--checkpoint", str(SHIPPED)], 1, "trained to act and not to speak"),
+        (["PICTURE", "hi", "--checkpoint", str(SHIPPED)], 0, "was taught to act"),
         (["PICTURE", "<|eot_id|>", "--checkpoint", "MODEL"], 1, "reserved markup"),
         (["PICTURE", "hi", "--question", "hi"], 2, "--question"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_chat_says_what_was_wrong(run, picture, checkpoint, tmp_path, arguments, status, says):
+def test_chat_says_what_was_wrong_or_doubtful(run, picture, checkpoint, tmp_path, arguments, status, says):
     (tmp_path / "text.png").write_text("I am no picture")
     stand_in = {"PICTURE": str(picture), "TEXT": str(tmp_path / "text.png"), "MODEL": str(checkpoint)}
     code, _, notes = run(chat, *(stand_in.get(word, word) for word in arguments))

@@ -204,7 +204,8 @@ class PolicyNode(Node):
         self._diagnostics.update()
         while (request := observation.take()) is not None:
             try:
-                self._follow_task_robot(policy)
+                if self._follow_task_robot(policy):
+                    self._announce(policy)
                 self._act(policy, request)
             except PolicyGoneError as error:
                 self._give_up(str(error))
@@ -235,13 +236,14 @@ class PolicyNode(Node):
         self.get_logger().info(f"{self._policy_name}: {how}")
         return policy
 
-    def _follow_task_robot(self, policy: ActingPolicy) -> None:
-        """Acts for the robot that the parameter names now."""
+    def _follow_task_robot(self, policy: ActingPolicy) -> bool:
+        """Acts for the robot that the parameter names now; whether that is another one than before."""
         wanted = self._node_parameters.config.task_robot
-        if wanted != self._task_robot:
-            policy.use(wanted)
-            self._task_robot = wanted
-            self._announce(policy)
+        if wanted == self._task_robot:
+            return False
+        policy.use(wanted)
+        self._task_robot = wanted
+        return True
 
     def _announce(self, policy: ActingPolicy) -> None:
         self._spec.publish(action_spec_to_msg(dataclasses.replace(policy.spec, policy=self._policy_name)))

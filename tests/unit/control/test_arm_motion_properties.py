@@ -67,6 +67,17 @@ motion_events = st.one_of(
         (("move", (0.0, 0.0, 0.0625, 0.0, 0.5, 0.0, 0.0), None, 0.05), 8),
     ],
 )
+@example(  # limits lowered below the present acceleration: Ruckig finds no brake that ends on all axes at once
+    start=(0.0,) * 7,
+    near=0.0,
+    events=[
+        (("found", (0.0,) * 7, 0.0), 0),
+        (("found", (0.0,) * 7, 1.0), 0),
+        (("move", (0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0), None, 0.05), 3),
+        (("hold",), 0),
+        (("scale", 0.5), 6),
+    ],
+)
 @example(  # a brake whose end leaves a speed of rounding size
     start=(0.0,) * 7,
     near=0.0,

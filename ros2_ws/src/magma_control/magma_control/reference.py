@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from ruckig import ControlInterface, InputParameter, Ruckig, Trajectory
+from ruckig import ControlInterface, InputParameter, Ruckig, RuckigError, Synchronization, Trajectory
 
 from magma_common.rotations import axis_angle_from_quaternion, quaternion_from_axis_angle
 
@@ -137,9 +137,13 @@ class ToolReference:
         task = self._input()
         task.control_interface = ControlInterface.Velocity
         if not self._start(task):
-            # Only with a state that is no state: then standing still is all that is left.
-            self.reset(self.position, self.rotation)
-            return
+            # Ruckig cannot always make all axes end at the same time, such as when a limit has just become lower than
+            # the present acceleration; each by itself it can.
+            task.synchronization = Synchronization.No
+            if not self._start(task):
+                # Only with a state that is no state: then standing still is all that is left.
+                self.reset(self.position, self.rotation)
+                return
         end = np.array(self._at(self._require().duration)[0])
         self.goal_position, self.goal_rotation = end[:3], rotation_matrix(end[3:]) @ self._origin
 
@@ -177,7 +181,7 @@ class ToolReference:
         trajectory = Trajectory(_AXES)
         try:
             result = self._generator.calculate(task, trajectory)
-        except RuntimeError:
+        except (RuntimeError, RuckigError):
             return False
         if int(result) < 0:
             return False

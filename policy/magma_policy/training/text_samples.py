@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from magma_policy.prompt import chat, split_head, user_content
-from magma_policy.set_of_mark import GRID, brief_question, locate_marks_question
+from magma_policy.set_of_mark import GRID, brief_question, format_mark_positions, locate_marks_question
 from magma_policy.tokenizer import MagmaTokenizer
 from magma_policy.trace_of_mark import DEFAULT_STEPS, format_traces, from_pixels, trace_question
 from magma_policy.training.config import TextMixture
@@ -57,9 +57,8 @@ class TextSamples:
         """Where the marks that are on the picture are; `Mark k at [x,y]`, in whole grid units."""
         del die
         grid = self._grid(self._demos.marks[row])
-        visible = [(k + 1, x, y) for k, (x, y) in enumerate(grid.tolist()) if 0 <= x <= GRID and 0 <= y <= GRID]
-        answer = ". ".join(f"Mark {k} at [{round(x)},{round(y)}]" for k, x, y in visible)
-        return TextSample(locate_marks_question(), (answer or "No marks") + ".")
+        visible = {k + 1: (x, y) for k, (x, y) in enumerate(grid.tolist()) if 0 <= x <= GRID and 0 <= y <= GRID}
+        return TextSample(locate_marks_question(), (format_mark_positions(visible) or "No marks") + ".")
 
     def traces(self, row: int, die: int = 0) -> TextSample | None:
         """Where the marks that move go in the next steps; None when none moves or the episode ends before."""

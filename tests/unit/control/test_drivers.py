@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from action_msgs.msg import GoalStatus
 from arm_builders import motion, panda
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.clock import Clock
@@ -152,16 +153,26 @@ class TestFollowJointTrajectory:
             driver.send(command)
         return driver
 
-    def answer(self, driver, accepted=True, code=0, text=""):
+    def answer(self, driver, goal=0, accepted=True, status=GoalStatus.STATUS_ABORTED, code=0, text=""):
         result = Future()
-        driver._client.answers[0].set_result(SimpleNamespace(accepted=accepted, get_result_async=lambda: result))
-        wrapped = SimpleNamespace(result=SimpleNamespace(error_code=code, error_string=text))
+        driver._client.answers[goal].set_result(SimpleNamespace(accepted=accepted, get_result_async=lambda: result))
+        wrapped = SimpleNamespace(status=status, result=SimpleNamespace(error_code=code, error_string=text))
         result.set_result(wrapped)
 
-    def test_a_goal_that_is_done_or_replaced_is_no_trouble(self, driver):
-        codes = driver._action.Result
-        self.answer(driver, code=codes.INVALID_GOAL, text="preempted")
-        assert driver.trouble is None
+    def test_a_goal_that_is_done_or_replaced_by_the_next_is_no_trouble(self, driver):
+        self.answer(driver, status=GoalStatus.STATUS_SUCCEEDED)
+        assert (driver.trouble, driver.overruled) == (None, None)
+        for command in commands(30)[10:]:
+            driver.send(command)
+        self.answer(driver, goal=1, code=driver._action.Result.INVALID_GOAL, text="preempted")
+        assert (driver.trouble, driver.overruled) == (None, None)
+
+    def test_a_newest_goal_that_is_replaced_was_replaced_by_somebody_else(self, driver):
+        self.answer(driver, code=driver._action.Result.INVALID_GOAL, text="preempted")
+        assert driver.trouble is None and driver.overruled.endswith("by somebody else: preempted")
+        driver.stop()
+        driver.resume()
+        assert driver.overruled is None
 
     def test_a_goal_that_is_rejected_or_given_up_is(self, driver):
         self.answer(driver, accepted=False)

@@ -129,10 +129,6 @@ def _send_goal_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--feedback", action="store_true", help="Echo feedback messages for the goal")
 
 
-def _interrupted(number: int, _: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def _indented(message: Any) -> str:
     return "    " + to_yaml(message_to_dict(message))
 
@@ -145,17 +141,17 @@ def _send_goal(args: argparse.Namespace) -> int | str | None:
     except ValueError as error:
         return f"Failed to populate message fields: {error}"
     # The goal is to be cancelled when the command is interrupted, so a signal must not end the context.
-    previous = signal.signal(signal.SIGTERM, _interrupted)
-    try:
-        with joined_graph(args, f"_ros2cli_send_goal_{os.getpid()}", wait=False, handle_signals=False) as node:
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            try:
-                return _GoalSender(node, executor, ActionClient(node, action, args.action_name), args).run(goal)
-            finally:
-                executor.shutdown()
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with joined_graph(args, f"_ros2cli_send_goal_{os.getpid()}", wait=False, handle_signals=False) as node:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        sender = _GoalSender(node, executor, ActionClient(node, action, args.action_name), args)
+        previous = {number: signal.signal(number, sender.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return sender.run(goal)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            executor.shutdown()
 
 
 class _GoalSender:
@@ -167,6 +163,17 @@ class _GoalSender:
         self._client = client
         self._args = args
         self._sent: Any = None  # future of the goal's handle, from the moment that the goal is sent
+        self._interrupted = False
+
+    def interrupt(self, number: int, frame: Any) -> None:
+        """Handle a signal: end the command, or first cancel its goal once that is sent.
+
+        Raising in the executor could lose an answer that it has taken and not yet delivered, and without the answer to
+        the goal there is nothing to cancel: the first signal then waits for the executor. A second one does not.
+        """
+        if self._sent is None or self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
 
     def run(self, goal: Any) -> int | str | None:
         """Return an exit status or an error message."""
@@ -185,12 +192,12 @@ class _GoalSender:
         print(f"Sending goal:\n {_indented(goal)}")
         feedback = self._print_feedback if self._args.feedback else None
         self._sent = self._client.send_goal_async(goal, feedback)
-        handle = self._result(self._sent)
+        handle = self._result(self._sent, interruptible=True)
         if not handle.accepted:
             print("Goal was rejected.")
             return 1
         print(f"Goal accepted with ID: {bytes(handle.goal_id.uuid).hex()}\n")
-        answer = self._result(handle.get_result_async())
+        answer = self._result(handle.get_result_async(), interruptible=True)
         print(f"Result:\n{_indented(answer.result)}")
         print(f"Goal finished with status: {_STATUS.get(answer.status, 'UNKNOWN')}")
         return 0
@@ -206,9 +213,11 @@ class _GoalSender:
                 reason = not_there("action", self._args.action_name, self._args.action_type, known)
                 print(f"still waiting; {reason}", file=sys.stderr)
 
-    def _result(self, future: Any, timeout_s: float | None = None) -> Any:
+    def _result(self, future: Any, timeout_s: float | None = None, *, interruptible: bool = False) -> Any:
         waited = 0.0
         while not future.done():
+            if interruptible and self._interrupted:
+                raise KeyboardInterrupt
             if timeout_s is not None and waited >= timeout_s:
                 raise RuntimeError(f"no answer within {timeout_s:g} s")
             self._executor.spin_once(timeout_sec=_SPIN_S)

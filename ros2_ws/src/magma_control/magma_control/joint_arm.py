@@ -161,6 +161,10 @@ class JointArm:
         if trouble is not None and core.phase not in LATCHED:
             core.refuse_arm(Refusal("arm driver in trouble", trouble, True))
             motion.emergency_stop()
+        overruled, self._driver.overruled = self._driver.overruled, None
+        if overruled is not None and core.phase in MOVING:
+            core.refuse_arm(Refusal("arm overruled", overruled, True))
+            motion.emergency_stop()
         stamp_ns = self._latest.stamp_ns if self._latest is not None else 0
         if self._waits and self._due == 0 and self._sent is not None:
             # The simulated world stands still, and so does the motion; it only waits for an answer.

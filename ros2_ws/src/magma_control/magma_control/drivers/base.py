@@ -49,6 +49,8 @@ class ArmDriver(Driver, abc.ABC):
         self._last: ArmCommand | None = None
         self.trouble: str | None = None
         """why the arm's own controller does not do what it is told, if it says so; forgotten by `resume`"""
+        self.overruled: str | None = None
+        """how somebody else took the arm over, if its own controller tells that; forgotten by `resume`"""
 
     def send(self, command: ArmCommand) -> None:
         """Sends the command for the coming period."""
@@ -76,7 +78,7 @@ class ArmDriver(Driver, abc.ABC):
         with self._sending:
             self._stopped = False
             self._last = None
-            self.trouble = None
+            self.trouble = self.overruled = None
             self._start_anew()
 
     @property

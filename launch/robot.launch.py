@@ -103,8 +103,9 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "teleop",
         default_value="none",
-        choices=["none", "keyboard", *DEVICES],
-        description="Operator's device: keyboard opens a terminal window; the others listen to their drivers' topics.",
+        choices=["none", "keyboard", *DEVICES, "scripted"],
+        description="Operator's device: keyboard opens a terminal window; the others listen to their drivers' topics; "
+        "scripted = in simulation the expert corrects the policy.",
     ),
     DeclareLaunchArgument(
         "record", default_value="none", description="Folder to record everything into; none = do not record."
@@ -246,6 +247,10 @@ def robot(context):
     device = value("teleop")
     if device == "keyboard":
         nodes.append(node("magma_teleop", "keyboard_teleop", prefix=terminal()))
+    elif device == "scripted":
+        if not simulated:
+            raise RuntimeError("teleop:=scripted needs sim:=tabletop, which knows where the objects are")
+        nodes.append(node("magma_sim_ros", "scripted_operator"))
     elif device != "none":
         program = "leader_teleop" if device == "leader" else "joy_teleop"
         joy = [("/joy", "/spacenav/joy")] if device == "spacemouse" else []

@@ -21,6 +21,7 @@ setup(
             "simulator = magma_sim_ros.simulator_node:main",
             "joint_simulator = magma_sim_ros.joint_simulator_node:main",
             "scripted_policy = magma_sim_ros.scripted_policy_node:main",
+            "scripted_operator = magma_sim_ros.scripted_operator_node:main",
         ]
     },
 )

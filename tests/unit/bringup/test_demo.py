@@ -15,18 +15,17 @@ def test_defaults_and_what_they_become():
         "instruction:=none",
         "end_with_node:=true",
     } <= set(launch)
-    assert not any(argument.startswith("config:=") for argument in launch)
+    assert not any(argument.startswith(("config:=", "record:=")) for argument in launch)
     runner = options.runner_arguments()
     assert runner[0] == "--ros-args" and "episodes:=10" in runner and "out:=there" in runner
     assert parse([]).out.parent == Path("runs/demo")
 
 
 def test_choices_reach_graph_and_runner():
-    words = "--task stack_blocks --policy expert --variant random --hold 4 --episodes 3"
+    words = "--task stack_blocks --policy expert --variant random --hold 4 --episodes 3 --teleop scripted --record /r"
     options = parse(words.split())
-    assert {"task:=stack_blocks", "policy:=expert", "variant:=random", "success_hold_steps:=4"} <= set(
-        options.launch_arguments()
-    )
+    graph = {"task:=stack_blocks", "policy:=expert", "variant:=random", "success_hold_steps:=4"}
+    assert graph | {"teleop:=scripted", "record:=/r"} <= set(options.launch_arguments())
     assert {"task:=stack_blocks", "variant:=random", "success_hold_steps:=4", "episodes:=3"} <= set(
         options.runner_arguments()
     )

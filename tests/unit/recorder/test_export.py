@@ -99,7 +99,7 @@ def load(out):
 
 def test_the_operators_steps_become_demonstrations_that_training_reads(recording, tmp_path, capsys):
     out = tmp_path / "corrections"
-    assert export_command.main([str(recording), "--out", str(out)]) == 0
+    assert export_command.main([str(recording), "--out", str(out), "--robot", "panda"]) == 0
     assert "2 episodes, 8 steps, of which 8 the operator's" in capsys.readouterr().out
     first, second = load(out).values()
     np.testing.assert_array_equal(first["actions"][:, 1], np.float32(0.02))
@@ -109,6 +109,7 @@ def test_the_operators_steps_become_demonstrations_that_training_reads(recording
     assert (first["weights"] == 1.0).all() and bool(first["success"]) and len(second["actions"]) == 5
     demonstrations = read_demonstrations([out])
     assert len(demonstrations) == 8 and demonstrations.instructions == ("put the carrot on the plate",)
+    assert demonstrations.cards[0].robot == "panda"
     np.testing.assert_allclose(demonstrations.cards[0].intrinsics, [[150, 0, 64], [0, 150, 64], [0, 0, 1]])
 
 

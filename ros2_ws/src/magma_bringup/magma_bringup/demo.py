@@ -32,6 +32,7 @@ TASKS = (
 )
 ARMS = ("sim_delta", "joint_trajectory", "follow_joint_trajectory")
 """Those that the simulator has."""
+TELEOP = ("none", "keyboard", "gamepad", "spacemouse", "leader", "scripted")
 END_TIMEOUT_S = 5.0
 """The graph has so long to end by itself."""
 DIED = re.compile(r"\[ERROR\] \[([^\]]+)\]: process has died")
@@ -51,6 +52,8 @@ class DemoOptions:
     policy: str
     control: str
     arm: str
+    teleop: str
+    record: str
     clock: str
     device: str
     out: Path
@@ -70,12 +73,15 @@ class DemoOptions:
             "policy": self.policy,
             "control": self.control,
             "arm": self.arm,
+            "teleop": self.teleop,
             "device": self.device,
             "after_episode": "stop",
             "success_hold_steps": str(self.hold),
             "instruction": "none",
             "end_with_node": "true",
             **({"config": self.config} if self.config else {}),
+            # Nodes may be started in another folder.
+            **({"record": str(Path(self.record).resolve())} if self.record else {}),
         }
         return [f"{name}:={value}" for name, value in values.items()]
 
@@ -112,6 +118,8 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
     add("--first-layout", type=_not_negative, default=0, help="layout of the first episode")
     add("--control", default="none", choices=("none", "blind", "deaf"), help="control experiment: cannot see or read")
     add("--arm", default=ARMS[0], choices=ARMS, help="takes end-effector deltas, or is told joint by joint")
+    add("--teleop", default="none", choices=TELEOP, help="who may take over; scripted: the expert corrects the policy")
+    add("--record", default="", metavar="DIR", help="folder to record everything into")
     add("--clock", default="lockstep", choices=("lockstep", "realtime"), help="the world waits for the policy, or not")
     add("--device", default="auto", choices=("auto", "cuda", "cpu"), help="where the policy runs")
     add("--out", type=Path, help="folder for results and videos (default: runs/demo/<time>)")
@@ -130,6 +138,8 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
         policy=given.policy,
         control=given.control,
         arm=given.arm,
+        teleop=given.teleop,
+        record=given.record,
         clock=given.clock,
         device=given.device,
         out=out,

@@ -51,6 +51,8 @@ class ExportOptions:
     """shorter episodes are left out"""
     table_height_m: float = 0.0
     step_period_s: float = 0.2
+    robot: str = ""
+    """name of arm and camera set-up; one that a checkpoint knows by this name is the same robot to magma-train"""
 
 
 @dataclass
@@ -313,6 +315,7 @@ def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) 
     return {
         "format_version": FORMAT_VERSION,
         "suite": "recordings",
+        "robot": options.robot,
         "action": {
             "fields": ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"],
             "units": "m, axis-angle rad, absolute opening 0 closed .. 1 open",

@@ -29,6 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--table-height-m", type=float, default=defaults.table_height_m)
     parser.add_argument("--step-period-s", type=float, default=defaults.step_period_s)
+    parser.add_argument(
+        "--robot",
+        default=defaults.robot,
+        help="name of arm and camera set-up, as in the card of the demonstrations that these are to go with",
+    )
     options = parser.parse_args(arguments)
     try:
         counts = export(
@@ -40,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 before_takeover_s=options.before_takeover_s,
                 table_height_m=options.table_height_m,
                 step_period_s=options.step_period_s,
+                robot=options.robot,
             ),
         )
     except (RecordingError, OSError) as error:

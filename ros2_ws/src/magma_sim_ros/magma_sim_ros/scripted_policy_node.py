@@ -25,8 +25,7 @@ from magma_common.node_main import run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE, TRANSFORMS
 from magma_sim_ros.matched_world import MatchedWorld
 from magma_sim_ros.scripted_policies import KINDS, CannotActError, make_policy
-
-FRAME_ID = "base"
+from magma_sim_ros.transforms import BASE_FRAME, poses_by_stamp
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class ScriptedPolicyNode(Node):
             policy=config.kind,
             horizon=1,
             step_period_s=config.step_period_s,
-            frame=FRAME_ID,
+            frame=BASE_FRAME,
             rotation="axis_angle",
             gripper="absolute_open_1",
             statistics_key="not_applicable",
@@ -103,16 +102,7 @@ class ScriptedPolicyNode(Node):
         self._act()
 
     def _on_transforms(self, message: TFMessage) -> None:
-        by_stamp: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-        for item in message.transforms:
-            if item.header.frame_id == FRAME_ID:
-                translation, rotation = item.transform.translation, item.transform.rotation
-                pose = (
-                    np.array([translation.x, translation.y, translation.z]),
-                    np.array([rotation.x, rotation.y, rotation.z, rotation.w]),
-                )
-                by_stamp.setdefault(stamp_to_ns(item.header.stamp), {})[item.child_frame_id] = pose
-        for stamp_ns, poses in by_stamp.items():
+        for stamp_ns, poses in poses_by_stamp(message).items():
             self._world.add_poses(stamp_ns, poses)
         self._act()
 
@@ -165,7 +155,7 @@ class ScriptedPolicyNode(Node):
             policy=self._config.kind,
             instruction=self._instruction,
             sequence=self._sequence,
-            frame=FRAME_ID,
+            frame=BASE_FRAME,
             stage_ms={**stages, "policy": (time.monotonic() - started_s) * 1e3},
         )
         self._chunks.publish(chunk_to_msg(chunk))

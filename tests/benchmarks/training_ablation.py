@@ -5,9 +5,10 @@
     python tests/benchmarks/training_ablation.py --demonstrations tabletop tabletop-states --out DIR
 
 After Table 3 of the Magma paper, at the size of magma-tiny. Every arm gets the same CPU time: `--minutes` of one core,
-turned into optimiser steps by what a step of that arm costs here, which is measured first. Each arm is trained once for
-each seed and plays the suite's evaluation layouts. Finished parts are kept: give the same command again to go on, or
-one with other `--arms` or `--seeds` beside it. Writes DIR/results.json and DIR/table.md.
+turned into optimiser steps by what a step costs here, which is measured first, with marks and without (the arms with
+marks do the same work on different samples). Each arm is trained once for each seed and plays the suite's evaluation
+layouts. Finished parts are kept: give the same command again to go on, or one with other `--arms` or `--seeds` beside
+it. Writes DIR/results.json and DIR/table.md.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def train(config: Config, arm: str, seed: int, steps: int, output: Path) -> floa
 
 def steps_of(config: Config, arm: str) -> int:
     """Optimiser steps that the arm gets; what a step costs is measured once and kept."""
-    path = config.out / f"{arm}-step.json"
+    path = config.out / ("cost-actions.json" if arm == "actions" else "cost-marks.json")
     if not path.is_file():
         spent = [
             train(config, arm, 0, steps, config.out / "probe" / f"{arm}-{steps}")

@@ -301,7 +301,7 @@ def test_the_end_of_a_server_is_told_and_its_return_found(tmp_path):
             np.testing.assert_array_equal(client.act(picture(), INSTRUCTION, STATE).deltas, expected)
 
             process.send_signal(signal.SIGINT)
-            assert process.wait(10.0) == 0
+            assert process.wait(60.0) == 0
             text = log.read_text()
             assert "Traceback" not in text and "serving magma-tiny on ws://127.0.0.1" in text
             with pytest.raises((ConnectionLostError, RefusedError)):
@@ -323,7 +323,7 @@ def test_a_server_ends_with_its_parent_and_says_why_it_cannot_start():
         LocalServer("nonsense")
     one = LocalServer("magma-tiny", device="cpu")
     one.process.stdin.close()  # what the parent's death does
-    assert one.process.wait(20.0) == 0
+    assert one.process.wait(60.0) == 0
     one.close()
 
 

@@ -129,7 +129,7 @@ def test_the_terminal_is_put_back(keyboard, number, wait):
     wait(lambda: "no controller heard" in keyboard.screen, lambda: f"the status line:\n{keyboard.screen}")
     assert not keyboard.restored
     keyboard.process.send_signal(number)
-    keyboard.process.wait(10.0)
+    keyboard.process.wait(60.0)
     assert keyboard.restored
 
 

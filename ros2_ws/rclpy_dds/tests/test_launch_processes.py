@@ -21,8 +21,8 @@ if "ignoring" in sys.argv:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 end = time.monotonic() + 600  # whatever happens to the test
-sys.stdout.write(f"pid {os.getpid()}\\n")  # in one piece: relatives share the pipe
 try:
+    sys.stdout.write(f"pid {os.getpid()}\\n")  # in one piece: relatives share the pipe; may be interrupted from here on
     while time.monotonic() < end:
         time.sleep(0.05)
 except KeyboardInterrupt:

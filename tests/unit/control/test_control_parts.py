@@ -92,7 +92,7 @@ class TestWatchdog:
         dog = Watchdog(0.2, lambda reason: tripped.set())
         dog.watch("executor")
         dog.start()
-        assert tripped.wait(10.0)
+        assert tripped.wait(60.0)
         dog.stop()
 
 
@@ -108,7 +108,7 @@ class TestLoop:
 
         loop = FixedRateLoop(0.002, work, "test")
         loop.start()
-        assert done.wait(10.0)
+        assert done.wait(60.0)
         loop.stop()
         report = loop.statistics.report()
         assert report.ticks >= 5

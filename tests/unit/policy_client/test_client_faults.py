@@ -42,7 +42,7 @@ class FakeServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(port,), daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         self.url = f"ws://127.0.0.1:{self.port}"
 
     def _run(self, port):

@@ -175,7 +175,7 @@ def test_ctrl_c_lets_running_episodes_end_and_says_how_to_go_on(tmp_path: Path) 
         time.sleep(0.05)
     workers = children(process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "to go on: magma-eval run" in out, err
     assert workers and not any(Path(f"/proc/{number}").exists() for number in workers)
     done = list(read_lines(results))

@@ -49,18 +49,18 @@ def test_it_says_what_it_is(worker: Worker) -> None:
 
 def test_a_failed_request_leaves_it_ready(worker: Worker) -> None:
     with pytest.raises(WorkerError, match="before 'make'"):
-        worker.ask("reset", {"seed": None, "options": {}}, timeout_s=20.0)
+        worker.ask("reset", {"seed": None, "options": {}}, timeout_s=60.0)
     with pytest.raises(WorkerError, match="simpler_env"):
         worker.ask("make", MAKE, timeout_s=60.0)
     with pytest.raises(WorkerError, match="unexpected keyword"):
-        worker.ask("make", {**MAKE, "colour": "red"}, timeout_s=20.0)
-    assert worker.ask("hello", {}, timeout_s=20.0)[0]["protocol"] == VERSION
+        worker.ask("make", {**MAKE, "colour": "red"}, timeout_s=60.0)
+    assert worker.ask("hello", {}, timeout_s=60.0)[0]["protocol"] == VERSION
 
 
 def test_a_killed_worker_is_said_with_its_status(worker: Worker) -> None:
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(WorkerLostError, match="exit status -9"):
-        worker.ask("hello", {}, timeout_s=20.0)
+        worker.ask("hello", {}, timeout_s=60.0)
     assert gone(worker.pid)
 
 

@@ -40,7 +40,7 @@ class Config:
     """its checkpoint"""
     out: Path
     rounds: int = 3
-    episodes: int = 6
+    episodes: int = 16
     """episodes of each task that an operator watches in each round"""
     steps: int = 150
     """optimiser steps of each round"""

@@ -21,9 +21,7 @@ def test_a_policy_that_does_nothing_is_corrected_and_left_to_itself_in_turns(sta
         {"min_command_interval_s": 0.0, "max_frame_age_s": 30.0, "watchdog_s": 5.0, "state_timeout_s": 10.0},
     )
     start_node("magma_sim_ros.scripted_policy_node", {"kind": "hold"})
-    start_node(
-        "magma_sim_ros.scripted_operator_node", {"correction_steps": CORRECTION_STEPS, "late_after_steps": 1000}
-    )
+    start_node("magma_sim_ros.scripted_operator_node", {"correction_steps": CORRECTION_STEPS, "late_after_steps": 1000})
     states = peer.collect(ControllerState, "/magma/controller_state", qos.STATE)
     episode = peer.collect(EpisodeStatus, "/magma/episode_status", qos.STATE)
     teleop = peer.collect(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from magma_interfaces.msg import ControllerState, EpisodeStatus
 from rclpy.serialization import serialize_message
@@ -22,6 +24,7 @@ from magma_recorder.definitions import schema_of
 from magma_recorder.mcap_file import McapFile
 from magma_recorder.pictures import compress
 from magma_recorder.recording import RecordingError
+from magma_sim_ros import messages
 
 STEP_NS = 200_000_000
 START_NS = 1_700_000_000 * 10**9
@@ -46,13 +49,16 @@ class Maker:
 
     def camera(self):
         k = [300.0, 0.0, 128.0, 0.0, 300.0, 128.0, 0.0, 0.0, 1.0]
-        self.say(topics.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", CameraInfo(width=256, height=256, k=k))
         transform = TransformStamped(child_frame_id="camera_optical")
         transform.header.frame_id = "base"
         x, y, z, w = OPTICAL.as_quat()
         rotation = transform.transform.rotation
         rotation.x, rotation.y, rotation.z, rotation.w = float(x), float(y), float(z), float(w)
         transform.transform.translation.x = 1.5
+        self.says_of_camera(CameraInfo(width=256, height=256, k=k), transform)
+
+    def says_of_camera(self, info, transform):
+        self.say(topics.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", info)
         self.say(topics.TRANSFORMS_STATIC, "tf2_msgs/msg/TFMessage", TFMessage(transforms=[transform]))
 
     def episode(self, layout, steps, operated=()):
@@ -110,7 +116,7 @@ def test_the_operators_steps_become_demonstrations_that_training_reads(recording
     demonstrations = read_demonstrations([out])
     assert len(demonstrations) == 8 and demonstrations.instructions == ("put the carrot on the plate",)
     assert demonstrations.cards[0].robot == "panda"
-    np.testing.assert_allclose(demonstrations.cards[0].intrinsics, [[150, 0, 64], [0, 150, 64], [0, 0, 1]])
+    np.testing.assert_allclose(demonstrations.cards[0].intrinsics, [[150, 0, 64.25], [0, 150, 64.25], [0, 0, 1]])
 
 
 def test_the_tool_is_marked_where_the_camera_sees_it(recording, tmp_path):
@@ -118,10 +124,32 @@ def test_the_tool_is_marked_where_the_camera_sees_it(recording, tmp_path):
     export_command.main([str(recording), "--out", str(out)])
     first, _ = load(out).values()
     # The camera looks along -x from 1.5 m: the tool at (0.5, 0.08, 0.2) is 1 m away, 80 mm right and 200 mm above.
-    np.testing.assert_allclose(first["marks"][0, 3], [64 + 150 * 0.08, 64 - 150 * 0.2], atol=1e-3)
+    np.testing.assert_allclose(first["marks"][0, 3], [64.25 + 150 * 0.08, 64.25 - 150 * 0.2], atol=1e-3)
     assert np.isnan(first["marks"][:, :3]).all()
     card = json.loads((out / "card.json").read_text())
     assert card["counts"]["operator_steps"] == 8
+
+
+def test_the_simulators_camera_is_the_one_of_its_demonstrations(tmp_path):
+    """So that both train together: ROS and demonstrations do not count pixels from the same place."""
+    extrinsics = np.eye(4)
+    extrinsics[:3, :3] = OPTICAL.as_matrix().T
+    extrinsics[:3, 3] = 0.1, -0.2, 1.3
+    spec = SimpleNamespace(
+        camera_intrinsics=np.array([[186.8, 0, 64], [0, 186.8, 60], [0, 0, 1]]),
+        camera_extrinsics=extrinsics,
+        image_height=128,
+        image_width=128,
+        frame="base",
+    )
+    maker = Maker(tmp_path / "simulated" / "s_0.mcap")
+    maker.says_of_camera(messages.camera_info(spec, Time()), messages.camera_transform(spec, Time()))
+    maker.episode(0, 6, operated=(1, 2, 3))
+    maker.file.finish()
+    assert export_command.main([str(tmp_path / "simulated"), "--out", str(tmp_path / "out")]) == 0
+    card = read_demonstrations([tmp_path / "out"]).cards[0]
+    np.testing.assert_allclose(card.intrinsics, spec.camera_intrinsics, atol=1e-6)
+    np.testing.assert_allclose(card.extrinsics, extrinsics, atol=1e-6)
 
 
 def test_the_policys_steps_count_what_is_asked_and_nothing_just_before_a_take_over(recording, tmp_path):

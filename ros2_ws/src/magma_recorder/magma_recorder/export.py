@@ -311,6 +311,8 @@ def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) 
         raise RecordingError(f"{path}: pictures of {width} x {height} were cropped to squares; their card is not known")
     scale = image_size / width
     intrinsics = camera.intrinsics.copy()
+    # CameraInfo counts from the centre of the first pixel, demonstrations from its corner.
+    intrinsics[:2, 2] += 0.5
     intrinsics[:2] *= scale
     return {
         "format_version": FORMAT_VERSION,

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+import yaml
 
 from magma_sim.evaluation.results import load
+from magma_sim.skills import skill_of
 from magma_sim.statistics import Rate
 
 TASKS = ("carrot_on_plate", "spoon_on_towel", "stack_blocks", "eggplant_in_basket")
@@ -45,7 +47,7 @@ class Config:
     steps: int = 150
     """optimiser steps of each round"""
     learning_rate: float = 5e-4
-    operator_weight: float = 3.0
+    operator_weight: float = 2.0
     """what an operator's step counts beside one of the demonstrations"""
     robot: str = "panda"
     limit: int = 12
@@ -62,6 +64,21 @@ def call(log: Path, module: str, *arguments: str) -> None:
         command = [sys.executable, "-m", module, *arguments]
         if subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode:
             raise SystemExit(f"{module} failed; see {log}")
+
+
+def mark_objects(config: Config, path: Path) -> None:
+    """Writes which frames the simulator's objects are, as somebody with fiducials on them would."""
+    instructions = json.loads((config.demonstrations[0] / "card.json").read_text(encoding="utf-8"))["instructions"]
+    points: dict[str, Any] = {}
+    for task in TASKS:
+        skill = skill_of(task)
+        points[instructions[task]] = {
+            "source_centre": {"frame": skill.source},
+            "target_rest_point": {"frame": skill.target, "at": [0.0, 0.0, float(skill.target_top)]},
+        }
+        if skill.tip is not None:
+            points[instructions[task]]["source_tip"] = {"frame": skill.source, "at": [float(v) for v in skill.tip]}
+    path.write_text(yaml.safe_dump(points), encoding="utf-8")
 
 
 def collect(config: Config, policy: Path, number: int) -> Path:
@@ -87,9 +104,11 @@ def collect(config: Config, policy: Path, number: int) -> Path:
             )  # fmt: skip
             (played / "done").touch()
         recordings += sorted(str(path) for path in (played / "recording").iterdir())
+    mark_objects(config, folder / "points.yaml")
     call(
         folder / "export.log", "magma_recorder.export_command", *recordings, "--out", str(corrections),
         *("--robot", config.robot, "--operator-weight", str(config.operator_weight)),
+        *("--marked-points", str(folder / "points.yaml")),
     )  # fmt: skip
     return corrections
 

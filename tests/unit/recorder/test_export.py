@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from magma_common.conversions import delta_to_msg, image_to_msg, state_to_msg
+from magma_common.conversions import delta_to_msg, image_to_msg, ns_to_stamp, state_to_msg
 from magma_common.data import EndEffectorState
 from magma_policy.training.demonstrations import read_demonstrations
 from magma_recorder import export_command, topics
@@ -61,13 +61,24 @@ class Maker:
         self.say(topics.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", info)
         self.say(topics.TRANSFORMS_STATIC, "tf2_msgs/msg/TFMessage", TFMessage(transforms=[transform]))
 
-    def episode(self, layout, steps, operated=()):
+    def object(self, name, position, quaternion_xyzw):
+        transform = TransformStamped(child_frame_id=name)
+        transform.header.frame_id = "base"
+        transform.header.stamp = ns_to_stamp(self.now_ns)
+        place, rotation = transform.transform.translation, transform.transform.rotation
+        place.x, place.y, place.z = position
+        rotation.x, rotation.y, rotation.z, rotation.w = (float(v) for v in quaternion_xyzw)
+        self.say(topics.TRANSFORMS, "tf2_msgs/msg/TFMessage", TFMessage(transforms=[transform]))
+
+    def episode(self, layout, steps, operated=(), objects=False):
         """The policy acts; in the steps named the operator does."""
         self.say(topics.INSTRUCTION, "std_msgs/msg/String", String(data="put the carrot on the plate"))
         teleop = False
         for step in range(steps):
             status = EpisodeStatus(task="carrot", variant="eval", layout=layout, step=step, success=step == steps - 1)
             self.say(topics.EPISODE_STATUS, "magma_interfaces/msg/EpisodeStatus", status)
+            if objects:
+                self.object("carrot", (0.5, 0.01 * step, 0.1), Rotation.from_euler("z", 90, degrees=True).as_quat())
             position = np.array([0.5, 0.01 * step, 0.2])
             state = EndEffectorState(self.now_ns, position, DOWN, position, DOWN, 1.0, 0.5)
             self.say(topics.END_EFFECTOR_STATE, "magma_interfaces/msg/EndEffectorState", state_to_msg(state))
@@ -150,6 +161,48 @@ def test_the_simulators_camera_is_the_one_of_its_demonstrations(tmp_path):
     card = read_demonstrations([tmp_path / "out"]).cards[0]
     np.testing.assert_allclose(card.intrinsics, spec.camera_intrinsics, atol=1e-6)
     np.testing.assert_allclose(card.extrinsics, extrinsics, atol=1e-6)
+
+
+def test_objects_are_marked_where_tf_says_that_they_are(tmp_path):
+    points = tmp_path / "points.yaml"
+    points.write_text(
+        "put the carrot on the plate:\n"
+        "  source_centre: {frame: carrot}\n  source_tip: {frame: carrot, at: [0.1, 0, 0]}\n"
+        "  target_rest_point: {frame: plate}\n"
+    )
+    maker = Maker(tmp_path / "seen" / "s_0.mcap")
+    maker.camera()
+    maker.episode(0, 6, operated=(2, 3), objects=True)
+    maker.file.finish()
+    out = tmp_path / "out"
+    assert export_command.main([str(tmp_path / "seen"), "--out", str(out), "--marked-points", str(points)]) == 0
+    (arrays,) = load(out).values()
+    np.testing.assert_allclose(arrays["points"][:, 0], [[0.5, 0.02, 0.1], [0.5, 0.03, 0.1]], atol=1e-6)
+    # A quarter turn: the frame's x axis is the base's y axis.
+    np.testing.assert_allclose(arrays["points"][:, 1], [[0.5, 0.12, 0.1], [0.5, 0.13, 0.1]], atol=1e-6)
+    assert np.isnan(arrays["points"][:, 2]).all()
+    np.testing.assert_allclose(arrays["marks"][0, 0], [64.25 + 150 * 0.02, 64.25 - 150 * 0.1], atol=1e-3)
+    assert len(read_demonstrations([out])) == 2
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("", "expected instructions"),
+        ("go: [", "not valid YAML"),
+        ("go: carrot", "'go': expected points"),
+        ("go: {sauce: {frame: carrot}}", "unknown points sauce; there are source_centre"),
+        ("go: {source_tip: carrot}", "'go': source_tip: expected {frame: NAME"),
+        ("go: {source_tip: {frame: carrot, at: [1, 2]}}", "three numbers in metres"),
+        ("go: {source_tip: {frame: carrot, at: [1, 2, .nan]}}", "finite"),
+    ],
+)
+def test_marked_points_that_make_no_sense_are_refused(text, complaint, recording, tmp_path, capsys):
+    file = tmp_path / "points.yaml"
+    file.write_text(text)
+    command = [str(recording), "--out", str(tmp_path / "none"), "--marked-points", str(file)]
+    assert export_command.main(command) == 1
+    assert complaint in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def test_the_policys_steps_count_what_is_asked_and_nothing_just_before_a_take_over(recording, tmp_path):

@@ -6,14 +6,15 @@ On disk as magma-demos writes it (a card, one .npz per episode, no pickle), with
     operator bool (T,)      the step was the operator's
     intervention int32 (T,) number of the intervention that the step belongs to, from 0; -1 = none
 
-What a recording does not tell (marks of the objects, when nothing publishes where they are) is NaN.
+What a recording does not tell is NaN: the marks of the objects, unless /tf says where these are and `marked_points`
+which frames are meant.
 """
 
 from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,14 +26,12 @@ from numpy.typing import NDArray
 from magma_common.conversions import stamp_to_ns, state_from_msg
 from magma_common.data import EndEffectorState
 from magma_recorder import topics
+from magma_recorder.marked_points import POINTS, FramePoint, MarkedPoints
 from magma_recorder.pictures import decompress
 from magma_recorder.recording import Recording, RecordingError
 
 FloatArray = NDArray[np.float64]
 FORMAT_VERSION = 1
-MARKS = 4
-"""As magma-demos has them: source centre, source tip, target, tool; only the tool is known from a recording."""
-TOOL = 3
 TELEOP_PHASE = 2
 
 
@@ -53,6 +52,10 @@ class ExportOptions:
     step_period_s: float = 0.2
     robot: str = ""
     """name of arm and camera set-up; one that a checkpoint knows by this name is the same robot to magma-train"""
+    marked_points: MarkedPoints = field(default_factory=dict)
+    """where the objects of each instruction are marked, by frames of /tf"""
+    base_frame: str = "base"
+    """parent of these frames, and of the end effector's state"""
 
 
 @dataclass
@@ -63,6 +66,8 @@ class _Step:
     action: FloatArray
     operator: bool
     intervention: int
+    points: FloatArray
+    """(3, 3) `POINTS` in the base frame, NaN where unknown"""
 
 
 @dataclass
@@ -114,6 +119,9 @@ class _Reader:
         self.left_out = 0
         """commands without a frame or a state"""
         self._frames, self._states = _Frames(), _Frames()
+        self._objects: dict[str, _Frames] = {
+            point.frame: _Frames() for points in options.marked_points.values() for point in points.values()
+        }
         self._instruction = ""
         self._task = ""
         self._progress = -1
@@ -145,6 +153,8 @@ class _Reader:
             self.camera.size = (int(message.width), int(message.height))
         elif topic == topics.TRANSFORMS_STATIC:
             self._on_static(message)
+        elif topic == topics.TRANSFORMS:
+            self._on_transforms(message)
 
     def _on_episode(self, message: Any) -> None:
         name = f"{message.task}-{message.variant}-{message.layout}"
@@ -168,18 +178,32 @@ class _Reader:
             self._done = False
         t, r = message.translation, message.rotation
         action = np.array([t.x, t.y, t.z, r.x, r.y, r.z, message.gripper], dtype=np.float64)
-        number = self._interventions - 1 if operator else -1
-        self.episodes[-1].steps.append(_Step(stamp_ns, decompress(frame), state, action, operator, number))
+        # The first command of an intervention is sent before the phase that it leads to is told.
+        begun = self._interventions - 1 if self._phase == TELEOP_PHASE else self._interventions
+        number = begun if operator else -1
+        points = self._points(stamp_to_ns(frame.header.stamp))
+        self.episodes[-1].steps.append(_Step(stamp_ns, decompress(frame), state, action, operator, number, points))
+
+    def _points(self, stamp_ns: int) -> FloatArray:
+        """Where the points of the present instruction were then."""
+        wanted: Mapping[str, FramePoint] = self.options.marked_points.get(self._instruction.strip(), {})
+        found = np.full((len(POINTS), 3), np.nan)
+        for index, name in enumerate(POINTS):
+            point = wanted.get(name)
+            pose = self._objects[point.frame].at(stamp_ns, round(self.options.max_frame_age_s * 1e9)) if point else None
+            if point is not None and pose is not None:
+                found[index] = pose[:3, :3] @ np.array(point.at) + pose[:3, 3]
+        return found
+
+    def _on_transforms(self, message: Any) -> None:
+        for item in message.transforms:
+            if item.child_frame_id in self._objects and item.header.frame_id == self.options.base_frame:
+                self._objects[item.child_frame_id].add(stamp_to_ns(item.header.stamp), _pose(item.transform))
 
     def _on_static(self, message: Any) -> None:
         for item in message.transforms:
             if item.child_frame_id == "camera_optical":
-                translation, rotation = item.transform.translation, item.transform.rotation
-                matrix = _matrix(
-                    np.array([translation.x, translation.y, translation.z]),
-                    np.array([rotation.x, rotation.y, rotation.z, rotation.w]),
-                )
-                self.camera.base_to_optical = np.linalg.inv(matrix).astype(np.float64)
+                self.camera.base_to_optical = np.linalg.inv(_pose(item.transform)).astype(np.float64)
 
 
 def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dict[str, int]:
@@ -209,7 +233,7 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
             if arrays is None:
                 continue
             cards.append(_card(path, reader.camera, arrays["frames"].shape[1], options))
-            arrays.update(_marks(arrays["proprioception"], cards[-1]))
+            arrays.update(_marks(arrays.pop("objects"), arrays["proprioception"], cards[-1]))
             written.append((f"{episode.task}-{path.stem}-{number}", arrays))
             counts["episodes"] += 1
             counts["steps"] += len(arrays["actions"])
@@ -241,6 +265,7 @@ _WANTED = frozenset(
         topics.CONTROLLER_STATE,
         topics.COMMAND,
         topics.CAMERA_INFO,
+        topics.TRANSFORMS,
         topics.TRANSFORMS_STATIC,
     }
 )
@@ -268,6 +293,7 @@ def _arrays(episode: _Episode, options: ExportOptions) -> dict[str, Any] | None:
         "weights": weights[kept].astype(np.float32),
         "operator": np.array([step.operator for step in chosen]),
         "intervention": np.array([step.intervention for step in chosen], dtype=np.int32),
+        "objects": np.stack([step.points for step in chosen]),
         "instruction": np.array(episode.instruction),
         "task": np.array(episode.task),
         "success": np.array(episode.success),
@@ -287,16 +313,15 @@ def _proprioception(state: EndEffectorState) -> FloatArray:
     )
 
 
-def _marks(proprioception: NDArray[np.float32], card: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """The tool, in the base frame and in the picture; the objects are not known."""
-    steps = len(proprioception)
-    points = np.full((steps, MARKS, 3), np.nan)
-    marks = np.full((steps, MARKS, 2), np.nan)
-    points[:, TOOL] = proprioception[:, :3]
+def _marks(
+    objects: FloatArray, proprioception: NDArray[np.float32], card: dict[str, Any]
+) -> dict[str, NDArray[np.float32]]:
+    """The objects' points (T, 3, 3) and the tool, in the base frame and in the picture."""
+    points = np.concatenate([objects, proprioception[:, None, :3]], axis=1)
     base_to_optical = np.array(card["camera_extrinsics_base_to_optical"])
-    seen = points[:, TOOL] @ base_to_optical[:3, :3].T + base_to_optical[:3, 3]
+    seen = points @ base_to_optical[:3, :3].T + base_to_optical[:3, 3]
     pixels = seen @ np.array(card["camera_intrinsics"]).T
-    marks[:, TOOL] = pixels[:, :2] / pixels[:, 2:]
+    marks = pixels[..., :2] / pixels[..., 2:]
     return {"points": points.astype(np.float32), "marks": marks.astype(np.float32)}
 
 
@@ -333,14 +358,16 @@ def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) 
     }
 
 
-def _matrix(translation: FloatArray, quaternion_xyzw: FloatArray) -> FloatArray:
-    """A pose as a (4, 4) matrix."""
-    x, y, z, w = quaternion_xyzw / np.linalg.norm(quaternion_xyzw)
+def _pose(transform: Any) -> FloatArray:
+    """A geometry_msgs/Transform as a (4, 4) matrix."""
+    translation, rotation = transform.translation, transform.rotation
+    quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w])
+    x, y, z, w = quaternion / np.linalg.norm(quaternion)
     matrix = np.eye(4)
     matrix[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
-    matrix[:3, 3] = translation
+    matrix[:3, 3] = translation.x, translation.y, translation.z
     return matrix

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from magma_common.config import ConfigError
 from magma_recorder.export import ExportOptions, export
+from magma_recorder.marked_points import read_marked_points
 from magma_recorder.recording import RecordingError
 
 
@@ -34,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=defaults.robot,
         help="name of arm and camera set-up, as in the card of the demonstrations that these are to go with",
     )
+    parser.add_argument(
+        "--marked-points",
+        type=Path,
+        help="YAML file: which frames of /tf are the objects of each instruction, for their marks",
+    )
     options = parser.parse_args(arguments)
     try:
         counts = export(
@@ -46,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 table_height_m=options.table_height_m,
                 step_period_s=options.step_period_s,
                 robot=options.robot,
+                marked_points=read_marked_points(options.marked_points) if options.marked_points else {},
             ),
         )
-    except (RecordingError, OSError) as error:
+    except (RecordingError, ConfigError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(

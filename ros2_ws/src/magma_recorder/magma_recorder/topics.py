@@ -58,6 +58,7 @@ CONTROLLER_STATE = "/magma/controller_state"
 JOURNAL = "/magma/controller_journal"
 EPISODE_STATUS = "/magma/episode_status"
 CAMERA_INFO = "/camera/camera_info"
+TRANSFORMS = "/tf"
 TRANSFORMS_STATIC = "/tf_static"
 INTERVENTIONS = "/magma/interventions"
 """Written by the recorder itself; nobody publishes it."""
@@ -79,7 +80,7 @@ TOPICS = (
     Topic(EPISODE_STATUS, "magma_interfaces/msg/EpisodeStatus", latched=True),
     Topic("/joint_states", "sensor_msgs/msg/JointState"),
     Topic("/joint_trajectory_controller/joint_trajectory", "trajectory_msgs/msg/JointTrajectory"),
-    Topic("/tf", "tf2_msgs/msg/TFMessage", stamped=False),
+    Topic(TRANSFORMS, "tf2_msgs/msg/TFMessage", stamped=False),
     Topic(TRANSFORMS_STATIC, "tf2_msgs/msg/TFMessage", latched=True, stamped=False),
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
     Topic("/rosout", "rcl_interfaces/msg/Log", latched=True, stamped=False),

@@ -41,12 +41,12 @@ class Config:
     start: Path
     """its checkpoint"""
     out: Path
-    rounds: int = 3
+    rounds: int = 2
     episodes: int = 16
     """episodes of each task that an operator watches in each round"""
-    steps: int = 150
+    steps: int = 300
     """optimiser steps of each round"""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1.5e-3
     operator_weight: float = 2.0
     """what an operator's step counts beside one of the demonstrations"""
     robot: str = "panda"

@@ -42,7 +42,7 @@ class Config:
     """its checkpoint"""
     out: Path
     rounds: int = 2
-    episodes: int = 16
+    episodes: int = 40
     """episodes of each task that an operator watches in each round"""
     steps: int = 300
     """optimiser steps of each round"""

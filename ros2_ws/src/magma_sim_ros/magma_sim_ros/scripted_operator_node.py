@@ -6,23 +6,21 @@ import sys
 from dataclasses import dataclass
 
 from magma_interfaces.msg import ControllerState, EndEffectorDelta, EpisodeStatus, TeleopStatus
-from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
-from tf2_msgs.msg import TFMessage
 
 from magma_common.config import NodeConfig, parameter
-from magma_common.conversions import delta_from_msg, delta_to_msg, stamp_to_ns, state_from_msg
+from magma_common.conversions import delta_from_msg, delta_to_msg, stamp_to_ns
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
-from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE, TRANSFORMS
+from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
 from magma_sim_ros.matched_world import MatchedWorld
 from magma_sim_ros.scripted_operator import OperatorRules, ScriptedOperator
 from magma_sim_ros.scripted_policies import CannotActError, make_policy
-from magma_sim_ros.transforms import BASE_FRAME, poses_by_stamp
+from magma_sim_ros.world_subscriptions import BASE_FRAME, WorldSubscriptions
 
 DEVICE = "scripted operator"
 STATUS_PERIOD_S = 0.1
@@ -57,8 +55,7 @@ class ScriptedOperatorNode(Node):
         self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", ROBOT_STATE)
         self._hand_back = self.create_client(Trigger, "/magma/hand_back")
         self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
-        self.create_subscription(EndEffectorStateMsg, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
-        self.create_subscription(TFMessage, "/tf", self._on_transforms, TRANSFORMS)
+        self._parts = WorldSubscriptions(self, self._world, self._act)
         self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
         self.create_subscription(EndEffectorDelta, "/magma/command", self._on_command, COMMAND)
         self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_progress, STATE)
@@ -81,15 +78,6 @@ class ScriptedOperatorNode(Node):
     def _on_controller(self, message: ControllerState) -> None:
         self._in_charge = message.phase == ControllerState.TELEOP
         self._give_back()
-
-    def _on_state(self, message: EndEffectorStateMsg) -> None:
-        self._world.add_state(state_from_msg(message))
-        self._act()
-
-    def _on_transforms(self, message: TFMessage) -> None:
-        for stamp_ns, poses in poses_by_stamp(message).items():
-            self._world.add_poses(stamp_ns, poses)
-        self._act()
 
     def _on_frame(self, message: Image) -> None:
         self._world.add_frame(stamp_to_ns(message.header.stamp))

@@ -9,23 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
-from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.node import Node
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
-from tf2_msgs.msg import TFMessage
 
 from magma_common.config import NodeConfig, parameter
-from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_ns, state_from_msg
+from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_ns
 from magma_common.data import ActionChunk, ActionSpec
 from magma_common.diagnostics import OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
-from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE, TRANSFORMS
+from magma_common.qos import COMMAND, FRAME, STATE
 from magma_sim_ros.matched_world import MatchedWorld
 from magma_sim_ros.scripted_policies import KINDS, CannotActError, make_policy
-from magma_sim_ros.transforms import BASE_FRAME, poses_by_stamp
+from magma_sim_ros.world_subscriptions import BASE_FRAME, WorldSubscriptions
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,7 @@ class ScriptedPolicyNode(Node):
         self._spec = self.create_publisher(ActionSpecMsg, "/magma/action_spec", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
         self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
-        self.create_subscription(EndEffectorStateMsg, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
-        self.create_subscription(TFMessage, "/tf", self._on_transforms, TRANSFORMS)
+        self._parts = WorldSubscriptions(self, self._world, self._act)
         self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
         spec = ActionSpec(
             policy=config.kind,
@@ -95,15 +92,6 @@ class ScriptedPolicyNode(Node):
         self._stop_thinking()
         self._policy.reset(self._instruction)
         self._trouble = None
-        self._act()
-
-    def _on_state(self, message: EndEffectorStateMsg) -> None:
-        self._world.add_state(state_from_msg(message))
-        self._act()
-
-    def _on_transforms(self, message: TFMessage) -> None:
-        for stamp_ns, poses in poses_by_stamp(message).items():
-            self._world.add_poses(stamp_ns, poses)
         self._act()
 
     def _on_frame(self, message: Image) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from std_msgs.msg import String
@@ -29,3 +31,26 @@ def test_an_instruction_typed_without_options_reaches_nodes_that_want_the_latest
     heard.wait_for(lambda message: message.data == "put the carrot down")
     late = peer.collect(String, "/magma/instruction", qos.STATE)
     late.wait_for(lambda message: message.data == "put the carrot down")
+
+
+def test_the_last_word_stands_however_fast_it_followed_the_one_before(start_node, peer, wait):
+    # As the episode runner says between two episodes that there is no instruction, and then the next one: a keeper that
+    # repeats the first after the second was said would leave everybody with the first.
+    start_node("magma_bringup.instruction_keeper", {"instruction": "none"})
+    publisher = peer.publisher(String, "/magma/instruction", qos.STATE, matched=2)
+    heard = peer.collect(String, "/magma/instruction", qos.EVERY_STATE)
+    said = "put the carrot on the plate"
+    publisher.publish(String(data=said))
+    wait(lambda: [m.data for m in heard.messages].count(said) > 1, "the keeper's first word")
+    for number in range(60):
+        said = f"put carrot {number} on the plate"
+        publisher.publish(String(data=""))
+        time.sleep(random.Random(number).choice((0.0, 0.0002, 0.0005, 0.001, 0.002)))
+        publisher.publish(String(data=said))
+        # Its own repeat of the instruction is the last thing that the keeper says.
+        wait(lambda said=said: [m.data for m in heard.messages].count(said) > 1, f"the keeper to repeat {said!r}")
+        assert heard.messages[-1].data == said
+    late = peer.collect(String, "/magma/instruction", qos.STATE)
+    late.wait_for(lambda message: message.data == said)
+    time.sleep(0.5)
+    assert heard.messages[-1].data == said

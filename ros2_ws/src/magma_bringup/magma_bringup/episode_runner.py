@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 FIRST_STEPS_S = 3.0
 """A graph that has only just been discovered may need so long before its first step."""
-REPEAT_INSTRUCTION_S = 1.0
-"""A controller that has not heard the instruction after so long is told again."""
 
 
 class GraphError(RuntimeError):
@@ -270,7 +268,7 @@ class EpisodeRunner(Node):
         started_s = time.monotonic()
         counts = self._counts()
         self._instruction.publish(String(data=answer.instruction))
-        status = self._watch(start, answer.instruction)
+        status = self._watch(start)
         spec = self._spec
         return Seen(
             start=start,
@@ -357,9 +355,8 @@ class EpisodeRunner(Node):
                 raise GraphError(f"{silent}. {self._known()}")
         return future.result()
 
-    def _watch(self, start: Start, instruction: str) -> EpisodeStatus:
+    def _watch(self, start: Start) -> EpisodeStatus:
         """Waits for the end of the episode; the last status of it."""
-        told_s = time.monotonic()
         config = self.config
         began = False
         last_progress: tuple[int, int] | None = None
@@ -370,12 +367,6 @@ class EpisodeRunner(Node):
                 if status is not None and _episode_of(status) == start:
                     # The end of an episode before, on the same layout, must not count.
                     began = began or not status.done
-                    # On a busy machine the instruction keeper may repeat that there is none after it was given.
-                    controller = self._controller
-                    unheard = controller is not None and controller.instruction != instruction and status.step == 0
-                    if unheard and time.monotonic() > told_s + REPEAT_INSTRUCTION_S:
-                        self._instruction.publish(String(data=instruction))
-                        told_s = time.monotonic()
                     if began and status.done:
                         return status
                     # In real time the world goes on by itself: only commands show that somebody acts.

@@ -52,9 +52,9 @@ STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 """What a latecomer must know at once: /magma/instruction, /magma/action_spec, /magma/controller_state,
 /magma/episode_status."""
 
-STATE_FROM_ANYBODY = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
-"""For a subscription to a STATE topic that must also hear publishers which keep nothing for latecomers, such as
-`ros2 topic pub` without options."""
+EVERY_STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=100)
+"""For a subscription to a STATE topic that must hear everything that is said, one after the other, also from publishers
+which keep nothing for latecomers, such as `ros2 topic pub` without options."""
 
 DIAGNOSTICS = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=10)
 """/diagnostics, shared by several publishers, as the ROS diagnostic tools expect it."""

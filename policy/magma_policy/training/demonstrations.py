@@ -179,6 +179,8 @@ def read_episode(path: Path) -> dict[str, np.ndarray]:
             raise DemonstrationError(f"{path}: {name} has shape {data[name].shape}, expected {shape}")
         if not np.isfinite(data[name]).all():
             raise DemonstrationError(f"{path}: {name} is not finite")
+    if not str(data["instruction"]).strip():
+        raise DemonstrationError(f"{path}: instruction is empty; a policy learns nothing from steps without one")
     known = len(data.get("object_names", ()))
     optional = {"weights": (steps,), "object_positions": (steps, known, 3)}
     for name, wanted in optional.items():

@@ -70,9 +70,9 @@ class Maker:
         rotation.x, rotation.y, rotation.z, rotation.w = (float(v) for v in quaternion_xyzw)
         self.say(topics.TRANSFORMS, "tf2_msgs/msg/TFMessage", TFMessage(transforms=[transform]))
 
-    def episode(self, layout, steps, operated=(), objects=False):
+    def episode(self, layout, steps, operated=(), objects=False, instruction="put the carrot on the plate"):
         """The policy acts; in the steps named the operator does."""
-        self.say(topics.INSTRUCTION, "std_msgs/msg/String", String(data="put the carrot on the plate"))
+        self.say(topics.INSTRUCTION, "std_msgs/msg/String", String(data=instruction))
         teleop = False
         for step in range(steps):
             status = EpisodeStatus(task="carrot", variant="eval", layout=layout, step=step, success=step == steps - 1)
@@ -225,6 +225,23 @@ def test_the_policys_steps_count_what_is_asked_and_nothing_just_before_a_take_ov
     np.testing.assert_array_equal(first["frames"][:, 0, 0, 0], [0, 1, 2, 3, 8, 9, 10, 11])
     np.testing.assert_array_equal(first["weights"], [0.5, 0.5, 0.5, 0.5, 2, 2, 2, 0.5])
     assert not second["operator"].any() and len(second["actions"]) == 6 and len(third["actions"]) == 5
+
+
+def test_steps_without_an_instruction_are_counted_and_left_out(tmp_path, capsys):
+    maker = Maker(tmp_path / "bag" / "bag_0.mcap")
+    maker.camera()
+    maker.episode(0, 4, operated=(1, 2, 3), instruction="")
+    maker.file.finish()
+    command = [str(tmp_path / "bag"), "--out", str(tmp_path / "out")]
+    assert export_command.main(command) == 1
+    assert "no instruction was in force during any of 3 steps" in capsys.readouterr().err
+    other = Maker(tmp_path / "other" / "bag_0.mcap")
+    other.camera()
+    other.episode(1, 4, operated=(1, 2, 3))
+    other.file.finish()
+    assert export_command.main([str(tmp_path / "other"), *command]) == 0
+    assert "3 steps no instruction" in capsys.readouterr().out
+    assert read_demonstrations([tmp_path / "out"]).instructions == ("put the carrot on the plate",)
 
 
 def test_what_cannot_be_exported_is_said(tmp_path, recording, capsys):

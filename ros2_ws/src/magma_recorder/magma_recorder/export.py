@@ -214,13 +214,14 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
         out: new folder.
 
     Returns:
-        Counts: episodes, steps, operator_steps, left_out.
+        Counts: episodes, steps, operator_steps, left_out (commands without a frame), without_instruction (steps while
+        nobody had said what to do: they teach nothing).
 
     Raises:
         RecordingError: no recording, no camera in it, or nothing to export.
         FileExistsError: the folder exists.
     """
-    counts = {"episodes": 0, "steps": 0, "operator_steps": 0, "left_out": 0}
+    counts = {"episodes": 0, "steps": 0, "operator_steps": 0, "left_out": 0, "without_instruction": 0}
     cards: list[dict[str, Any]] = []
     written: list[tuple[str, dict[str, Any]]] = []
     for path in recordings:
@@ -232,12 +233,20 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
             arrays = _arrays(episode, options)
             if arrays is None:
                 continue
+            if not episode.instruction.strip():
+                counts["without_instruction"] += len(arrays["actions"])
+                continue
             cards.append(_card(path, reader.camera, arrays["frames"].shape[1], options))
             arrays.update(_marks(arrays.pop("objects"), arrays["proprioception"], cards[-1]))
             written.append((f"{episode.task}-{path.stem}-{number}", arrays))
             counts["episodes"] += 1
             counts["steps"] += len(arrays["actions"])
             counts["operator_steps"] += int(arrays["operator"].sum())
+    if not written and counts["without_instruction"]:
+        raise RecordingError(
+            f"nothing to export: no instruction was in force during any of {counts['without_instruction']} steps; say "
+            "one before the arm moves (ros2 launch magma_bringup robot.launch.py instruction:=...)"
+        )
     if not written:
         raise RecordingError(
             "nothing to export: no operator had the arm"

@@ -62,10 +62,10 @@ class Batches:
 
         Frames travel as bytes, a quarter of what the normalised tiles would be.
         """
-        frames = self.frames[self.frame_index[rows]]
+        frames = self.frames[self.frame_index[rows]].to(device)
         if generator is not None:
             frames = jitter(frames, generator)
-        return tile_images(frames.to(device), image)
+        return tile_images(frames, image)
 
 
 class Prompts:
@@ -80,9 +80,9 @@ class Prompts:
         self.ids, self.attention = pad_left([rest for _, rest in parts], tokenizer.tokens.pad, device)
 
 
-def pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) of rows of different lengths, and bool (B, T), False on the padding."""
-    longest = max(map(len, rows))
+def pad_left(rows: list[list[int]], pad: int, device: torch.device, step: int = 1) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) of rows of different lengths, and bool (B, T), False on the padding; T is a multiple of `step`."""
+    longest = -(-max(map(len, rows)) // step) * step
     ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
     lengths = torch.tensor([longest - len(row) for row in rows], device=device)
     return ids, torch.arange(longest, device=device) >= lengths[:, None]

@@ -51,8 +51,9 @@ class TrainConfig:
     project's layout or Magma-8B's. Its config, tokenizer and weights are used. Left out: a new magma-tiny."""
     statistics: str = "demonstrations"
     """Whose q01/q99 bounds give the bins their meaning: demonstrations (measured on the training steps), init (the
-    default robot of the checkpoint that is finetuned), or a robot as for magma_policy.load (widowx, google_robot, a
-    folder). A robot brings its coding of actions and its picture size along."""
+    robot of that name in the checkpoint that is finetuned, else its default robot), or a robot as for
+    magma_policy.load (widowx, google_robot, a folder). A robot brings its coding of actions and its picture size
+    along."""
     lora_rank: int = 0
     """Rank of low-rank adapters (LoRA); only these are trained. 0 = all weights are trained (full finetuning)."""
     lora_alpha: int = 32
@@ -129,6 +130,9 @@ class TrainConfig:
     gradients: about a third more time for a fraction of the activations' memory."""
     device: str = "cpu"
     """cpu or cuda. Under torchrun every process takes the GPU of its local rank."""
+    graphs: bool = True
+    """Record the work of a step once and repeat it (CUDA graphs); on a GPU only. A small model's step takes a fraction
+    of the time."""
     threads: int = 1
     dry_run: bool = False
     """Print what would be trained and the memory of weights, gradients and optimiser, computed without allocating them;
@@ -171,7 +175,7 @@ class TrainConfig:
 
 CHANGEABLE = frozenset(
     {
-        "threads", "device", "checkpoint_steps", "gradient_checkpointing", "dry_run",
+        "threads", "device", "graphs", "checkpoint_steps", "gradient_checkpointing", "dry_run",
         "success_suites", "success_episodes", "success_steps",
     }
 )  # fmt: skip

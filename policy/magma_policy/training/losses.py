@@ -35,7 +35,7 @@ def action_loss(logits: Tensor, values: Tensor, centres: Tensor, sigma_bins: flo
     width = sigma_bins * 2.0 / (len(centres) - 1)
     target = torch.exp(-0.5 * ((centres - values[..., None].clamp(centres.min(), centres.max())) / width) ** 2)
     # Ids 0 and 1 decode to the same centre; only the second is ever taught, so that greedy decoding is not split.
-    target[..., 0] = 0.0
+    target[..., 0].zero_()
     target = target / target.sum(dim=-1, keepdim=True)
     cross_entropy = -(target * F.log_softmax(logits, dim=-1)).sum(dim=-1)
     expected = logits.softmax(dim=-1) @ centres

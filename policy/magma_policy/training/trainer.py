@@ -23,15 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from magma_policy import checkpoint, robots
-from magma_policy.action_tokens import ActionTokens, bin_centres_by_id
+from magma_policy.action_tokens import ActionTokens
 from magma_policy.adapters import make_adapter
 from magma_policy.config import ActionSpec, ConfigError
 from magma_policy.geometry import Cameras
-from magma_policy.model import Magma, Prefix
+from magma_policy.model import Magma
 from magma_policy.projector import visual_token_count
 from magma_policy.robots import Robot
 from magma_policy.statistics import from_actions
@@ -40,19 +39,22 @@ from magma_policy.tokenizer import MagmaTokenizer, build_small_tokenizer
 from magma_policy.training import lora, processes, saved_run, success, text_samples
 from magma_policy.training.averages import MovingAverage
 from magma_policy.training.batches import Batches, Prompts, pad_left
+from magma_policy.training.captured_gradients import CapturedGradients
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.demonstrations import DataCard, Demonstrations, is_held_out, read_demonstrations
-from magma_policy.training.losses import action_cross_entropy, action_loss, heat_map_loss
 from magma_policy.training.memory import Memory
+from magma_policy.training.objective import Objective
 from magma_policy.training.optimizer import make_optimizer
 from magma_policy.training.plots import plot
 from magma_policy.training.saved_run import SavedRunError
 from magma_policy.training.starting_point import MODULES, StartingPoint, set_types
+from magma_policy.training.step_batch import ActionSamples, StepBatch, TextBatch
 from magma_policy.training.text_samples import TextSamples
 from magma_policy.training.validation import Validator
 
 LOSSES = ("marks", "action", "state", "text")
 LOG_STEPS = 20
+TEXT_LENGTH_STEP = 64
 
 
 def prepare_model(start: StartingPoint, config: TrainConfig, device: torch.device) -> tuple[Magma, Any]:
@@ -136,12 +138,18 @@ class Trainer:
                 demos, data, self.robots, self.prompts, self.cameras, self.tokenizer, self.texts,
                 config.validation_samples, config.seed + 1,
             )  # fmt: skip
-        self.centres = torch.tensor(bin_centres_by_id(), dtype=torch.float32, device=self.device)
+        self.captures = config.graphs and self.device.type == "cuda"
+        self.objective = Objective(self.model, self.prompts, self.cameras, self._grid(), config)
+        self.add_gradients = (
+            CapturedGradients(list(self.parameters.values()), self.objective.backward)
+            if self.captures
+            else self.objective.backward
+        )
         self.codec = ActionTokens(self.model_config.tokens.base_vocab_size)
         self.optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay, config.seed)
         self.step = 0
         self.history: dict[str, list[dict[str, Any]]] = {"loss": [], "validation": [], "success": []}
-        self.running = {name: deque[float](maxlen=50) for name in LOSSES}
+        self.running = {name: deque[Tensor](maxlen=50) for name in LOSSES}
 
     # What the run is made of.
 
@@ -149,9 +157,9 @@ class Trainer:
         """One per card, with the statistics of its training steps or those of the robot that was asked for; those of
         the run that is continued, if any: a set that has grown must not shift the meaning of the bins."""
         made = []
-        asked = self._asked_robot()
         for number, card in enumerate(self.demos.cards):
             home = self._robot_home(number)
+            asked = self._asked_robot(card)
             if (home / robots.STATISTICS).is_file():
                 statistics = robots.read(home).statistics
             elif asked is not None:
@@ -162,13 +170,15 @@ class Trainer:
             made.append(Robot(self._spec(card, asked), statistics, camera))
         return made
 
-    def _asked_robot(self) -> Robot | None:
+    def _asked_robot(self, card: DataCard) -> Robot | None:
         """The robot whose statistics and action coding are used; None when the demonstrations' own are."""
         name = self.config.statistics
         if name == "demonstrations":
             return None
         home = self.start.directory or Path()
-        return robots.read(home if name == "init" else robots.find(home, name))
+        if name == "init":
+            return robots.read(robots.find(home, card.robot) if card.robot in robots.names_in(home) else home)
+        return robots.read(robots.find(home, name))
 
     def _robot_home(self, number: int) -> Path:
         home = self.config.output / ("adapter" if self.config.lora_rank else "checkpoint")
@@ -208,11 +218,15 @@ class Trainer:
         texts = [*self.demos.instructions, *text_samples.vocabulary(self.demos)]
         return build_small_tokenizer(self.model_config.tokens, texts)
 
-    def _check_length(self) -> None:
+    def _grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles of every frame."""
         image = self.model_config.image
         height, width = self.demos.frames.shape[1:3]
-        grid = choose_grid(width, height, image.base_size, image.max_num_crops)
-        visual = visual_token_count(*grid, self.model_config.cells_per_tile)
+        return choose_grid(width, height, image.base_size, image.max_num_crops)
+
+    def _check_length(self) -> None:
+        height, width = self.demos.frames.shape[1:3]
+        visual = visual_token_count(*self._grid(), self.model_config.cells_per_tile)
         longest = self.prompts.head.shape[1] + self.prompts.ids.shape[1] + visual
         if longest >= self.model_config.text.max_position_embeddings:
             raise ConfigError(
@@ -220,7 +234,7 @@ class Trainer:
                 f"reads {self.model_config.text.max_position_embeddings}"
             )
 
-    # Losses.
+    # Steps.
 
     @property
     def progress(self) -> float:
@@ -234,83 +248,33 @@ class Trainer:
         cosine = 0.5 * (1.0 + np.cos(np.pi * (p - warm) / (1.0 - warm)))
         return float(self.config.learning_rate * (0.02 + 0.98 * cosine))
 
-    def image_losses(self, rows: Tensor, head: Prefix, generator: torch.Generator) -> dict[str, Tensor]:
-        """Losses of samples with a picture: marks, text and, once the marks have had their head start, actions on the
-        model's own marks."""
-        data, model, config = self.train, self.model, self.config
-        tiles, grid = data.pictures(rows, self.model_config.image, self.device, generator)
-        visual, levels = model.encode_image(tiles, *grid)
-        which = data.instruction[rows].to(self.device)
-        ids, attention = self.prompts.ids[which], self.prompts.attention[which]
-        prefix, grounded = model.read_prompt(ids, visual, levels, attention, head)
-        losses: dict[str, Tensor] = {}
-        marks: Tensor | None = None
-        if grounded is not None:
-            target = data.marks[rows].to(self.device)
-            losses["marks"] = heat_map_loss(grounded.logits, grounded.marks, target, config.mark_sigma_cells)
-            # Detached: the marks stay marks, and the action learns to live with the model's own pointing errors.
-            marks = grounded.marks.detach()
-        if self.progress >= self.marks_fraction:
-            own = torch.arange(len(rows), device=self.device)
-            losses["action"] = self.action_losses(prefix, own, marks, rows)
-        if self.texts is not None:
-            asked = rows[: config.text_batch]
-            losses["text"] = self.text_loss(asked, visual[: len(asked)], head, generator)
-        return losses
+    def draw(self, generator: torch.Generator) -> StepBatch:
+        """One batch, on the device."""
+        config, data = self.config, self.train
+        rows = data.draw(config.image_batch, True, generator)
+        tiles, _ = data.pictures(rows, self.model_config.image, self.device, generator)
+        texts = self._texts(rows[: config.text_batch], generator) if self.texts is not None else None
+        states: ActionSamples | None = None
+        if self.model_config.grounding is not None and config.state_batch and data.has_states:
+            drawn = data.draw(config.state_batch, False, generator)
+            states = self._samples(drawn, data.noisy_marks(drawn, generator))
+        return StepBatch(tiles, self._samples(rows, data.marks[rows]), texts, states)
 
-    def text_loss(self, rows: Tensor, visual: Tensor, head: Prefix, generator: torch.Generator) -> Tensor:
-        """Cross entropy of the answers to one question per row, whose pictures were encoded to `visual` (B, N, H)."""
+    def _samples(self, rows: Tensor, marks: Tensor) -> ActionSamples:
+        data = self.train
+        ids = torch.from_numpy(self.codec.encode(data.values[rows].numpy()))
+        columns = (data.instruction[rows], data.robot[rows], marks, data.proprioception[rows], data.values[rows], ids)
+        return ActionSamples(*(column.to(self.device) for column in columns))
+
+    def _texts(self, rows: Tensor, generator: torch.Generator) -> TextBatch:
         assert self.texts is not None
         samples = self.texts.draw(rows.tolist(), generator)
         encoded, lengths = text_samples.encode(samples, self.tokenizer, self.model_config.image_markers)
-        ids, attention = pad_left(encoded, self.tokenizer.tokens.pad, self.device)
-        merged, positions, visible = self.model.merge(ids, visual, attention, head.length)
-        hidden, _ = self.model.read(merged, positions, visible, head.expand(len(rows)))
-        longest = max(lengths)
-        labels = text_samples.answer_labels(ids, lengths)[:, -longest:]
-        logits = self.model.logits(hidden[:, -longest - 1 : -1])
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-
-    def state_losses(self, rows: Tensor, head: Prefix, generator: torch.Generator) -> Tensor:
-        """Action losses from recorded marks; every instruction's prompt is read once and shared by its samples."""
-        data = self.train
-        text = self.model.read_text_only(self.prompts.ids, self.prompts.attention, head)
-        which = data.instruction[rows].to(self.device)
-        return self.action_losses(text, which, data.noisy_marks(rows, generator), rows)
-
-    def action_losses(self, prefix: Prefix, which: Tensor, marks: Tensor | None, rows: Tensor) -> Tensor:
-        """Loss of the decoder on the first `decoder_batch` rows, plus that of the early read-out on all of them.
-
-        Sample i of the batch stands behind row `which[i]` of `prefix`.
-        """
-        data = self.train
-        state: Tensor | None = None
-        early: Tensor | None = None
-        if self.model.state_encoder is not None:
-            measured = data.proprioception[rows].to(self.device) if self.model_config.proprioception else None
-            cameras = self.cameras.select(data.robot[rows].to(self.device)) if self.cameras is not None else None
-            pointed = marks.to(self.device) if marks is not None else None
-            state = self.model.state_tokens(prefix.last_hidden[which], pointed, measured, cameras)
-            assert state is not None
-            early = self.action_loss(self.model.early_action_logits(state), data.values[rows])
-        # Without an early read-out the decoder alone can teach a sample, so none is left out.
-        some = slice(0, self.config.decoder_batch if state is not None else None)
-        ids = torch.from_numpy(self.codec.encode(data.values[rows[some]].numpy())).to(self.device)
-        logits = self.model.teacher_forced_action_logits(
-            prefix.select(which[some]), state[some] if state is not None else None, ids
-        )
-        loss = self.action_loss(logits, data.values[rows[some]])
-        return loss if early is None else early + loss
-
-    def action_loss(self, logits: Tensor, values: Tensor) -> Tensor:
-        """Loss of logits (B, 7, 256) against normalised values (B, 7)."""
-        if self.config.action_loss == "cross_entropy":
-            ids = torch.from_numpy(self.codec.encode(values.numpy())) - self.codec.first_id
-            return action_cross_entropy(logits, ids.to(self.device))
-        values = values.to(self.device)
-        return action_loss(logits, values, self.centres, self.config.action_sigma_bins, self.config.regression_weight)
-
-    # Steps.
+        # Lengths in steps: every other one would be recorded by itself.
+        step = TEXT_LENGTH_STEP if self.captures else 1
+        ids, attention = pad_left(encoded, self.tokenizer.tokens.pad, self.device, step)
+        count = min(-(-max(lengths) // step) * step, ids.shape[1] - 1)
+        return TextBatch(ids, attention, text_samples.answer_labels(ids, lengths)[:, -count:])
 
     def train_step(self) -> None:
         """One optimiser step on `accumulate` batches."""
@@ -319,15 +283,14 @@ class Trainer:
         rate = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=not self.captures)
+        with_actions = self.progress >= self.marks_fraction
         for part in range(config.accumulate):
             seed = batch_seed(config.seed, self.step, part, processes.rank())
-            generator = torch.Generator().manual_seed(seed)
-            losses = self._losses(generator)
-            total = sum(self._weight(name) * loss for name, loss in losses.items())
-            (total / config.accumulate).backward()
-            for name, loss in losses.items():
-                self.running[name].append(float(loss.detach()))
+            batch = self.draw(torch.Generator().manual_seed(seed))
+            # Kept where they are: reading them would wait for the GPU, which can work on while the next batch is drawn.
+            for name, loss in self.add_gradients(batch, with_actions).items():
+                self.running[name].append(loss)
         # Once per step, behind the last part: what the parts add up to is all that matters.
         parameters = list(self.parameters.values())
         processes.average_gradients(parameters)
@@ -336,25 +299,9 @@ class Trainer:
         self.step += 1
         self.average.update(self.step)
 
-    def _losses(self, generator: torch.Generator) -> dict[str, Tensor]:
-        config = self.config
-        # bfloat16 has float32's range, so the gradients need no scaling.
-        with self._autocast(config.precision == "bfloat16"):
-            head = self.model.read_head(self.prompts.head)
-            losses = self.image_losses(self.train.draw(config.image_batch, True, generator), head, generator)
-            if self.model_config.grounding is not None and config.state_batch and self.train.has_states:
-                rows = self.train.draw(config.state_batch, False, generator)
-                losses["state"] = self.state_losses(rows, head, generator)
-        return losses
-
-    def _autocast(self, on: bool) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=on)
-
-    def _weight(self, name: str) -> float:
-        return {"marks": self.config.mark_weight, "text": self.config.text_weight}.get(name, 1.0)
-
     def averages(self) -> dict[str, float]:
-        return {name: float(np.mean(values)) for name, values in self.running.items() if values}
+        """Means of the last losses."""
+        return {name: float(torch.stack(list(values)).mean()) for name, values in self.running.items() if values}
 
     # The run.
 
@@ -471,7 +418,8 @@ class Trainer:
         if self.validator is None or processes.rank() or (done and done[-1]["step"] == self.step):
             return
         kinds = {parameter.dtype for parameter in self.model.parameters()}
-        with self._averaged(), self._autocast(kinds != {torch.float32}):
+        mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=kinds != {torch.float32})
+        with self._averaged(), mixed:
             result = self.validator.measure(self.model)
         done.append({"step": self.step, **dataclasses.asdict(result)})
         tqdm.write(f"step {self.step}: {result}")

@@ -1,11 +1,13 @@
 import dataclasses
 import json
 import sys
+import traceback
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import magma_policy
 from magma_policy.action_tokens import bin_centres_by_id
@@ -84,6 +86,9 @@ def test_bad_sets_are_refused_with_the_file_and_the_reason(write_set, pictures, 
     np.savez(path, **{k: v for k, v in arrays.items() if k != "marks"})
     with pytest.raises(DemonstrationError, match="lacks"):
         read_demonstrations([pictures])
+    np.savez(path, **{**arrays, "instruction": np.array(" ")})
+    with pytest.raises(DemonstrationError, match="instruction is empty"):
+        read_demonstrations([pictures])
     path.write_bytes(b"not an archive")
     with pytest.raises(DemonstrationError, match="cannot be read"):
         read_demonstrations([pictures])
@@ -128,6 +133,33 @@ def test_an_interrupted_run_goes_on_to_the_bit(small_run, pictures, tmp_path):
         assert torch.equal(whole.average.tensors[name], again.average.tensors[name]), name
 
 
+class Waiting(TorchDispatchMode):
+    """Notes operations that read a value back from the device, or bring one there."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.name() in {"aten::_local_scalar_dense", "aten::nonzero", "aten::lift_fresh", "aten::is_nonzero"}:
+            callers = [frame.name for frame in traceback.extract_stack() if "magma_policy" in frame.filename]
+            self.found.append((function.name(), callers[-1]))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_need_nothing_from_the_cpu_so_that_a_gpu_can_record_them(
+    small_run, pictures, tmp_path, checkpointing
+):
+    trainer = Trainer(small_run(tmp_path / "run", pictures, gradient_checkpointing=checkpointing))
+    batch = trainer.draw(torch.Generator().manual_seed(0))
+    trainer.add_gradients(batch, True)
+    with Waiting() as waiting:
+        trainer.add_gradients(batch, True)
+    # The check of the prompts in `merge` is left out while a GPU records.
+    assert {caller for _, caller in waiting.found} <= {"merge"}
+
+
 def test_plain_magma_trains_without_marks_and_states(small_run, pictures, tmp_path):
     trainer = Trainer(small_run(tmp_path / "run", pictures, grounding=False, geometry="none"))
     trainer.train_step()
@@ -153,6 +185,11 @@ def test_several_robots_share_a_model_and_keep_their_own_bounds_and_cameras(
     assert set(policy.robots) == {"", "moved"}
     assert policy.robot("moved").camera.centre[2] == pytest.approx(0.9)
     assert policy.robot("moved").statistics != policy.robot().statistics
+    # Finetuned on other steps, each robot's bins keep their meaning.
+    third = write_set(tmp_path / "third", held_out_names(2), seed=3, robot="moved", camera=moved)
+    init = {"init": str(config.output / "checkpoint"), "statistics": "init"}
+    tuned = Trainer(small_run(tmp_path / "tuned", pictures, demonstrations=(pictures, third), **init))
+    assert [r.statistics for r in tuned.robots] == [policy.robot().statistics, policy.robot("moved").statistics]
 
 
 def test_steps_count_as_much_as_their_weights_and_unknown_marks_teach_nothing(

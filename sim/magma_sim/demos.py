@@ -1,8 +1,10 @@
 """`magma-demos`: demonstrations of the scripted expert, with noise-injected recoveries, written to disk.
 
 Every step is labelled with the expert's clean action for the state that was visited, while a noisy action is executed
-(Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017). Only layouts of the variant "random"
-occur, never one that is for evaluation (see `layouts.py` of the suite's backend).
+(Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017). With an actor it is the policy's action
+that is executed (Ross et al., "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online
+Learning", 2011, DAgger): what the expert would do in the places where the policy gets to. Only layouts of the variant
+"random" occur, never one that is for evaluation (see `layouts.py` of the suite's backend).
 
 On disk (no pickle):
     OUT/card.json                    the data card: configuration, counts, camera, versions
@@ -29,6 +31,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,16 @@ from numpy.typing import NDArray
 
 from magma_sim import make_task, suite_tasks
 from magma_sim.backends.tabletop.objects import TASKS
+from magma_sim.evaluation.episodes import Episode
+from magma_sim.evaluation.policies import (
+    EpisodePolicy,
+    PolicyChoice,
+    PolicyFailedError,
+    PolicySource,
+    as_rows,
+    hold_action,
+    start_server,
+)
 from magma_sim.evaluation.suites import VALIDATION_SEED
 from magma_sim.expert import ScriptedExpert
 from magma_sim.object_words import OBJECT_WORDS
@@ -48,6 +61,7 @@ from magma_sim.task import DemonstrableTask, Observation, TaskSpec
 FORMAT_VERSION = 2
 POINT_NAMES = ("source_centre", "source_tip", "target_rest_point", "tool")
 _START_TRIES = 20
+_SERVER_START_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -103,9 +117,13 @@ class DemonstrationConfig:
     """render the camera; without images an episode takes a fraction of the time"""
     hold_steps: int = 5
     """steps recorded after the goal was reached"""
+    actor: str | None = None
+    """policy that acts while the expert only says what it would do: magma:CHECKPOINT or ws://host:port"""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
+        if self.actor is not None and not (PolicyChoice(self.actor).remote and self.images):
+            raise ValueError(f"an actor looks at pictures: magma:CHECKPOINT or ws://host:port, got {self.actor!r}")
         if not self.tasks:
             raise ValueError("no task given")
         for task in self.tasks:
@@ -143,7 +161,7 @@ class ActionNoise:
     def executed(
         self, clean: NDArray[np.float64], target_position: NDArray[np.float64], *, done: bool
     ) -> NDArray[np.float64]:
-        """The action to execute instead of the clean one; after success neither bursts nor flips begin.
+        """The action to execute instead of the one that is meant; after success neither bursts nor flips begin.
 
         Args:
             clean: EndEffectorDelta (7,).
@@ -215,7 +233,34 @@ def project(points: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.float64]:
     return pixels[..., :2] / pixels[..., 2:]
 
 
-def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[str, NDArray[Any]]:
+class Actor:
+    """The policy that acts, one action a step, through all episodes of this process."""
+
+    def __init__(self, choice: PolicyChoice, url: str, token: str) -> None:
+        self._source = PolicySource(choice, url, token)
+        self._policy: EpisodePolicy | None = None
+        self._rows: list[NDArray[np.float64]] = []
+
+    def begin(self, spec: TaskSpec, seed: int) -> None:
+        """Begins an episode. Raises PolicyFailedError or PolicyMismatchError."""
+        episode = Episode(spec.suite, spec.task, "random", seed, spec.task, seed, reset_variant="random")
+        self._policy = self._source.for_episode(episode, spec.robot, seed, "")
+        self._policy.spec.check_fits(spec)
+        self._policy.reset(spec.instruction)
+        self._rows = []
+
+    def act(self, observation: Observation) -> NDArray[np.float64]:
+        """EndEffectorDelta (7,). Raises PolicyFailedError."""
+        assert self._policy is not None, "begin first"
+        if not self._rows:
+            actions = self._policy.act(observation)
+            self._rows = list(as_rows(hold_action(observation) if actions is None else actions))
+        return self._rows.pop(0)
+
+
+def record_episode(
+    config: DemonstrationConfig, task: str, seed: int, actor: Actor | None = None
+) -> dict[str, NDArray[Any]]:
     """Plays one demonstration in this process and returns the arrays of its file."""
     tasks = suite_tasks()[suite_of(task)]
     rng = np.random.default_rng([seed, tasks.index(task), 0xD3])
@@ -225,6 +270,8 @@ def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[st
         raise ValueError(f"{task} cannot start from other poses of the arm, which demonstrations need")
     observation = _begin(world, skill, config.noise, seed, rng)
     expert = ScriptedExpert(task)
+    if actor is not None:
+        actor.begin(world.spec, seed)
     noise = ActionNoise(config.noise, skill.workspace, rng)
     names = tuple(observation.object_poses)
     series = ("proprioception", "actions", "executed", "points", "object_positions")
@@ -233,7 +280,8 @@ def record_episode(config: DemonstrationConfig, task: str, seed: int) -> dict[st
     held = 0
     while observation.step < world.spec.max_steps and held < config.hold_steps:
         clean = expert.act(observation.end_effector, observation.object_poses)
-        executed = noise.executed(clean, observation.end_effector.target_position, done=observation.success)
+        meant = clean if actor is None else actor.act(observation)
+        executed = noise.executed(meant, observation.end_effector.target_position, done=observation.success)
         steps["proprioception"].append(observation.end_effector.as_vector())
         steps["actions"].append(clean)
         steps["executed"].append(executed)
@@ -266,10 +314,14 @@ def episode_path(out: Path, task: str, seed: int) -> Path:
     return out / "episodes" / f"{task}-{seed}.npz"
 
 
+_actor: Actor | None = None
+"""of this worker process"""
+
+
 def _record_to_disk(job: tuple[DemonstrationConfig, str, int]) -> tuple[str, int, int, bool]:
     """Worker: plays an episode and writes its file whole or not at all. Returns task, seed, steps, success."""
     config, task, seed = job
-    arrays = record_episode(config, task, seed)
+    arrays = record_episode(config, task, seed, _actor)
     path = episode_path(config.out, task, seed)
     partial = path.with_suffix(f".partial-{os.getpid()}")
     with partial.open("wb") as file:
@@ -278,15 +330,18 @@ def _record_to_disk(job: tuple[DemonstrationConfig, str, int]) -> tuple[str, int
     return task, seed, len(arrays["actions"]), bool(arrays["success"])
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(choice: PolicyChoice | None, url: str, token: str) -> None:
     import cv2
 
+    global _actor
     cv2.setNumThreads(1)
+    _actor = Actor(choice, url, token) if choice is not None else None
 
 
 def _identity(config: DemonstrationConfig) -> dict[str, Any]:
     """The part of the configuration that all episodes of one directory must share."""
-    return {"images": config.images, "hold_steps": config.hold_steps, "noise": dataclasses.asdict(config.noise)}
+    shared = {"images": config.images, "hold_steps": config.hold_steps, "noise": dataclasses.asdict(config.noise)}
+    return shared if config.actor is None else {**shared, "actor": PolicyChoice(config.actor).identity()}
 
 
 def _streams(suite: str) -> dict[str, Any]:
@@ -347,9 +402,28 @@ def _write_card(
     partial.replace(config.out / "card.json")
 
 
-def _finished(config: DemonstrationConfig, jobs: list[tuple[str, int]]) -> Iterator[tuple[str, int, int, bool]]:
+@contextmanager
+def _actor_server(config: DemonstrationConfig) -> Iterator[tuple[PolicyChoice | None, str, str]]:
+    """The actor with the address and token of its server, which runs for as long; None and two times "" without."""
+    if config.actor is None:
+        yield None, "", ""
+        return
+    choice = PolicyChoice(config.actor)
+    if choice.kind != "magma":
+        yield choice, choice.text, os.environ.get("MAGMA_SERVE_TOKEN", "")
+        return
+    server = start_server(choice, config.out / "policy-server.log", _SERVER_START_S)
+    try:
+        yield choice, server.url, server.token
+    finally:
+        server.close()
+
+
+def _finished(
+    config: DemonstrationConfig, jobs: list[tuple[str, int]], actor: tuple[PolicyChoice | None, str, str]
+) -> Iterator[tuple[str, int, int, bool]]:
     if config.workers == 1:
-        _prepare_worker()
+        _prepare_worker(*actor)
         for task, seed in jobs:
             yield _record_to_disk((config, task, seed))
         return
@@ -357,7 +431,7 @@ def _finished(config: DemonstrationConfig, jobs: list[tuple[str, int]]) -> Itera
     os.environ.setdefault("LP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with context.Pool(config.workers, initializer=_prepare_worker) as pool:
+    with context.Pool(config.workers, initializer=_prepare_worker, initargs=actor) as pool:
         yield from pool.imap_unordered(_record_to_disk, [(config, task, seed) for task, seed in jobs])
 
 
@@ -380,6 +454,8 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
     Raises:
         ValueError: the directory holds episodes recorded with other settings, or the tasks have different cameras.
         AssetsMissingError: the data files of the tasks are not on this machine.
+        PolicyFailedError: the actor's server does not start or answer; PolicyMismatchError (a ValueError): the actor
+            is made for another robot or camera.
         magma_sim.rendering.RenderingUnavailableError: images wanted and no device can render.
     """
     from tqdm import tqdm
@@ -413,8 +489,11 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
                 jobs.append((task, seed))
     begin = time.monotonic()
     _write_card(config, specs, rows, 0.0)
-    with tqdm(total=len(jobs), unit="episode", file=sys.stderr, mininterval=2.0) as bar:
-        for index, (task, _, steps, success) in enumerate(_finished(config, jobs)):
+    with (
+        _actor_server(config) as actor,
+        tqdm(total=len(jobs), unit="episode", file=sys.stderr, mininterval=2.0) as bar,
+    ):
+        for index, (task, _, steps, success) in enumerate(_finished(config, jobs, actor)):
             count(task, steps, success)
             bar.update()
             if index % 100 == 99:
@@ -433,7 +512,7 @@ def main() -> None:
     config = tyro.cli(DemonstrationConfig, prog="magma-demos", description=__doc__)
     try:
         rows = generate(config)
-    except (ValueError, RenderingUnavailableError, AssetsMissingError) as error:
+    except (ValueError, RenderingUnavailableError, AssetsMissingError, PolicyFailedError) as error:
         sys.exit(f"magma-demos: {error}")
     except KeyboardInterrupt:
         sys.exit("magma-demos: interrupted; run the same command again to go on")

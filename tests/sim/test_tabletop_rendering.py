@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -138,6 +139,34 @@ def test_goes_on_where_it_stopped_and_refuses_other_settings(demonstrations: Dem
     )
     with pytest.raises(ValueError, match="choose another --out"):
         generate(other)
+
+
+def test_an_actor_acts_and_the_expert_says_what_it_would_do(tmp_path: Path) -> None:
+    actor = f"magma:{Path(__file__).parents[2] / 'policy' / 'checkpoints' / 'magma-tiny'}"
+    config = DemonstrationConfig(
+        out=tmp_path, tasks=("stack_blocks",), episodes=1, seed=3, actor=actor, noise=NoiseConfig(scale=0.0)
+    )
+    generate(config)
+    with np.load(episode_path(tmp_path, "stack_blocks", 3), allow_pickle=False) as episode:
+        actions, executed = episode["actions"], episode["executed"]
+        expert = ScriptedExpert("stack_blocks")
+        world = make_task("stack_blocks")
+        now = world.reset("random", 3)
+        for step, action in enumerate(executed):
+            clean = expert.act(now.end_effector, now.object_poses)
+            assert np.allclose(clean, actions[step], atol=1e-3), step
+            now = world.step(action.astype(np.float64))
+    # The policy's actions are bins, which the expert's are not.
+    assert not np.allclose(actions[:, :6], executed[:, :6], atol=1e-4)
+    assert json.loads((tmp_path / "card.json").read_text())["recording"]["actor"].startswith("magma ")
+    with pytest.raises(ValueError, match="choose another --out"):
+        generate(dataclasses.replace(config, actor=None))
+
+
+@pytest.mark.parametrize("actor", ["expert", "hold", "magma:nowhere"])
+def test_only_policies_that_look_at_pictures_are_actors(tmp_path: Path, actor: str) -> None:
+    with pytest.raises(ValueError, match="magma:"):
+        DemonstrationConfig(out=tmp_path, actor=actor)
 
 
 def test_video_of_an_episode(tmp_path: Path) -> None:

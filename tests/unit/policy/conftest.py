@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from magma_policy import checkpoint
+from magma_policy import checkpoint, published
 from magma_policy.config import (
     ActionSpec,
     CameraCalibration,
@@ -68,6 +68,19 @@ def plain_config():
 def plain_model(plain_config):
     torch.manual_seed(0)
     return Magma(plain_config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def wide_checkpoint(tmp_path_factory, plain_config):
+    """A plain Magma with random weights in the published layout, its layers wide enough for the blocks of 64 and the
+    multiples of 16 of weights in fewer bits."""
+    text = dataclasses.replace(plain_config.text, hidden_size=128, intermediate_size=192, num_attention_heads=4)
+    config = dataclasses.replace(plain_config, text=text)
+    torch.manual_seed(0)
+    home = tmp_path_factory.mktemp("wide") / "Magma-wide"
+    tokenizer = build_small_tokenizer(config.tokens)
+    published.write(home, Magma(config).state_dict(), config, tokenizer, torch.bfloat16, shard_bytes=200_000)
+    return home
 
 
 def random_tiny():

@@ -1,6 +1,5 @@
 """On a CUDA GPU: the same answers as on the CPU, captured graphs without effect on results, training that learns."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +7,10 @@ import pytest
 import torch
 
 import magma_policy
-from magma_policy import published
 from magma_policy.generation import GenerationSettings, generate_ids
-from magma_policy.model import Magma
 from magma_policy.policy import ActRequest, Proprioception
 from magma_policy.processor import Message
 from magma_policy.static_decoder import StaticDecoders
-from magma_policy.tokenizer import build_small_tokenizer
 from magma_policy.training.augmentation import jitter
 from magma_policy.training.trainer import Trainer
 
@@ -42,17 +38,6 @@ def frames(count, size=128):
     return list(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory, plain_config):
-    """A published-layout checkpoint with random weights whose layers are wide enough for fp8's blocks of 16."""
-    text = dataclasses.replace(plain_config.text, hidden_size=128, intermediate_size=192, num_attention_heads=4)
-    config = dataclasses.replace(plain_config, text=text)
-    torch.manual_seed(0)
-    home = tmp_path_factory.mktemp("wide") / "Magma-wide"
-    published.write(home, Magma(config).state_dict(), config, build_small_tokenizer(config.tokens), torch.bfloat16)
-    return home
-
-
 def logits(directory, device, **options):
     policy = magma_policy.load(directory, device=device, **options)
     inputs = policy.processor([Message("What is this?", frames(1, 64))])
@@ -71,28 +56,28 @@ def test_actions_are_those_of_the_cpu():
     assert off.max() <= 2
 
 
-def test_logits_are_those_of_the_cpu(wide):
-    expected, found = logits(wide, "cpu", dtype="float32"), logits(wide, "cuda", dtype="float32")
+def test_logits_are_those_of_the_cpu(wide_checkpoint):
+    expected, found = (logits(wide_checkpoint, device, dtype="float32") for device in ("cpu", "cuda"))
     assert (found - expected).abs().max() < 1e-3 * expected.std()
 
 
-def test_fp8_computes_what_the_cpu_computes(wide):
-    plain = logits(wide, "cuda", dtype="bfloat16")
-    on_cpu, on_gpu = logits(wide, "cpu", quantization="fp8"), logits(wide, "cuda", quantization="fp8")
+def test_fp8_computes_what_the_cpu_computes(wide_checkpoint):
+    plain = logits(wide_checkpoint, "cuda", dtype="bfloat16")
+    on_cpu, on_gpu = (logits(wide_checkpoint, device, quantization="fp8") for device in ("cpu", "cuda"))
     assert (on_gpu - plain).std() < 0.12 * plain.std()
     assert (on_gpu - on_cpu).std() < 0.05 * plain.std()
 
 
-def test_a_replayed_graph_decodes_as_the_steps_do(wide, monkeypatch):
-    policy = magma_policy.load(wide, device="cuda", dtype="float32")
+def test_a_replayed_graph_decodes_as_the_steps_do(wide_checkpoint, monkeypatch):
+    policy = magma_policy.load(wide_checkpoint, device="cuda", dtype="float32")
     recorded = [policy.chat("What is this?", [f]).text for f in frames(3, 64)]
     monkeypatch.setattr("magma_policy.static_decoder.StaticDecoder._run", lambda self, _, work: work(self.length))
-    stepwise = magma_policy.load(wide, device="cuda", dtype="float32")
+    stepwise = magma_policy.load(wide_checkpoint, device="cuda", dtype="float32")
     assert [stepwise.chat("What is this?", [f]).text for f in frames(3, 64)] == recorded
 
 
-def test_a_graph_serves_prompts_of_different_lengths(wide):
-    policy = magma_policy.load(wide, device="cuda", dtype="float32")
+def test_a_graph_serves_prompts_of_different_lengths(wide_checkpoint):
+    policy = magma_policy.load(wide_checkpoint, device="cuda", dtype="float32")
     decoders = StaticDecoders(policy.model)
     settings = GenerationSettings(max_new_tokens=12)
 

@@ -7,33 +7,16 @@ import pytest
 import torch
 
 import magma_policy
-from magma_policy import checkpoint, published
+from magma_policy import checkpoint
 from magma_policy.config import ConfigError
 from magma_policy.processor import Message
 from magma_policy.quantisation import Fp8Linear, quantise
-from magma_policy.tokenizer import build_small_tokenizer
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory, plain_config):
-    """A plain Magma whose layers are wide enough for the libraries' blocks of 64 and multiples of 16."""
-    import dataclasses
-
-    from magma_policy.model import Magma
-
-    text = dataclasses.replace(plain_config.text, hidden_size=128, intermediate_size=192, num_attention_heads=4)
-    config = dataclasses.replace(plain_config, text=text)
-    torch.manual_seed(0)
-    home = tmp_path_factory.mktemp("wide") / "Magma-wide"
-    tokenizer = build_small_tokenizer(config.tokens)
-    published.write(home, Magma(config).state_dict(), config, tokenizer, torch.bfloat16, shard_bytes=200_000)
-    return home
-
-
-def logits(directory, quantization, dtype=None):
-    policy = magma_policy.load(directory, device="cpu", dtype=dtype, quantization=quantization)
+def logits(wide_checkpoint, quantization, dtype=None):
+    policy = magma_policy.load(wide_checkpoint, device="cpu", dtype=dtype, quantization=quantization)
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     inputs = policy.processor([Message("What is this?", [picture])])
     with torch.inference_mode():
@@ -42,11 +25,11 @@ def logits(directory, quantization, dtype=None):
 
 # Roughly the rounding error of 8 bits, of e4m3's 3 bits of mantissa, and of 4 bits.
 @pytest.mark.parametrize(("kind", "error"), [("int8", 0.03), ("fp8", 0.12), ("int4", 0.35)])
-def test_logits_stay_close(directory, kind, error):
+def test_logits_stay_close(wide_checkpoint, kind, error):
     if kind != "fp8":
         pytest.importorskip("bitsandbytes")
-    expected, _ = logits(directory, None)
-    found, policy = logits(directory, kind)
+    expected, _ = logits(wide_checkpoint, None)
+    found, policy = logits(wide_checkpoint, kind)
     assert (found - expected).std() < error * expected.std()
     assert not torch.equal(found, expected)
     model = policy.model
@@ -59,9 +42,9 @@ def test_logits_stay_close(directory, kind, error):
         assert {p.dtype for p in module.parameters()} == {kept}
 
 
-def test_a_quantised_model_acts_and_talks(directory):
+def test_a_quantised_model_acts_and_talks(wide_checkpoint):
     pytest.importorskip("bitsandbytes")
-    policy = magma_policy.load(directory, device="cpu", quantization="int4", robot="widowx")
+    policy = magma_policy.load(wide_checkpoint, device="cpu", quantization="int4", robot="widowx")
     result = policy.act(np.zeros((480, 640, 3), dtype=np.uint8), "pick coke can", None)
     assert ((result.ids >= 512) & (result.ids < 768)).all()
     assert policy.chat("Hello").ids
@@ -80,11 +63,11 @@ def test_an_fp8_layer_rounds_rows_by_themselves():
     assert Fp8Linear(torch.zeros(16, 16))(torch.zeros(2, 16, dtype=torch.bfloat16)).abs().max() == 0
 
 
-def test_what_cannot_be_done_is_said(directory, monkeypatch, plain_model):
+def test_what_cannot_be_done_is_said(wide_checkpoint, monkeypatch, plain_model):
     with pytest.raises(ConfigError, match="quantization must be one of"):
-        magma_policy.load(directory, device="cpu", quantization="int2")
+        magma_policy.load(wide_checkpoint, device="cpu", quantization="int2")
     with pytest.raises(ConfigError, match="computes in bfloat16"):
-        magma_policy.load(directory, device="cpu", dtype="float32", quantization="fp8")
+        magma_policy.load(wide_checkpoint, device="cpu", dtype="float32", quantization="fp8")
     with pytest.raises(ConfigError, match="needs a CUDA GPU"):
         quantise(plain_model, "fp8", torch.device("mps"), torch.bfloat16)
     real = builtins.__import__
@@ -96,4 +79,4 @@ def test_what_cannot_be_done_is_said(directory, monkeypatch, plain_model):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"pip install 'magma-policy\[quantization\]'"):
-        checkpoint.load(directory, CPU, torch.float32, "int8")
+        checkpoint.load(wide_checkpoint, CPU, torch.float32, "int8")

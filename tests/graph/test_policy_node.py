@@ -145,9 +145,10 @@ def test_frames_without_their_state_are_not_acted_on_and_the_newest_wins(start_n
     for _ in range(60):
         sent.append(robot.show())
         time.sleep(0.002)
-    robot.chunks.wait_for(lambda message: chunk_from_msg(message).stamp_ns == sent[-1])
+    # Frames are best effort: on a busy machine any one of them may be lost, also the last of the burst.
+    last = robot.show_until_acted().stamp_ns
     acted_on = [chunk_from_msg(message).stamp_ns for message in robot.chunks.messages]
-    assert acted_on == sorted(set(acted_on)) and len(acted_on) < len(sent)
+    assert acted_on == sorted(set(acted_on)) and acted_on[-1] == last and len(acted_on) < len(sent)
 
 
 def test_policy_behind_a_server_is_lost_and_found_again(start_node, peer, monkeypatch, tmp_path):

@@ -159,18 +159,18 @@ class ActionNoise:
         self._flip_left = 0
 
     def executed(
-        self, clean: NDArray[np.float64], target_position: NDArray[np.float64], *, done: bool
+        self, meant: NDArray[np.float64], target_position: NDArray[np.float64], *, done: bool
     ) -> NDArray[np.float64]:
         """The action to execute instead of the one that is meant; after success neither bursts nor flips begin.
 
         Args:
-            clean: EndEffectorDelta (7,).
+            meant: EndEffectorDelta (7,), the expert's or the actor's.
             target_position: (3,) m, the controller's target before the action; the noise keeps it in the workspace.
             done: whether the goal holds.
         """
         config, rng, scale = self._config, self._rng, self._scale
         if scale == 0.0:
-            return clean
+            return meant
         noise = np.zeros(6)
         noise[:3] = rng.normal(0.0, scale * config.translation_m, 3)
         noise[3:] = rng.normal(0.0, scale * config.rotation_rad, 3) * (1 / 3, 1 / 3, 1.0)
@@ -184,12 +184,12 @@ class ActionNoise:
             noise += self._burst
         if not done and self._flip_left == 0 and rng.random() < scale * config.flip_probability:
             self._flip_left = int(rng.integers(1, 4))
-        gripper = clean[6]
+        gripper = meant[6]
         if self._flip_left > 0:
             self._flip_left -= 1
             gripper = 1.0 - gripper
-        move = np.clip(target_position + clean[:3] + noise[:3], self._low, self._high) - target_position
-        return np.array([*move, *(clean[3:6] + noise[3:]), gripper])
+        move = np.clip(target_position + meant[:3] + noise[:3], self._low, self._high) - target_position
+        return np.array([*move, *(meant[3:6] + noise[3:]), gripper])
 
 
 def _start_pose(
@@ -410,7 +410,7 @@ def _actor_server(config: DemonstrationConfig) -> Iterator[tuple[PolicyChoice | 
         return
     choice = PolicyChoice(config.actor)
     if choice.kind != "magma":
-        yield choice, choice.text, os.environ.get("MAGMA_SERVE_TOKEN", "")
+        yield choice, choice.text, choice.token
         return
     server = start_server(choice, config.out / "policy-server.log", _SERVER_START_S)
     try:
@@ -489,6 +489,8 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
                 jobs.append((task, seed))
     begin = time.monotonic()
     _write_card(config, specs, rows, 0.0)
+    if not jobs:
+        return rows
     with (
         _actor_server(config) as actor,
         tqdm(total=len(jobs), unit="episode", file=sys.stderr, mininterval=2.0) as bar,

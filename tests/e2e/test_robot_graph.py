@@ -173,4 +173,6 @@ def test_launched_robot_obeys_survives_its_policy_and_ends_at_once(launch, start
     again.stop()
 
     launched.interrupt()
+    # Every node ends by itself: the launch has to kill none.
+    assert "escalating" not in launched.log.read_text(errors="replace")
     assert nodes_left(ros_domain) == []

@@ -289,6 +289,11 @@ class PolicyChoice:
         return self.kind in ("magma", "ws", "wss")
 
     @property
+    def token(self) -> str:
+        """Of a server that somebody else has started, from MAGMA_SERVE_TOKEN; "" without."""
+        return os.environ.get("MAGMA_SERVE_TOKEN", "")
+
+    @property
     def label(self) -> str:
         """Name in the results."""
         if self.name:

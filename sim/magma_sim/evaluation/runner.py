@@ -363,10 +363,9 @@ class Runner:
     def _start_server(self) -> tuple[str, str]:
         policy = self._config.policy
         if policy.kind in ("ws", "wss"):
-            token = os.environ.get("MAGMA_SERVE_TOKEN", "")
             if not self._reached:
-                self._reach(policy.text, token)
-            return policy.text, token
+                self._reach(policy.text, policy.token)
+            return policy.text, policy.token
         if policy.kind != "magma":
             return "", ""
         if self._server is not None and self._server.process.poll() is not None:

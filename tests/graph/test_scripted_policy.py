@@ -47,18 +47,36 @@ class World:
         self.transforms.publish(TFMessage(transforms=[pose(name, xy, stamp) for name, xy in self.objects.items()]))
         return stamp_ns
 
-    def act(self):
+    def act(self, instruction):
+        """Says the instruction, and shows the scene until an answer to both comes."""
+        self.instruction.publish(String(data=instruction))
         for _ in range(20):
             stamp_ns = self.show()
             try:
-                message = self.chunks.wait_for(lambda m, s=stamp_ns: chunk_from_msg(m).stamp_ns == s, timeout_s=1.0)
+                message = self.chunks.wait_for(
+                    lambda m, s=stamp_ns: chunk_from_msg(m).stamp_ns == s and m.instruction == instruction,
+                    timeout_s=1.0,
+                )
                 return chunk_from_msg(message)
             except pytest.fail.Exception:
                 continue
         pytest.fail(f"no chunk came; the node said:\n{self.node.output}")
 
-    def says(self, text, level):
-        self.diagnostics.wait_for(lambda m: any(text in s.message and s.level == level for s in m.status))
+    def refuses(self, instruction, text):
+        """Says the instruction, and shows the scene until the node tells what is wrong."""
+        self.instruction.publish(String(data=instruction))
+        self.diagnostics.clear()
+        for _ in range(20):
+            self.show()
+            try:
+                self.says(text, DiagnosticStatus.WARN, timeout_s=1.0)
+                return
+            except pytest.fail.Exception:
+                continue
+        pytest.fail(f"it did not say {text!r}; the node said:\n{self.node.output}")
+
+    def says(self, text, level, **patience):
+        self.diagnostics.wait_for(lambda m: any(text in s.message and s.level == level for s in m.status), **patience)
 
 
 def pose(name: str, xy: tuple[float, float], stamp: Time) -> TransformStamped:
@@ -76,29 +94,20 @@ def test_expert_follows_the_instruction(start_node, peer):
     world.show()
     time.sleep(0.3)
     assert not world.chunks.messages, "no instruction, no action"
-    world.instruction.publish(String(data="put the carrot on the plate"))
-    to_carrot = world.act().deltas[0]
-    world.instruction.publish(String(data="put the spoon on the towel"))
-    time.sleep(0.1)
-    to_spoon = world.act().deltas[0]
+    to_carrot = world.act("put the carrot on the plate").deltas[0]
+    to_spoon = world.act("put the spoon on the towel").deltas[0]
     assert to_carrot[1] < 0 < to_spoon[1], "each goes to its own object"
 
-    world.instruction.publish(String(data="sing a song"))
-    world.show()
-    world.says("does not know the instruction 'sing a song'", DiagnosticStatus.WARN)
+    world.refuses("sing a song", "does not know the instruction 'sing a song'")
     del world.objects["plate"]
-    world.instruction.publish(String(data="put the carrot on the plate"))
-    time.sleep(0.1)
-    world.show()
-    world.says("not possible in this scene", DiagnosticStatus.WARN)
+    world.refuses("put the carrot on the plate", "not possible in this scene")
     world.objects["plate"] = SCENE["plate"]
     world.diagnostics.clear()
-    np.testing.assert_allclose(world.act().deltas[0], to_carrot)
+    np.testing.assert_allclose(world.act("put the carrot on the plate").deltas[0], to_carrot)
     world.says("expert is ready", DiagnosticStatus.OK)
     assert world.node.stop() == 0
 
 
 def test_hold_asks_for_no_motion(start_node, peer):
     world = World(start_node, peer, "hold")
-    world.instruction.publish(String(data="anything"))
-    np.testing.assert_array_equal(world.act().deltas[0], [0, 0, 0, 0, 0, 0, 0.7])
+    np.testing.assert_array_equal(world.act("anything").deltas[0], [0, 0, 0, 0, 0, 0, 0.7])

@@ -72,8 +72,7 @@ def test_lockstep_moves_on_commands_only(start_node, peer):
 
     # Without commands the world is shown again, unchanged.
     before = arm.status.wait_for()
-    time.sleep(0.7)
-    assert len({stamp_to_ns(message.header.stamp) for message in arm.states.messages}) >= 3
+    arm.states.wait_for(lambda _: len({stamp_to_ns(message.header.stamp) for message in arm.states.messages}) >= 3)
     assert arm.status.last.step == before.step == 0
 
     # Each command is one step; it takes the arm's target up.
@@ -123,7 +122,9 @@ def test_real_time_goes_on_by_itself_and_the_camera_can_be_frozen(start_node, pe
     answer = peer.call(SetParameters, "/simulator/set_parameters", SetParameters.Request(parameters=[freeze]))
     assert answer.results[0].successful
     arm.command(UP)
-    time.sleep(0.5)
+    # Pictures that were on their way before the answer have come by then.
+    frozen_at = arm.status.last.step
+    arm.status.wait_for(lambda message: message.step >= frozen_at + 3)
     arm.images.clear()
     arm.images.wait_for(lambda _: len(arm.images.messages) >= 3)
     pictures = [bytes(image_from_msg(message)) for message in arm.images.messages]

@@ -181,7 +181,7 @@ class Policy:
         if not self.robots:
             raise ConfigError(
                 f"{self.model.config.name} was loaded without an action spec and statistics, so it can only talk: name "
-                f"a robot ({', '.join(robots.SHIPPED)}, or a directory with {robots.ACTION_SPEC} and "
+                f"a robot ({', '.join(robots.PUBLISHED)}, or a directory with {robots.ACTION_SPEC} and "
                 f"{robots.STATISTICS})"
             )
         others = sorted(other for other in self.robots if other)

@@ -23,8 +23,8 @@ FOLDER = "robots"
 DEFAULT = ""
 """Name of a checkpoint's default robot."""
 
-SHIPPED_DIRECTORY = Path(__file__).parent / "robots"
-SHIPPED = ("google_robot", "widowx")
+PUBLISHED_DIRECTORY = Path(__file__).parent / "published_robots"
+PUBLISHED = ("google_robot", "widowx")
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def names_in(checkpoint: Path) -> list[str]:
 
 def find(checkpoint: Path, name: str | Path) -> Path:
     """Folder of a robot: one of the checkpoint's, one that ships, or a folder by its path. Raises ConfigError."""
-    for candidate in (checkpoint / FOLDER / str(name), SHIPPED_DIRECTORY / str(name), Path(name)):
+    for candidate in (checkpoint / FOLDER / str(name), PUBLISHED_DIRECTORY / str(name), Path(name)):
         if (candidate / ACTION_SPEC).is_file():
             return candidate
-    known = sorted({*names_in(checkpoint), *SHIPPED})
+    known = sorted({*names_in(checkpoint), *PUBLISHED})
     raise ConfigError(f"no robot {str(name)!r}: neither one of {known} nor a folder with an {ACTION_SPEC}")

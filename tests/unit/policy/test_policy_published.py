@@ -181,7 +181,7 @@ def test_statistics_from_a_file_in_the_form_of_openvla(written, tmp_path):
 
 
 def test_an_action_spec_beside_the_published_files_makes_it_act(directory):
-    home = robots.SHIPPED_DIRECTORY / "widowx"
+    home = robots.PUBLISHED_DIRECTORY / "widowx"
     for name in (robots.ACTION_SPEC, robots.STATISTICS):
         shutil.copy(home / name, directory / name)
     assert magma_policy.load(directory, device="cpu").spec.adapter == "widowx"
@@ -447,7 +447,7 @@ def test_models_with_additions_have_no_published_form(tmp_path, tiny_model):
 
 
 def test_the_known_robots_are_well_formed():
-    for name in robots.SHIPPED:
-        robot = robots.read(robots.SHIPPED_DIRECTORY / name)
+    for name in robots.PUBLISHED:
+        robot = robots.read(robots.PUBLISHED_DIRECTORY / name)
         assert robot.spec.adapter == name
         assert not robot.spec.proprioception and robot.camera is None

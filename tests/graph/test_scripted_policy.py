@@ -50,30 +50,28 @@ class World:
     def act(self, instruction):
         """Says the instruction, and shows the scene until an answer to both comes."""
         self.instruction.publish(String(data=instruction))
-        for _ in range(20):
-            stamp_ns = self.show()
-            try:
-                message = self.chunks.wait_for(
-                    lambda m, s=stamp_ns: chunk_from_msg(m).stamp_ns == s and m.instruction == instruction,
-                    timeout_s=1.0,
-                )
-                return chunk_from_msg(message)
-            except pytest.fail.Exception:
-                continue
-        pytest.fail(f"no chunk came; the node said:\n{self.node.output}")
+
+        def answer(stamp_ns):
+            return self.chunks.wait_for(
+                lambda m: chunk_from_msg(m).stamp_ns == stamp_ns and m.instruction == instruction, timeout_s=1.0
+            )
+
+        return chunk_from_msg(self.show_until(answer))
 
     def refuses(self, instruction, text):
         """Says the instruction, and shows the scene until the node tells what is wrong."""
         self.instruction.publish(String(data=instruction))
         self.diagnostics.clear()
+        self.show_until(lambda _: self.says(text, DiagnosticStatus.WARN, timeout_s=1.0))
+
+    def show_until(self, answered):
+        """Shows the scene again and again until `answered` of its stamp does not fail; any one frame may be lost."""
         for _ in range(20):
-            self.show()
             try:
-                self.says(text, DiagnosticStatus.WARN, timeout_s=1.0)
-                return
+                return answered(self.show())
             except pytest.fail.Exception:
                 continue
-        pytest.fail(f"it did not say {text!r}; the node said:\n{self.node.output}")
+        pytest.fail(f"no answer came; the node said:\n{self.node.output}")
 
     def says(self, text, level, **patience):
         self.diagnostics.wait_for(lambda m: any(text in s.message and s.level == level for s in m.status), **patience)

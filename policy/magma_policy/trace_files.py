@@ -1,15 +1,16 @@
 """Marks and traces of a whole video on disk: one .npz of numpy arrays per video, never pickle.
 
-format_version int64 ()          1
-frame_size int64 (2,)            height and width of the video's frames, px
-instruction                      string, "" where nobody said what is being done
-clip_starts int64 (C,)           number of each clip's first frame in the video
-camera_moved bool (C,)           whether the camera's motion was taken out of a clip
-clip int64 (M,)                  which clip a mark belongs to, ascending
-ids int64 (M,)                   number of a mark, from 1 within its clip
-points float32 (M, T + 1, 2)     grid units (0..256, x right, y down), as of the clip's first frame
-visible bool (M, T + 1)
-moving bool (M,)                 foreground
+On disk:
+    format_version int64 ()          1
+    frame_size int64 (2,)            height and width of the video's frames, px
+    instruction                      string, "" where nobody said what is being done
+    clip_starts int64 (C,)           number of each clip's first frame in the video
+    camera_moved bool (C,)           whether the camera's motion was taken out of a clip
+    clip int64 (M,)                  which clip a mark belongs to, ascending
+    ids int64 (M,)                   number of a mark, from 1 within its clip
+    points float32 (M, T + 1, 2)     grid units (0..256, x right, y down), as of the clip's first frame
+    visible bool (M, T + 1)
+    moving bool (M,)                 foreground
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ PATIENCE_S = float(os.environ.get("MAGMA_TEST_PATIENCE_S", "60"))
 something else may need more."""
 
 MessageT = TypeVar("MessageT")
+SentT = TypeVar("SentT")
+AnswerT = TypeVar("AnswerT")
 
 # pytest's importlib mode puts no test folder on the path; `controller_peers` is for several tests.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -226,6 +228,19 @@ class Peer:
         self.node.create_subscription(message_type, topic, collector.add, profile)
         wait_until(lambda: self.node.count_publishers(topic) >= matched, f"{matched} publishers of {topic}")
         return collector
+
+    @staticmethod
+    def send_until(send: Callable[[], SentT], answered: Callable[[SentT], AnswerT], attempts: int = 20) -> AnswerT:
+        """Sends until `answered`, of what `send` returned, does not fail, and returns the answer.
+
+        Frames are best effort: the next one replaces a lost one.
+        """
+        for _ in range(attempts):
+            try:
+                return answered(send())
+            except pytest.fail.Exception:
+                continue
+        pytest.fail(f"sent {attempts} times, and no answer came")
 
     def call(self, service_type: Any, name: str, request: Any = None) -> Any:
         """Calls a service and returns the response."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 import time
 
 import cv2
@@ -71,14 +72,17 @@ class Camera:
 
     def send_until_forwarded(self, first):
         """Frames are best effort: the next one replaces a lost one."""
-        for value in range(first, first + 50):
-            rgb = picture(value)
-            stamp_ns = self.send(rgb)
-            try:
-                return rgb, self.frames.wait_for(lambda m, s=stamp_ns: stamp_to_ns(m.header.stamp) == s, timeout_s=0.5)
-            except pytest.fail.Exception:
-                continue
-        pytest.fail(f"no frame was forwarded; the node said:\n{self.node.output}")
+        values = itertools.count(first)
+
+        def send():
+            rgb = picture(next(values))
+            return rgb, self.send(rgb)
+
+        def forwarded(sent):
+            rgb, stamp_ns = sent
+            return rgb, self.frames.wait_for(lambda m: stamp_to_ns(m.header.stamp) == stamp_ns, timeout_s=0.5)
+
+        return self.peer.send_until(send, forwarded, attempts=50)
 
 
 @pytest.fixture
@@ -95,14 +99,12 @@ def test_frame_has_the_policys_size_and_the_capture_stamp(camera):
     np.testing.assert_array_equal(image_from_msg(frame), cv2.resize(rgb, (16, 16), interpolation=cv2.INTER_AREA))
     camera.announce(24)
     camera.frames.clear()
-    for value in range(100, 150):
-        camera.send(picture(value))
-        try:
-            camera.frames.wait_for(lambda message: message.height == 24, timeout_s=0.5)
-            return
-        except pytest.fail.Exception:
-            continue
-    pytest.fail("the new size was not taken")
+    values = itertools.count(100)
+    camera.peer.send_until(
+        lambda: camera.send(picture(next(values))),
+        lambda _: camera.frames.wait_for(lambda message: message.height == 24, timeout_s=0.5),
+        attempts=50,
+    )
 
 
 def test_nonsense_is_refused_and_good_pictures_go_on(camera):
@@ -162,17 +164,13 @@ def test_compressed_pictures(start_node, peer):
     frames = peer.collect(Image, "/magma/frame", qos.FRAME)
     rgb = picture(5, 16, 16)
     png = cv2.imencode(".png", rgb[:, :, ::-1])[1]
-    for _ in range(50):
+
+    def send():
         message = CompressedImage(format="rgb8; png compressed bgr8", data=array.array("B", png.tobytes()))
         message.header.stamp = ns_to_stamp(peer.now_ns())
         images.publish(message)
-        try:
-            frame = frames.wait_for(timeout_s=0.5)
-            break
-        except pytest.fail.Exception:
-            continue
-    else:
-        pytest.fail("no frame was forwarded")
+
+    frame = peer.send_until(send, lambda _: frames.wait_for(timeout_s=0.5), attempts=50)
     np.testing.assert_array_equal(image_from_msg(frame), rgb)
 
 

@@ -57,26 +57,20 @@ class Robot:
         return stamp_ns
 
     def show_until_acted(self):
-        for _ in range(5):
-            stamp_ns = self.show()
-            try:
-                chunk = self.chunks.wait_for(
-                    lambda message, stamp=stamp_ns: chunk_from_msg(message).stamp_ns == stamp, timeout_s=10.0
-                )
-                return chunk_from_msg(chunk)
-            except pytest.fail.Exception:
-                continue
-        pytest.fail(f"no chunk came; the node said:\n{self.node.output}")
+        def chunk(stamp_ns):
+            return self.chunks.wait_for(lambda m: chunk_from_msg(m).stamp_ns == stamp_ns, timeout_s=10.0)
+
+        return chunk_from_msg(self.peer.send_until(self.show, chunk, attempts=5))
 
     def says(self, text, level):
         return self.diagnostics.wait_for(
             lambda message: any(text in status.message and status.level == level for status in message.status)
         )
 
-    def waits_for(self, text):
+    def waits_for(self, text, **patience):
         self.diagnostics.clear()
         self.diagnostics.wait_for(
-            lambda message: any(text in item.value for status in message.status for item in status.values)
+            lambda message: any(text in item.value for status in message.status for item in status.values), **patience
         )
 
 
@@ -145,8 +139,8 @@ def test_frames_without_their_state_are_not_acted_on_and_the_newest_wins(start_n
     second = robot.show_until_acted()
     np.testing.assert_array_equal(first.deltas, second.deltas, "a blind policy acts alike whatever it is shown")
     robot.chunks.clear()
-    robot.show(with_state=False)
-    robot.waits_for("the end effector state that belongs to the frame")
+    missing = "the end effector state that belongs to the frame"
+    peer.send_until(lambda: robot.show(with_state=False), lambda _: robot.waits_for(missing, timeout_s=10.0))
     assert not robot.chunks.messages
     sent = []
     for _ in range(60):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
@@ -56,22 +55,13 @@ class World:
                 lambda m: chunk_from_msg(m).stamp_ns == stamp_ns and m.instruction == instruction, timeout_s=1.0
             )
 
-        return chunk_from_msg(self.show_until(answer))
+        return chunk_from_msg(self.peer.send_until(self.show, answer))
 
     def refuses(self, instruction, text):
         """Says the instruction, and shows the scene until the node tells what is wrong."""
         self.instruction.publish(String(data=instruction))
         self.diagnostics.clear()
-        self.show_until(lambda _: self.says(text, DiagnosticStatus.WARN, timeout_s=1.0))
-
-    def show_until(self, answered):
-        """Shows the scene again and again until `answered` of its stamp does not fail; any one frame may be lost."""
-        for _ in range(20):
-            try:
-                return answered(self.show())
-            except pytest.fail.Exception:
-                continue
-        pytest.fail(f"no answer came; the node said:\n{self.node.output}")
+        self.peer.send_until(self.show, lambda _: self.says(text, DiagnosticStatus.WARN, timeout_s=1.0))
 
     def says(self, text, level, **patience):
         self.diagnostics.wait_for(lambda m: any(text in s.message and s.level == level for s in m.status), **patience)

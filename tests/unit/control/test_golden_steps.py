@@ -1,7 +1,9 @@
-"""A golden trace of the arm that takes deltas: the commands for a fixed stream of inputs, bit for bit.
+"""A golden trace of the arm that takes deltas: the commands for a fixed stream of inputs.
 
-Evaluations are comparable only as long as the same policy output leads to the same commands. To write the file anew,
-after a change on purpose, delete it.
+Evaluations are comparable only as long as the same policy output leads to the same commands. Between processors the
+last bit of a norm or a sine may differ (BLAS and numpy choose their kernels by processor), so the trace of another
+machine is compared to twelve digits; on one machine two runs are equal to the bit. To write the file anew, after a
+change on purpose, delete it.
 """
 
 from __future__ import annotations
@@ -54,5 +56,8 @@ def test_the_commands_are_the_same_as_ever(lock_step):
     path = GOLDEN / ("lockstep_commands.json" if lock_step else "realtime_commands.json")
     if not path.exists():
         path.write_text("[\n" + ",\n".join(json.dumps(row) for row in sent) + "\n]\n")
+    golden = json.loads(path.read_text())
     assert len(sent) > 15
-    assert sent == json.loads(path.read_text())
+    assert [row[0] for row in sent] == [row[0] for row in golden]
+    np.testing.assert_allclose(sent, golden, rtol=1e-12, atol=1e-15)
+    assert commands(lock_step) == sent

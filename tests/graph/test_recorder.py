@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -206,3 +209,24 @@ def test_a_wrong_parameter_is_named(start_node, tmp_path):
     (tmp_path / "taken").mkdir()
     node = start_node("magma_recorder.recorder_node", {"directory": str(tmp_path), "name": "taken"})
     assert node.wait() == 2 and "exists already" in node.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_closed_terminal_is_an_orderly_end(ros_domain, tmp_path, number):
+    """The recorder in a terminal that is closed while it records: the recording has its summary all the same."""
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "magma_recorder.recorder_node", "--ros-args", "-p", f"directory:={tmp_path}"]
+    settings = ["-p", "name:=bag", "-p", "min_free_mb:=0.0"]
+    recorder = subprocess.Popen(
+        command + settings, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    )
+    os.close(terminal)
+    said = b""
+    while b"recording" not in said:
+        said += os.read(master, 4096)
+    os.close(master)
+    recorder.send_signal(number)
+    assert recorder.wait(60.0) == 0
+    recording = Recording(tmp_path / "bag")
+    list(recording)  # to the end
+    assert recording.complete

@@ -1,10 +1,13 @@
 """`ros2 launch` with real processes: output, events, restarts, and above all that nothing is left when it ends."""
 
+import fcntl
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from pathlib import Path
@@ -253,6 +256,96 @@ def test_nothing_is_left_even_of_deaf_grandchildren(launch, number):
     assert launched.end() == 0
     assert "escalating to 'SIGKILL'" in launched.output
     assert not any(map(runs, pids))
+
+
+def _in_a_terminal(folder: Path, entities: str) -> tuple[subprocess.Popen, int]:
+    """Start a launch of some entities as the leader of a pseudo-terminal's session; return it and the terminal."""
+    file = folder / "test.launch.py"
+    file.write_text(_HEADER.replace("{entities}", textwrap.indent(entities, " " * 8)))
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rclpy_dds.cli.main", "launch", str(file)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env={**os.environ, "ROS_LOG_DIR": str(folder / "logs")},
+    )
+    os.close(terminal)
+    return process, master
+
+
+def _pids_in(folder: Path, count: int) -> list[str]:
+    """Wait until so many children wrote their process id into a file of the folder; return the ids."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while time.monotonic() < deadline:
+        found = [path.name.removeprefix("pid-") for path in folder.glob("pid-*")]
+        if len(found) >= count:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("the children did not start")
+
+
+# Says where it is in a file, since nobody reads the terminal; writes all the time, or rests.
+_WRITER = """python(
+    "import os, time; open('{folder}/pid-%d' % os.getpid(), 'w').close()\\n"
+    "while True:\\n  print('x' * 2000, flush=True) if {writes} else None; time.sleep(0.01)"),
+"""
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["children write", "children are silent"])
+def test_a_closed_terminal_ends_the_launch_and_what_it_started(tmp_path, writes):
+    process, master = _in_a_terminal(tmp_path, _WRITER.format(folder=tmp_path, writes=writes) * 2)
+    pids = _pids_in(tmp_path, 2)
+    os.close(master)
+    assert process.wait(_TIMEOUT_S) == 0
+    assert not any(map(runs, pids))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_launch_ends_by_any_signal_although_its_terminal_is_gone(tmp_path, number):
+    """A terminal whose end sent no signal, because it was not the launch's own."""
+    file = tmp_path / "test.launch.py"
+    file.write_text(_HEADER.replace("{entities}", _WRITER.format(folder=tmp_path, writes=True)))
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rclpy_dds.cli.main", "launch", str(file)],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        env={**os.environ, "ROS_LOG_DIR": str(tmp_path / "logs")},
+    )
+    os.close(terminal)
+    pids = _pids_in(tmp_path, 1)
+    os.close(master)
+    assert runs(pids[0])
+    process.send_signal(number)
+    assert process.wait(_TIMEOUT_S) == 0
+    assert not any(map(runs, pids))
+
+
+def test_a_terminal_that_takes_nothing_holds_up_neither_children_nor_the_end(tmp_path):
+    process, master = _in_a_terminal(tmp_path, _WRITER.format(folder=tmp_path, writes=True))
+    try:
+        pids = _pids_in(tmp_path, 1)
+        # Nobody reads: the terminal's buffer and the child's pipe (some ten lines, some thirty) are soon full.
+        log = tmp_path / "logs"
+        deadline = time.monotonic() + _TIMEOUT_S
+        while time.monotonic() < deadline:
+            if sum(path.stat().st_size for path in log.rglob("launch.log")) > 500_000:
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError("the child was held up by the terminal")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_TIMEOUT_S) == 0
+        assert not any(map(runs, pids))
+    finally:
+        os.close(master)
+        process.kill()
+        process.wait()
 
 
 def test_a_second_ctrl_c_hurries(launch):

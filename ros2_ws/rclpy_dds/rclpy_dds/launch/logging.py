@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import socket
 import sys
+import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import TextIO
 
@@ -68,22 +71,85 @@ class LaunchConfig:
         self._log_dir = value
 
     def write(self, file_name: str, line: str) -> None:
-        """Append a line, with the time in seconds since the epoch, to one of the log files."""
-        file = self._files.get(file_name)
-        if file is None:
-            path = os.path.join(self.log_dir, file_name)
-            file = self._files[file_name] = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 kept open
-        file.write(f"{time.time():.7f} {_ESCAPES.sub('', line)}\n")
+        """Append a line, with the time in seconds since the epoch, to one of the log files.
+
+        A full disk or a directory that is gone costs the line, not the launch.
+        """
+        try:
+            file = self._files.get(file_name)
+            if file is None:
+                path = os.path.join(self.log_dir, file_name)
+                file = self._files[file_name] = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 kept open
+            file.write(f"{time.time():.7f} {_ESCAPES.sub('', line)}\n")
+        except OSError:
+            return
 
     def close(self) -> None:
         """Close the log files; later lines go to a new directory."""
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):
+                file.close()
         self._files.clear()
         self._log_dir = None
 
 
 launch_config = LaunchConfig()
+
+_PATIENCE_S = 0.2
+_MAX_WAITING_LINES = 1000
+
+
+class _Screen:
+    """Writes lines to stdout from a thread of its own, so that a terminal that takes none (Ctrl-S, a dead network under
+    ssh) holds up nothing but its own lines. While all is well a line is on the screen when `write` returns."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stuck = False
+
+    def write(self, line: str) -> None:
+        """Show a line. Of those that wait too long for the terminal, the newest are dropped."""
+        with self._changed:
+            if len(self._lines) >= _MAX_WAITING_LINES:
+                return
+            self._lines.append(line)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="launch screen", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+            if not self._stuck:
+                self._stuck = not self._changed.wait_for(lambda: not self._lines, _PATIENCE_S)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines)
+                line = self._lines[0]
+            # A terminal that is closed, or a pipe without a reader, is no reason to stop a robot.
+            with contextlib.suppress(OSError, ValueError):
+                _write_whole(line)
+            with self._changed:
+                self._lines.popleft()
+                if not self._lines:
+                    self._stuck = False
+                self._changed.notify_all()
+
+
+def _write_whole(line: str) -> None:
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # stdout is something in memory
+        sys.stdout.write(line)
+        return
+    # Not through stdout's buffer: its lock would be held while the terminal takes nothing, also when the process ends.
+    data = line.encode(sys.stdout.encoding or "utf-8", errors="replace")
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+_screen = _Screen()
 
 
 def write_screen(line: str, severity: str | None = None, process: tuple[str, int] | None = None) -> None:
@@ -91,7 +157,7 @@ def write_screen(line: str, severity: str | None = None, process: tuple[str, int
 
     Without `severity` the line's own marks count ("[WARN] …"), and a line that brings colours of its own is kept.
     With the name and number of a process, "[name]" at the beginning of the line has the process's own colour.
-    A closed stdout (`ros2 launch … | head`) is no reason to stop a robot, so it is ignored.
+    A stdout that is closed (`ros2 launch … | head`, a terminal that is gone) or takes nothing costs the line only.
     """
     if severity is None and "\033" not in line:
         found = _LOGGED_SEVERITY.search(line)
@@ -103,11 +169,7 @@ def write_screen(line: str, severity: str | None = None, process: tuple[str, int
         line = f"{colour}{line}{_RESET}" if colour else line
         if process is not None and head:
             line = f"{_PROCESS_COLOURS[process[1] % len(_PROCESS_COLOURS)]}{head}{_RESET}{line}"
-    try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
-        pass
+    _screen.write(line + "\n")
 
 
 class _LaunchHandler(logging.Handler):

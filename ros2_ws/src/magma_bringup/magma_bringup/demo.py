@@ -20,6 +20,8 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 
+from magma_common.hangup import survive_hangup
+
 TASKS = (
     "carrot_on_plate",
     "spoon_on_towel",
@@ -265,6 +267,7 @@ def play(options: DemoOptions) -> int:
 
 def main() -> None:
     """Entry point."""
+    survive_hangup()
     try:
         raise SystemExit(play(parse()))
     except KeyboardInterrupt:

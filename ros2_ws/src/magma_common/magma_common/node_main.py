@@ -12,13 +12,14 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from magma_common.config import ConfigError
+from magma_common.hangup import survive_hangup
 
 EXIT_CONFIGURATION = 2
 """Exit status when a parameter is unknown or not allowed, as command line tools use it for wrong usage."""
 
 
 def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int:
-    """Runs a node until it is interrupted or ROS shuts down.
+    """Runs a node until it is interrupted (SIGINT, SIGTERM, SIGHUP) or ROS shuts down.
 
     Args:
         make_node: makes the node once rclpy is initialised. If the node has a method `close`, it is called at the end,
@@ -28,6 +29,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     Returns:
         The exit status: 0, or 2 after a configuration error (which is printed, not raised).
     """
+    survive_hangup()
     rclpy.init(args=args)
     node: Node | None = None
     try:
@@ -40,6 +42,10 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         return EXIT_CONFIGURATION
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # A signal ended ROS while the node was being made or in a callback: what fails then fails for that reason.
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             if hasattr(node, "close"):

@@ -1,0 +1,64 @@
+"""A terminal that is closed under a program: its end is in good order, and what it prints stops nothing.
+
+The terminal's end comes in two ways. SIGHUP goes to the programs of the terminal's own session, and by itself would
+kill them where they stand. Writing to the terminal (or into the pipe to a program that has died) fails from then on,
+also for programs that got no signal; were that an error in the midst of a callback, a log line would decide about the
+arm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+from typing import Any, TextIO
+
+_READER_GONE = frozenset({errno.EIO, errno.EPIPE, errno.EBADF})
+
+
+class HeedlessStream:
+    """A text stream whose writes never fail: what cannot be written is dropped, and once nobody can read it any more,
+    everything goes to /dev/null."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes, or drops, `text`."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._drop(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Writes what is buffered, or drops it."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._drop(error)
+
+    def _drop(self, error: Exception) -> None:
+        if not isinstance(error, OSError) or error.errno not in _READER_GONE:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def survive_hangup() -> None:
+    """Makes the end of the terminal an orderly end of this process: SIGHUP does what Ctrl-C does, and output never
+    fails. A SIGHUP that is ignored (nohup) stays ignored. Call it in the main thread; elsewhere only output changes."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, HeedlessStream):
+            setattr(sys, name, HeedlessStream(stream))
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGINT))

@@ -10,7 +10,11 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
     ],
-    install_requires=["setuptools"],
+    install_requires=[
+        "setuptools",
+        # Decodes JPEG with libjpeg-turbo's own judgement of what is damaged, which OpenCV and Pillow do not pass on.
+        "simplejpeg==1.9.0",
+    ],
     zip_safe=True,
     maintainer="Magma robot stack maintainers",
     maintainer_email="maintainers@magma-robot.invalid",

@@ -1,10 +1,13 @@
 """Every encoding is checked against a picture whose RGB values are known without the code under test."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from magma_camera.image_decoding import ENCODINGS, FrameRefusedError, decode_compressed, decode_image
 
@@ -43,11 +46,40 @@ def test_mono_becomes_grey(rgb, padding):
 @pytest.mark.parametrize("bigendian", [False, True])
 @pytest.mark.parametrize(("encoding", "order"), [("mono16", [0]), ("rgb16", [0, 1, 2]), ("bgr16", [2, 1, 0])])
 def test_sixteen_bits_keep_the_high_byte(rgb, encoding, order, bigendian):
+    rgb[0, 0] = 255
     values = (rgb[:, :, order].astype(np.uint16) << 8) | 0x5A
     raw = values.astype(">u2" if bigendian else "<u2").tobytes()
     decoded = decode_image(encoding, HEIGHT, WIDTH, 2 * WIDTH * len(order), raw, is_bigendian=bigendian)
     expected = rgb if len(order) == 3 else np.repeat(rgb[:, :, :1], 3, 2)
     np.testing.assert_array_equal(decoded, expected)
+
+
+def ramp(bits: int) -> np.ndarray:
+    """Every brightness that a sensor of so many bits can tell."""
+    return np.linspace(0, 2**bits - 1, 32 * 64).round().astype(np.uint16).reshape(32, 64)
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14])
+def test_sixteen_bits_of_a_sensor_with_fewer(bits):
+    scene = ramp(bits)
+    grey = np.repeat((scene >> (bits - 8)).astype(np.uint8)[:, :, None], 3, 2)
+    png = cv2.imencode(".png", scene)[1].tobytes()
+    for decode in (
+        lambda depth: decode_image("mono16", 32, 64, 128, scene.tobytes(), bit_depth=depth),
+        lambda depth: decode_image("mono16", 32, 64, 128, scene.astype(">u2").tobytes(), True, bit_depth=depth),
+        lambda depth: decode_image("rgb16", 32, 64, 384, np.repeat(scene[:, :, None], 3, 2).tobytes(), bit_depth=depth),
+        lambda depth: decode_compressed("mono16; png compressed", png, depth),
+    ):
+        np.testing.assert_array_equal(decode(bits), grey)
+        # Nobody said how many bits count: nearly black pictures are not passed on in silence.
+        with pytest.raises(FrameRefusedError, match="bit_depth") as caught:
+            decode(0)
+        assert caught.value.reason == "bit_depth"
+        # A dark scene of sixteen bits, if somebody says so.
+        assert decode(16).max() == (2**bits - 1) >> 8
+        if bits > 9:
+            with pytest.raises(FrameRefusedError, match=f"more than the {bits - 1} bits"):
+                decode(bits - 1)
 
 
 def test_big_endian_flag_changes_nothing_for_bytes(rgb):
@@ -145,11 +177,79 @@ def test_compressed_nonsense_is_refused_with_its_reason(rgb):
         decode_compressed("16UC1; compressedDepth png", bytes(png))
 
 
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    small = np.random.default_rng(7).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    return cv2.resize(small, (320, 240), interpolation=cv2.INTER_CUBIC)
+
+
+def encoded(picture: np.ndarray, ending: str) -> bytes:
+    return cv2.imencode(ending, picture)[1].tobytes()
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+@pytest.mark.parametrize("damage", ["bytes lost", "bytes zeroed", "bytes twice", "end lost", "end lost but the marker"])
+def test_a_picture_damaged_on_its_way_is_refused(photograph, ending, damage):
+    data = encoded(photograph, ending)
+    middle = len(data) // 2
+    damaged = {
+        "bytes lost": data[:middle] + data[middle + 700 :],
+        "bytes zeroed": data[:middle] + bytes(700) + data[middle + 700 :],
+        "bytes twice": data[: middle + 700] + data[middle:],
+        "end lost": data[:middle],
+        "end lost but the marker": data[:middle] + data[-12 if ending == ".png" else -2 :],
+    }[damage]
+    with pytest.raises(FrameRefusedError) as caught:
+        decode_compressed("jpeg", damaged)
+    assert caught.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    {
+        "fill bytes before a marker": lambda data: data.replace(b"\xff\xc4", b"\xff\xff\xff\xc4", 1),
+        "fill bytes before the frame header": lambda data: data.replace(b"\xff\xc0", b"\xff\xff\xc0", 1),
+        "more metadata than pixels": lambda data: data[:2] + 3 * (b"\xff\xe1\xff\xff" + bytes(65533)) + data[2:],
+        "a comment": lambda data: data[:2] + b"\xff\xfe\x00\x07hello" + data[2:],
+        "padding behind the end": lambda data: data + bytes(4096),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_what_the_jpeg_standard_allows_changes_nothing(photograph, rewrite):
+    data = encoded(photograph, ".jpg")
+    changed = rewrite[1](data)
+    assert changed != data
+    np.testing.assert_array_equal(decode_compressed("jpeg", changed), decode_compressed("jpeg", data))
+
+
+@pytest.mark.parametrize("sampling", ["411", "420", "422", "440", "444"])
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_every_way_of_sampling_gives_opencvs_pixels(photograph, sampling, progressive):
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
+    settings = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    data = cv2.imencode(".jpg", photograph, settings)[1]
+    np.testing.assert_array_equal(
+        decode_compressed("jpeg", data.tobytes()), cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    )
+
+
+def test_printers_colours_are_refused(photograph):
+    file = io.BytesIO()
+    Image.fromarray(photograph).convert("CMYK").save(file, "JPEG")
+    with pytest.raises(FrameRefusedError, match="for printers"):
+        decode_compressed("jpeg", file.getvalue())
+
+
 @settings(max_examples=100, deadline=None)
-@given(cut=st.integers(0, 700), flip=st.integers(0, 600), value=st.integers(0, 255))
-def test_damaged_jpeg_gives_a_picture_or_a_refusal(cut, flip, value):
+@given(
+    ending=st.sampled_from([".jpg", ".png"]),
+    cut=st.integers(0, 700),
+    flip=st.integers(0, 600),
+    value=st.integers(0, 255),
+)
+def test_any_bytes_give_a_picture_or_a_refusal(ending, cut, flip, value):
     picture = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
-    data = bytearray(cv2.imencode(".jpg", picture)[1].tobytes())
+    data = bytearray(encoded(picture, ending))
     data[flip % len(data)] = value
     try:
         pixels = decode_compressed("jpeg", bytes(data[: len(data) - cut]))

@@ -10,9 +10,9 @@ import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from magma_interfaces.msg import ControllerState, EpisodeStatus
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
@@ -40,6 +40,7 @@ class Maker:
         self.file = McapFile(path)
         self.channels = {}
         self.now_ns = START_NS
+        self.damaged_steps = ()
 
     def say(self, topic, type_name, data):
         if topic not in self.channels:
@@ -84,7 +85,12 @@ class Maker:
             self.say(topics.END_EFFECTOR_STATE, "magma_interfaces/msg/EndEffectorState", state_to_msg(state))
             picture = np.full((128, 128, 3), 10 * layout + step, np.uint8)
             image = serialize_message(image_to_msg(picture, self.now_ns))
-            self.say(topics.FRAME + "/compressed", "sensor_msgs/msg/CompressedImage", compress(image, "png", 90))
+            compressed = compress(image, "png", 90)
+            if step in self.damaged_steps:
+                message = deserialize_message(compressed, CompressedImage)
+                message.data = message.data[: len(message.data) // 2]
+                compressed = serialize_message(message)
+            self.say(topics.FRAME + "/compressed", "sensor_msgs/msg/CompressedImage", compressed)
             operator = step in operated
             if operator != teleop:
                 teleop = operator
@@ -242,6 +248,16 @@ def test_steps_without_an_instruction_are_counted_and_left_out(tmp_path, capsys)
     assert export_command.main([str(tmp_path / "other"), *command]) == 0
     assert "3 steps no instruction" in capsys.readouterr().out
     assert read_demonstrations([tmp_path / "out"]).instructions == ("put the carrot on the plate",)
+
+
+def test_a_damaged_picture_teaches_nothing(tmp_path, capsys):
+    maker = Maker(tmp_path / "bag" / "bag_0.mcap")
+    maker.camera()
+    maker.damaged_steps = (2,)
+    maker.episode(0, 5, operated=(1, 2, 3))
+    maker.file.finish()
+    assert export_command.main([str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    assert "2 the operator's" in (said := capsys.readouterr().out) and "1 a damaged one" in said
 
 
 def test_what_cannot_be_exported_is_said(tmp_path, recording, capsys):

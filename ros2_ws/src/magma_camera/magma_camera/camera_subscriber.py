@@ -12,7 +12,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from magma_camera.frame_preparation import FramePreparation, FrameSettings, PreparedFrame
 from magma_camera.frozen_camera import FrozenCameraSettings
-from magma_camera.image_decoding import MAX_SIDE_PX, FrameRefusedError
+from magma_camera.image_decoding import FrameRefusedError
+from magma_common.compressed_images import MAX_SIDE_PX
 from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import image_to_msg, pose_to_arrays, stamp_to_ns
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
@@ -22,7 +23,7 @@ from magma_common.qos import FRAME, ROBOT_STATE, SENSOR, STATE
 
 REPORTED_AFTER = 3
 """So many refused pictures in a row are trouble; a single stray one is only counted."""
-_REPORTED_AT_ONCE = frozenset({"frozen", "size_unknown"})
+_REPORTED_AT_ONCE = frozenset({"frozen", "size_unknown", "bit_depth"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class CameraSubscriberConfig(NodeConfig):
     )
     max_age_s: float = parameter(1.0, "Refuse pictures captured longer ago, in seconds; 0 = any age.", minimum=0.0)
     max_future_s: float = parameter(0.1, "Refuse pictures stamped further ahead of the clock, in seconds.", minimum=0.0)
+    bit_depth: int = parameter(
+        0,
+        "Bits that the sensor uses of a 16-bit encoding, 9 ... 16; 0 = not known: 16-bit pictures darker than a "
+        "quarter everywhere are then refused, since they may be of a sensor of 10, 12 or 14 bits.",
+        minimum=0,
+        maximum=16,
+    )
     frozen_after_s: float = parameter(
         1.0, "Identical pictures for so many seconds mean a frozen camera; 0 = off (a simulator at rest).", minimum=0.0
     )
@@ -51,11 +59,15 @@ class CameraSubscriberConfig(NodeConfig):
     def check(self) -> None:
         if bool(self.image_height) != bool(self.image_width):
             raise ConfigError("image_height and image_width must both be given, or both be 0")
+        if 0 < self.bit_depth < 9:
+            raise ConfigError(f"bit_depth must be 0 (not known) or lie between 9 and 16, not {self.bit_depth}")
 
     def frame_settings(self) -> FrameSettings:
         """The part that the checks use."""
         frozen = FrozenCameraSettings(after_s=self.frozen_after_s, after_motion_m=self.frozen_after_motion_m)
-        return FrameSettings(max_age_s=self.max_age_s, max_future_s=self.max_future_s, frozen=frozen)
+        return FrameSettings(
+            max_age_s=self.max_age_s, max_future_s=self.max_future_s, bit_depth=self.bit_depth, frozen=frozen
+        )
 
 
 class CameraSubscriber(Node):

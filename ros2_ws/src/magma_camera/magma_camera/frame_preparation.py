@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from magma_camera.frozen_camera import FrozenCamera, FrozenCameraSettings
-from magma_camera.image_decoding import MAX_SIDE_PX, FrameRefusedError, decode_compressed, decode_image
+from magma_camera.image_decoding import FrameRefusedError, decode_compressed, decode_image
+from magma_common.compressed_images import MAX_SIDE_PX
 
 RESTART_AFTER = 5
 """So many pictures in a row whose stamps lie before the last good one, but advance among themselves, mean that the
@@ -26,11 +27,13 @@ class FrameSettings:
         max_age_s: refuse pictures captured longer ago than this; 0 takes any age.
         max_future_s: refuse pictures stamped later than now plus this: a driver with another clock would defeat every
             age check downstream.
+        bit_depth: bits that the sensor uses of a 16-bit encoding, 9 ... 16; 0 = not known.
         frozen: when identical pictures mean a frozen camera.
     """
 
     max_age_s: float = 1.0
     max_future_s: float = 0.1
+    bit_depth: int = 0
     frozen: FrozenCameraSettings = field(default_factory=FrozenCameraSettings)
 
     def __post_init__(self) -> None:
@@ -38,6 +41,8 @@ class FrameSettings:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a number of at least 0, not {value}")
+        if self.bit_depth and not 9 <= self.bit_depth <= 16:
+            raise ValueError(f"bit_depth must be 0 (not known) or lie between 9 and 16, not {self.bit_depth}")
 
 
 @dataclass(frozen=True)
@@ -100,14 +105,14 @@ class FramePreparation:
         """
         with self._counted():
             self._check_stamp(stamp_ns, now_ns)
-            pixels = decode_image(encoding, height, width, step, data, is_bigendian)
+            pixels = decode_image(encoding, height, width, step, data, is_bigendian, self._settings.bit_depth)
             return self._finish(stamp_ns, pixels, np.frombuffer(data, dtype=np.uint8))  # type: ignore[call-overload]
 
     def from_compressed(self, *, stamp_ns: int, now_ns: int, format_name: str, data: object) -> PreparedFrame:
         """Frame of a ``sensor_msgs/CompressedImage``; as `from_image`."""
         with self._counted():
             self._check_stamp(stamp_ns, now_ns)
-            pixels = decode_compressed(format_name, data)
+            pixels = decode_compressed(format_name, data, self._settings.bit_depth)
             return self._finish(stamp_ns, pixels, np.frombuffer(data, dtype=np.uint8))  # type: ignore[call-overload]
 
     @contextmanager

@@ -5,15 +5,16 @@ Encoding names and their memory layout are those of ROS 2's ``sensor_msgs/image_
 
 from __future__ import annotations
 
-import re
-import struct
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-MAX_SIDE_PX = 8192
-"""Larger pictures are taken for a corrupted header: no camera of a robot arm has them."""
+from magma_common.compressed_images import CompressedImageError, check_size, decode_file
+
+DARK_16_BIT = 1 << 14
+"""A 16-bit picture all below this uses no more than 14 bits: unless somebody says how many the sensor has, nobody knows
+whether it shows a dark scene or is nearly black only because its bits are counted wrong."""
 
 
 class FrameRefusedError(ValueError):
@@ -56,15 +57,14 @@ ENCODINGS = (*_DECODERS, *_SIXTEEN_BIT)
 """Encodings that `decode_image` takes."""
 
 
-def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise FrameRefusedError("empty", f"image of {width}x{height} pixels has no content")
-    if height > MAX_SIDE_PX or width > MAX_SIDE_PX:
-        raise FrameRefusedError("too_large", f"image of {width}x{height} pixels; the limit is {MAX_SIDE_PX} on a side")
-
-
 def decode_image(
-    encoding: str, height: int, width: int, step: int, data: object, is_bigendian: bool = False
+    encoding: str,
+    height: int,
+    width: int,
+    step: int,
+    data: object,
+    is_bigendian: bool = False,
+    bit_depth: int = 0,
 ) -> np.ndarray:
     """RGB pixels of a ``sensor_msgs/Image``.
 
@@ -74,15 +74,20 @@ def decode_image(
         step: bytes per row, at least ``width`` times the bytes of a pixel; the rest of the row is padding.
         data: the rows, anything with the buffer protocol; its length must be ``step * height``.
         is_bigendian: byte order, which matters for 16-bit encodings only.
+        bit_depth: 9 ... 16 bits that the sensor uses of a 16-bit encoding; 0 = not known, then pictures that may be
+            of fewer than 16 are refused.
 
     Returns:
         uint8 array (height, width, 3); a view of `data` where nothing had to be converted.
 
     Raises:
-        FrameRefusedError: with reason ``encoding``, ``empty``, ``too_large`` or ``length``.
+        FrameRefusedError: with reason ``encoding``, ``empty``, ``too_large``, ``bit_depth`` or ``length``.
     """
     name = encoding.lower()
-    _check_size(height, width)
+    try:
+        check_size(height, width)
+    except CompressedImageError as error:
+        raise FrameRefusedError(error.reason, str(error)) from None
     if name in _SIXTEEN_BIT:
         pixel_bytes = 2 * _SIXTEEN_BIT[name]
     elif name in _DECODERS:
@@ -102,60 +107,49 @@ def decode_image(
         )
     rows = buffer.reshape(height, step)[:, : width * pixel_bytes]
     if name in _SIXTEEN_BIT:
-        # The high byte carries what fits into eight bits.
-        high = np.ascontiguousarray(rows[:, 0 if is_bigendian else 1 :: 2]).reshape(height, width, -1)
+        values = np.ascontiguousarray(rows).view(">u2" if is_bigendian else "<u2").reshape(height, width, -1)
         eight_bit = {"mono16": "mono8", "rgb16": "rgb8", "bgr16": "bgr8"}[name]
-        return _DECODERS[eight_bit][1](high)
+        return _DECODERS[eight_bit][1](_eight_bit(values, bit_depth))
     channels = rows.reshape(height, width, pixel_bytes) if pixel_bytes > 1 else rows
     return _DECODERS[name][1](np.ascontiguousarray(channels))
 
 
-def decode_compressed(format_name: str, data: object) -> np.ndarray:
+def decode_compressed(format_name: str, data: object, bit_depth: int = 0) -> np.ndarray:
     """RGB pixels of a ``sensor_msgs/CompressedImage`` with JPEG or PNG content.
-
-    The size in the file's own header is checked before anything is decoded, so that a small message cannot claim a
-    huge picture.
 
     Args:
         format_name: the message's format, e.g. ``jpeg`` or ``bgr8; jpeg compressed bgr8``.
         data: the file's bytes.
+        bit_depth: as in `decode_image`, for a PNG of sixteen bits.
 
     Returns:
         uint8 array (height, width, 3).
 
     Raises:
-        FrameRefusedError: with reason ``encoding``, ``empty``, ``too_large`` or ``corrupt``.
+        FrameRefusedError: with reason ``encoding``, ``empty``, ``too_large``, ``bit_depth`` or ``corrupt``.
     """
     if "compresseddepth" in format_name.lower():
         raise FrameRefusedError("encoding", f"format {format_name!r} is a depth image; a colour image is needed")
-    buffer = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
-    height, width = _encoded_size(buffer)
-    _check_size(height, width)
-    # Cameras mounted upside down say so in EXIF; the policy wants the pixels as the sensor delivers them.
-    pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise FrameRefusedError("corrupt", f"{buffer.size} bytes of format {format_name!r} could not be decoded")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    try:
+        pixels = decode_file(data)
+    except CompressedImageError as error:
+        raise FrameRefusedError(error.reason, str(error)) from None
+    return _eight_bit(pixels, bit_depth) if pixels.dtype == np.uint16 else pixels
 
 
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-# JPEG start-of-frame markers (ITU-T T.81, table B.1): C0-CF without C4, C8 and CC.
-_JPEG_FRAME = re.compile(rb"[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
-
-
-def _encoded_size(buffer: np.ndarray) -> tuple[int, int]:
-    """(height, width) from a PNG or JPEG header."""
-    head = buffer[:65536].tobytes()
-    if head.startswith(_PNG_START) and len(head) >= 24:
-        width, height = struct.unpack(">II", head[16:24])
-        return height, width
-    if head.startswith(b"\xff\xd8"):
-        position = 2
-        while position + 9 <= len(head) and head[position] == 0xFF:
-            marker = head[position + 1 : position + 2]
-            if _JPEG_FRAME.match(marker):
-                height, width = struct.unpack(">HH", head[position + 5 : position + 9])
-                return height, width
-            position += 2 + int.from_bytes(head[position + 2 : position + 4], "big")
-        raise FrameRefusedError("corrupt", "JPEG data without a frame header in its first 64 KiB")
-    raise FrameRefusedError("encoding", f"data is neither JPEG nor PNG (first bytes: {head[:8].hex(' ') or 'none'})")
+def _eight_bit(values: np.ndarray, bit_depth: int) -> np.ndarray:
+    """The eight most significant of `bit_depth` bits; ROS has no field that says how many a sensor uses."""
+    brightest = int(values.max())
+    if bit_depth == 0:
+        if brightest < DARK_16_BIT:
+            raise FrameRefusedError(
+                "bit_depth",
+                f"the brightest value of this 16-bit picture is {brightest} of 65535: a sensor of 10, 12 or 14 bits? "
+                "Set bit_depth to the sensor's number of bits, or to 16 if the scene really is so dark",
+            )
+        bit_depth = 16
+    if brightest >= 1 << bit_depth:
+        raise FrameRefusedError(
+            "bit_depth", f"a value of {brightest} needs more than the {bit_depth} bits of bit_depth"
+        )
+    return (values >> (bit_depth - 8)).astype(np.uint8)

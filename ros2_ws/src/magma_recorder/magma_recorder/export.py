@@ -27,7 +27,7 @@ from magma_common.conversions import stamp_to_ns, state_from_msg
 from magma_common.data import EndEffectorState
 from magma_recorder import topics
 from magma_recorder.marked_points import POINTS, FramePoint, MarkedPoints
-from magma_recorder.pictures import decompress
+from magma_recorder.pictures import PictureError, decompress
 from magma_recorder.recording import Recording, RecordingError
 
 FloatArray = NDArray[np.float64]
@@ -118,6 +118,8 @@ class _Reader:
         self.camera = _Camera()
         self.left_out = 0
         """commands without a frame or a state"""
+        self.damaged = 0
+        """commands whose frame is no whole picture"""
         self._frames, self._states = _Frames(), _Frames()
         self._objects: dict[str, _Frames] = {
             point.frame: _Frames() for points in options.marked_points.values() for point in points.values()
@@ -173,6 +175,11 @@ class _Reader:
         if frame is None or state is None:
             self.left_out += 1
             return
+        try:
+            picture = decompress(frame)
+        except PictureError:
+            self.damaged += 1
+            return
         if not self.episodes or self._done:
             self.episodes.append(_Episode(self._instruction, self._task or "robot"))
             self._done = False
@@ -182,7 +189,7 @@ class _Reader:
         begun = self._interventions - 1 if self._phase == TELEOP_PHASE else self._interventions
         number = begun if operator else -1
         points = self._points(stamp_to_ns(frame.header.stamp))
-        self.episodes[-1].steps.append(_Step(stamp_ns, decompress(frame), state, action, operator, number, points))
+        self.episodes[-1].steps.append(_Step(stamp_ns, picture, state, action, operator, number, points))
 
     def _points(self, stamp_ns: int) -> FloatArray:
         """Where the points of the present instruction were then."""
@@ -214,14 +221,14 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
         out: new folder.
 
     Returns:
-        Counts: episodes, steps, operator_steps, left_out (commands without a frame), without_instruction (steps while
-        nobody had said what to do: they teach nothing).
+        Counts: episodes, steps, operator_steps, left_out (commands without a frame), damaged (commands whose frame
+        is no whole picture), without_instruction (steps while nobody had said what to do: they teach nothing).
 
     Raises:
         RecordingError: no recording, no camera in it, or nothing to export.
         FileExistsError: the folder exists.
     """
-    counts = {"episodes": 0, "steps": 0, "operator_steps": 0, "left_out": 0, "without_instruction": 0}
+    counts = {"episodes": 0, "steps": 0, "operator_steps": 0, "left_out": 0, "damaged": 0, "without_instruction": 0}
     cards: list[dict[str, Any]] = []
     written: list[tuple[str, dict[str, Any]]] = []
     for path in recordings:
@@ -229,6 +236,7 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
         for item in Recording(path).read(_WANTED):
             reader.take(item.topic, item.message)
         counts["left_out"] += reader.left_out
+        counts["damaged"] += reader.damaged
         for number, episode in enumerate(reader.episodes):
             arrays = _arrays(episode, options)
             if arrays is None:

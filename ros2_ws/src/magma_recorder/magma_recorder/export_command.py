@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(
         f"{options.out}: {counts['episodes']} episodes, {counts['steps']} steps, of which {counts['operator_steps']} "
-        f"the operator's; {counts['left_out']} commands had no frame, "
+        f"the operator's; {counts['left_out']} commands had no frame, {counts['damaged']} a damaged one, "
         f"{counts['without_instruction']} steps no instruction"
     )
     return 0

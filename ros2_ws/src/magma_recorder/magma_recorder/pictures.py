@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from magma_common.compressed_images import CompressedImageError, decode_file
+
 CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1, "rgba8": 4, "bgra8": 4}
 """Encodings of sensor_msgs/Image that can be compressed, with their bytes per pixel."""
 _TO_BGR = {"rgb8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGBA2BGR, "bgra8": cv2.COLOR_BGRA2BGR}
@@ -52,12 +54,15 @@ def decompress(message: CompressedImage) -> NDArray[np.uint8]:
     """A CompressedImage -> its picture (H, W, 3) uint8 RGB.
 
     Raises:
-        PictureError: the bytes are no picture.
+        PictureError: the bytes are no picture, or a damaged one.
     """
-    pixels = cv2.imdecode(np.frombuffer(bytes(message.data), dtype=np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise PictureError(f"{len(message.data)} bytes in format {message.format!r} are no picture")
-    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8, copy=False)
+    try:
+        pixels = decode_file(message.data)
+    except CompressedImageError as error:
+        raise PictureError(f"a recorded picture in format {message.format!r} cannot be used: {error}") from None
+    if pixels.dtype != np.uint8:
+        raise PictureError(f"a recorded picture in format {message.format!r} has sixteen bits; eight are recorded")
+    return pixels
 
 
 def _pixels(message: Image) -> NDArray[np.uint8]:

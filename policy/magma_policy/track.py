@@ -61,7 +61,8 @@ class TrackConfig:
     episodes: int = 0
     """Only so many episodes of each set, evenly spaced; 0 = all."""
     frame_step: int = 1
-    """Videos: take every so many frames (6 makes 5 Hz of 30)."""
+    """Videos: take the picture that is shown at every so many beats of the video's rate (6 makes 5 Hz of 30, also where
+    the rate varies); 1 = every stored picture."""
     instruction: str = ""
     """Videos: what is being done in them."""
     draw: int = 0

@@ -10,7 +10,10 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
     ],
-    install_requires=["setuptools"],
+    install_requires=[
+        "setuptools",
+        "av==17.1.0",  # video files and streams; the version that magma-policy pins, where the reason stands
+    ],
     zip_safe=True,
     maintainer="Magma robot stack maintainers",
     maintainer_email="maintainers@magma-robot.invalid",

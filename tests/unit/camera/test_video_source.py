@@ -1,3 +1,6 @@
+from fractions import Fraction
+
+import av
 import cv2
 import numpy as np
 import pytest
@@ -51,3 +54,54 @@ def test_missing_things_are_named_and_tried_again(tmp_path, video):
 def test_settings_are_validated(fields):
     with pytest.raises(ValueError, match="must"):
         VideoSourceSettings(**fields)
+
+
+def uneven_film(path, beats=(0, 1, 2, 8, 14), **options):
+    """Pictures at some beats of 10 Hz, the left half bright."""
+    with av.open(str(path), "w", options=options) as out:
+        stream = out.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:, :32] = 255
+        for beat in beats:
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts, frame.time_base = beat, Fraction(1, 10)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return path
+
+
+def test_a_file_plays_by_its_time_stamps(tmp_path):
+    source = VideoSource(VideoSourceSettings(str(uneven_film(tmp_path / "x.mp4")), loop=False))
+    pauses = []
+    while source.read() is not None:
+        pauses.append(source.period_s)
+    assert np.allclose(pauses[:-1], [0.1, 0.1, 0.6, 0.6])
+    source.close()
+
+
+def test_a_file_is_turned_as_its_camera_was_held(tmp_path):
+    path = uneven_film(tmp_path / "x.mp4")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    data[at : at + 36] = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
+    path.write_bytes(data)
+    source = VideoSource(VideoSourceSettings(str(path)))
+    pixels = source.read()
+    # A quarter clockwise: what was on the left is at the top.
+    assert pixels.shape == (64, 48, 3) and pixels[:28].min() > 200 and pixels[36:].max() < 50
+    source.close()
+
+
+def test_a_cut_file_is_said_and_tried_again(tmp_path):
+    path = uneven_film(tmp_path / "x.mp4", range(60), movflags="faststart")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 9 // 10])
+    source = VideoSource(VideoSourceSettings(str(path), loop=False))
+    with pytest.raises(SourceUnavailableError, match="cut off"):
+        for _ in range(60):
+            assert source.read() is not None
+    path.write_bytes(whole)
+    assert sum(source.read() is not None for _ in range(61)) == 60
+    source.close()

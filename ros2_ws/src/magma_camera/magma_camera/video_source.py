@@ -1,4 +1,4 @@
-"""Pictures from a webcam or a video file through OpenCV, with reconnection."""
+"""Pictures from a webcam (OpenCV), a video file or a stream (PyAV), with reconnection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+from magma_camera.film import Film, FilmError
 
 
 class SourceUnavailableError(RuntimeError):
@@ -52,31 +54,39 @@ class VideoSource:
 
     def __init__(self, settings: VideoSourceSettings) -> None:
         self.settings = settings
-        self._capture: cv2.VideoCapture | None = None
+        self._camera: cv2.VideoCapture | None = None
+        self._film: Film | None = None
         self._read_since_open = 0
 
     @property
     def period_s(self) -> float:
-        """Seconds between two pictures of a file; 0 for a camera, which sets the pace itself."""
+        """Seconds from the last picture of a file to the next, by its time stamps; 0 for a camera, which sets the pace
+        itself."""
         if self.settings.is_camera:
             return 0.0
-        fps = self.settings.fps or (self._capture.get(cv2.CAP_PROP_FPS) if self._capture is not None else 0.0)
-        return 1.0 / fps if fps > 0 else 1.0 / 30.0
+        if self.settings.fps:
+            return 1.0 / self.settings.fps
+        return self._film.period_s if self._film is not None else 1.0 / 30.0
 
     def read(self) -> np.ndarray | None:
-        """Next picture, uint8 (H, W, 3) in BGR order as OpenCV delivers it; None at the end of a file without loop.
+        """Next picture, uint8 (H, W, 3) in BGR order; None at the end of a file without loop.
 
         Raises:
-            SourceUnavailableError: cannot be opened or delivers nothing; the next call tries again.
+            SourceUnavailableError: cannot be opened, delivers nothing, is damaged or cut off; the next call tries
+                again.
         """
-        if self._capture is None:
+        if self._camera is None and self._film is None:
             self._open()
-        pixels = self._grab()
-        if pixels is None and not self.settings.is_camera and self._read_since_open > 0:
-            if not self.settings.loop:
-                return None
-            self._open()
+        try:
             pixels = self._grab()
+            if pixels is None and self._film is not None and self._read_since_open > 0:
+                if not self.settings.loop:
+                    return None
+                self._open()
+                pixels = self._grab()
+        except FilmError as error:
+            self.close()
+            raise SourceUnavailableError(str(error)) from error
         if pixels is None:
             self.close()
             raise SourceUnavailableError(f"{self.settings.device} delivers no pictures any more (unplugged?)")
@@ -84,42 +94,51 @@ class VideoSource:
 
     def close(self) -> None:
         """Releases the device."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
+        if self._camera is not None:
+            self._camera.release()
+            self._camera = None
+        if self._film is not None:
+            self._film.close()
+            self._film = None
 
     def _grab(self) -> np.ndarray | None:
-        good, pixels = self._capture.read() if self._capture is not None else (False, None)
-        if not good or pixels is None:
-            return None
-        self._read_since_open += 1
+        if self._film is not None:
+            pixels = self._film.read()
+        else:
+            pixels = self._camera.read()[1] if self._camera is not None else None
+        if pixels is not None:
+            self._read_since_open += 1
         return pixels
 
     def _open(self) -> None:
         self.close()
         self._read_since_open = 0
+        device = self.settings.device.strip()
+        if self.settings.is_camera:
+            self._camera = self._open_camera(f"/dev/video{device}" if device.isdigit() else device)
+            return
+        if "://" not in device and not os.path.isfile(device):
+            raise SourceUnavailableError(f"video file {device} does not exist")
+        try:
+            self._film = Film(device)
+        except FilmError as error:
+            raise SourceUnavailableError(str(error)) from error
+
+    def _open_camera(self, path: str) -> cv2.VideoCapture:
         settings = self.settings
-        device = settings.device.strip()
-        if settings.is_camera:
-            path = f"/dev/video{device}" if device.isdigit() else device
-            if not os.path.exists(path):
-                raise SourceUnavailableError(f"camera {path} does not exist; is it plugged in? (see `ls /dev/video*`)")
-            if not os.access(path, os.R_OK | os.W_OK):
-                raise SourceUnavailableError(f"no permission to open {path}; add the user to the group `video`")
-            capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
-            if settings.width:
-                capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
-                capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
-            if settings.fps:
-                capture.set(cv2.CAP_PROP_FPS, settings.fps)
-            # The driver's queue would hand out pictures that are several periods old.
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        else:
-            if "://" not in device and not os.path.isfile(device):
-                raise SourceUnavailableError(f"video file {device} does not exist")
-            capture = cv2.VideoCapture(device)
-        if not capture.isOpened():
-            capture.release()
-            why = "in use by another program?" if settings.is_camera else "no video format that OpenCV knows?"
-            raise SourceUnavailableError(f"cannot open {device} ({why})")
-        self._capture = capture
+        if not os.path.exists(path):
+            raise SourceUnavailableError(f"camera {path} does not exist; is it plugged in? (see `ls /dev/video*`)")
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise SourceUnavailableError(f"no permission to open {path}; add the user to the group `video`")
+        camera = cv2.VideoCapture(path, cv2.CAP_V4L2)
+        if settings.width:
+            camera.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
+            camera.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
+        if settings.fps:
+            camera.set(cv2.CAP_PROP_FPS, settings.fps)
+        # The driver's queue would hand out pictures that are several periods old.
+        camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        if not camera.isOpened():
+            camera.release()
+            raise SourceUnavailableError(f"cannot open {path} (in use by another program?)")
+        return camera

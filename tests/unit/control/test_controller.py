@@ -9,6 +9,7 @@ from magma_control.config import ControllerConfig
 from magma_control.controller import Controller, Source
 from magma_control.freshness import Instant
 from magma_control.phases import Phase
+from magma_control.safety import Refusal
 
 
 def count(controller, reason):
@@ -252,6 +253,63 @@ class TestNotGoing:
         assert controller.phase is Phase.HOLD
 
 
+class TestReportsOfTheArm:
+    def test_an_arm_in_two_places_is_held_and_the_reason_asks_for_the_second_publisher(self):
+        controller, _ = acting()
+        for k in range(10):
+            seconds = 0.15 + 0.02 * k
+            controller.on_state(state(seconds, position=np.array([0.5, 0.3 * (k % 2), 0.3])), at(seconds))
+            controller.on_chunk(chunk(seconds), at(seconds))
+            assert controller.tick(at(seconds)) is None
+        assert "two publishers" in controller.report(at(0.35)).reason
+        keep_state(controller, *(0.4 + 0.05 * k for k in range(30)))
+        assert controller.on_chunk(chunk(1.85), at(1.86)) is None and controller.tick(at(1.86)) is not None
+
+    def test_in_lock_step_another_episode_is_no_contradiction(self):
+        controller, _ = acting(ControllerConfig(min_command_interval_s=0.0))
+        for k in range(6):
+            seconds = 0.15 + 0.1 * k
+            controller.on_state(state(seconds, position=np.array([0.5, 0.3 * (k % 2), 0.3])), at(seconds))
+            controller.on_chunk(chunk(seconds + 0.01), at(seconds + 0.02))
+            assert controller.tick(at(seconds + 0.02)) is not None
+
+    def test_an_arm_that_is_barred_holds_with_that_reason_until_it_is_free(self):
+        controller, _ = acting()
+        controller.bar_arm(Refusal("lift unknown", "the lift never reported"))
+        assert controller.tick(at(0.15)) is None and controller.phase is Phase.HOLD
+        assert controller.on_chunk(chunk(0.2), at(0.25)).code == "lift unknown"
+        assert controller.report(at(0.25)).reason == "the lift never reported"
+        controller.bar_arm(None)
+        keep_state(controller, 0.3)
+        assert controller.on_chunk(chunk(0.3), at(0.35)) is None
+
+    @pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.1, 0.2, 0.9])
+    def test_the_box_holds_for_the_arm_s_own_target_however_late_its_reports_are(self, delay_s):
+        """Commands half of that delay under way, reports the other half, one command of five lost."""
+        random = np.random.default_rng(3)
+        controller = ready()
+        target, flying, reports = np.array([0.5, 0.0, 0.06]), [], []
+        for k in range(4000):
+            now_s = 0.005 * k
+            for item in [item for item in flying if item[0] <= now_s]:
+                flying.remove(item)
+                target = target + item[1]
+                assert target[2] >= -1e-9, "below the table"
+            if k % 8 == 0:
+                reports.append((now_s + delay_s / 2, state(now_s, target=target)))
+            for item in [item for item in reports if item[0] <= now_s]:
+                reports.remove(item)
+                controller.on_state(item[1], at(now_s))
+            if random.random() < 0.02:
+                controller.on_operator(
+                    operator(now_s, (0, 0, random.choice([-0.02, -0.02, 0.02]), 0, 0, 0, 1)), at(now_s)
+                )
+            command = controller.tick(at(now_s))
+            if command is not None and random.random() < 0.8:
+                flying.append((now_s + delay_s / 2, command.delta[:3].copy()))
+        assert controller.report(at(20.0)).counts["clipped: workspace"] > 5
+
+
 class TestClock:
     def test_a_clock_set_back_does_not_block_for_ever(self):
         controller, _ = acting()
@@ -338,6 +396,61 @@ class TestEmergencyStop:
             controller.on_chunk(chunk(seconds, STILL), at(seconds + 0.05))
             target = target + controller.tick(at(seconds + 0.05)).delta[:3]
         np.testing.assert_allclose(target, measured, atol=1e-12)
+
+    @pytest.mark.parametrize("scale", [1.0, 0.5, 0.1])
+    def test_the_way_back_is_not_slowed_down_as_motions_are(self, scale):
+        controller, _ = acting(ControllerConfig(bring_up_scale=scale))
+        controller.estop("button")
+        controller.rearm(at(1.0))
+        target, measured = np.array([0.5, 0.06, 0.3]), np.array([0.5, 0.0, 0.3])
+        controller.on_state(state(1.1, target=target, position=measured), at(1.1))
+        controller.on_chunk(chunk(1.1, (0, 0, 0.01, 0, 0, 0, 1)), at(1.15))
+        reached = target + controller.tick(at(1.15)).delta[:3]
+        np.testing.assert_allclose(reached, measured + np.array([0, 0, 0.01 * scale]), atol=1e-12)
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [(0.02, 0, 0, 0, 0, 0, 1), (0, 0, 0, 0, 0, 0, 1.0000001), (0.09, 0, 0, 0.6, 0, 0, -1e-9)],
+        ids=["into the wall", "gripper rounded", "too far"],
+    )
+    @pytest.mark.parametrize("by_operator", [False, True])
+    def test_an_arm_that_hangs_below_its_target_is_followed_down_once(self, wanted, by_operator):
+        """Commands that are shortened again and again add nothing to it."""
+        controller, _ = acting()
+        controller.estop("button")
+        controller.rearm(at(1.0))
+        target, sag = np.array([0.85, 0.0, 0.3]), np.array([0.0, 0.0, -0.003])
+        for k in range(50):
+            seconds = 1.1 + 0.2 * k
+            controller.on_state(state(seconds, target=target, position=target + sag), at(seconds))
+            if by_operator:
+                controller.on_operator(operator(seconds, np.clip(wanted, -1, 1)), at(seconds))
+            else:
+                controller.on_chunk(chunk(seconds, wanted), at(seconds))
+            command = controller.tick(at(seconds))
+            target = target + command.delta[:3]
+        assert target[2] == pytest.approx(0.297, abs=1e-9)
+
+    def test_the_way_back_does_not_lead_out_of_the_box(self):
+        controller, _ = acting()
+        controller.estop("button")
+        controller.rearm(at(1.0))
+        pushed = np.array([0.5, 0.0, -0.03])
+        controller.on_state(state(1.1, target=(0.5, 0, 0.01), position=pushed), at(1.1))
+        controller.on_chunk(chunk(1.1, STILL), at(1.15))
+        assert controller.tick(at(1.15)).delta[2] == pytest.approx(-0.01)
+
+    def test_a_report_that_jumps_is_no_place_to_begin_from(self):
+        controller, _ = acting()
+        controller.estop("button")
+        controller.on_state(state(0.99), at(0.99))
+        controller.rearm(at(1.0))
+        elsewhere = np.array([0.5, 0.3, 0.3])
+        controller.on_state(state(1.02, position=elsewhere), at(1.02))
+        assert controller.on_chunk(chunk(1.02), at(1.03)).code == "arm states contradict"
+        for k in range(7):
+            controller.on_state(state(1.04 + 0.02 * k, position=elsewhere), at(1.04 + 0.02 * k))
+        assert controller.on_chunk(chunk(1.16), at(1.17)) is None
 
     def test_an_operator_command_from_before_the_re_arm_moves_nothing(self):
         controller, _ = acting()

@@ -16,21 +16,24 @@ from numpy.typing import NDArray
 
 from magma_common.data import (
     GRIPPER,
-    ROTATION,
     TRANSLATION,
     ActionChunk,
     ActionSpec,
     EndEffectorDelta,
     EndEffectorState,
 )
-from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
-from magma_control.config import ControllerConfig
+from magma_control.agreement import ONE_REPORT, Confirmation, ReportAgreement
+from magma_control.command_guard import refuse_delta
+from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.freshness import Instant, StampGate
 from magma_control.gripper import GripperFilter
 from magma_control.heartbeat import Heartbeat
 from magma_control.phases import MOVING, Phase, check_transition
+from magma_control.rebase import StepSize, WayBack
 from magma_control.safety import (
+    STATE_JUMP_M,
     Refusal,
+    keep_inside,
     limit,
     limit_change,
     refuse_chunk,
@@ -41,7 +44,10 @@ from magma_control.safety import (
     refuse_state,
 )
 from magma_control.schedule import ChunkSchedule
+from magma_control.under_way import UnderWay
 
+STILL_M = 0.005
+"""Reports of an arm that stands differ by no more."""
 EXECUTED_KEPT = 256
 """Executed steps to remember: more than any policy can be late."""
 
@@ -116,14 +122,6 @@ class _Arrived:
     steady_s: float
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A command that the arm's reports may not show yet."""
-
-    at: Instant
-    translation: NDArray[np.float64]
-
-
 class Controller:
     """Mux, watchdog, safety stage and e-stop latch in front of the arm."""
 
@@ -166,8 +164,14 @@ class Controller:
         self._operator_device = ""
         self._operator_refusal: tuple[Refusal, float] | None = None
         self._last_command_s: float | None = None
-        self._sent_since_state: list[_Sent] = []
+        self._under_way = UnderWay()
+        waits = self._config.command_interval_s <= 0.0
+        confirmation = ONE_REPORT if waits else Confirmation()
+        self._places = ReportAgreement(confirmation, STILL_M, STATE_JUMP_M, self._config.max_speed_m_s)
+        self._jumped_since_rearm = False
+        self._arm_trouble: Refusal | None = None
         self._rebase_after_s: float | None = None
+        self._way_back: WayBack | None = None
         self._gripper = GripperFilter()
         self._heartbeats = {source: Heartbeat(source.value) for source in Source}
         self._executed_ns: deque[int] = deque(maxlen=EXECUTED_KEPT)
@@ -239,11 +243,16 @@ class Controller:
         if jump is not None:
             self._on_jump(jump, state, now)
         self._state, self._state_arrival_s, self._state_refusal = state, now.steady_s, None
-        self._sent_since_state = [
-            sent
-            for sent in self._sent_since_state
-            if sent.at.ros_ns >= state.stamp_ns and now.steady_s - sent.at.steady_s <= config.state_timeout_s
-        ]
+        place = np.concatenate([state.position, state.target_position])
+        self._jumped_since_rearm |= self._places.add(place, now.steady_s, state.stamp_ns)
+        if config.arm != STEP_ARM:
+            # The stage behind this one has taken every command at once.
+            self._under_way.clear()
+        else:
+            waits = config.command_interval_s <= 0.0
+            delay_s = 0.0 if waits else config.state_timeout_s
+            give_up_s = delay_s + config.state_timeout_s
+            self._under_way.on_report(state.target_position, state.stamp_ns, now, delay_s, give_up_s)
         return None
 
     def _on_jump(self, jump: Refusal, state: EndEffectorState, now: Instant) -> None:
@@ -336,6 +345,17 @@ class Controller:
         if refusal.sender_broken:
             self.fault(refusal.text)
 
+    @property
+    def arm_trouble(self) -> Refusal | None:
+        """What `bar_arm` was told last."""
+        return self._arm_trouble
+
+    def bar_arm(self, trouble: Refusal | None) -> None:
+        """Why the arm must not be moved now although it reports; None when it may be moved again. Not latched."""
+        self._arm_trouble = trouble
+        if trouble is not None:
+            self._count(trouble)
+
     def count_refusal(self, refusal: Refusal) -> None:
         """A motion that was given up on the way."""
         self._commands_clipped += 1
@@ -375,7 +395,7 @@ class Controller:
         self._drop_pending()
         self._chunk_gate.require_after(now, "the re-arm")
         self._operator_gate.require_after(now, "the re-arm")
-        self._rebase_after_s = now.steady_s
+        self._begin_anew(now)
         self._go(Phase.HOLD, Refusal("re-armed", "re-armed: waiting for a chunk from a frame captured after it"))
         return Outcome(True, "re-armed: holding until a fresh chunk or an operator's command comes")
 
@@ -411,7 +431,7 @@ class Controller:
         self._operator_gate.require_after(now, "the activation")
         if self._commands_sent:
             # Others may have moved the arm since.
-            self._rebase_after_s = now.steady_s
+            self._begin_anew(now)
         if self._phase is Phase.HOLD:
             self._cause = Refusal("activated", "activated: waiting for a chunk from a frame captured after it")
 
@@ -524,22 +544,38 @@ class Controller:
         now: Instant,
         sender: str,
         following: NDArray[np.float64] | None = None,
-    ) -> Command:
-        state = self._state
+    ) -> Command | None:
+        state, config = self._state, self._config
         if self._phase not in MOVING or state is None:
             raise RuntimeError(f"a command was about to be sent in phase {self._phase.name}")
         if self._rebase_after_s is not None:
-            delta = _from_measured(delta, state)
+            # Once: an arm that hangs a little below its target must not be followed down with every command.
+            self._rebase_after_s = None
+            # A joint-level arm has begun anew from where it was measured already.
+            self._way_back = WayBack.of(state) if config.arm == STEP_ARM else None
         asked = delta
-        unseen = np.sum([sent.translation for sent in self._sent_since_state] or [np.zeros(3)], axis=0)
+        way_back = self._way_back
         # A command that the last report may or may not contain yet: the box must hold either way.
-        targets = [state.target_position, state.target_position + unseen]
+        targets = self._under_way.corners(state.target_position)
         eased, easing = self._ease(delta, source, now)
-        limited, clips = limit(eased, targets, self._config)
+        begins = targets if way_back is None else [target + way_back.offset[TRANSLATION] for target in targets]
+        limited, clips = limit(eased, begins, config)
+        self._last_delta, self._last_source = limited, source
         if easing:
             clips = ("take-over", *clips)
-        if not clips:
-            self._rebase_after_s = None
+        if way_back is not None:
+            step = StepSize(
+                min(config.max_step_translation_m, config.max_speed_m_s * config.step_period_s),
+                min(config.max_step_rotation_rad, config.max_angular_speed_rad_s * config.step_period_s),
+            )
+            limited, self._way_back = way_back.take(limited, step.scaled(config.bring_up_scale), step)
+            limited[TRANSLATION] = keep_inside(limited[TRANSLATION], targets, config)
+        since_last_s = None if self._last_command_s is None else now.steady_s - self._last_command_s
+        wrong = refuse_delta(limited, targets, config, way_back=way_back is not None, since_last_s=since_last_s)
+        if wrong is not None:
+            self._count(wrong)
+            self.fault(wrong.text)
+            return None
         if clips:
             self._commands_clipped += 1
             for clip in clips:
@@ -547,9 +583,14 @@ class Controller:
             self._log(True, "clipped: " + ", ".join(clips), f"{source.value} command shortened by: {', '.join(clips)}")
         self._commands_sent += 1
         self._last_command_s = now.steady_s
-        self._sent_since_state.append(_Sent(now, limited[TRANSLATION].copy()))
-        self._last_delta, self._last_source = limited, source
+        self._under_way.add(limited[TRANSLATION], now)
         return Command(limited, stamp_ns, source, sender, asked, following)
+
+    def _begin_anew(self, now: Instant) -> None:
+        """The next motion starts from where the arm is measured, once it has reported that."""
+        self._rebase_after_s = now.steady_s
+        self._way_back = None
+        self._jumped_since_rearm = False
 
     def _ease(self, delta: NDArray[np.float64], source: Source, now: Instant) -> tuple[NDArray[np.float64], bool]:
         """After a change between operator and policy the speed changes gradually, until the new source is followed.
@@ -643,7 +684,19 @@ class Controller:
             return Refusal("arm state too old", f"end effector state is {age_s:.1f} s old: arm driver silent")
         if self._rebase_after_s is not None and self._state_arrival_s <= self._rebase_after_s:
             return Refusal("waiting for arm state", "waiting for an end effector state from after the re-arm")
-        return None
+        return self._arm_trouble or self._refuse_place()
+
+    def _refuse_place(self) -> Refusal | None:
+        """Why it is not sure where an arm that takes deltas is, or None."""
+        places = self._places
+        unsure = places.contradicting or (self._rebase_after_s is not None and self._jumped_since_rearm)
+        if not unsure or places.confirmed is not None or self._config.arm != STEP_ARM:
+            return None
+        return Refusal(
+            "arm states contradict",
+            "the arm is reported here and there, faster than it can move: holding until its reports agree; "
+            "are there two publishers of its state?",
+        )
 
     def _interval_passed(self, now: Instant) -> bool:
         last_s = self._last_command_s
@@ -724,15 +777,6 @@ class Controller:
 
     def _log(self, warning: bool, code: str, text: str) -> None:
         self._events.append(Event(warning, code, text))
-
-
-def _from_measured(delta: NDArray[np.float64], state: EndEffectorState) -> NDArray[np.float64]:
-    """The delta that leads from the target pose to where `delta` would lead from the measured pose."""
-    result = delta.copy()
-    result[TRANSLATION] += state.position - state.target_position
-    wanted = multiply(quaternion_from_axis_angle(delta[ROTATION]), state.quaternion_xyzw)
-    result[ROTATION] = axis_angle_from_quaternion(multiply(wanted, conjugate(state.target_quaternion_xyzw)))
-    return result
 
 
 def _age_ms(since_s: float | None, now: Instant) -> float:

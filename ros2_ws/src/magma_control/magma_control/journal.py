@@ -79,6 +79,8 @@ class Kind(IntEnum):
     DEACTIVATE = 15
     """text: why"""
     FORGET = 16
+    ARM_BARRED = 17
+    """JSON: code, text and sender_broken of the refusal; null: no longer"""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,10 @@ class JournaledController(Controller):
     def refuse_arm(self, refusal: Refusal) -> None:
         text = json.dumps(dataclasses.asdict(refusal))
         self._tell(Kind.ARM_REFUSED, None, text, lambda: super(JournaledController, self).refuse_arm(refusal))
+
+    def bar_arm(self, trouble: Refusal | None) -> None:
+        text = json.dumps(None if trouble is None else dataclasses.asdict(trouble))
+        self._tell(Kind.ARM_BARRED, None, text, lambda: super(JournaledController, self).bar_arm(trouble))
 
     def estop(self, why: str) -> Outcome:
         return self._tell(Kind.ESTOP, None, why, lambda: super(JournaledController, self).estop(why))
@@ -343,6 +349,11 @@ def _text(entry: Entry) -> str:
     return entry.data.decode()
 
 
+def _refusal(text: str) -> Refusal | None:
+    values = json.loads(text)
+    return None if values is None else Refusal(**values)
+
+
 _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.SPEC: lambda core, entry: core.on_spec(
         action_spec_from_msg(deserialize_message(entry.data, ActionSpecMsg)), entry.now
@@ -364,6 +375,7 @@ _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.HEARTBEAT: lambda core, entry: core.on_heartbeat(Source(_text(entry)), entry.now),
     Kind.ESTOP_BUTTON: lambda core, entry: core.on_estop_button(_text(entry) == PRESSED, entry.now),
     Kind.ARM_REFUSED: lambda core, entry: core.refuse_arm(Refusal(**json.loads(_text(entry)))),
+    Kind.ARM_BARRED: lambda core, entry: core.bar_arm(_refusal(_text(entry))),
     Kind.ACTIVATE: lambda core, entry: core.activate(entry.now),
     Kind.DEACTIVATE: lambda core, entry: core.deactivate(_text(entry)),
     Kind.FORGET: lambda core, entry: core.forget(entry.now),

@@ -181,20 +181,30 @@ def limit(
         if length > scaled:
             result[part] *= scaled / length
             clips.append(step_name if allowed == step_limit else speed_name)
-    low, high = np.array(config.lowest_corner_m), np.array(config.workspace_max_m)
-    before = result[TRANSLATION].copy()
-    for target in targets:
-        inside = np.clip(target + result[TRANSLATION], np.minimum(low, target), np.maximum(high, target))
-        # Rounding must not turn a step that fits into one that is a little different.
-        moved = inside != target + result[TRANSLATION]
-        result[TRANSLATION] = np.where(moved, inside - target, result[TRANSLATION])
-    if not np.array_equal(before, result[TRANSLATION]):
+    inside = keep_inside(result[TRANSLATION], targets, config)
+    if not np.array_equal(inside, result[TRANSLATION]):
+        result[TRANSLATION] = inside
         clips.append("workspace")
     gripper = min(1.0, max(0.0, float(result[GRIPPER])))
     if gripper != result[GRIPPER]:
         result[GRIPPER] = gripper
         clips.append("gripper")
     return result, tuple(clips)
+
+
+def keep_inside(
+    translation: NDArray[np.float64], targets: Sequence[NDArray[np.float64]], config: ControllerConfig
+) -> NDArray[np.float64]:
+    """The translation (3,), cut so that it leads from none of the targets (3,) out of the workspace box, nor from one
+    that is outside farther out."""
+    result = translation.copy()
+    low, high = np.array(config.lowest_corner_m), np.array(config.workspace_max_m)
+    for target in targets:
+        inside = np.clip(target + result, np.minimum(low, target), np.maximum(high, target))
+        # Rounding must not turn a step that fits into one that is a little different.
+        moved = inside != target + result
+        result = np.where(moved, inside - target, result)
+    return result
 
 
 def limit_change(

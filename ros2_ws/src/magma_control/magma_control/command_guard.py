@@ -1,0 +1,152 @@
+"""The last look at every command, at the exits of the controller: does the stream of commands keep its limits?
+
+What decides on motions keeps the limits by construction and by its own checks; this looks at nothing but what goes out,
+one command after the other, and knows nothing of phases, reports or reasons. So a mistake elsewhere, of whatever kind,
+cannot become a jump of the arm. What does not pass is not sent. No clock, no I/O, no ROS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_common.data import GRIPPER, ROTATION, TRANSLATION
+from magma_control.config import ControllerConfig
+from magma_control.safety import Refusal
+
+if TYPE_CHECKING:
+    from magma_control.arm_motion import ArmCommand
+    from magma_control.joint_motion import JointLimits
+
+FloatArray = NDArray[np.float64]
+CODE = "command guard"
+_RELATIVE, _ROUNDING = 1e-6, 1e-9
+
+
+class JointGuard:
+    """The stream of joint commands of one arm.
+
+    A stream begins at rest at a known position, and from there on position, speed, acceleration and jerk of every joint
+    stay within their limits from each command to the next, and along the brake of each command too. Derivatives are
+    differences of the positions that go out; what a command says about its velocity is not relied on.
+    """
+
+    def __init__(
+        self, names: Sequence[str], lower: FloatArray, upper: FloatArray, limits: JointLimits, period_s: float
+    ) -> None:
+        """
+        Args:
+            names: of the n joints.
+            lower, upper: (n,) ranges, rad; infinite for a joint without ends.
+            limits: the highest speed, acceleration and jerk of each joint (n,), before any scaling.
+            period_s: from one command to the next.
+        """
+        self._names = tuple(names)
+        self._lower, self._upper = lower, upper
+        self._allowed = tuple(
+            (what, limit * period_s**order * (1.0 + _RELATIVE) + _ROUNDING)
+            for order, (what, limit) in enumerate(
+                (("speed", limits.velocity), ("acceleration", limits.acceleration), ("jerk", limits.jerk)), start=1
+            )
+        )
+        self._last: FloatArray | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a stream has a beginning."""
+        return self._last is not None
+
+    def begin(self, position: FloatArray) -> None:
+        """A stream begins at rest.
+
+        Args:
+            position: (n,) where the arm is known to stand.
+        """
+        self._last = np.tile(position, (3, 1))
+
+    def end(self) -> None:
+        """The stream is over; nothing passes before the next `begin`."""
+        self._last = None
+
+    def pass_on(self, command: ArmCommand) -> Refusal | None:
+        """Takes a command as the stream's next one; or returns why it must not be sent, and stays where it was."""
+        last = self._last
+        if last is None:
+            return Refusal(CODE, "a joint command without a beginning: where the arm stands is not known", True)
+        rows = np.concatenate([last, command.position[np.newaxis], command.brake_positions])
+        if not np.isfinite(rows).all():
+            return Refusal(CODE, f"a joint command is not finite: {command.position.tolist()}", True)
+        earlier, later = rows[2:-1], rows[3:]
+        low = np.minimum(self._lower, earlier) - _ROUNDING
+        high = np.maximum(self._upper, earlier) + _ROUNDING
+        outside = (later < low) | (later > high)
+        if outside.any():
+            return self._refuse("range", outside, np.abs(later), np.maximum(np.abs(low), np.abs(high)))
+        differences = rows
+        for what, allowed in self._allowed:
+            differences = differences[1:] - differences[:-1]
+            reached = np.abs(differences)
+            if (reached > allowed).any():
+                return self._refuse(what, reached > allowed, reached, np.broadcast_to(allowed, reached.shape))
+        if command.brake_velocities[-1].any():
+            return Refusal(CODE, "a joint command came with a brake that does not end at rest", True)
+        self._last = rows[1:4]
+        return None
+
+    def _refuse(self, what: str, wrong: NDArray[np.bool_], reached: FloatArray, allowed: FloatArray) -> Refusal:
+        row, joint = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        share = reached[row, joint] / allowed[row, joint]
+        return Refusal(
+            CODE,
+            f"a joint command or its brake would break the {what} limit of {self._names[joint]} ({share:.2f} of it): "
+            "not sent, the arm brakes",
+            True,
+        )
+
+
+def refuse_delta(
+    delta: FloatArray,
+    targets: Sequence[FloatArray],
+    config: ControllerConfig,
+    *,
+    way_back: bool,
+    since_last_s: float | None,
+) -> Refusal | None:
+    """The guard of an arm that takes deltas: why a command must not be sent, or None.
+
+    Args:
+        delta: (7,) as it would go out.
+        targets: each (3,), m, base frame: where the arm's target may be when it arrives.
+        way_back: it brings the target back to the arm after a re-arm, which is not slowed down by bring_up_scale.
+        since_last_s: since the last command; None for the first one.
+    """
+    if not np.isfinite(delta).all():
+        return _refusal(f"it is not finite: {delta.tolist()}")
+    scale = 1.0 if way_back else config.bring_up_scale
+    for part, step, speed, unit in (
+        (TRANSLATION, config.max_step_translation_m, config.max_speed_m_s, "m"),
+        (ROTATION, config.max_step_rotation_rad, config.max_angular_speed_rad_s, "rad"),
+    ):
+        allowed = scale * min(step, speed * config.step_period_s)
+        length = float(np.linalg.norm(delta[part]))
+        if length > allowed * (1.0 + _RELATIVE):
+            return _refusal(f"its step is {length:.4g} {unit}, {allowed:.4g} {unit} is allowed")
+    if not 0.0 <= delta[GRIPPER] <= 1.0:
+        return _refusal(f"its gripper opening is {delta[GRIPPER]:.4g}, not in 0 ... 1")
+    low, high = np.array(config.lowest_corner_m), np.array(config.workspace_max_m)
+    for target in targets:
+        end = target + delta[TRANSLATION]
+        if (end < np.minimum(low, target) - _ROUNDING).any() or (end > np.maximum(high, target) + _ROUNDING).any():
+            return _refusal(f"it could lead the target out of the workspace, to {np.round(end, 4).tolist()} m")
+    if since_last_s is not None and since_last_s < config.command_interval_s * (1.0 - 2.0 * _RELATIVE):
+        return _refusal(
+            f"it comes {since_last_s:.3f} s after the last one, {config.command_interval_s:g} s is the least"
+        )
+    return None
+
+
+def _refusal(why: str) -> Refusal:
+    return Refusal(CODE, f"a command was not sent: {why}", True)

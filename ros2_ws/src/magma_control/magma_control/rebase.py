@@ -1,0 +1,80 @@
+"""The way of an arm's target back to where the arm is: what a re-arm owes, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_common.data import GRIPPER, ROTATION, TRANSLATION, EndEffectorState
+from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """How far one command may go."""
+
+    translation_m: float
+    rotation_rad: float
+
+    def scaled(self, scale: float) -> StepSize:
+        """So much of it."""
+        return StepSize(self.translation_m * scale, self.rotation_rad * scale)
+
+    def holds(self, delta: FloatArray) -> bool:
+        """Whether a delta (7,) goes no farther."""
+        return (
+            float(np.linalg.norm(delta[TRANSLATION])) <= self.translation_m
+            and float(np.linalg.norm(delta[ROTATION])) <= self.rotation_rad
+        )
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """What still lies between the arm's target and the pose at which the arm was measured when motion began again.
+
+    It is measured once: what the arm's weight or a wall does to its measured pose afterwards is not added to it.
+    """
+
+    offset: FloatArray
+    """(6,) m and rad, base frame"""
+
+    @classmethod
+    def of(cls, state: EndEffectorState) -> WayBack:
+        """From the target to the measured pose of a report."""
+        turned = multiply(state.quaternion_xyzw, conjugate(state.target_quaternion_xyzw))
+        return cls(np.concatenate([state.position - state.target_position, axis_angle_from_quaternion(turned)]))
+
+    def take(self, delta: FloatArray, scaled: StepSize, whole: StepSize) -> tuple[FloatArray, WayBack | None]:
+        """The command that goes back, and on from there where there is room for it.
+
+        The way back does not move the arm, which is there already. So it is not slowed down as motions are; it needs
+        several commands only where it is longer than the longest step, and nothing else moves before it is done.
+
+        Args:
+            delta: (7,) what is wanted from the measured pose on, within every limit.
+            scaled: the longest step as it is slowed down now.
+            whole: the longest step of the arm.
+
+        Returns:
+            The command (7,), and what is left of the way afterwards, or None.
+        """
+        back = np.append(self.offset, delta[GRIPPER])
+        both = back.copy()
+        both[TRANSLATION] += delta[TRANSLATION]
+        both[ROTATION] = axis_angle_from_quaternion(
+            multiply(quaternion_from_axis_angle(delta[ROTATION]), quaternion_from_axis_angle(self.offset[ROTATION]))
+        )
+        if scaled.holds(both) or (whole.holds(both) and not scaled.holds(back)):
+            return both, None
+        length_m, angle_rad = (float(np.linalg.norm(self.offset[part])) for part in (TRANSLATION, ROTATION))
+        share = min(
+            1.0,
+            whole.translation_m / length_m if length_m > 0.0 else 1.0,
+            whole.rotation_rad / angle_rad if angle_rad > 0.0 else 1.0,
+        )
+        back[:GRIPPER] *= share
+        return back, WayBack((1.0 - share) * self.offset) if share < 1.0 else None

@@ -54,7 +54,7 @@ def test_other_ways_to_fail(tmp_path):
     with pytest.raises(ConfigError, match="give a YAML file, or one of panda, wx250s"):
         load_robot("r2d2")
     (tmp_path / "robot.yaml").write_text("joints: [")
-    with pytest.raises(ConfigError, match="not YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         load_robot(str(tmp_path / "robot.yaml"))
     (tmp_path / "robot.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="a mapping of sections"):

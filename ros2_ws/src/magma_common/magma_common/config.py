@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from magma_common.text import brief, listed
+
 
 class ConfigError(ValueError):
     """A configuration value is unknown, of the wrong type or out of range; the text says which and what is allowed."""
@@ -83,11 +85,9 @@ class NodeConfig:
             ConfigError: a name that is not a field, or a value that is not allowed.
         """
         known = [item.name for item in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(set(values) - set(known), key=str)
         if unknown:
-            raise ConfigError(
-                f"unknown parameter {', '.join(unknown)}; {cls.__name__} knows {', '.join(sorted(known))}"
-            )
+            raise ConfigError(f"unknown parameter {listed(unknown)}; {cls.__name__} knows {', '.join(sorted(known))}")
         return cls(**values)
 
     def replace(self: ConfigT, values: Mapping[str, Any]) -> ConfigT:
@@ -138,27 +138,30 @@ def _checked(name: str, value: Any, kind: Any, info: ParameterInfo) -> Any:
     if not is_tuple:
         return _checked_scalar(name, value, scalar, info)
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-        raise ConfigError(f"parameter {name} takes a list of {scalar.__name__}, got {value!r}")
+        raise ConfigError(f"parameter {name} takes a list of {scalar.__name__}, got {brief(value)}")
     members = tuple(_checked_scalar(f"{name}[{i}]", member, scalar, info) for i, member in enumerate(value))
     length = tuple_length(kind)
     if length is not None and len(members) != length:
-        raise ConfigError(f"parameter {name} takes {length} values, got {len(members)}: {list(members)}")
+        raise ConfigError(f"parameter {name} takes {length} values, got {len(members)}: {brief(list(members))}")
     return members
 
 
 def _checked_scalar(name: str, value: Any, kind: type, info: ParameterInfo) -> Any:
     # YAML and the command line write 1 for 1.0; a bool is an int to Python but never meant as a number.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ConfigError(f"parameter {name} must be finite, got {brief(value)}") from None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"parameter {name} takes a {kind.__name__}, got {value!r}")
+        raise ConfigError(f"parameter {name} takes a {kind.__name__}, got {brief(value)}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise ConfigError(f"parameter {name} must be finite, got {value!r}")
+            raise ConfigError(f"parameter {name} must be finite, got {brief(value)}")
         if info.minimum is not None and value < info.minimum:
-            raise ConfigError(f"parameter {name} must be at least {info.minimum}, got {value}")
+            raise ConfigError(f"parameter {name} must be at least {info.minimum}, got {brief(value)}")
         if info.maximum is not None and value > info.maximum:
-            raise ConfigError(f"parameter {name} must be at most {info.maximum}, got {value}")
+            raise ConfigError(f"parameter {name} must be at most {info.maximum}, got {brief(value)}")
     if info.choices and value not in info.choices:
-        raise ConfigError(f"parameter {name} must be one of {', '.join(info.choices)}, got {value!r}")
+        raise ConfigError(f"parameter {name} must be one of {', '.join(info.choices)}, got {brief(value)}")
     return value

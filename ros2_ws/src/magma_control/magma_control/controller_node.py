@@ -306,7 +306,8 @@ class ControllerNode(LifecycleNode):
         from magma_control.kinematics import Kinematics
 
         robot = load_robot(config.robot)
-        kinematics = Kinematics(robot, self._description.read(robot.description), config.table_height_m)
+        description = self._description.read(robot.description)
+        kinematics = Kinematics(robot, description, config.table_height_m)
         motion = make_joint_motion(robot, kinematics, config)
         driver = make_arm_driver(config.arm, self, robot, answering=self._lockstep)
         # Closed before the activation, and closed again after it.
@@ -322,7 +323,8 @@ class ControllerNode(LifecycleNode):
         self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR)
         checks = "with" if kinematics.checks_collisions else "WITHOUT"
         self.get_logger().info(
-            f"{robot.name}: {kinematics.joints} joints by {config.arm}, {checks} collision check, "
+            f"{robot.name} (configuration {robot.identity}, description {description.identity}): "
+            f"{kinematics.joints} joints by {config.arm}, {checks} collision check, "
             f"speed scale {config.bring_up_scale:g}"
         )
 

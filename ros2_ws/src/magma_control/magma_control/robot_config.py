@@ -14,9 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.text import brief, content_hash, listed
+from magma_common.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -186,11 +186,13 @@ class RobotConfig:
     driver: DriverSection
 
     def __post_init__(self) -> None:
+        if not self.name or not self.name.isprintable() or len(self.name) > 100:
+            raise ConfigError(f"name must be a printable text of at most 100 characters, got {brief(self.name)}")
         joints = self.joints
         if not joints.names:
             raise ConfigError("joints.names must list the arm's joints")
         if len(set(joints.names)) != len(joints.names):
-            raise ConfigError(f"joints.names lists a joint twice: {', '.join(joints.names)}")
+            raise ConfigError(f"joints.names lists a joint twice: {listed(joints.names)}")
         count = len(joints.names)
         if len(joints.home) != count:
             raise ConfigError(f"joints.home has {len(joints.home)} values for {count} joints")
@@ -203,7 +205,12 @@ class RobotConfig:
             raise ConfigError(f"gripper.open and gripper.closed are both {gripper.open}")
         for pair in self.collision.ignored_pairs:
             if len(pair.split()) != 2:
-                raise ConfigError(f"collision.ignored_pairs: {pair!r} is not two link names with a space between")
+                raise ConfigError(f"collision.ignored_pairs: {brief(pair)} is not two link names with a space between")
+
+    @property
+    def identity(self) -> str:
+        """Names the configuration by its content: equal for equal values, whatever file they stand in."""
+        return content_hash(repr(self))
 
     def per_joint(self, name: str) -> tuple[float, ...]:
         """A limit of the section `joints`, one value per joint."""
@@ -221,14 +228,14 @@ class RobotConfig:
             raise ConfigError(f"a robot's configuration is a mapping of sections, not {type(values).__name__}")
         types = typing.get_type_hints(cls)
         known = [item.name for item in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(set(values) - set(known), key=str)
         if unknown:
-            raise ConfigError(f"unknown section {', '.join(map(str, unknown))}; a robot has {', '.join(known)}")
+            raise ConfigError(f"unknown section {listed(unknown)}; a robot has {', '.join(known)}")
         sections: dict[str, Any] = {}
         for section in known[1:]:
-            content = values.get(section) or {}
+            content = values.get(section, {})
             if not isinstance(content, Mapping):
-                raise ConfigError(f"section {section} is a mapping, not {content!r}")
+                raise ConfigError(f"section {section} is a mapping, not {brief(content)}")
             plain = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
             try:
                 sections[section] = types[section].from_mapping(plain)
@@ -236,7 +243,7 @@ class RobotConfig:
                 raise ConfigError(f"section {section}: {error}") from None
         name = values.get("name", "robot")
         if not isinstance(name, str):
-            raise ConfigError(f"name must be a text, not {name!r}")
+            raise ConfigError(f"name must be a text, not {brief(name)}")
         return cls(name=name, **sections)
 
 
@@ -256,15 +263,13 @@ def load_robot(name_or_path: str) -> RobotConfig:
         ConfigError: no such robot, not YAML, or not a valid configuration; the text names the file.
     """
     if name_or_path in shipped_robots():
-        text = (resources.files("magma_control") / "robots" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        file = resources.files("magma_control") / "robots" / f"{name_or_path}.yaml"
     else:
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
+        file = Path(name_or_path).expanduser()
+        if not file.is_file():
             raise ConfigError(f"no robot {name_or_path!r}: give a YAML file, or one of {', '.join(shipped_robots())}")
-        text = path.read_text(encoding="utf-8")
     try:
-        return RobotConfig.from_mapping(yaml.safe_load(text) or {})
-    except yaml.YAMLError as error:
-        raise ConfigError(f"robot {name_or_path}: not YAML: {error}") from None
+        with resources.as_file(file) as path:
+            return RobotConfig.from_mapping(read_yaml(path) or {})
     except ConfigError as error:
         raise ConfigError(f"robot {name_or_path}: {error}") from None

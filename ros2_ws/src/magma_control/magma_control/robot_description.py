@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from magma_common.config import ConfigError
+from magma_common.text import content_hash
 from magma_control.robot_config import DescriptionSection
 
 TOPIC = "topic://"
@@ -19,6 +20,11 @@ class RobotDescription:
 
     urdf: str
     package_dirs: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Names the URDF by its content."""
+        return content_hash(self.urdf)
 
 
 def topic_of(section: DescriptionSection) -> str | None:

@@ -87,7 +87,9 @@ class DeviceTeleop(Node, Generic[ProfileT]):
             Request.HAND_BACK: self.create_client(Trigger, "/magma/hand_back"),
         }
         self.create_timer(POLL_PERIOD_S, self._work, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.get_logger().info(f"{profile.name} takes the arm over by {profile.activation.replace('_', '-')}")
+        self.get_logger().info(
+            f"{profile.name} (profile {profile.identity}) takes the arm over by {profile.activation.replace('_', '-')}"
+        )
 
     @abstractmethod
     def motion(self, now_s: float, arm: ArmPose | None, camera_xyzw: FloatArray | None) -> FloatArray | None:

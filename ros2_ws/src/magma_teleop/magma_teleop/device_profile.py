@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from magma_common.config import ConfigError
+from magma_common.text import brief, content_hash, listed
+from magma_common.yaml_files import read_yaml
 
 MOTIONS = ("x", "y", "z", "roll", "pitch", "yaw")
 """What axes may drive: translations and rotations about x, y, z of the profile's frame."""
@@ -88,8 +88,7 @@ class DeviceProfile:
     """touch: untouched for this long, the device sends nothing any more"""
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.isprintable():
-            raise ConfigError(f"name must be a printable text, got {self.name!r}")
+        _check_name(self.name)
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("frame", self.frame, FRAMES)
         unknown = sorted(set(self.axes) - set(MOTIONS))
@@ -113,6 +112,11 @@ class DeviceProfile:
         _in_range("slow_factor", self.slow_factor, 0.01, 1.0)
         _in_range("device_timeout_s", self.device_timeout_s, 0.05, 5.0)
         _in_range("touch_release_s", self.touch_release_s, 0.05, 5.0)
+
+    @property
+    def identity(self) -> str:
+        """Names the profile by its content."""
+        return content_hash(repr(self))
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,7 @@ class LeaderProfile:
     device_timeout_s: float = 0.5
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.isprintable():
-            raise ConfigError(f"name must be a printable text, got {self.name!r}")
+        _check_name(self.name)
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("frame", self.frame, ("base",))
         for name, low, high in (
@@ -164,6 +167,11 @@ class LeaderProfile:
         ):
             _in_range(name, getattr(self, name), low, high)
 
+    @property
+    def identity(self) -> str:
+        """Names the profile by its content."""
+        return content_hash(repr(self))
+
 
 def read_profile(path: Path) -> DeviceProfile | LeaderProfile:
     """Reads a profile from YAML: `kind: joy` or `kind: leader`, then the fields of the class.
@@ -172,13 +180,7 @@ def read_profile(path: Path) -> DeviceProfile | LeaderProfile:
         ConfigError: no such file, not YAML, or an entry that is unknown or not allowed; the text names file and entry.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"profile {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"profile {path} is not valid YAML: {error}") from error
-    try:
-        return profile_from(values)
+        return profile_from(read_yaml(path))
     except ConfigError as error:
         raise ConfigError(f"profile {path}: {error}") from None
 
@@ -192,14 +194,14 @@ def profile_from(values: Any) -> DeviceProfile | LeaderProfile:
     if kind == "leader":
         return _made(LeaderProfile, rest, "")
     if kind != "joy":
-        raise ConfigError(f"kind must be joy or leader, got {kind!r}")
+        raise ConfigError(f"kind must be joy or leader, got {brief(kind)}")
     axes = rest.get("axes", {})
     if not isinstance(axes, Mapping):
-        raise ConfigError(f"axes takes motions and their sources, got {axes!r}")
+        raise ConfigError(f"axes takes motions and their sources, got {brief(axes)}")
     rest["axes"] = {str(motion): _sources(str(motion), sources) for motion, sources in axes.items()}
     buttons = rest.get("buttons", {})
     if not isinstance(buttons, Mapping):
-        raise ConfigError(f"buttons takes names and indices, got {buttons!r}")
+        raise ConfigError(f"buttons takes names and indices, got {brief(buttons)}")
     rest["buttons"] = _made(Buttons, {str(name): index for name, index in buttons.items()}, "buttons.")
     return _made(DeviceProfile, rest, "")
 
@@ -210,7 +212,7 @@ def _sources(motion: str, sources: Any) -> tuple[AxisSource, ...]:
     for number, item in enumerate(items):
         name = f"axes.{motion}[{number}]"
         if not isinstance(item, Mapping):
-            raise ConfigError(f"{name} takes axis or button, scale and rest, got {item!r}")
+            raise ConfigError(f"{name} takes axis or button, scale and rest, got {brief(item)}")
         made.append(_made(AxisSource, {str(key): value for key, value in item.items()}, name + "."))
     return tuple(made)
 
@@ -228,22 +230,27 @@ def _made(kind: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
     fields = {item.name: item for item in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise ConfigError(f"unknown entry {prefix}{unknown[0]}; known are {', '.join(fields)}")
+        raise ConfigError(f"unknown entry {prefix}{listed(unknown[:1])}; known are {', '.join(fields)}")
     needed = [name for name, item in fields.items() if item.default is dataclasses.MISSING and name not in values]
     if needed:
         raise ConfigError(f"entry {prefix}{needed[0]} is missing")
     for name, value in values.items():
         allowed = _TYPES.get(str(fields[name].type))
         if allowed is not None and (isinstance(value, bool) or not isinstance(value, allowed)):
-            raise ConfigError(f"{prefix}{name} takes a {fields[name].type}, got {value!r}")
+            raise ConfigError(f"{prefix}{name} takes a {fields[name].type}, got {brief(value)}")
     return kind(**values)
+
+
+def _check_name(name: str) -> None:
+    if not name or not name.isprintable() or len(name) > 100:
+        raise ConfigError(f"name must be a printable text of at most 100 characters, got {brief(name)}")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {brief(value)}")
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
+        raise ConfigError(f"{name} must be from {low:g} to {high:g}, got {brief(value)}")

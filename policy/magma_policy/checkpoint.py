@@ -25,6 +25,7 @@ from magma_policy.model import Magma
 from magma_policy.quantisation import quantise
 from magma_policy.robots import Robot
 from magma_policy.tokenizer import MagmaTokenizer
+from magma_policy.weight_check import WeightCheck
 
 WEIGHTS = "model.safetensors"
 INDEX = published.INDEX
@@ -171,6 +172,7 @@ def load_model(
 ) -> Magma:
     """Build the model without memory, check every name and shape, then fill it tensor by tensor from the mapped files.
 
+    Values are checked on the way: CheckpointError for one that is not finite, in the file or in the type asked for.
     `shapes` are the files' own when they were read already.
     """
     files = shards(directory)
@@ -184,15 +186,20 @@ def load_model(
     _compare({n: tuple(t.shape) for n, t in model.state_dict().items()}, found, directory)
     model.load_state_dict(_map_tensors(files), strict=True, assign=True)
     model.requires_grad_(False)
+    check = WeightCheck()
     if quantization is not None:
-        quantise(model, quantization, device, dtype or torch.bfloat16)
-    for module in model.modules():
+        quantise(model, quantization, device, dtype or torch.bfloat16, check)
+    for path, module in model.named_modules():
         if not getattr(module, "quantised", False):
             for name, parameter in list(module.named_parameters(recurse=False)):
-                # To the device first: the bytes that travel are those of the file, and rounding is quicker there.
+                # To the device first: the bytes that travel are those of the file, and rounding and looking are quicker
+                # there.
                 moved = parameter.detach().to(device)
+                check.add(f"{path}.{name}", moved, dtype)
                 moved = moved if dtype is None else moved.to(dtype)
                 setattr(module, name, torch.nn.Parameter(moved, requires_grad=False))
+    if (problem := check.problem()) is not None:
+        raise CheckpointError(f"{directory}: {problem}")
     if device.type == "cuda":
         model.vision_tower.to(memory_format=torch.channels_last)
     # The library keeps its rotary frequencies outside the state dict; on the meta device they have no values.

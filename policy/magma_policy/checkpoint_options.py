@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from magma_policy.checkpoint_paths import CheckpointNotFoundError, locate
-from magma_policy.config import ConfigError
+from magma_policy.errors import ConfigError, NotFiniteError
 from magma_policy.hub import HubError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run_command(name: str, work: Callable[[], int]) -> int:
     Ctrl-C. Such errors are printed as one sentence, without a traceback."""
     try:
         return work()
-    except (CommandError, ConfigError) as error:
+    except (CommandError, ConfigError, NotFiniteError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except ImportError as error:

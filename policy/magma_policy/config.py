@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-
-class ConfigError(ValueError):
-    """A configuration value is missing, unknown or out of range."""
-
+from magma_policy.errors import ConfigError as ConfigError
 
 T = TypeVar("T")
 

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from magma_policy.action_tokens import ACTION_DIMS
+from magma_policy.finite import REFUSED_ID, can_choose
 from magma_policy.model import Magma, Prefix
 
 
 @torch.inference_mode()
 def decode_action_ids(model: Magma, prefix: Prefix, state: Tensor | None = None, draft: Tensor | None = None) -> Tensor:
-    """Greedy seven action ids (B, 7) after `prefix`.
+    """Greedy seven action ids (B, 7) after `prefix`; all `REFUSED_ID` in a row whose logits cannot be chosen from
+    (`magma_policy.finite`), which no coding of actions decodes.
 
     A `draft` (B, 7), such as the ids of the picture before, lets all seven be read at once: passes over the decoder are
     saved and the ids stay the same. `state` are the state tokens (B, 7, H) of a model that has them; their early
@@ -25,20 +27,28 @@ def decode_action_ids(model: Magma, prefix: Prefix, state: Tensor | None = None,
     return _decode_one_by_one(model, prefix, None)
 
 
+def _judged(ids: Tensor, logits: Tensor) -> Tensor:
+    """Ids (B, 7) chosen from logits (B, 7, 256); a row is refused as a whole when one of them was no choice."""
+    return ids.masked_fill(~can_choose(logits).all(dim=1, keepdim=True), REFUSED_ID)
+
+
 def _decode_one_by_one(model: Magma, prefix: Prefix, state: Tensor | None) -> Tensor:
     """One decoder step per id over the kept cache; step i reads the i-th state token with the previous id."""
     if state is not None:
         _, prefix = model.extend(state[:, :1], prefix)
     ids: list[Tensor] = []
+    seen: list[Tensor] = []
     for step in range(ACTION_DIMS):
-        chosen = model.action_logits(prefix.last_hidden).argmax(dim=-1) + model.first_action_id
+        logits = model.action_logits(prefix.last_hidden)
+        chosen = logits.argmax(dim=-1) + model.first_action_id
+        seen.append(logits)
         ids.append(chosen)
         if step < ACTION_DIMS - 1:
             token = model.embed(chosen[:, None])
             if state is not None:
                 token = token + state[:, step + 1 : step + 2]
             _, prefix = model.extend(token, prefix)
-    return torch.stack(ids, dim=1)
+    return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
 
 
 def _decode_behind_guess(model: Magma, prefix: Prefix, guess: Tensor) -> Tensor:
@@ -49,14 +59,18 @@ def _decode_behind_guess(model: Magma, prefix: Prefix, guess: Tensor) -> Tensor:
     """
     read, checked = model.extend(model.embed(guess[:, :-1]), prefix)
     hidden = torch.cat([prefix.last_hidden[:, None], read], dim=1)
-    best = model.action_logits(hidden).argmax(dim=-1) + model.first_action_id
+    logits = model.action_logits(hidden)
+    best = logits.argmax(dim=-1) + model.first_action_id
     right = int((best == guess)[:, :-1].long().cumprod(dim=1).sum(dim=1).min())
+    # What was read behind a wrong id says nothing, neither about the next ids nor about the numbers.
     ids = list(best[:, : right + 1].unbind(dim=1))
+    seen = list(logits[:, : right + 1].unbind(dim=1))
     known = checked.first(prefix.length + right)
     while len(ids) < ACTION_DIMS:
         _, known = model.extend(model.embed(ids[-1][:, None]), known)
-        ids.append(model.action_logits(known.last_hidden).argmax(dim=-1) + model.first_action_id)
-    return torch.stack(ids, dim=1)
+        seen.append(model.action_logits(known.last_hidden))
+        ids.append(seen[-1].argmax(dim=-1) + model.first_action_id)
+    return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
 
 
 def _decode_from_draft(model: Magma, prefix: Prefix, state: Tensor | None, draft: Tensor) -> Tensor:
@@ -66,9 +80,10 @@ def _decode_from_draft(model: Magma, prefix: Prefix, state: Tensor | None, draft
     whatever the draft (Jacobi decoding, Santilli et al., arXiv 2305.10427). Nothing reads the seventh.
     """
     for _ in range(ACTION_DIMS):
-        best = model.teacher_forced_action_logits(prefix, state, draft).argmax(dim=-1) + model.first_action_id
+        logits = model.teacher_forced_action_logits(prefix, state, draft)
+        best = logits.argmax(dim=-1) + model.first_action_id
         settled = torch.equal(best[:, :-1], draft[:, :-1])
         draft = best
         if settled:
             break
-    return draft
+    return _judged(draft, logits)

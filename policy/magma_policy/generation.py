@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from magma_policy.errors import NotFiniteError
+from magma_policy.finite import REFUSED_ID, can_choose, type_name
 from magma_policy.model import Magma, Prefix
 from magma_policy.static_decoder import StaticDecoders
 
@@ -55,11 +57,13 @@ class Chooser:
             self.generator.manual_seed(settings.seed)
 
     def choose(self, logits: Tensor) -> Tensor:
-        """float32 logits (B, V) to ids (B,)."""
+        """Raw float32 logits (B, V) to ids (B,); `REFUSED_ID` in rows that cannot be chosen from."""
         settings = self.settings
+        fine = can_choose(logits)
         if settings.temperature == 0:
-            return logits.argmax(dim=-1)
-        logits = logits / settings.temperature
+            return logits.argmax(dim=-1).masked_fill(~fine, REFUSED_ID)
+        # On a GPU, drawing by probabilities that are none ends the process's whole context.
+        logits = logits.masked_fill(~fine[:, None], 0.0) / settings.temperature
         if 0 < settings.top_k < logits.shape[-1]:
             worst = logits.topk(settings.top_k).values[:, -1:]
             logits = logits.masked_fill(logits < worst, float("-inf"))
@@ -68,14 +72,18 @@ class Chooser:
             below = ordered.softmax(dim=-1).cumsum(dim=-1) <= 1 - settings.top_p
             below[:, -1] = False
             logits = logits.masked_fill(below.gather(1, order.argsort(dim=-1)), float("-inf"))
-        return torch.multinomial(logits.softmax(dim=-1), 1, generator=self.generator)[:, 0]
+        drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=self.generator)[:, 0]
+        return drawn.masked_fill(~fine, REFUSED_ID)
 
 
 @torch.inference_mode()
 def generate_ids(
     model: Magma, prefix: Prefix, settings: GenerationSettings, stop_ids: Sequence[int], decoders: StaticDecoders
 ) -> Generator[list[int | None], None, None]:
-    """Ids after `prefix`, one per row and step, None in rows that have stopped; the stop id is the last of its row."""
+    """Ids after `prefix`, one per row and step, None in rows that have stopped; the stop id is the last of its row.
+
+    Raises GenerationError when the prompt leaves no room, NotFiniteError when the logits of a running row mean nothing.
+    """
     batch = len(prefix.last_hidden)
     limit = min(settings.max_new_tokens, model.config.text.max_position_embeddings - prefix.length)
     if limit < 1:
@@ -88,8 +96,11 @@ def generate_ids(
         for step in range(limit):
             chosen = chooser.choose(logits)
             ids = chosen.tolist()
+            if any(active and id_ == REFUSED_ID for id_, active in zip(ids, running, strict=True)):
+                raise NotFiniteError.of(model.config.name, type_name(prefix.last_hidden.dtype))
             yield [id_ if active else None for id_, active in zip(ids, running, strict=True)]
             running = [active and id_ not in stop_ids for id_, active in zip(ids, running, strict=True)]
             if not any(running) or step == limit - 1:
                 return
-            logits = decoder.logits_after(chosen)
+            # Rows that have stopped go on unseen, whatever becomes of them.
+            logits = decoder.logits_after(chosen.clamp(min=0))

@@ -19,6 +19,8 @@ from magma_policy.adapters import make_adapter
 from magma_policy.checkpoint import Checkpoint
 from magma_policy.config import ActionSpec, ConfigError
 from magma_policy.decoding import decode_action_ids
+from magma_policy.errors import NotFiniteError
+from magma_policy.finite import REFUSED_ID, type_name
 from magma_policy.generation import GenerationSettings, generate_ids
 from magma_policy.geometry import Cameras
 from magma_policy.hub import resolve
@@ -225,7 +227,8 @@ class Policy:
         """One action chunk of the default robot for an rgb picture uint8 (H, W, 3) of the spec's size.
 
         `proprioception` is needed exactly when `spec.proprioception` says so; given otherwise, it is not used. Raises
-        ObservationError or InstructionError on bad input; nothing is changed then.
+        ObservationError or InstructionError on bad input, NotFiniteError when the model computes nothing that could be
+        acted on; nothing is changed then.
         """
         return self.act_batch([ActRequest(image, instruction, proprioception, self._session)])[0]
 
@@ -233,8 +236,8 @@ class Policy:
     def act_batch(self, requests: Sequence[ActRequest]) -> list[ActionResult]:
         """One action chunk for each of several robots, read together; each as if it had been alone.
 
-        Raises like `act` for the first bad request, and then nothing has changed for any of them. A session may occur
-        once only.
+        Raises like `act` for the first bad request, and NotFiniteError when the model's numbers for one of them mean
+        nothing; then nothing has changed for any of them. A session may occur once only.
         """
         times = [time.perf_counter()]
         for request in requests:
@@ -263,6 +266,8 @@ class Policy:
         self._synchronise()
         times.append(time.perf_counter())
         chosen = self._decode(prefix, tokens, sessions)
+        if bool((chosen == REFUSED_ID).any()):
+            raise NotFiniteError.of(self.model.config.name, type_name(self._dtype))
         times.append(time.perf_counter())
         points = marks.float().cpu().numpy().astype(np.float64) if marks is not None else None
         done = []
@@ -312,7 +317,8 @@ class Policy:
     def generate(self, messages: Sequence[Message], settings: GenerationSettings | None = None) -> list[Generated]:
         """Answers to several messages, read as one batch.
 
-        Raises InstructionError or ObservationError for a message that cannot be asked, GenerationError for settings.
+        Raises InstructionError or ObservationError for a message that cannot be asked, GenerationError for settings,
+        NotFiniteError when the model computes nothing that could be said.
         """
         times = [time.perf_counter()]
         inputs = self.processor(messages)
@@ -359,7 +365,7 @@ class Policy:
         return ids, torch.arange(longest, device=self.device) >= lengths[:, None]
 
     def _decode(self, prefix: Prefix, tokens: Tensor | None, sessions: Sequence[Session]) -> Tensor:
-        """The seven ids (B, 7) on the CPU."""
+        """The seven ids (B, 7) on the CPU, `REFUSED_ID` in rows that cannot be acted on."""
         if self.device.type == "cuda" and tokens is None:
             with self._decoders.lend(len(sessions), prefix.length + ACTION_DIMS) as decoder:
                 decoder.load(prefix)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from magma_policy.config import ConfigError
+from magma_policy.weight_check import WeightCheck
 
 QUANTISATIONS = ("int8", "int4", "fp8")
 FP8 = torch.float8_e4m3fn
@@ -90,8 +91,10 @@ def _maker(kind: str, device: torch.device, dtype: torch.dtype) -> Callable[[Ten
     return eight if kind == "int8" else four
 
 
-def quantise(model: nn.Module, kind: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Replace the decoder's Linear layers in `model`, one by one, and put them on `device`.
+def quantise(
+    model: nn.Module, kind: str, device: torch.device, dtype: torch.dtype, check: WeightCheck | None = None
+) -> None:
+    """Replace the decoder's Linear layers in `model`, one by one, and put them on `device`; `check` sees each before.
 
     Their present weights may be views of a file; at no time is more than one of them in memory as a whole. Raises
     ConfigError when the kind is unknown, its library is not installed, or the device cannot do it.
@@ -101,6 +104,10 @@ def quantise(model: nn.Module, kind: str, device: torch.device, dtype: torch.dty
     for name, module in list(layers.named_modules()):
         if isinstance(module, nn.Linear):
             parent = layers.get_submodule(name.rpartition(".")[0])
+            if check is not None:
+                # int8 goes through float16; fp8 has a scale of its own for each row, so nothing overflows.
+                reached = {"int8": torch.float16, "int4": dtype}.get(kind)
+                check.add(f"language_model.model.layers.{name}.weight", module.weight, reached)
             layer = make(module.weight.detach()).requires_grad_(False)
             # Says that its tensors are final: neither their type nor their place may be changed any more.
             for part in layer.modules():

@@ -24,6 +24,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from magma_policy.errors import NotFiniteError
 from magma_policy.policy import ObservationError
 from magma_policy.prompt import InstructionError
 from magma_policy.serve_batching import Answer, Batcher, LateError, OverloadedError, StoppingError
@@ -318,6 +319,10 @@ class Client:
             code, text = "overloaded", str(error)
         except StoppingError as error:
             code, text = "stopping", str(error)
+        except NotFiniteError as error:
+            # Not the request's fault, and no bug here that a traceback would show.
+            log.error("no action: %s", error)
+            text = str(error)
         except Exception as error:  # the model's own failure: the robot is told, the server goes on
             log.exception("policy failed")
             text = f"policy failed: {type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from magma_policy.action_tokens import ACTION_DIMS
+from magma_policy.finite import REFUSED_ID, can_choose
 from magma_policy.llama import Cache, run_layers_in_place
 from magma_policy.model import Magma, Prefix
 
@@ -86,6 +87,8 @@ class StaticDecoder:
         for (keys, values), (old_keys, old_values) in zip(self.cache, prefix.cache, strict=True):
             keys[:, :, :length].copy_(old_keys)
             values[:, :, :length].copy_(old_values)
+            # A recorded step weighs the whole cache, the part behind the prompt with zeros; and 0 * NaN is NaN.
+            values[:, :, length:].zero_()
         self.visible.zero_()
         self.visible[:, :length] = True if prefix.visible is None else prefix.visible
         self.position.copy_(prefix.next_position)
@@ -95,7 +98,8 @@ class StaticDecoder:
 
     @torch.inference_mode()
     def action_ids(self) -> Tensor:
-        """The seven greedy action ids (B, 7) after what was loaded; they stay on the device."""
+        """The seven greedy action ids (B, 7) after what was loaded; they stay on the device, and so does the verdict on
+        their logits: a row that cannot be chosen from has `REFUSED_ID` seven times."""
         self._require_room(ACTION_DIMS - 1)
         self._run("action", self._all_actions)
         self.length += ACTION_DIMS - 1
@@ -162,11 +166,15 @@ class StaticDecoder:
         self.slot += 1
 
     def _all_actions(self, length: int) -> None:
+        seen: list[Tensor] = []
         for step in range(ACTION_DIMS):
-            chosen = self.model.action_logits(self.hidden).argmax(dim=-1) + self.model.first_action_id
+            logits = self.model.action_logits(self.hidden)
+            chosen = logits.argmax(dim=-1) + self.model.first_action_id
+            seen.append(logits)
             self.ids[:, step].copy_(chosen)
             if step < ACTION_DIMS - 1:
                 self._read(self.model.embed(chosen[:, None]), min(length + step + 1, self.capacity))
+        self.ids.masked_fill_(~can_choose(torch.stack(seen, dim=1)).all(dim=1, keepdim=True), REFUSED_ID)
 
     def _one_token(self, length: int) -> None:
         self._read(self.model.embed(self.next_ids[:, None]), min(length + 1, self.capacity))

@@ -46,6 +46,7 @@ class Robot:
         self.delta = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
         self.frame = "base"
         self.steps = 1
+        self.refusal = ""
         self.sequence = 0
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -63,7 +64,11 @@ class Robot:
                 deltas = np.array([self.delta] * self.steps, dtype=float).reshape(-1, 7)
                 captured_ns = stamp_ns if self.frozen_stamp_ns is None else self.frozen_stamp_ns
                 self.chunks.publish(
-                    chunk_to_msg(ActionChunk(deltas, captured_ns, 0.2, "test", "go", self.sequence, self.frame))
+                    chunk_to_msg(
+                        ActionChunk(
+                            deltas, captured_ns, 0.2, "test", "go", self.sequence, self.frame, refusal=self.refusal
+                        )
+                    )
                 )
 
     def acts(self):

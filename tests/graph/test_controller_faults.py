@@ -65,6 +65,7 @@ def test_a_camera_that_freezes_and_thaws(robot):
         ("frame", "camera", "frame 'camera', this arm takes 'base'"),
         ("steps", 0, "no steps"),
         ("steps", 3, "3 steps, its action spec allows 2"),
+        ("refusal", "logits are not finite", "policy 'test' gives no action: logits are not finite"),
     ],
 )
 def test_a_wild_chunk(robot, attribute, value, reason):

@@ -45,13 +45,13 @@ class Robot:
         self.instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
         self.spec = peer.collect(ActionSpec, "/magma/action_spec", qos.STATE).wait_for(timeout_s=LOADING_S)
 
-    def show(self, pixels=None, with_state=True):
+    def show(self, pixels=None, with_state=True, position=(0.45, 0.0, 0.2)):
         stamp_ns = self.peer.now_ns()
         if pixels is None:
             shape = (self.spec.image_height, self.spec.image_width, 3)
             pixels = np.random.default_rng(stamp_ns % 2**32).integers(0, 256, shape, dtype=np.uint8)
         if with_state:
-            position = np.array([0.45, 0.0, 0.2])
+            position = np.array(position)
             self.states.publish(state_to_msg(EndEffectorState(stamp_ns, position, DOWN, position, DOWN, 1.0, 1.0)))
         self.frames.publish(image_to_msg(pixels, stamp_ns))
         return stamp_ns
@@ -106,6 +106,27 @@ def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer):
     time.sleep(0.5)
     assert not robot.chunks.messages, "instruction taken away"
     assert robot.node.stop() == 0
+
+
+def test_why_there_is_no_action_reaches_whoever_would_execute_it(start_node, peer):
+    """Numbers that mean nothing, a frame of another size: a chunk without steps that says so, then it goes on."""
+    robot = Robot(start_node, peer, device="cpu")
+    robot.instruction.publish(String(data="put the carrot on the plate"))
+    robot.show_until_acted()
+
+    def refused(words, **shown):
+        def chunk(stamp_ns):
+            return robot.chunks.wait_for(lambda m: chunk_from_msg(m).stamp_ns == stamp_ns, timeout_s=10.0)
+
+        found = chunk_from_msg(peer.send_until(lambda: robot.show(**shown), chunk, attempts=5))
+        assert found.deltas.shape == (0, 7) and words in found.refusal
+        assert (found.policy, found.instruction) == ("magma-tiny", "put the carrot on the plate")
+
+    # Such a place is a number, and its sine is none.
+    refused("magma-tiny computed logits in float32 that are not finite", position=(1e38, 0.0, 0.2))
+    robot.says("not finite", DiagnosticStatus.ERROR)
+    refused("must have shape", pixels=np.zeros((8, 8, 3), np.uint8))
+    assert not robot.show_until_acted().refusal
 
 
 def test_the_policy_acts_for_the_robot_that_the_task_has(start_node, peer, tmp_path):

@@ -13,6 +13,8 @@ from torch import Tensor
 from magma_policy.action_tokens import ActionTokens
 from magma_policy.adapters import make_adapter
 from magma_policy.decoding import decode_action_ids
+from magma_policy.errors import NotFiniteError
+from magma_policy.finite import REFUSED_ID, type_name
 from magma_policy.generation import GenerationSettings, generate_ids
 from magma_policy.geometry import Cameras
 from magma_policy.model import Magma
@@ -132,7 +134,11 @@ class Validator:
         )
 
     def _action_errors(self, model: Magma, ids: Tensor, rows: Tensor) -> np.ndarray:
-        """(B, 3): distance of the translations in mm, of the rotation vectors in degrees, gripper wrong in percent."""
+        """(B, 3): distance of the translations in mm, of the rotation vectors in degrees, gripper wrong in percent.
+
+        Raises NotFiniteError when the model gave no ids."""
+        if bool((ids == REFUSED_ID).any()):
+            raise NotFiniteError.of(model.config.name, type_name(model.language_model.lm_head.weight.dtype))
         values = ActionTokens(model.config.tokens.base_vocab_size).decode(ids.cpu().numpy())
         robots = self._data.robot[rows].tolist()
         predicted = np.stack([self._delta(r, v) for r, v in zip(robots, values, strict=True)])

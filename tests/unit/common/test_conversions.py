@@ -50,6 +50,11 @@ def test_chunk():
     assert dataclasses.replace(back, deltas=chunk.deltas) == chunk
 
 
+def test_a_refusal_keeps_its_words():
+    chunk = ActionChunk(np.zeros((0, 7)), STAMP_NS, 0.2, "p", "go", 0, refusal="logits in float16 are not finite")
+    assert chunk_from_msg(chunk_to_msg(chunk)).refusal == chunk.refusal
+
+
 def test_an_empty_chunk_and_a_nan_pass_unjudged():
     empty = ActionChunk(np.zeros((0, 7)), STAMP_NS, 0.2, "p", "go", 0)
     assert chunk_from_msg(chunk_to_msg(empty)).deltas.shape == (0, 7)

@@ -184,6 +184,19 @@ class TestNotGoing:
         assert controller.on_chunk(chunk(0.5), at(0.6)) is None
         assert controller.tick(at(0.6)) is not None
 
+    def test_a_policy_that_refuses_holds_the_arm_at_once_and_says_why(self):
+        controller, _ = acting()
+        assert controller.on_chunk(chunk(0.1, STILL, FORWARD, FORWARD), at(0.2)) is None
+        words = "magma-8b computed logits in float16 that are not finite"
+        refusal = controller.on_chunk(chunk(0.3, deltas=np.zeros((0, 7)), refusal=words), at(0.35))
+        assert refusal is not None and refusal.code == "policy refuses"
+        assert controller.phase is Phase.HOLD
+        assert words in controller.report(at(0.4)).reason
+        assert [controller.tick(at(t)) for t in (0.4, 0.6, 0.8)] == [None] * 3, "nothing of the chunk before is left"
+        assert controller.on_state(state(0.9), at(0.9)) is None
+        assert controller.on_chunk(chunk(0.9), at(0.95)) is None
+        assert controller.phase is Phase.AUTONOMOUS
+
     def test_policy_silent(self):
         controller, _ = acting()
         keep_state(controller, 0.5)

@@ -38,6 +38,8 @@ def test_a_spec_that_differs_is_refused_by_field(changes, text):
         (chunk(0, STILL, step_period_s=0.1), "chunk with a wrong step period"),
         (chunk(0, STILL, step_period_s=float("nan")), "chunk with a wrong step period"),
         (chunk(0, deltas=np.zeros((0, 7))), "empty chunk"),
+        (chunk(0, deltas=np.zeros((0, 7)), refusal="logits are not finite"), "policy refuses"),
+        (chunk(0, STILL, refusal="logits are not finite"), "policy refuses"),
         (chunk(0, *[STILL] * 5), "chunk too long"),
         (chunk(0, STILL, frame="camera"), "wrong frame"),
         (chunk(0, STILL, step_frames=("ee",)), "wrong frame"),

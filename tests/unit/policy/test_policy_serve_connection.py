@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from magma_policy import serve, serve_connection
+from magma_policy.errors import NotFiniteError
 from magma_policy.processor import ObservationError
 from magma_policy.serve_batching import Batcher
 from magma_policy.serve_connection import Limits, PolicyServer
@@ -47,6 +48,8 @@ class Model:
         assert self.go.wait(LONG_S)
         results = []
         for instruction, session in requests:
+            if instruction == "overflow":
+                raise NotFiniteError.of("fake", "float16")
             if instruction == "fail":
                 raise RuntimeError("out of memory")
             session.count += 1
@@ -126,10 +129,12 @@ def test_a_failing_model_fails_one_call(served):
             client.act(IMAGE, "fail", None)
         with pytest.raises(ServerError, match="deltas must be finite"):
             client.act(IMAGE, "nan", None)
+        with pytest.raises(ServerError, match=r": fake computed logits in float16 that are not finite.* bfloat16"):
+            client.act(IMAGE, "overflow", None)
         with pytest.raises(RefusedError, match="too dark"):
             client.act(IMAGE, "refuse", None)
         assert client.act(IMAGE, "go", None).deltas.shape == (1, 7)
-    assert 'magma_requests_total{outcome="internal"} 2.0' in get(url, "/metrics")[1]
+    assert 'magma_requests_total{outcome="internal"} 3.0' in get(url, "/metrics")[1]
 
 
 def test_late_questions_cost_no_call_of_the_model(served):

@@ -163,6 +163,8 @@ class EpisodeRunner(Node):
                 self._troubles.pop(status.name, None)
 
     def _on_chunk(self, chunk: ActionChunk) -> None:
+        if chunk.refusal:
+            return
         stages = {stage.name: float(stage.duration_ms) for stage in chunk.stages}
         for times in (self.times, self._episode_times):
             times.chunk(stamp_to_ns(chunk.header.stamp), stages)

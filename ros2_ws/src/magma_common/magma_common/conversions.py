@@ -146,6 +146,7 @@ def chunk_to_msg(chunk: ActionChunk) -> ActionChunkMsg:
     message.step_period_s = float(chunk.step_period_s)
     message.steps = [delta_to_msg(row, chunk.stamp_ns, frame) for row, frame in zip(deltas, frames, strict=True)]
     message.stages = [StageTime(name=name, duration_ms=float(value)) for name, value in chunk.stage_ms.items()]
+    message.refusal = chunk.refusal
     return message
 
 
@@ -162,6 +163,7 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         frame=message.header.frame_id,
         step_frames=tuple(step.header.frame_id for step in message.steps),
         stage_ms={stage.name: float(stage.duration_ms) for stage in message.stages},
+        refusal=message.refusal,
     )
 
 

@@ -49,6 +49,8 @@ class ActionChunk:
     """frame of each step; empty, or an empty name, means the frame of the chunk"""
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     """milliseconds by name of stage"""
+    refusal: str = ""
+    """why there is no action for this frame; then `deltas` has no rows"""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ def refuse_chunk(chunk: ActionChunk, spec: ActionSpec, config: ControllerConfig)
             "chunk of another policy",
             f"chunk comes from policy {chunk.policy!r}, the action spec from {spec.policy!r}: run one policy at a time",
         )
+    if chunk.refusal:
+        return _senseless("policy refuses", f"policy {chunk.policy!r} gives no action: {chunk.refusal}")
     if not abs(chunk.step_period_s - spec.step_period_s) <= config.step_period_tolerance * spec.step_period_s:
         return _senseless(
             "chunk with a wrong step period",

@@ -48,6 +48,7 @@ class ActingPolicy(Protocol):
     def use(self, robot: str) -> None: ...
     def reset(self) -> None: ...
     def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult: ...
+    def was_away(self, error: Exception) -> bool: ...
     def trouble(self) -> str | None: ...
     def close(self) -> None: ...
 
@@ -107,6 +108,9 @@ class LocalPolicy:
             )
         return self._policy.act_batch([ActRequest(pixels, instruction, proprioception, self._session)])[0]
 
+    def was_away(self, error: Exception) -> bool:
+        return False
+
     def trouble(self) -> str | None:
         return None
 
@@ -157,6 +161,13 @@ class RemotePolicy:
             return self._client.act(pixels, instruction, state, max(1e-3, until_s - time.monotonic()))
         except SpecChangedError as error:
             raise PolicyGoneError(str(error)) from error
+
+    def was_away(self, error: Exception) -> bool:
+        """Whether `act` failed because nobody answered, which says nothing about what was answered before."""
+        from magma_policy_client import ConnectionLostError, PolicyTimeoutError, RefusedError
+
+        busy = isinstance(error, RefusedError) and error.code in ("overloaded", "stopping")
+        return busy or isinstance(error, (ConnectionLostError, PolicyTimeoutError))
 
     def trouble(self) -> str | None:
         """What is wrong with the connection, for a person to read."""

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import rclpy
 from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
@@ -18,7 +19,7 @@ from std_msgs.msg import String
 
 from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, image_from_msg, stamp_to_ns, state_from_msg
-from magma_common.data import ActionChunk
+from magma_common.data import DELTA_SIZE, ActionChunk
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
@@ -214,6 +215,8 @@ class PolicyNode(Node):
                 if self._stopping.is_set() or not self.context.ok():
                     return
                 self._fail(f"policy {self._policy_name} failed: {type(error).__name__}: {error}")
+                if not policy.was_away(error) and observation.current_generation() == request.generation:
+                    self._refuse(policy, request, str(error))
                 self._stopping.wait(REST_AFTER_ERROR_S)
 
     def _load(self) -> ActingPolicy | None:
@@ -280,21 +283,30 @@ class PolicyNode(Node):
         if observation is None or observation.current_generation() != request.generation:
             self._dropped += 1
             return
-        chunk = ActionChunk(
-            deltas=result.deltas,
+        chunk = self._chunk(policy, request, result.deltas)
+        self._publish(dataclasses.replace(chunk, stage_ms={**stages, **result.stage_ms}))
+        if self._status.level != OK:
+            self._status = Report(OK, f"policy {self._policy_name} is acting again")
+            self._diagnostics.update()
+
+    def _refuse(self, policy: ActingPolicy, request: ActRequest, why: str) -> None:
+        """Tells the controller why there is no action for a frame, so that the arm holds at once and says so."""
+        self._publish(dataclasses.replace(self._chunk(policy, request, np.zeros((0, DELTA_SIZE))), refusal=why))
+
+    def _chunk(self, policy: ActingPolicy, request: ActRequest, deltas: np.ndarray) -> ActionChunk:
+        return ActionChunk(
+            deltas=deltas,
             stamp_ns=request.stamp_ns,
             step_period_s=policy.spec.step_period_s,
             policy=self._policy_name,
             instruction=request.instruction,
             sequence=self._sequence,
             frame=policy.spec.frame,
-            stage_ms={**stages, **result.stage_ms},
         )
+
+    def _publish(self, chunk: ActionChunk) -> None:
         self._chunks.publish(chunk_to_msg(chunk))
         self._sequence += 1
-        if self._status.level != OK:
-            self._status = Report(OK, f"policy {self._policy_name} is acting again")
-            self._diagnostics.update()
 
     # Both.
 

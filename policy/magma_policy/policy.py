@@ -27,10 +27,11 @@ from magma_policy.hub import resolve
 from magma_policy.model import Prefix
 from magma_policy.packed_linear import pack_linears
 from magma_policy.processor import Message, ObservationError, Processor, check_pixels
-from magma_policy.prompt import SYSTEM_TEXT, robot_prompt, split_head
+from magma_policy.projector import visual_token_count
+from magma_policy.prompt import SYSTEM_TEXT, InstructionError, robot_prompt, split_head
 from magma_policy.robots import Robot
 from magma_policy.static_decoder import StaticDecoders
-from magma_policy.tiling import tile_image
+from magma_policy.tiling import choose_grid, tile_image
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -92,6 +93,20 @@ class Generated:
     ids: list[int]
     finish: str
     stage_ms: dict[str, float]
+
+
+class _Stopwatch:
+    """Wall time in ms by stage; stages that come again add up."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+        self._last_s = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """The time since the last lap belongs to `name`."""
+        now_s = time.perf_counter()
+        self.ms[name] = self.ms.get(name, 0.0) + (now_s - self._last_s) * 1e3
+        self._last_s = now_s
 
 
 class Session:
@@ -211,7 +226,7 @@ class Policy:
             self._session.reset()
 
     def check(self, request: ActRequest) -> None:
-        """Raise the ObservationError or InstructionError that `act_batch` would; changes nothing."""
+        """Raise the ObservationError or InstructionError that `act_batch` would; no action becomes another by it."""
         check_pixels(request.image)
         spec = request.session.robot.spec if request.session is not None else self.spec
         expected = (spec.image_height, spec.image_width, 3)
@@ -221,7 +236,25 @@ class Policy:
             )
         if spec.proprioception and request.proprioception is None:
             raise ObservationError("this policy needs proprioception (action_spec.proprioception is true), got None")
-        robot_prompt(request.instruction)
+        self._check_length(request)
+
+    def _check_length(self, request: ActRequest) -> None:
+        """Raises InstructionError unless the prompt, its picture and the ids of an action fit the model's positions."""
+        session, config = request.session, self.model.config
+        if session is not None:
+            rest, side = self._prompt_ids(session, request.instruction), session.adapter.picture_side
+        else:
+            rest, side = self._split(request.instruction)[1], make_adapter(self.spec.adapter).picture_side
+        height, width = (side, side) if side is not None else request.image.shape[:2]
+        grid = choose_grid(width, height, config.image.base_size, config.image.max_num_crops)
+        text, visual = len(self._head_ids) + len(rest), visual_token_count(*grid, config.cells_per_tile) - 1
+        own = ACTION_DIMS + (config.grounding.num_marks if config.grounding is not None else 0)
+        limit = config.text.max_position_embeddings
+        if text + visual + own > limit:
+            raise InstructionError(
+                f"the prompt has {text} tokens of text and {visual} of the picture; {config.name} reads {limit}, "
+                f"{own} of which an action needs: say it in fewer words"
+            )
 
     def act(self, image: np.ndarray, instruction: str, proprioception: Proprioception | None) -> ActionResult:
         """One action chunk of the default robot for an rgb picture uint8 (H, W, 3) of the spec's size.
@@ -239,7 +272,7 @@ class Policy:
         Raises like `act` for the first bad request, and NotFiniteError when the model's numbers for one of them mean
         nothing; then nothing has changed for any of them. A session may occur once only.
         """
-        times = [time.perf_counter()]
+        watch = _Stopwatch()
         for request in requests:
             self.check(request)
         sessions = [r.session if r.session is not None else self.new_session() for r in requests]
@@ -250,42 +283,62 @@ class Policy:
             tile_image(s.adapter.picture(r.image), self.model.config.image)
             for s, r in zip(sessions, requests, strict=True)
         ]
-        rows, cols = tiled[0][1]
-        tiles = torch.cat([t for t, _ in tiled]).to(self.device, self._dtype)
+        watch.lap("preprocess")
+        # Pictures of another grid have another number of tokens, and their rows end elsewhere: they are read apart.
+        alike: dict[tuple[int, int], list[int]] = {}
+        for row, (_, grid) in enumerate(tiled):
+            alike.setdefault(grid, []).append(row)
+        chosen: dict[int, tuple[Tensor, np.ndarray | None]] = {}
+        for grid, rows in alike.items():
+            tiles = torch.cat([tiled[row][0] for row in rows])
+            states = [requests[row].proprioception for row in rows] if self.spec.proprioception else []
+            found = self._choose(
+                tiles, grid, [prompts[row] for row in rows], states, [sessions[row] for row in rows], watch
+            )
+            chosen |= dict(zip(rows, found, strict=True))
+        if any(bool((ids == REFUSED_ID).any()) for ids, _ in chosen.values()):
+            raise NotFiniteError.of(self.model.config.name, type_name(self._dtype))
+        done = []
+        for row, (session, request) in enumerate(zip(sessions, requests, strict=True)):
+            session.last_ids, points = chosen[row]
+            action_ids = session.last_ids.numpy()
+            values = session.robot.statistics.unnormalise(self._codec.decode(action_ids))
+            action = session.adapter.adapt(values)
+            size = np.array([request.image.shape[1], request.image.shape[0]], dtype=np.float64)
+            done.append((action, action_ids, points * size if points is not None else None))
+        watch.lap("unnormalise")
+        return [
+            ActionResult(action.delta[None], dict(watch.ms), pixels, action_ids, action.simpler)
+            for action, action_ids, pixels in done
+        ]
+
+    def _choose(
+        self,
+        tiles: Tensor,
+        grid: tuple[int, int],
+        prompts: list[list[int]],
+        states: Sequence[Proprioception | None],
+        sessions: list[Session],
+        watch: _Stopwatch,
+    ) -> list[tuple[Tensor, np.ndarray | None]]:
+        """Per row the seven ids (7,), `REFUSED_ID` if there is nothing to act on, and its marks (K, 2) as fractions of
+        the picture. Rows are pictures of one grid, whose `tiles` lie one after the other."""
         ids, attention = self._pad(prompts)
-        states = [r.proprioception.as_vector() for r in requests if r.proprioception is not None]
-        state = torch.from_numpy(np.stack(states)).to(self.device) if self.spec.proprioception else None
-        times.append(time.perf_counter())
-        visual, levels = self.model.encode_image(tiles, rows, cols)
+        vectors = [state.as_vector() for state in states if state is not None]
+        state = torch.from_numpy(np.stack(vectors)).to(self.device) if vectors else None
+        visual, levels = self.model.encode_image(tiles.to(self.device, self._dtype), *grid)
         self._synchronise()
-        times.append(time.perf_counter())
+        watch.lap("vision")
         prefix, grounded = self.model.read_prompt(ids, visual, levels, attention, self._head)
         marks = grounded.marks if grounded is not None else None
         cameras = [session.cameras for session in sessions if session.cameras is not None]
         tokens = self.model.state_tokens(prefix.last_hidden, marks, state, Cameras.stack(cameras) if cameras else None)
         self._synchronise()
-        times.append(time.perf_counter())
+        watch.lap("prefill")
         chosen = self._decode(prefix, tokens, sessions)
-        if bool((chosen == REFUSED_ID).any()):
-            raise NotFiniteError.of(self.model.config.name, type_name(self._dtype))
-        times.append(time.perf_counter())
-        points = marks.float().cpu().numpy().astype(np.float64) if marks is not None else None
-        done = []
-        for row, (session, request) in enumerate(zip(sessions, requests, strict=True)):
-            session.last_ids = chosen[row]
-            action_ids = chosen[row].numpy()
-            values = session.robot.statistics.unnormalise(self._codec.decode(action_ids))
-            action = session.adapter.adapt(values)
-            size = np.array([request.image.shape[1], request.image.shape[0]], dtype=np.float64)
-            pixels = points[row] * size if points is not None else None
-            done.append((action, action_ids, pixels))
-        times.append(time.perf_counter())
-        names = ("preprocess", "vision", "prefill", "decode", "unnormalise")
-        stages = {n: (b - a) * 1e3 for n, a, b in zip(names, times[:-1], times[1:], strict=True)}
-        return [
-            ActionResult(action.delta[None], dict(stages), pixels, action_ids, action.simpler)
-            for action, action_ids, pixels in done
-        ]
+        watch.lap("decode")
+        points = marks.float().cpu().numpy().astype(np.float64) if marks is not None else [None] * len(chosen)
+        return list(zip(chosen, points, strict=True))
 
     def chat(
         self,
@@ -350,9 +403,11 @@ class Policy:
         return split_head(self.tokenizer.encode(prompt), self.tokenizer.tokens.image)
 
     def _prompt_ids(self, session: Session, instruction: str) -> list[int]:
-        if session.prompt is None or session.prompt[0] != instruction:
-            session.prompt = (instruction, self._split(instruction)[1])
-        return session.prompt[1]
+        # A server checks one request of a session while it acts on another.
+        prompt = session.prompt
+        if prompt is None or prompt[0] != instruction:
+            prompt = session.prompt = (instruction, self._split(instruction)[1])
+        return prompt[1]
 
     def _pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor | None]:
         """Ids (B, T) padded on the left, and what counts in them, None when everything does."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from magma_policy.config import MagmaConfig
 from magma_policy.inputs import ModelInputs
 from magma_policy.projector import visual_token_count
-from magma_policy.prompt import SYSTEM_TEXT, chat, check_question, user_content
+from magma_policy.prompt import SYSTEM_TEXT, chat, check_question, check_system, user_content
 from magma_policy.tiling import tile_image
 from magma_policy.tokenizer import MagmaTokenizer
 
@@ -64,9 +64,9 @@ class Processor:
         return tile_image(image, replace(self.config.image, max_num_crops=max_num_crops or limit))
 
     def prompt(self, message: Message) -> str:
-        """The templated text; raises InstructionError for a question that would break it."""
+        """The templated text; raises InstructionError for a question or system text that would break it."""
         content = user_content(check_question(message.question), len(message.images), self.config.image_markers)
-        return chat(content, message.system)
+        return chat(content, check_system(message.system))
 
     def __call__(self, messages: Sequence[Message]) -> ModelInputs:
         """A batch of messages; raises InstructionError or ObservationError for one that cannot be asked."""

@@ -19,6 +19,8 @@ from magma_policy.model import Magma, Prefix
 
 # Prompts differ by a few tokens; caches are made in steps of this many, so that one recording serves them all.
 CAPACITY_STEP = 128
+# Memory that idle decoders may hold.
+KEPT_BYTES = 2**30
 # Runs before recording, in which libraries choose their kernels and allocate their workspaces.
 WARM_UP_RUNS = 3
 
@@ -29,11 +31,16 @@ def round_up(length: int) -> int:
 
 
 class StaticDecoders:
-    """Decoders that are lent out and kept for the next one who needs that size, since recording takes a while."""
+    """Decoders that are lent out and kept for the next one who needs that size, since recording takes a while.
 
-    def __init__(self, model: Magma, kept: int = 8) -> None:
+    Idle ones are at most `kept`, and together at most `kept_bytes`: one for eight robots at Magma-8B's size has 0.4 GB,
+    one for a long text more than 1 GB.
+    """
+
+    def __init__(self, model: Magma, kept: int = 8, kept_bytes: int = KEPT_BYTES) -> None:
         self._model = model
         self._kept = kept
+        self._kept_bytes = kept_bytes
         self._idle: list[tuple[tuple[int, int], StaticDecoder]] = []
 
     @contextmanager
@@ -47,8 +54,15 @@ class StaticDecoders:
         try:
             yield decoder
         finally:
-            # The one longest unused goes when there are too many.
+            # Those longest unused go when there are too many.
             self._idle = [*self._idle, (key, decoder)][-self._kept :]
+            while self.idle_bytes > self._kept_bytes:
+                self._idle.pop(0)
+
+    @property
+    def idle_bytes(self) -> int:
+        """Memory that the idle ones hold."""
+        return sum(decoder.size_bytes for _, decoder in self._idle)
 
 
 class StaticDecoder:
@@ -77,6 +91,11 @@ class StaticDecoder:
         # How far the cache is filled, as the CPU knows it; a recorded step always looks at the whole cache.
         self.length = 0
         self._graphs: dict[str, torch.cuda.CUDAGraph] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the buffers that grow with rows and length."""
+        return sum(t.nbytes for pair in self.cache for t in pair) + self.token_logits.nbytes
 
     @torch.inference_mode()
     def load(self, prefix: Prefix) -> None:

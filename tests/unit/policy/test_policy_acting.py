@@ -1,11 +1,15 @@
 """Acting: several robots in one batch, sessions, and the ways to decode seven ids."""
 
 import copy
+import dataclasses
 import os
+import time
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import magma_policy
 from magma_policy.action_tokens import ACTION_DIMS, ActionTokens
@@ -14,8 +18,10 @@ from magma_policy.config import ActionSpec, ConfigError
 from magma_policy.decoding import decode_action_ids
 from magma_policy.policy import ActRequest, Policy, Proprioception, pick_device, pick_dtype
 from magma_policy.processor import ObservationError
-from magma_policy.prompt import InstructionError
+from magma_policy.projector import visual_token_count
+from magma_policy.prompt import InstructionError, robot_prompt
 from magma_policy.robots import Robot
+from magma_policy.serve_batching import Batcher
 from magma_policy.static_decoder import StaticDecoder, round_up
 from magma_policy.statistics import ActionStatistics
 from magma_policy.tokenizer import build_small_tokenizer
@@ -24,6 +30,7 @@ CPU = torch.device("cpu")
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 HOME = Proprioception(np.array([0.45, 0.0, 0.2]), DOWN, np.array([0.45, 0.0, 0.2]), DOWN, 1.0, 1.0)
 TASKS = ("go", "pick up the green block and then put it on the yellow block", "open the drawer", "stack it")
+CASES = int(os.environ.get("MAGMA_PROPERTY_CASES", "5"))
 # Frames for the comparison of decoders; MAGMA_DECODING_FRAMES=2000 for the long run.
 FRAMES = int(os.environ.get("MAGMA_DECODING_FRAMES", "6"))
 
@@ -65,6 +72,96 @@ def test_each_robot_of_a_batch_acts_as_if_alone(plain_model, size):
         alone = policy.act(request.image, request.instruction, None)
         assert np.array_equal(alone.ids, result.ids)
         assert np.array_equal(alone.deltas, result.deltas)
+
+
+# Robots of one checkpoint. Several pairs of sizes have equally many tiles in another arrangement.
+SIZES = ((64, 64), (64, 128), (128, 64), (64, 192), (192, 64), (64, 256), (256, 64), (128, 128), (150, 150), (90, 200))
+ADAPTERS = ("deltas", "widowx", "google_robot")
+ROBOTS = [(adapter, *size) for adapter in ADAPTERS for size in SIZES]
+
+
+@pytest.fixture(scope="module")
+def fleet(plain_model):
+    """A policy that knows all of `ROBOTS`, and a batcher in front of it that takes up to six at once."""
+    single = policy_of(plain_model)
+    known = {"": single.robot()}
+    for name, (adapter, height, width) in enumerate(ROBOTS):
+        spec = dataclasses.replace(single.spec, adapter=adapter, image_height=height, image_width=width)
+        known[str(name)] = dataclasses.replace(single.robot(), spec=spec)
+    policy = Policy(Checkpoint(plain_model, single.tokenizer, known, (0,)), CPU)
+    batcher = Batcher(policy, 6, 10.0, 64)
+    yield policy, batcher
+    assert batcher.stop(60)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(range(len(ROBOTS))),
+            st.sampled_from(TASKS) | st.text("abc äπ€😀 ", min_size=1, max_size=40).filter(str.strip),
+            st.integers(0, 3),
+        ),
+        min_size=6,
+        max_size=6,
+    )
+)
+@settings(max_examples=CASES, deadline=None)
+def test_whatever_is_asked_together_is_answered_as_if_alone(fleet, asked):
+    """Any mix of robots, pictures and words through the server's batcher, in an episode's first step and its next."""
+    policy, batcher = fleet
+    together, alone = ([policy.new_session(str(robot)) for robot, _, _ in asked] for _ in range(2))
+    for step in range(2):
+        frames = [frame(seed + step, *ROBOTS[robot][1:]) for robot, _, seed in asked]
+        futures = [
+            batcher.submit(row, ActRequest(picture, words, None, session), time.monotonic() + 600)
+            for row, (picture, (_, words, _), session) in enumerate(zip(frames, asked, together, strict=True))
+        ]
+        answers = [future.result(600) for future in futures]
+        assert {answer.batch_size for answer in answers} == {6}
+        for answer, picture, (_, words, _), session in zip(answers, frames, asked, alone, strict=True):
+            (expected,) = policy.act_batch([ActRequest(picture, words, None, session)])
+            assert np.array_equal(answer.result.ids, expected.ids)
+            assert np.array_equal(answer.result.deltas, expected.deltas)
+            assert (answer.result.simpler is None) == (expected.simpler is None)
+            assert expected.simpler is None or np.array_equal(answer.result.simpler, expected.simpler)
+
+
+def test_pictures_of_equally_many_tiles_are_each_laid_out_by_its_own_grid(fleet):
+    policy, _ = fleet
+    wide, high = (policy.new_session(str(ROBOTS.index(("deltas", *size)))) for size in ((64, 128), (128, 64)))
+    seen = []
+    handle = policy.model.multi_modal_projector.register_forward_hook(lambda _, given, __: seen.append(given[1:]))
+    policy.act_batch([ActRequest(frame(0, 64, 128), "go", None, wide), ActRequest(frame(1, 128, 64), "go", None, high)])
+    handle.remove()
+    assert seen == [(1, 2), (2, 1)]
+
+
+@pytest.mark.parametrize("words", ["🙂" * 240, "ab cd " * 80, "put " * 127 + "put"])
+def test_words_that_are_too_many_tokens_are_refused(plain_model, words):
+    """By tokens, not by characters: what does not fit the model's positions, and nothing else."""
+    policy = policy_of(plain_model)
+    limit, own = plain_model.config.text.max_position_embeddings, ACTION_DIMS
+    prompt = policy.tokenizer.encode(robot_prompt(words, plain_model.config.image_markers))
+    total = len(prompt) - 1 + visual_token_count(1, 1, plain_model.config.cells_per_tile) + own
+    if total > limit:
+        for request in (ActRequest(frame(0), words), ActRequest(frame(0), words, None, policy.new_session())):
+            with pytest.raises(InstructionError, match=rf"reads {limit}.* fewer words"):
+                policy.act_batch([request])
+    else:
+        assert policy.act(frame(0), words, None).deltas.shape == (1, 7)
+
+
+def test_the_longest_prompt_that_is_taken_is_one_that_can_be_read(plain_model):
+    policy = policy_of(plain_model)
+    taken = 0
+    for count in range(60, 240):
+        try:
+            policy.check(ActRequest(frame(0), "🙂" * count))
+        except InstructionError:
+            break
+        taken = count
+    assert 60 < taken < 239, "the limit lies in between"
+    assert policy.act(frame(0), "🙂" * taken, None).ids.shape == (7,)
 
 
 def test_a_batch_of_the_small_model_with_its_marks_and_states(tiny_checkpoint):

@@ -175,6 +175,23 @@ def test_texts_at_the_same_time_do_not_meet(policy):
         assert fresh not in (one, other)
 
 
+def test_idle_decoders_hold_no_more_memory_than_they_may(policy):
+    with StaticDecoders(policy.model).lend(2, 256) as one:
+        size = one.size_bytes
+    cache = 2 * 2 * 2 * 256 * policy.model.config.text.hidden_size // 2 * 4  # layers, keys and values, rows, tokens
+    assert cache < size < 2 * cache
+    pool = StaticDecoders(policy.model, kept_bytes=2 * size)
+    for batch, length in ((2, 256), (1, 100), (2, 256), (1, 300), (2, 384), (2, 500), (3, 500), (1, 128), (2, 256)):
+        with pool.lend(batch, length):
+            pass
+        assert pool.idle_bytes <= 2 * size
+    with pool.lend(1, 128) as small, pool.lend(2, 256) as large:
+        assert pool.idle_bytes == 0, "both were still there"
+    with pool.lend(8, 512), pool.lend(1, 128) as again:
+        assert again is small and large.size_bytes == size
+    assert pool.idle_bytes == size + small.size_bytes or pool.idle_bytes == 0
+
+
 def test_a_full_static_cache_refuses_more(policy):
     with torch.inference_mode():
         prefix = policy.model.read_inputs(policy.processor([Message("Hello")]))

@@ -81,6 +81,11 @@ def test_one_line_per_picture_in_front_of_the_question(processor):
     assert user_content("Which?", 1, markers=False) == "<image>\nWhich?"
 
 
+def test_a_system_text_with_a_picture_in_it_is_a_sentence(processor):
+    with pytest.raises(InstructionError, match="system text contains reserved markup"):
+        processor([Message("Hi", (), "Look at <image> first.")])
+
+
 def test_a_batch_is_padded_on_the_left(processor, plain_config):
     messages = [Message("Hi"), Message("What is in these?", [picture(64, 64), picture(200, 64)])]
     inputs = processor(messages)

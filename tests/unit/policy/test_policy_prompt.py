@@ -2,7 +2,14 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 
 from magma_policy.config import ConfigError, TokenConfig
-from magma_policy.prompt import InstructionError, check_instruction, robot_prompt, split_head
+from magma_policy.prompt import (
+    InstructionError,
+    check_instruction,
+    check_question,
+    check_system,
+    robot_prompt,
+    split_head,
+)
 from magma_policy.tokenizer import LLAMA3_SPLIT, MagmaTokenizer, build_small_tokenizer
 
 # Llama-3's ids of every piece that the golden prompt is made of.
@@ -111,3 +118,19 @@ def test_tokenizer_of_another_layout_is_refused(small, tmp_path):
 def test_bad_instructions_are_refused(instruction, reason):
     with pytest.raises(InstructionError, match=reason):
         check_instruction(instruction)
+
+
+@pytest.mark.parametrize("check", [check_instruction, check_question, check_system])
+@pytest.mark.parametrize("half", ["\ud83d", "\udcff", "\udfff"])
+def test_halves_of_characters_are_refused_wherever_words_come_in(check, half):
+    with pytest.raises(InstructionError, match="half of a character"):
+        check(f"put {half} down")
+    assert check("put 😀 down") == "put 😀 down"
+
+
+@pytest.mark.parametrize("markup", ["<image>", "<image_end>", "<|eot_id|>", "<pad>"])
+def test_the_system_text_has_no_markup_either(markup):
+    with pytest.raises(InstructionError, match="system text contains reserved markup"):
+        check_system(f"You are {markup} helpful.")
+    assert check_system("") == ""
+    assert check_system("You are helpful.\nAnswer briefly.") == "You are helpful.\nAnswer briefly."

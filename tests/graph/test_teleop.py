@@ -12,10 +12,12 @@ import threading
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import TransformStamped
 from magma_interfaces.msg import ControllerState, EndEffectorDelta, TeleopStatus
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Header, String
+from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
 from magma_common.conversions import state_to_msg
@@ -189,6 +191,38 @@ def test_a_gamepad_takes_over_moves_is_lost_and_hands_back(robot, start_node):
     states.wait_for(lambda state: state.phase == ControllerState.HOLD)
     pad.held = {1}
     states.wait_for(lambda state: state.phase == ControllerState.ESTOP)
+
+
+def told(parent, child, quaternion_xyzw):
+    transform = TransformStamped(child_frame_id=child)
+    transform.header.frame_id = parent
+    rotation = transform.transform.rotation
+    rotation.x, rotation.y, rotation.z, rotation.w = (float(value) for value in quaternion_xyzw)
+    return TFMessage(transforms=[transform])
+
+
+def test_a_stick_pushed_along_the_view_of_a_camera_whose_place_many_publishers_tell(robot, start_node, tmp_path):
+    """base -> mount (turned about) -> camera -> optical frame, one latched publisher each, among others."""
+    (tmp_path / "pad.yaml").write_text(
+        "kind: joy\nname: pad\nactivation: dead_man\nframe: camera\naxes: {x: {axis: 1}}\nbuttons: {dead_man: 10}\n"
+    )
+    start_node("magma_teleop.joy_teleop_node", {"profile": str(tmp_path / "pad.yaml"), "camera_frame": "cam_optical"})
+    asked = robot.collect(EndEffectorDelta, "/teleop/command", qos.COMMAND)
+    statuses = robot.collect(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
+    pad = Gamepad(robot)
+    statuses.wait_for(lambda status: "/tf says no way from 'base' to 'cam_optical'" in status.text)
+    links = [
+        told("base", "mount", (0, 0, 1, 0)),
+        *(told("base", f"shelf_{number}", (0, 0, 0, 1)) for number in range(4)),
+        told("mount", "cam", (0, 0, 0, 1)),
+        told("cam", "cam_optical", (-0.5, 0.5, -0.5, 0.5)),
+    ]
+    for link in links:
+        robot.publisher(TFMessage, "/tf_static", qos.TRANSFORMS_STATIC).publish(link)
+    statuses.wait_for(lambda status: status.text == "ready")
+    pad.held, pad.axes = {10}, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    step = asked.wait_for(lambda command: abs(command.translation.x) > 0.0).translation
+    assert (step.y, step.z) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.0, abs=1e-9)) and step.x < 0.0
 
 
 def test_a_profile_that_does_not_exist_is_named(start_node):

@@ -62,9 +62,9 @@ class Maker:
         self.say(topics.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", info)
         self.say(topics.TRANSFORMS_STATIC, "tf2_msgs/msg/TFMessage", TFMessage(transforms=[transform]))
 
-    def object(self, name, position, quaternion_xyzw):
+    def object(self, name, position, quaternion_xyzw, seen_from="base"):
         transform = TransformStamped(child_frame_id=name)
-        transform.header.frame_id = "base"
+        transform.header.frame_id = seen_from
         transform.header.stamp = ns_to_stamp(self.now_ns)
         place, rotation = transform.transform.translation, transform.transform.rotation
         place.x, place.y, place.z = position
@@ -189,6 +189,78 @@ def test_objects_are_marked_where_tf_says_that_they_are(tmp_path):
     assert np.isnan(arrays["points"][:, 2]).all()
     np.testing.assert_allclose(arrays["marks"][0, 0], [64.25 + 150 * 0.02, 64.25 - 150 * 0.1], atol=1e-3)
     assert len(read_demonstrations([out])) == 2
+
+
+def link(parent, child, quaternion_xyzw=(0.0, 0.0, 0.0, 1.0), translation=(0.0, 0.0, 0.0)):
+    transform = TransformStamped(child_frame_id=child)
+    transform.header.frame_id = parent
+    place, rotation = transform.transform.translation, transform.transform.rotation
+    place.x, place.y, place.z = translation
+    rotation.x, rotation.y, rotation.z, rotation.w = (float(value) for value in quaternion_xyzw)
+    return transform
+
+
+def info(frame=""):
+    message = CameraInfo(width=256, height=256, k=[300.0, 0.0, 128.0, 0.0, 300.0, 128.0, 0.0, 0.0, 1.0])
+    message.header.frame_id = frame
+    return message
+
+
+def test_the_cameras_place_is_read_through_the_whole_tree_of_frames(tmp_path):
+    """As a driver and a calibration publish it: base, mount, camera, optical frame; under names of their own."""
+    simple, chained = Maker(tmp_path / "simple" / "s_0.mcap"), Maker(tmp_path / "chained" / "c_0.mcap")
+    simple.says_of_camera(info(), link("base", "camera_optical", OPTICAL.as_quat(), (1.5, 0.1, 0.4)))
+    chained.says_of_camera(info("cam_color_optical"), link("cam_link", "cam_color_optical", OPTICAL.as_quat()))
+    turned = Rotation.from_euler("z", 30, degrees=True)
+    offset = turned.inv().apply([1.0, 0.1, 0.4])
+    chained.says_of_camera(info("cam_color_optical"), link("mount", "cam_link", turned.inv().as_quat(), offset))
+    chained.says_of_camera(info("cam_color_optical"), link("base", "mount", turned.as_quat(), (0.5, 0.0, 0.0)))
+    for maker in (simple, chained):
+        maker.episode(0, 4, operated=(1, 2))
+        maker.file.finish()
+        name = maker.file.path.parent.name
+        assert export_command.main([str(tmp_path / name), "--out", str(tmp_path / f"out_{name}")]) == 0
+    cards = [json.loads((tmp_path / f"out_{name}" / "card.json").read_text()) for name in ("simple", "chained")]
+    places = [np.array(card["camera_extrinsics_base_to_optical"]) for card in cards]
+    np.testing.assert_allclose(places[1], places[0], atol=1e-9)
+
+
+def test_a_tag_that_the_camera_sees_is_marked_in_the_base_frame(tmp_path, capsys):
+    points = tmp_path / "points.yaml"
+    points.write_text("put the carrot on the plate:\n  source_centre: {frame: tag}\n  source_tip: {frame: lost}\n")
+    maker = Maker(tmp_path / "seen" / "s_0.mcap")
+    maker.camera()
+    maker.object("tag", (0.1, 0.2, 0.9), (0, 0, 0, 1), seen_from="camera_optical")
+    maker.episode(0, 3, operated=(1, 2))
+    maker.file.finish()
+    out = tmp_path / "out"
+    assert export_command.main([str(tmp_path / "seen"), "--out", str(out), "--marked-points", str(points)]) == 0
+    (arrays,) = load(out).values()
+    expected = np.array([1.5, 0.0, 0.0]) + OPTICAL.apply([0.1, 0.2, 0.9])
+    np.testing.assert_allclose(arrays["points"][:, 0], [expected, expected], atol=1e-6)
+    assert np.isnan(arrays["points"][:, 1]).all()
+    assert "3 times marks unknown: /tf says no way from 'base' to 'lost'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("links", "complaint"),
+    [
+        ([link("mount", "camera_optical", OPTICAL.as_quat())], "no way from 'base' to 'camera_optical'"),
+        ([link("base", "camera_optical", (0.7, 0.7, -0.7, -0.7))], "norm of its quaternion is 1.400"),
+        (
+            [link("base", "camera_optical", OPTICAL.as_quat()), link("base", "camera_optical", (0, 0, 0, 1))],
+            "while it recorded",
+        ),
+    ],
+)
+def test_a_camera_whose_place_is_not_known_teaches_nothing_wrong(links, complaint, tmp_path, capsys):
+    maker = Maker(tmp_path / "bag" / "bag_0.mcap")
+    for number, item in enumerate(links):
+        maker.says_of_camera(info(), item)
+        maker.episode(number, 4, operated=(1, 2))
+    maker.file.finish()
+    assert export_command.main([str(tmp_path / "bag"), "--out", str(tmp_path / "none")]) == 1
+    assert complaint in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from magma_common.config import ConfigError
+from magma_common.rotations import matrix_from_quaternion
 from magma_teleop import device_profile
 from magma_teleop.device_node import find_profile
 from magma_teleop.device_profile import DeviceProfile, LeaderProfile, profile_from, read_profile
-from magma_teleop.frames import rotation_matrix, to_base
+from magma_teleop.frames import to_base
 
 SHIPPED = Path(device_profile.__file__).parents[1] / "config" / "devices"
 JOY = {"kind": "joy", "name": "pad", "activation": "dead_man", "axes": {"x": {"axis": 0}}, "buttons": {"dead_man": 0}}
@@ -80,7 +81,9 @@ motions = st.tuples(*[st.floats(-1, 1)] * 6).map(np.array)
 
 @given(quaternions, motions)
 def test_frames_turn_a_motion_and_keep_its_lengths(quaternion, motion):
-    np.testing.assert_allclose(rotation_matrix(quaternion), Rotation.from_quat(quaternion).as_matrix(), atol=1e-9)
+    np.testing.assert_allclose(
+        matrix_from_quaternion(quaternion), Rotation.from_quat(quaternion).as_matrix(), atol=1e-9
+    )
     for frame in ("base", "tool", "camera"):
         turned = to_base(motion, frame, quaternion, quaternion)
         for part in (slice(0, 3), slice(3, 6)):

@@ -63,4 +63,7 @@ TRANSFORMS = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, d
 """/tf, as tf2_ros has it."""
 
 TRANSFORMS_STATIC = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
-"""/tf_static, as tf2_ros has it."""
+"""/tf_static, as tf2_ros publishes it."""
+
+TRANSFORMS_STATIC_ALL = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, depth=100)
+"""For a subscription to /tf_static: each of its many publishers has something to tell a latecomer."""

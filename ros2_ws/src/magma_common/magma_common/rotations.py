@@ -45,3 +45,15 @@ def conjugate(quaternion_xyzw: ArrayLike) -> FloatArray:
     quaternion = np.array(quaternion_xyzw, dtype=np.float64)
     quaternion[:3] *= -1.0
     return quaternion
+
+
+def matrix_from_quaternion(quaternion_xyzw: ArrayLike) -> FloatArray:
+    """Unit quaternion xyzw (4,) -> rotation matrix (3, 3)."""
+    x, y, z, w = (float(value) for value in np.asarray(quaternion_xyzw, dtype=np.float64))
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

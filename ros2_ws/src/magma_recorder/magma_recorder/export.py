@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import bisect
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from magma_common.conversions import stamp_to_ns, state_from_msg
 from magma_common.data import EndEffectorState
+from magma_common.transform_tree import FramePose, TransformTree, UnknownPoseError
 from magma_recorder import topics
 from magma_recorder.marked_points import POINTS, FramePoint, MarkedPoints
 from magma_recorder.pictures import PictureError, decompress
@@ -33,6 +36,12 @@ from magma_recorder.recording import Recording, RecordingError
 FloatArray = NDArray[np.float64]
 FORMAT_VERSION = 1
 TELEOP_PHASE = 2
+DEFAULT_CAMERA_FRAME = "camera_optical"
+UNPLACED = "marks unknown: "
+"""Begins what is counted of objects whose place was not known, by reason."""
+WHOLE_RECORDING_S = 1e6
+CAMERA_MOVED_M, CAMERA_MOVED_RAD = 0.002, 0.01
+"""A camera whose pose in the base frame changes by more while it records is not one camera of a set."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,10 @@ class ExportOptions:
     """name of arm and camera set-up; one that a checkpoint knows by this name is the same robot to magma-train"""
     marked_points: MarkedPoints = field(default_factory=dict)
     """where the objects of each instruction are marked, by frames of /tf"""
-    base_frame: str = "base"
-    """parent of these frames, and of the end effector's state"""
+    base_frame: str = ""
+    """frame of the arm's base in /tf; empty = the one that the end effector's state names"""
+    camera_frame: str = ""
+    """the camera's optical frame in /tf; empty = the one that CameraInfo names"""
 
 
 @dataclass
@@ -85,8 +96,12 @@ class _Camera:
     intrinsics: FloatArray | None = None
     size: tuple[int, int] = (0, 0)
     """width, height that the intrinsics are for"""
-    base_to_optical: FloatArray | None = None
-    """(4, 4): points in the base frame to the camera's optical frame"""
+    frame: str = DEFAULT_CAMERA_FRAME
+    """name of its optical frame in /tf"""
+    pose: FramePose | None = None
+    """where it is in the base frame"""
+    trouble: str = ""
+    """why that is not known, or cannot be told by one pose"""
 
 
 class _Frames:
@@ -120,10 +135,10 @@ class _Reader:
         """commands without a frame or a state"""
         self.damaged = 0
         """commands whose frame is no whole picture"""
+        self.unplaced: Counter[str] = Counter()
+        """points of objects whose place was not known, by reason"""
         self._frames, self._states = _Frames(), _Frames()
-        self._objects: dict[str, _Frames] = {
-            point.frame: _Frames() for points in options.marked_points.values() for point in points.values()
-        }
+        self._transforms = TransformTree(WHOLE_RECORDING_S)
         self._instruction = ""
         self._task = ""
         self._progress = -1
@@ -153,10 +168,11 @@ class _Reader:
         elif topic == topics.CAMERA_INFO:
             self.camera.intrinsics = np.array(message.k, dtype=np.float64).reshape(3, 3)
             self.camera.size = (int(message.width), int(message.height))
+            self.camera.frame = self.options.camera_frame or message.header.frame_id or DEFAULT_CAMERA_FRAME
         elif topic == topics.TRANSFORMS_STATIC:
-            self._on_static(message)
+            self._on_transforms(message, static=True)
         elif topic == topics.TRANSFORMS:
-            self._on_transforms(message)
+            self._on_transforms(message, static=False)
 
     def _on_episode(self, message: Any) -> None:
         name = f"{message.task}-{message.variant}-{message.layout}"
@@ -188,29 +204,49 @@ class _Reader:
         # The first command of an intervention is sent before the phase that it leads to is told.
         begun = self._interventions - 1 if self._phase == TELEOP_PHASE else self._interventions
         number = begun if operator else -1
-        points = self._points(stamp_to_ns(frame.header.stamp))
+        base = self.options.base_frame or state.frame
+        points = self._points(stamp_to_ns(frame.header.stamp), base)
+        self._locate_camera(stamp_to_ns(frame.header.stamp), base)
         self.episodes[-1].steps.append(_Step(stamp_ns, picture, state, action, operator, number, points))
 
-    def _points(self, stamp_ns: int) -> FloatArray:
+    def _points(self, stamp_ns: int, base: str) -> FloatArray:
         """Where the points of the present instruction were then."""
         wanted: Mapping[str, FramePoint] = self.options.marked_points.get(self._instruction.strip(), {})
         found = np.full((len(POINTS), 3), np.nan)
         for index, name in enumerate(POINTS):
             point = wanted.get(name)
-            pose = self._objects[point.frame].at(stamp_ns, round(self.options.max_frame_age_s * 1e9)) if point else None
-            if point is not None and pose is not None:
-                found[index] = pose[:3, :3] @ np.array(point.at) + pose[:3, 3]
+            if point is None:
+                continue
+            try:
+                pose = self._transforms.pose(point.frame, base, stamp_ns, self.options.max_frame_age_s).matrix
+            except UnknownPoseError as error:
+                self.unplaced[_without_numbers(str(error))] += 1
+                continue
+            found[index] = pose[:3, :3] @ np.array(point.at) + pose[:3, 3]
         return found
 
-    def _on_transforms(self, message: Any) -> None:
-        for item in message.transforms:
-            if item.child_frame_id in self._objects and item.header.frame_id == self.options.base_frame:
-                self._objects[item.child_frame_id].add(stamp_to_ns(item.header.stamp), _pose(item.transform))
+    def _locate_camera(self, stamp_ns: int, base: str) -> None:
+        """Where the camera is. One set of demonstrations has one camera at one place."""
+        camera = self.camera
+        try:
+            pose = self._transforms.pose(camera.frame, base, stamp_ns, WHOLE_RECORDING_S)
+        except UnknownPoseError as error:
+            camera.trouble = str(error)
+            return
+        if camera.pose is None:
+            camera.pose, camera.trouble = pose, ""
+            return
+        moved_m = float(np.linalg.norm(pose.matrix[:3, 3] - camera.pose.matrix[:3, 3]))
+        turned_rad = _angle_between(pose.quaternion_xyzw, camera.pose.quaternion_xyzw)
+        if moved_m > CAMERA_MOVED_M or turned_rad > CAMERA_MOVED_RAD:
+            camera.trouble = (
+                f"{camera.frame!r} moved by {moved_m:.3f} m and {turned_rad:.3f} rad in {base!r} while it recorded; a "
+                "set of demonstrations has one place of the camera: export the time before and after apart"
+            )
 
-    def _on_static(self, message: Any) -> None:
+    def _on_transforms(self, message: Any, static: bool) -> None:
         for item in message.transforms:
-            if item.child_frame_id == "camera_optical":
-                self.camera.base_to_optical = np.linalg.inv(_pose(item.transform)).astype(np.float64)
+            self._transforms.add(item, static)
 
 
 def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dict[str, int]:
@@ -222,7 +258,8 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
 
     Returns:
         Counts: episodes, steps, operator_steps, left_out (commands without a frame), damaged (commands whose frame
-        is no whole picture), without_instruction (steps while nobody had said what to do: they teach nothing).
+        is no whole picture), without_instruction (steps while nobody had said what to do: they teach nothing), and
+        points of objects without a place, each reason beginning with `UNPLACED`.
 
     Raises:
         RecordingError: no recording, no camera in it, or nothing to export.
@@ -237,6 +274,8 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
             reader.take(item.topic, item.message)
         counts["left_out"] += reader.left_out
         counts["damaged"] += reader.damaged
+        for reason, number in reader.unplaced.items():
+            counts[UNPLACED + reason] = counts.get(UNPLACED + reason, 0) + number
         for number, episode in enumerate(reader.episodes):
             arrays = _arrays(episode, options)
             if arrays is None:
@@ -261,8 +300,15 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
             + ("" if options.policy_weight > 0.0 else "; --policy-weight 1 takes the policy's steps too")
         )
     for card in cards[1:]:
-        if card["camera_intrinsics"] != cards[0]["camera_intrinsics"] or card["image_size"] != cards[0]["image_size"]:
-            raise RecordingError("the recordings were made with different cameras: export them one by one")
+        place, first = (np.array(item["camera_extrinsics_base_to_optical"]) for item in (card, cards[0]))
+        if (
+            card["camera_intrinsics"] != cards[0]["camera_intrinsics"]
+            or card["image_size"] != cards[0]["image_size"]
+            or np.abs(place - first).max() > CAMERA_MOVED_M
+        ):
+            raise RecordingError(
+                "the recordings were made with different cameras, or from different places: export them one by one"
+            )
     out.mkdir(parents=True)
     (out / "episodes").mkdir()
     for name, arrays in written:
@@ -343,10 +389,12 @@ def _marks(
 
 
 def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) -> dict[str, Any]:
-    if camera.intrinsics is None or camera.base_to_optical is None:
+    if camera.intrinsics is None:
+        raise RecordingError(f"{path} holds no {topics.CAMERA_INFO}: magma-train has to know the camera")
+    if camera.pose is None or camera.trouble:
         raise RecordingError(
-            f"{path} holds no {topics.CAMERA_INFO} or no camera_optical in {topics.TRANSFORMS_STATIC}: "
-            "magma-train has to know the camera"
+            f"{path}: magma-train has to know where the camera is, but {camera.trouble}; --base-frame and "
+            "--camera-frame name other frames"
         )
     width, height = camera.size
     if width != height:
@@ -368,23 +416,17 @@ def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) 
         "step_period_s": options.step_period_s,
         "image_size": image_size,
         "camera_intrinsics": intrinsics.tolist(),
-        "camera_extrinsics_base_to_optical": camera.base_to_optical.tolist(),
+        "camera_extrinsics_base_to_optical": np.linalg.inv(camera.pose.matrix).tolist(),
         "table_height_m": options.table_height_m,
         "operator_weight": options.operator_weight,
         "policy_weight": options.policy_weight,
     }
 
 
-def _pose(transform: Any) -> FloatArray:
-    """A geometry_msgs/Transform as a (4, 4) matrix."""
-    translation, rotation = transform.translation, transform.rotation
-    quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w])
-    x, y, z, w = quaternion / np.linalg.norm(quaternion)
-    matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix[:3, 3] = translation.x, translation.y, translation.z
-    return matrix
+def _angle_between(one_xyzw: FloatArray, other_xyzw: FloatArray) -> float:
+    return 2.0 * float(np.arccos(np.clip(abs(one_xyzw @ other_xyzw), 0.0, 1.0)))
+
+
+def _without_numbers(reason: str) -> str:
+    """The same for every step, so that it can be counted."""
+    return re.sub(r"\d+\.\d+", "…", reason)

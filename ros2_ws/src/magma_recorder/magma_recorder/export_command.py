@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_common.config import ConfigError
-from magma_recorder.export import ExportOptions, export
+from magma_recorder.export import UNPLACED, ExportOptions, export
 from magma_recorder.marked_points import read_marked_points
 from magma_recorder.recording import RecordingError
 
@@ -41,6 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="YAML file: which frames of /tf are the objects of each instruction, for their marks",
     )
+    parser.add_argument(
+        "--base-frame",
+        default=defaults.base_frame,
+        help="frame of the arm's base in /tf; otherwise the one that the end effector's state names",
+    )
+    parser.add_argument(
+        "--camera-frame",
+        default=defaults.camera_frame,
+        help="the camera's optical frame in /tf; otherwise the one that its CameraInfo names",
+    )
     options = parser.parse_args(arguments)
     try:
         counts = export(
@@ -53,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 table_height_m=options.table_height_m,
                 step_period_s=options.step_period_s,
                 robot=options.robot,
+                base_frame=options.base_frame,
+                camera_frame=options.camera_frame,
                 marked_points=read_marked_points(options.marked_points) if options.marked_points else {},
             ),
         )
@@ -64,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"the operator's; {counts['left_out']} commands had no frame, {counts['damaged']} a damaged one, "
         f"{counts['without_instruction']} steps no instruction"
     )
+    for reason, count in counts.items():
+        if reason.startswith(UNPLACED):
+            print(f"{count} times {reason}", file=sys.stderr)
     return 0
 
 

@@ -48,7 +48,8 @@ class DeviceConfig(NodeConfig):
     )
     camera_quaternion_xyzw: tuple[float, ...] = parameter(
         (),
-        "Orientation of camera_optical in the base frame, for profiles in the camera's frame; empty = from /tf_static.",
+        "Orientation of the camera's optical frame in the base frame, for profiles in the camera's frame; empty = by "
+        "the whole tree of /tf and /tf_static.",
         minimum=-1.0,
         maximum=1.0,
         read_only=True,

@@ -23,6 +23,7 @@ from magma_common import qos
 from magma_common.config import ConfigError
 from magma_common.conversions import delta_to_msg, pose_to_arrays
 from magma_common.node_config import NodeParameters
+from magma_common.transform_tree import TransformTree, UnknownPoseError
 from magma_teleop.config import DeviceConfig
 from magma_teleop.device_profile import DeviceProfile, LeaderProfile, read_profile
 from magma_teleop.keys import Request
@@ -65,9 +66,8 @@ class DeviceTeleop(Node, Generic[ProfileT]):
             profile = dataclasses.replace(profile, activation=config.activation)
         self.profile: ProfileT = profile
         self._arm: tuple[ArmPose, float] | None = None
-        self._camera_xyzw: FloatArray | None = (
-            np.array(config.camera_quaternion_xyzw) if config.camera_quaternion_xyzw else None
-        )
+        self._transforms = TransformTree()
+        self._camera_trouble = ""
         self._phase: int | None = None
         self._notice = ""
         self._shown: tuple[bool, bool, str] | None = None
@@ -80,7 +80,13 @@ class DeviceTeleop(Node, Generic[ProfileT]):
             EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
         )
         self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
-        self.create_subscription(TFMessage, "/tf_static", self._on_static, qos.TRANSFORMS_STATIC)
+        if self._seeks_camera:
+            self.create_subscription(
+                TFMessage, "/tf_static", lambda message: self._on_transforms(message, True), qos.TRANSFORMS_STATIC_ALL
+            )
+            self.create_subscription(
+                TFMessage, "/tf", lambda message: self._on_transforms(message, False), qos.TRANSFORMS
+            )
         self._requests: dict[Request, Client] = {
             Request.ESTOP: self.create_client(Trigger, "/magma/estop"),
             Request.REARM: self.create_client(Trigger, "/magma/rearm"),
@@ -130,22 +136,39 @@ class DeviceTeleop(Node, Generic[ProfileT]):
             self.let_go()
         self._phase = int(message.phase)
 
-    def _on_static(self, message: TFMessage) -> None:
-        config = self._node_parameters.config
+    @property
+    def _seeks_camera(self) -> bool:
+        """Whether the operator thinks in the camera's frame and /tf has to say where it is."""
+        return self.profile.frame == "camera" and not self._node_parameters.config.camera_quaternion_xyzw
+
+    def _on_transforms(self, message: TFMessage, static: bool) -> None:
         for item in message.transforms:
-            if (
-                not config.camera_quaternion_xyzw
-                and item.header.frame_id == config.base_frame
-                and item.child_frame_id == config.camera_frame
-            ):
-                rotation = item.transform.rotation
-                self._camera_xyzw = np.array([rotation.x, rotation.y, rotation.z, rotation.w])
+            refusal = self._transforms.add(item, static)
+            if refusal is not None:
+                self.get_logger().warning(refusal, throttle_duration_sec=10.0)
+
+    def _camera_xyzw(self) -> FloatArray | None:
+        """Orientation of the camera in the base frame, or None while it is not known."""
+        config = self._node_parameters.config
+        if config.camera_quaternion_xyzw:
+            return np.array(config.camera_quaternion_xyzw)
+        if not self._seeks_camera:
+            return None
+        try:
+            pose = self._transforms.pose(
+                config.camera_frame, config.base_frame, self.get_clock().now().nanoseconds, config.state_timeout_s
+            )
+        except UnknownPoseError as error:
+            self._camera_trouble = str(error)
+            return None
+        self._camera_trouble = ""
+        return pose.quaternion_xyzw
 
     def _work(self) -> None:
         now_s = time.monotonic()
         config = self._node_parameters.config
         arm = self._arm[0] if self._arm is not None and now_s - self._arm[1] <= config.state_timeout_s else None
-        delta = self.motion(now_s, arm, self._camera_xyzw)
+        delta = self.motion(now_s, arm, self._camera_xyzw())
         if delta is not None:
             stamp_ns = self.get_clock().now().nanoseconds
             self._commands.publish(delta_to_msg(delta, stamp_ns, config.base_frame, self.profile.name))
@@ -153,6 +176,8 @@ class DeviceTeleop(Node, Generic[ProfileT]):
 
     def _report(self, now_s: float) -> None:
         status = self.device_status(now_s)
+        if self._camera_trouble:
+            status = dataclasses.replace(status, text=f"{status.text}; {self._camera_trouble}")
         shown = (status.connected, status.engaged, self._notice or status.text)
         if shown == self._shown and now_s - self._shown_s < STATUS_PERIOD_S:
             return

@@ -5,22 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_common.rotations import matrix_from_quaternion
+
 FloatArray = NDArray[np.float64]
 
 VIEW_TO_OPTICAL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """Who looks at the picture says forward, left, up; the optical frame says right, down, forward (REP 103)."""
-
-
-def rotation_matrix(quaternion_xyzw: FloatArray) -> FloatArray:
-    """Unit quaternion xyzw (4,) -> rotation matrix (3, 3)."""
-    x, y, z, w = (float(value) for value in quaternion_xyzw)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
 
 
 def to_base(motion: FloatArray, frame: str, tool_xyzw: FloatArray, camera_xyzw: FloatArray | None) -> FloatArray:
@@ -41,11 +31,11 @@ def to_base(motion: FloatArray, frame: str, tool_xyzw: FloatArray, camera_xyzw: 
     if frame == "base":
         return motion
     if frame == "tool":
-        matrix = rotation_matrix(tool_xyzw)
+        matrix = matrix_from_quaternion(tool_xyzw)
     elif frame == "camera":
         if camera_xyzw is None:
             raise ValueError("the camera's pose in the base frame is not known")
-        matrix = rotation_matrix(camera_xyzw) @ VIEW_TO_OPTICAL
+        matrix = matrix_from_quaternion(camera_xyzw) @ VIEW_TO_OPTICAL
     else:
         raise ValueError(f"unknown frame {frame!r}")
     return np.concatenate([matrix @ motion[:3], matrix @ motion[3:]])

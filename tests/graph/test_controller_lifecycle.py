@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -11,11 +12,15 @@ from controller_peers import HOME, Arm, Robot
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from magma_interfaces.msg import ControllerState, EndEffectorDelta
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from magma_common import qos
+from magma_common.config import LOWER, parameter_info
 from magma_common.conversions import delta_to_msg
+from magma_control.config import ControllerConfig
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
@@ -288,3 +293,86 @@ def test_a_joint_level_arm_that_is_deactivated_in_motion_brakes_and_gets_nothing
         arm.moves()
     finally:
         arm.close()
+
+
+class Settings:
+    """Any peer of the graph, who sets parameters of the controller."""
+
+    def __init__(self, peer):
+        self.peer = peer
+
+    def set(self, name, value):
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        (result,) = self.peer.call(SetParameters, "/controller/set_parameters", request).results
+        return result.reason if not result.successful else ""
+
+
+OTHERS = {"overlap": "replace", "blend_steps": 5, "ensemble_decay": 1.0, "gripper_mode": "binary"}
+OTHERS |= {"gripper_close_below": 0.1, "gripper_open_above": 0.9, "gripper_sticky_steps": 3}
+OTHERS |= {"min_command_interval_s": 0.0}
+"""What has no tighter direction, with a value other than its default; a new parameter has one or stands here."""
+GIVEN = {"teleop_timeout_s": 1.0}
+"""What the fixture sets otherwise than by default."""
+
+
+def moved(item, outwards):
+    """A value a little looser (outwards) or tighter than the one in force."""
+    info, value = parameter_info(item), GIVEN.get(item.name, item.default)
+    if isinstance(value, bool):
+        return not value
+    sign = 1 if (info.tighter == LOWER) is outwards else -1
+    if isinstance(value, tuple):
+        return [member + 0.01 * sign for member in value]
+    if isinstance(value, int):
+        return value + sign
+    return value * (1.0 + 0.1 * sign) if value else 0.01 * sign
+
+
+def test_no_peer_lifts_a_limit_of_an_active_controller(robot, life):
+    assert life.change(CONFIGURE) and life.change(ACTIVATE)
+    settings = Settings(robot.peer)
+    robot.moves_again()
+    walked = {"limits": 0, "others": 0, "fixed": 0}
+    for item in dataclasses.fields(ControllerConfig):
+        info = parameter_info(item)
+        if info.read_only:
+            walked["fixed"] += 1
+            assert settings.set(item.name, item.default) != ""
+        elif not info.tighter:
+            walked["others"] += 1
+            refusal = settings.set(item.name, OTHERS[item.name])
+            assert "stays as it is" in refusal and "deactivate" in refusal
+        else:
+            walked["limits"] += 1
+            # Towards 1, off, and -2 there is nothing looser than these defaults.
+            if item.name not in ("bring_up_scale", "estop_button_timeout_s", "table_clearance_m") and not isinstance(
+                item.default, bool
+            ):
+                refusal = settings.set(item.name, moved(item, outwards=True))
+                assert "now it may only be" in refusal and "deactivate" in refusal, item.name
+    assert walked["limits"] > 25 and walked["others"] == len(OTHERS) and walked["fixed"] > 10
+    assert "use_sim_time stays" in settings.set("use_sim_time", True)
+    robot.moves_again()
+
+    # Tighter it becomes at once, also in motion, and that is shown.
+    for item in dataclasses.fields(ControllerConfig):
+        if parameter_info(item).tighter and item.name != "estop_button_timeout_s":
+            # A step that is allowed must never be absurd, so these two stay as wide as the longest step was.
+            if item.name.startswith("reject_"):
+                continue
+            assert settings.set(item.name, moved(item, outwards=False)) == "", item.name
+    shown = robot.states.wait_for(lambda state: "parameter changed: executor_timeout_s" in state.rejection_reasons)
+    assert "parameter changed: max_speed_m_s" in shown.rejection_reasons
+
+    # At rest everything may change.
+    assert life.change(DEACTIVATE)
+    assert settings.set("max_speed_m_s", 1.0) == "" and settings.set("overlap", "replace") == ""
+    assert life.change(ACTIVATE)
+    assert settings.set("max_speed_m_s", 1.1) != ""
+
+
+def test_a_policy_that_no_longer_fits_a_tightened_limit_moves_nothing(robot, life):
+    assert life.change(CONFIGURE) and life.change(ACTIVATE)
+    robot.moves_again()
+    assert Settings(robot.peer).set("max_horizon", 1) == ""
+    robot.holds("horizon is 2")

@@ -10,7 +10,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.config import HIGHER, LOWER, ConfigError, NodeConfig, parameter
 from magma_common.node_config import NodeParameters
 
 
@@ -103,3 +103,38 @@ def test_setting_while_running(make_node):
     (result,) = node.set_parameters([Parameter("fixed", value=True)])
     assert not result.successful
     assert parameters.config == Example(rate_hz=5.0)
+
+
+@dataclass(frozen=True)
+class Limits(NodeConfig):
+    speed_m_s: float = parameter(1.0, "Limit.", tighter=LOWER)
+    lowest_m: tuple[float, float] = parameter((0.0, 0.0), "Limit.", tighter=HIGHER)
+    mode: str = parameter("a", "No limit.")
+
+
+@pytest.mark.parametrize("works", [False, True], ids=["at rest", "at work"])
+def test_limits_of_a_node_that_can_be_brought_to_rest(make_node, works):
+    node = make_node()
+    seen = []
+    parameters = NodeParameters(node, Limits, seen.append, lambda: "bring it to rest first" if works else "")
+    for name, value in (("speed_m_s", 2.0), ("lowest_m", [0.1, -0.1]), ("mode", "b"), ("use_sim_time", True)):
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        assert result.successful is not works
+        if works:
+            assert name in result.reason and "bring it to rest first" in result.reason
+    assert (len(seen) == 0) is works and node.get_parameter("use_sim_time").value is not works
+    for name, value in (("speed_m_s", 0.5), ("lowest_m", [0.2, 0.0])):
+        assert node.set_parameters([Parameter(name, value=value)])[0].successful
+    assert (parameters.config.speed_m_s, parameters.config.lowest_m[0]) == (0.5, 0.2)
+    # All or nothing: one that loosens takes the others with it.
+    both = node.set_parameters_atomically([Parameter("speed_m_s", value=0.1), Parameter("lowest_m", value=[0.0, 0.0])])
+    assert both.successful is not works and parameters.config.speed_m_s == (0.5 if works else 0.1)
+
+
+def test_limits_of_a_node_that_always_works_are_tightened_only(make_node):
+    node = make_node()
+    parameters = NodeParameters(node, Limits)
+    assert not node.set_parameters([Parameter("speed_m_s", value=1.1)])[0].successful
+    assert node.set_parameters([Parameter("speed_m_s", value=0.9)])[0].successful
+    assert node.set_parameters([Parameter("mode", value="b")])[0].successful
+    assert parameters.config == Limits(speed_m_s=0.9, mode="b")

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.config import HIGHER, LOWER, ConfigError, NodeConfig, ParameterInfo, loosens, parameter
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,27 @@ def test_a_field_without_description_is_refused():
 
     with pytest.raises(ConfigError, match=r"parameter\(default, description\)"):
         Bare()
+
+
+@pytest.mark.parametrize(
+    ("tighter", "off", "before", "after", "loose"),
+    [
+        (LOWER, None, 1.0, 1.5, True),
+        (LOWER, None, 1.0, 0.5, False),
+        (LOWER, None, 1.0, 1.0, False),
+        (HIGHER, None, 1.0, 0.5, True),
+        (HIGHER, None, False, True, False),
+        (HIGHER, None, True, False, True),
+        ("", None, "a", "b", True),
+        ("", None, "a", "a", False),
+        (LOWER, None, (1.0, 2.0), (0.5, 2.1), True),
+        (LOWER, None, (1.0, 2.0), (0.5, 2.0), False),
+        (HIGHER, None, (1.0, 2.0), (1.5, 1.9), True),
+        (LOWER, 0.0, 1.0, 0.0, True),
+        (LOWER, 0.0, 0.0, 60.0, False),
+        (LOWER, 0.0, 0.0, 0.0, False),
+        (LOWER, 0.0, 1.0, 0.5, False),
+    ],
+)
+def test_which_way_a_limit_becomes_looser(tighter, off, before, after, loose):
+    assert loosens(ParameterInfo("a limit", tighter=tighter, off=off), before, after) is loose

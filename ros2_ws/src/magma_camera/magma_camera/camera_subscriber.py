@@ -14,7 +14,7 @@ from magma_camera.frame_preparation import FramePreparation, FrameSettings, Prep
 from magma_camera.frozen_camera import FrozenCameraSettings
 from magma_camera.image_decoding import FrameRefusedError
 from magma_common.compressed_images import MAX_SIDE_PX
-from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.config import LOWER, ConfigError, NodeConfig, parameter
 from magma_common.conversions import image_to_msg, pose_to_arrays, stamp_to_ns
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
@@ -39,8 +39,19 @@ class CameraSubscriberConfig(NodeConfig):
     image_width: int = parameter(
         0, "Pixels of the frame; 0 = what /magma/action_spec says.", minimum=0, maximum=MAX_SIDE_PX, read_only=True
     )
-    max_age_s: float = parameter(1.0, "Refuse pictures captured longer ago, in seconds; 0 = any age.", minimum=0.0)
-    max_future_s: float = parameter(0.1, "Refuse pictures stamped further ahead of the clock, in seconds.", minimum=0.0)
+    max_age_s: float = parameter(
+        1.0,
+        "Refuse pictures captured longer ago, in seconds; 0 = any age.",
+        minimum=0.0,
+        tighter=LOWER,
+        off=0.0,
+    )
+    max_future_s: float = parameter(
+        0.1,
+        "Refuse pictures stamped further ahead of the clock, in seconds.",
+        minimum=0.0,
+        tighter=LOWER,
+    )
     bit_depth: int = parameter(
         0,
         "Bits that the sensor uses of a 16-bit encoding, 9 ... 16; 0 = not known: 16-bit pictures darker than a "
@@ -49,12 +60,25 @@ class CameraSubscriberConfig(NodeConfig):
         maximum=16,
     )
     frozen_after_s: float = parameter(
-        1.0, "Identical pictures for so many seconds mean a frozen camera; 0 = off (a simulator at rest).", minimum=0.0
+        1.0,
+        "Identical pictures for so many seconds mean a frozen camera; 0 = off (a simulator at rest).",
+        minimum=0.0,
+        tighter=LOWER,
+        off=0.0,
     )
     frozen_after_motion_m: float = parameter(
-        0.02, "Identical pictures while the arm moved so many metres mean a frozen camera; 0 = off.", minimum=0.0
+        0.02,
+        "Identical pictures while the arm moved so many metres mean a frozen camera; 0 = off.",
+        minimum=0.0,
+        tighter=LOWER,
+        off=0.0,
     )
-    silent_after_s: float = parameter(2.0, "Report an error when no picture came for so many seconds.", minimum=0.1)
+    silent_after_s: float = parameter(
+        2.0,
+        "Report an error when no picture came for so many seconds.",
+        minimum=0.1,
+        tighter=LOWER,
+    )
 
     def check(self) -> None:
         if bool(self.image_height) != bool(self.image_width):

@@ -34,9 +34,14 @@ class ParameterInfo:
     choices: tuple[str, ...] = ()
     read_only: bool = False
     """fixed once the node runs"""
+    tighter: str = ""
+    """LOWER or HIGHER: the direction in which a limit becomes safer; empty = it has none"""
+    off: float | None = None
+    """a value that switches the limit off: looser than all others"""
 
 
 _KEY = "magma_parameter"
+LOWER, HIGHER = "lower", "higher"
 _SCALARS: tuple[type, ...] = (bool, int, float, str)
 ConfigT = TypeVar("ConfigT", bound="NodeConfig")
 
@@ -49,6 +54,8 @@ def parameter(
     maximum: float | None = None,
     choices: Sequence[str] = (),
     read_only: bool = False,
+    tighter: str = "",
+    off: float | None = None,
 ) -> Any:
     """Declares a field of a `NodeConfig`: bool, int, float, str, or a tuple of one of these.
 
@@ -58,8 +65,11 @@ def parameter(
         minimum, maximum: inclusive range of a number, or of each number in a tuple.
         choices: for a str, the values allowed.
         read_only: the value cannot change while the node runs.
+        tighter: for a limit, the direction (LOWER, HIGHER) in which it becomes safer; for a bool HIGHER means true, for
+            a tuple each member counts.
+        off: the value, if any, that switches the limit off.
     """
-    info = ParameterInfo(description, minimum, maximum, tuple(choices), read_only)
+    info = ParameterInfo(description, minimum, maximum, tuple(choices), read_only, tighter, off)
     return dataclasses.field(default=default, metadata={_KEY: info})
 
 
@@ -110,6 +120,23 @@ def parameter_info(item: dataclasses.Field[Any]) -> ParameterInfo:
     if not isinstance(info, ParameterInfo):
         raise ConfigError(f"field {item.name} must be declared with parameter(default, description)")
     return info
+
+
+def loosens(info: ParameterInfo, before: Any, after: Any) -> bool:
+    """Whether a change of value lets more happen than before; any change does where there is no tighter direction."""
+    if after == before:
+        return False
+    if not info.tighter:
+        return True
+    if isinstance(after, tuple):
+        return any(_looser(info, old, new) for old, new in zip(before, after, strict=True))
+    return _looser(info, before, after)
+
+
+def _looser(info: ParameterInfo, before: Any, after: Any) -> bool:
+    if info.off in (before, after):
+        return bool(after == info.off and before != info.off)
+    return bool(after > before) if info.tighter == LOWER else bool(after < before)
 
 
 def element_type(kind: Any) -> tuple[type, bool]:

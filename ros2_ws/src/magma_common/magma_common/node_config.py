@@ -11,7 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from magma_common.config import ConfigError, NodeConfig, ParameterInfo, element_type, parameter_info
+from magma_common.config import HIGHER, ConfigError, NodeConfig, ParameterInfo, element_type, loosens, parameter_info
 
 ConfigT = TypeVar("ConfigT", bound=NodeConfig)
 
@@ -25,27 +25,38 @@ class NodeParameters(Generic[ConfigT]):
 
     Declares one parameter per field, with description and range. A parameter given on the command line or in a YAML
     file that is no field is an error, as is a value out of range: a misspelt limit must not fall back to its default.
-    A value set while the node runs is checked together with all others before it is accepted.
+    A value set while the node runs is checked together with all others before it is accepted. Anybody in the graph can
+    set one, so a limit moves in its tighter direction only, and each change is in the log; see `locked` for nodes which
+    can be brought to rest.
 
     The node must have been made with `automatically_declare_parameters_from_overrides=True`; that is how rclpy tells
     which parameters were given from outside.
     """
 
     def __init__(
-        self, node: Node, config_type: type[ConfigT], on_change: Callable[[ConfigT], None] | None = None
+        self,
+        node: Node,
+        config_type: type[ConfigT],
+        on_change: Callable[[ConfigT], None] | None = None,
+        locked: Callable[[], str] | None = None,
     ) -> None:
         """
         Args:
             node: the node that owns the parameters.
             config_type: a frozen dataclass derived from NodeConfig; it must be constructible without arguments.
             on_change: called with the new configuration after a successful change, from the executor's thread.
+            locked: for a node that can be brought to rest: while it works, what to do to bring it to rest (one
+                sentence); then a parameter that is no limit does not change at all. Empty while it rests; then
+                everything may change.
 
         Raises:
             ConfigError: unknown parameter, or a value that is not allowed.
         """
+        self._node = node
         self._on_change = on_change
+        self._locked = locked
+        self._infos = {item.name: parameter_info(item) for item in dataclasses.fields(config_type)}
         self._types = typing.get_type_hints(config_type)
-        self._fixed = {item.name for item in dataclasses.fields(config_type) if parameter_info(item).read_only}
         given = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix("").items()
@@ -75,23 +86,68 @@ class NodeParameters(Generic[ConfigT]):
         return self._config
 
     def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        refusal = self._refuse_clock(parameters)
         changes = {
             parameter.name: _plain(parameter.value, self._types.get(parameter.name))
             for parameter in parameters
             if parameter.name not in _DECLARED_BY_RCLPY
         }
-        if not changes:
-            return SetParametersResult(successful=True)
-        fixed = sorted(self._fixed & set(changes))
+        fixed = sorted(name for name in changes if name in self._infos and self._infos[name].read_only)
         if fixed:
-            return SetParametersResult(successful=False, reason=f"fixed while the node runs: {', '.join(fixed)}")
+            refusal = f"fixed while the node runs: {', '.join(fixed)}"
+        before = self._config
         try:
-            self._config = self._config.replace(changes)
+            after = before.replace(changes)
         except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            refusal = str(error)
+        if refusal is None:
+            refusal = next(
+                filter(None, (self._refuse_loosening(name, before, after) for name in sorted(changes))), None
+            )
+        if refusal is not None:
+            self._node.get_logger().warning(f"a parameter was not changed: {refusal}")
+            return SetParametersResult(successful=False, reason=refusal)
+        changed = [name for name in sorted(changes) if getattr(before, name) != getattr(after, name)]
+        if not changed:
+            return SetParametersResult(successful=True)
+        for name in changed:
+            self._node.get_logger().warning(
+                f"parameter {name} changed from {_shown(getattr(before, name))} to {_shown(getattr(after, name))}"
+            )
+        self._config = after
         if self._on_change is not None:
             self._on_change(self._config)
         return SetParametersResult(successful=True)
+
+    def _refuse_clock(self, parameters: Sequence[Parameter]) -> str | None:
+        """Every age is judged by the clock: nobody exchanges it under a node that works."""
+        for parameter in parameters:
+            if parameter.name == "use_sim_time" and self._locked is not None:
+                before, rest = self._node.get_parameter("use_sim_time").value, self._locked()
+                if rest and parameter.value != before:
+                    return f"use_sim_time stays as it is now; {rest}"
+        return None
+
+    def _refuse_loosening(self, name: str, before: ConfigT, after: ConfigT) -> str | None:
+        """Why a change is not made now, or None."""
+        info, old, new = self._infos[name], getattr(before, name), getattr(after, name)
+        rest = self._locked() if self._locked is not None else "start the node with the other value"
+        free = not rest or (self._locked is None and not info.tighter)
+        if free or not loosens(info, old, new):
+            return None
+        asked = f"{name} is {_shown(old)} and was asked to be {_shown(new)}"
+        if not info.tighter:
+            return f"{asked}: it stays as it is now; {rest}"
+        kind, _ = element_type(self._types[name])
+        if kind is bool:
+            direction = "switched on" if info.tighter == HIGHER else "switched off"
+        else:
+            direction = "raised" if info.tighter == HIGHER else "lowered"
+        return f"{asked}: now it may only be {direction}; {rest}"
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _plain(value: Any, kind: Any) -> Any:

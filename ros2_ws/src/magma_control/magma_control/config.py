@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.config import HIGHER, LOWER, ConfigError, NodeConfig, parameter
 from magma_control.gripper import GripperRule
 from magma_control.robot_config import ARM_DRIVERS
 from magma_control.schedule import OVERLAPS, OverlapRule
@@ -56,6 +56,7 @@ class ControllerConfig(NodeConfig):
         "Slows everything down for the first contact with an arm: steps, speeds and accelerations times this.",
         minimum=0.1,
         maximum=1.0,
+        tighter=LOWER,
     )
 
     frame: str = parameter("base", "Frame in which the arm takes deltas.", read_only=True)
@@ -65,42 +66,76 @@ class ControllerConfig(NodeConfig):
         0.2, "The arm's step period in seconds; a policy must use the same.", minimum=0.01, maximum=5.0, read_only=True
     )
     step_period_tolerance: float = parameter(
-        0.01, "Relative difference of a policy's step period that is accepted.", minimum=0.0, maximum=0.2
+        0.01, "Relative difference of a policy's step period that is accepted.", minimum=0.0, maximum=0.2, tighter=LOWER
     )
-    max_horizon: int = parameter(16, "Longest chunk that is accepted, in steps.", minimum=1, maximum=1000)
+    max_horizon: int = parameter(
+        16, "Longest chunk that is accepted, in steps.", minimum=1, maximum=1000, tighter=LOWER
+    )
 
     workspace_min_m: tuple[float, float, float] = parameter(
-        (0.2, -0.5, 0.0), "Lower corner x, y, z of the box that the target may be in, base frame, metres."
+        (0.2, -0.5, 0.0),
+        "Lower corner x, y, z of the box that the target may be in, base frame, metres.",
+        tighter=HIGHER,
     )
     workspace_max_m: tuple[float, float, float] = parameter(
-        (0.85, 0.5, 0.7), "Upper corner x, y, z of the box that the target may be in, base frame, metres."
+        (0.85, 0.5, 0.7),
+        "Upper corner x, y, z of the box that the target may be in, base frame, metres.",
+        tighter=LOWER,
     )
     table_height_m: float = parameter(
-        0.0, "Height of the table top in the base frame, metres; the target stays above it.", minimum=-2.0, maximum=2.0
+        0.0,
+        "Height of the table top in the base frame, metres; the target stays above it.",
+        minimum=-2.0,
+        maximum=2.0,
+        tighter=HIGHER,
     )
     table_clearance_m: float = parameter(
-        0.0, "Distance that the target keeps from the table top, metres.", minimum=0.0, maximum=0.5
+        0.0, "Distance that the target keeps from the table top, metres.", minimum=0.0, maximum=0.5, tighter=HIGHER
     )
     max_step_translation_m: float = parameter(
-        0.08, "Longest translation of one step in metres; longer ones are shortened.", minimum=0.001, maximum=0.5
+        0.08,
+        "Longest translation of one step in metres; longer ones are shortened.",
+        minimum=0.001,
+        maximum=0.5,
+        tighter=LOWER,
     )
     max_step_rotation_rad: float = parameter(
-        0.5, "Largest rotation of one step in radians; larger ones are reduced.", minimum=0.001, maximum=3.0
+        0.5,
+        "Largest rotation of one step in radians; larger ones are reduced.",
+        minimum=0.001,
+        maximum=3.0,
+        tighter=LOWER,
     )
     max_speed_m_s: float = parameter(
-        0.4, "Highest mean speed over one step period in metres per second.", minimum=0.001, maximum=5.0
+        0.4, "Highest mean speed over one step period in metres per second.", minimum=0.001, maximum=5.0, tighter=LOWER
     )
     max_angular_speed_rad_s: float = parameter(
-        2.5, "Highest mean angular speed over one step period in radians per second.", minimum=0.001, maximum=20.0
+        2.5,
+        "Highest mean angular speed over one step period in radians per second.",
+        minimum=0.001,
+        maximum=20.0,
+        tighter=LOWER,
     )
     reject_translation_m: float = parameter(
-        0.25, "A step that asks for more metres is absurd: its chunk is refused whole.", minimum=0.001, maximum=1.0
+        0.25,
+        "A step that asks for more metres is absurd: its chunk is refused whole.",
+        minimum=0.001,
+        maximum=1.0,
+        tighter=LOWER,
     )
     reject_rotation_rad: float = parameter(
-        1.5, "A step that asks for more radians is absurd: its chunk is refused whole.", minimum=0.001, maximum=6.3
+        1.5,
+        "A step that asks for more radians is absurd: its chunk is refused whole.",
+        minimum=0.001,
+        maximum=6.3,
+        tighter=LOWER,
     )
     gripper_tolerance: float = parameter(
-        0.001, "How far outside 0 ... 1 a gripper opening may lie before it is refused.", minimum=0.0, maximum=0.1
+        0.001,
+        "How far outside 0 ... 1 a gripper opening may lie before it is refused.",
+        minimum=0.0,
+        maximum=0.1,
+        tighter=LOWER,
     )
 
     overlap: str = parameter(
@@ -124,49 +159,63 @@ class ControllerConfig(NodeConfig):
         "After a change between operator and policy the speed changes by no more than this from step to step.",
         minimum=0.01,
         maximum=5.0,
+        tighter=LOWER,
     )
     max_takeover_angular_step_rad_s: float = parameter(
-        1.5, "The same for the angular speed.", minimum=0.01, maximum=20.0
+        1.5, "The same for the angular speed.", minimum=0.01, maximum=20.0, tighter=LOWER
     )
 
     watchdog_s: float = parameter(
-        0.5, "Hold when the policy has given nothing valid for this long, seconds.", minimum=0.05, maximum=60.0
+        0.5,
+        "Hold when the policy has given nothing valid for this long, seconds.",
+        minimum=0.05,
+        maximum=60.0,
+        tighter=LOWER,
     )
     max_frame_age_s: float = parameter(
-        0.5, "Oldest capture time of a frame whose chunk may start, seconds.", minimum=0.01, maximum=60.0
+        0.5, "Oldest capture time of a frame whose chunk may start, seconds.", minimum=0.01, maximum=60.0, tighter=LOWER
     )
     future_tolerance_s: float = parameter(
-        0.05, "How far ahead of this machine's clock a stamp may be, seconds.", minimum=0.0, maximum=1.0
+        0.05, "How far ahead of this machine's clock a stamp may be, seconds.", minimum=0.0, maximum=1.0, tighter=LOWER
     )
     state_timeout_s: float = parameter(
-        1.0, "Hold when the arm has not reported for this long, seconds.", minimum=0.05, maximum=60.0
+        1.0, "Hold when the arm has not reported for this long, seconds.", minimum=0.05, maximum=60.0, tighter=LOWER
     )
     teleop_timeout_s: float = parameter(
         0.3,
         "An operator's command is valid this long; then the operator counts as silent, seconds.",
         minimum=0.05,
         maximum=5.0,
+        tighter=LOWER,
     )
     heartbeat_timeout_s: float = parameter(
         1.0,
         "A source whose heartbeat was heard once is lost when it stays away for this long, seconds.",
         minimum=0.05,
         maximum=60.0,
+        tighter=LOWER,
     )
-    require_policy_heartbeat: bool = parameter(False, "No chunk is taken from a policy without a heartbeat.")
-    require_teleop_heartbeat: bool = parameter(False, "No command is taken from an operator without a heartbeat.")
+    require_policy_heartbeat: bool = parameter(
+        False, "No chunk is taken from a policy without a heartbeat.", tighter=HIGHER
+    )
+    require_teleop_heartbeat: bool = parameter(
+        False, "No command is taken from an operator without a heartbeat.", tighter=HIGHER
+    )
     estop_button_timeout_s: float = parameter(
         0.0,
         "There is a button on /magma/estop_button, and its silence for this long counts as pressed, seconds; "
         "0 = there is none (a pressed one counts all the same).",
         minimum=0.0,
         maximum=10.0,
+        tighter=LOWER,
+        off=0.0,
     )
     executor_timeout_s: float = parameter(
         2.0,
         "The watchdog thread stops the arm when callbacks or control ticks stand still for this long, seconds.",
         minimum=0.2,
         maximum=60.0,
+        tighter=LOWER,
     )
     min_command_interval_s: float = parameter(
         -1.0,

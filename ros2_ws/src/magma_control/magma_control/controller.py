@@ -6,6 +6,7 @@ command. All refusals and clips are counted by reason; `report` says what is goi
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,8 +194,14 @@ class Controller:
         return self._inactive is None
 
     def reconfigure(self, config: ControllerConfig) -> None:
-        """Takes new limits and times, in force from the next input or tick."""
-        self._config = config
+        """Takes new limits and times, in force from the next input or tick; what was judged by the old ones and still
+        counts is judged again."""
+        before, self._config = self._config, config
+        for item in dataclasses.fields(config):
+            if getattr(before, item.name) != getattr(config, item.name):
+                self._counts[f"parameter changed: {item.name}"] += 1
+        if self._spec is not None:
+            self._judge_spec(self._spec)
 
     # Inputs
 
@@ -214,15 +221,20 @@ class Controller:
         """What the policy's actions mean. A spec that does not fit bars all of its chunks."""
         if spec == self._spec:
             return self._spec_refusal
-        self._spec = spec
-        self._spec_refusal = refuse_spec(spec, self._config)
+        self._spec, self._spec_refusal = spec, None
         self._schedule.clear()
-        if self._spec_refusal is None:
+        if self._judge_spec(spec) is None:
             self._log(False, "spec", f"policy {spec.policy!r} fits this arm (horizon {spec.horizon})")
-            return None
-        self._count(self._spec_refusal)
-        if self._phase is Phase.AUTONOMOUS:
-            self._go(Phase.HOLD, self._spec_refusal)
+        return self._spec_refusal
+
+    def _judge_spec(self, spec: ActionSpec) -> Refusal | None:
+        """Whether the policy fits the arm as it is configured now; one that does not moves it no more."""
+        before, self._spec_refusal = self._spec_refusal, refuse_spec(spec, self._config)
+        if self._spec_refusal is not None and self._spec_refusal != before:
+            self._schedule.clear()
+            self._count(self._spec_refusal)
+            if self._phase is Phase.AUTONOMOUS:
+                self._go(Phase.HOLD, self._spec_refusal)
         return self._spec_refusal
 
     def on_state(self, state: EndEffectorState, now: Instant) -> Refusal | None:

@@ -6,6 +6,7 @@ A lifecycle node: the arm gets commands only while it is active. https://design.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import threading
@@ -96,7 +97,7 @@ class ControllerNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("controller", automatically_declare_parameters_from_overrides=True)
-        self._node_parameters = NodeParameters(self, ControllerConfig, self._on_config)
+        self._node_parameters = NodeParameters(self, ControllerConfig, self._on_config, self._rest_first)
         config = self._node_parameters.config
         self._lock = threading.RLock()
         self._core = JournaledController(config, self._now())
@@ -105,6 +106,7 @@ class ControllerNode(LifecycleNode):
         self._throttle = LogThrottle(LOG_PERIOD_S)
         self._latency = LatencyWindow()
         self._published_key: tuple[Any, ...] = ()
+        self._changed_parameters: dict[str, Any] = {}
         self._arm: JointArm | None = None
         self._loop: FixedRateLoop | None = None
         self._watchdog: Watchdog | None = None
@@ -439,11 +441,28 @@ class ControllerNode(LifecycleNode):
                 log = self.get_logger()
                 log.warning(line) if event.warning else log.info(line)
 
+    def _rest_first(self) -> str:
+        """What has to be done before a limit may be loosened; empty when the arm can get no command."""
+        if self._lifecycle != "active":
+            return ""
+        name = self.get_fully_qualified_name()
+        return f"for that, deactivate the controller first: ros2 lifecycle set {name} deactivate"
+
     def _on_config(self, config: ControllerConfig) -> None:
         with self._lock:
+            before = self._core.config
             self._core.reconfigure(config)
             if self._arm is not None:
                 self._arm.reconfigure(config)
+            if self._watchdog is not None:
+                self._watchdog.timeout_s = config.executor_timeout_s
+            self._changed_parameters.update(
+                {
+                    item.name: getattr(config, item.name)
+                    for item in dataclasses.fields(config)
+                    if getattr(config, item.name) != getattr(before, item.name)
+                }
+            )
 
     def _on_spec(self, message: ActionSpec) -> None:
         self._handle(lambda now: self._core.on_spec(action_spec_from_msg(message), now))
@@ -536,6 +555,7 @@ class ControllerNode(LifecycleNode):
             "commands_sent": report.commands_sent,
             "commands_clipped": report.commands_clipped,
             **self._diagnose_loop(),
+            **{f"changed while running: {name}": value for name, value in self._changed_parameters.items()},
             **{f"count: {reason}": count for reason, count in report.counts.items()},
         }
         level = _LEVELS[report.phase]

@@ -64,6 +64,7 @@ class JointArm:
 
     def reconfigure(self, config: ControllerConfig) -> None:
         """Takes other limits."""
+        self._kinematics.move_table(config.table_height_m)
         self.motion.reconfigure(motion_limits(config))
 
     def on_joint_state(

@@ -165,8 +165,16 @@ class Kinematics:
         if height_m is None or not self._robot.collision.enabled:
             return
         box = pin.hppfcl.Box(2 * _TABLE_HALF_M, 2 * _TABLE_HALF_M, 2 * _TABLE_HALF_M)
-        placement = self._base * pin.SE3(np.eye(3), np.array([0.0, 0.0, height_m - _TABLE_HALF_M]))
-        self._geometry.addGeometryObject(pin.GeometryObject(TABLE, 0, 0, placement, box))
+        self._geometry.addGeometryObject(pin.GeometryObject(TABLE, 0, 0, self._table_placement(height_m), box))
+
+    def _table_placement(self, height_m: float) -> pin.SE3:
+        return self._base * pin.SE3(np.eye(3), np.array([0.0, 0.0, height_m - _TABLE_HALF_M]))
+
+    def move_table(self, height_m: float) -> None:
+        """From now on the table top of the collision check, where there is one, is at this height of the base frame."""
+        for item in self._geometry.geometryObjects:
+            if item.name == TABLE:
+                item.placement = self._table_placement(height_m)
 
     def _choose_pairs(self) -> None:
         """All pairs of links that are no neighbours, less those named in the configuration; the table where wanted."""

@@ -7,6 +7,7 @@ ros2 launch magma_bringup robot.launch.py sim:=none camera:=/dev/video0 policy:=
 
 import os
 import shutil
+from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
@@ -14,7 +15,13 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from magma_bringup.domain import check_alone, domain_id
+from magma_bringup.parameter_file import check_parameter_file
+from magma_common.node_main import EXIT_CONFIGURATION
+
 SCRIPTED = ("expert", "hold", "random")
+POLICY_NOT_LOADED = 1
+"""Exit status of the policy node."""
 DEVICES = ("gamepad", "spacemouse", "leader")
 # Arm and camera of the simulated tasks that are not the default robot's, as checkpoints of several robots name them.
 TASK_ROBOTS = {
@@ -174,12 +181,34 @@ def image_size(text):
     return {"image_size": [int(height), int(width)]}
 
 
+def number(name, text, kind=int):
+    """An argument that is a number."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise RuntimeError(f"{name}:={text} is not a {'whole ' if kind is int else ''}number") from None
+
+
+def when_it_ends(name, ends_all):
+    """What the launch does when a node ends: one that refuses its settings would leave the others waiting for it."""
+    refusals = (POLICY_NOT_LOADED, EXIT_CONFIGURATION) if name == "policy" else (EXIT_CONFIGURATION,)
+
+    def act(event, context):
+        if event.returncode in refusals and not context.is_shutdown:
+            raise RuntimeError(f"{name} cannot run with what it was given; it says why above")
+        return [Shutdown(reason=f"the {name} node has ended")] if ends_all else None
+
+    return act
+
+
 def robot(context):
-    """Nodes for the arguments given; raises RuntimeError when they contradict each other."""
+    """Nodes for the arguments given; an error when they contradict each other or another graph runs here."""
 
     def value(name):
         return LaunchConfiguration(name).perform(context).strip()
 
+    domain_id()  # before any node stumbles over it
+    namespace = context.launch_configurations.get("ros_namespace") or "/"
     simulated = value("sim") != "none"
     camera = value("camera")
     if simulated and camera != "none":
@@ -191,16 +220,18 @@ def robot(context):
         files.insert(1, os.path.join(share, "config", "simpler_bridge.yaml"))
     built_in = len(files)
     if value("config"):
-        if not os.path.isfile(value("config")):
-            raise RuntimeError(f"config:={value('config')} is not a file")
+        check_parameter_file(Path(value("config")), namespace)
         files.append(value("config"))
+
+    names = []
 
     def node(package, executable, name=None, parameters=None, **rest):
         # A file given by the user stands after the arguments: the last definition counts.
         settings = [*files[:built_in], *([parameters] if parameters else []), *files[built_in:]]
-        if value("end_with_node") == "true":
-            rest["on_exit"] = Shutdown(reason=f"the {name or executable} node has ended")
-        return Node(package=package, executable=executable, name=name or executable, parameters=settings, **rest)
+        name = name or executable
+        names.append(name)
+        ended = when_it_ends(name, value("end_with_node") == "true")
+        return Node(package=package, executable=executable, name=name, parameters=settings, on_exit=ended, **rest)
 
     topic = value("camera_topic")
     arm = joint_level_arm(value, simulated) if value("arm") != "sim_delta" else {}
@@ -215,9 +246,9 @@ def robot(context):
         world = {
             "task": value("task"),
             "variant": value("variant"),
-            "layout": int(value("layout")),
+            "layout": number("layout", value("layout")),
             "after_episode": value("after_episode"),
-            "success_hold_steps": int(value("success_hold_steps")),
+            "success_hold_steps": number("success_hold_steps", value("success_hold_steps")),
             "record": value("records"),
             **image_size(value("image_size")),
         }
@@ -233,7 +264,7 @@ def robot(context):
             raise RuntimeError("policy:=expert needs sim:=tabletop, which knows where the objects are")
         if value("control") != "none":
             raise RuntimeError(f"control:={value('control')} is for policies that see and read; {policy} does neither")
-        settings = {"kind": policy, "injected_latency_ms": float(value("latency_ms"))}
+        settings = {"kind": policy, "injected_latency_ms": number("latency_ms", value("latency_ms"), float)}
         nodes.append(node("magma_sim_ros", "scripted_policy", parameters=settings))
     elif policy != "none":
         settings = {
@@ -241,7 +272,7 @@ def robot(context):
             "task_robot": TASK_ROBOTS.get(value("task"), "") if simulated else "",
             "device": value("device"),
             "control": value("control"),
-            "injected_latency_ms": float(value("latency_ms")),
+            "injected_latency_ms": number("latency_ms", value("latency_ms"), float),
         }
         nodes.append(node("magma_policy_ros", "policy", parameters=settings))
     device = value("teleop")
@@ -257,6 +288,7 @@ def robot(context):
         nodes.append(node("magma_teleop", program, parameters={"profile": device}, remappings=joy))
     if value("record") != "none":
         nodes.append(node("magma_recorder", "recorder", parameters={"directory": value("record")}))
+    check_alone(names, namespace)
     return nodes
 
 

@@ -5,12 +5,22 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable
 
-from magma_sim.task import EndEffectorState, Observation, Task, TaskSpec, Variant
+from magma_sim.task import EndEffectorState, Observation, SimulatorUnavailableError, Task, TaskSpec, Variant
 
-__all__ = ["EndEffectorState", "Observation", "Task", "TaskSpec", "Variant", "make_task", "suite_tasks"]
+__all__ = [
+    "EndEffectorState",
+    "Observation",
+    "SimulatorUnavailableError",
+    "Task",
+    "TaskSpec",
+    "Variant",
+    "make_task",
+    "suite_tasks",
+]
 
 # Backends are imported when they are needed: SAPIEN and ManiSkill take seconds to load.
 
@@ -74,10 +84,9 @@ def make_task(name: str, **options: object) -> Task:
             the fields of `magma_sim.simpler_options.SimplerOptions`.
 
     Raises:
-        ValueError: unknown task or option; the message lists those that exist.
-        magma_sim.rendering.RenderingUnavailableError: no Vulkan device can render; the message names the remedy.
-        magma_sim.backends.simpler_bridge.assets.AssetsMissingError: the suite's data files are not on this machine.
-        magma_sim.backends.simpler_original.installation.NotInstalledError: the original SimplerEnv is not set up here.
+        ValueError: unknown task or option; the message names those like it, or lists all.
+        SimulatorUnavailableError: no Vulkan device can render, the suite's data files are not on this machine, or the
+            original SimplerEnv is not set up here; the message names the remedy.
     """
     for load in _SUITES.values():
         tasks, make = load()
@@ -88,5 +97,9 @@ def make_task(name: str, **options: object) -> Task:
             if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
                 raise ValueError(f"task {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
             return make(name, **options)
+    every = [task for tasks in suite_tasks().values() for task in tasks]
+    near = difflib.get_close_matches(name, every, n=3)
+    if near:
+        raise ValueError(f"unknown task {name!r}; did you mean {' or '.join(near)}?")
     suites = "; ".join(f"{suite}: {', '.join(tasks)}" for suite, tasks in suite_tasks().items())
     raise ValueError(f"unknown task {name!r}; there are {suites}")

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_sim import make_task, suite_tasks
+from magma_sim import SimulatorUnavailableError, make_task, suite_tasks
 from magma_sim.backends.tabletop.objects import TASKS
 from magma_sim.evaluation.episodes import Episode
 from magma_sim.evaluation.policies import (
@@ -453,10 +453,9 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
 
     Raises:
         ValueError: the directory holds episodes recorded with other settings, or the tasks have different cameras.
-        AssetsMissingError: the data files of the tasks are not on this machine.
         PolicyFailedError: the actor's server does not start or answer; PolicyMismatchError (a ValueError): the actor
             is made for another robot or camera.
-        magma_sim.rendering.RenderingUnavailableError: images wanted and no device can render.
+        SimulatorUnavailableError: images wanted and no device can render, or the tasks' data files are not here.
     """
     from tqdm import tqdm
 
@@ -508,13 +507,10 @@ def main() -> None:
     """Command line entry point of `magma-demos`."""
     import tyro
 
-    from magma_sim.backends.simpler_bridge.assets import AssetsMissingError
-    from magma_sim.rendering import RenderingUnavailableError
-
     config = tyro.cli(DemonstrationConfig, prog="magma-demos", description=__doc__)
     try:
         rows = generate(config)
-    except (ValueError, RenderingUnavailableError, AssetsMissingError, PolicyFailedError) as error:
+    except (ValueError, OSError, SimulatorUnavailableError, PolicyFailedError) as error:
         sys.exit(f"magma-demos: {error}")
     except KeyboardInterrupt:
         sys.exit("magma-demos: interrupted; run the same command again to go on")

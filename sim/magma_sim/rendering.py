@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sapien
 
+from magma_sim.task import SimulatorUnavailableError
+
 REMEDY = (
     "No Vulkan device can render. On a machine without a GPU install Mesa's software driver, version 23.1 or newer: "
     "`./run setup` does it, or `apt-get install mesa-vulkan-drivers` (Debian 12's own Mesa 22.3 is too old: take it "
@@ -12,7 +14,7 @@ REMEDY = (
 )
 
 
-class RenderingUnavailableError(RuntimeError):
+class RenderingUnavailableError(SimulatorUnavailableError):
     """No Vulkan device can render; the message says what to do."""
 
 

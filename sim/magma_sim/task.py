@@ -22,6 +22,10 @@ Pose = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(position (3,) m, quaternion xyzw (4,)) in the base frame."""
 
 
+class SimulatorUnavailableError(RuntimeError):
+    """This machine lacks something that a task needs: the message says what, and how to get it."""
+
+
 @dataclass(frozen=True)
 class EndEffectorState:
     """Measured and commanded state of the end effector (the point between the finger tips), base frame."""

@@ -150,6 +150,31 @@ def test_signals_end_spin(domain: int, start_peer: Callable[..., Any], number: i
     assert says in peer.output and "OK? False" in peer.output
 
 
+def test_an_event_loop_goes_on_hearing_signals_that_rclpy_leaves_alone(
+    domain: int, start_peer: Callable[..., Any]
+) -> None:
+    code = """
+    import asyncio, signal
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    async def main():
+        heard = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, heard.set)
+        context = rclpy.context.Context()
+        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.shutdown(context=context)
+        print("READY", flush=True)
+        await heard.wait()
+        print("HEARD", flush=True)
+    asyncio.run(main())
+    """
+    peer = start_peer(code)
+    peer.wait_for("READY")
+    peer.signal(signal.SIGTERM)
+    peer.wait_for("HEARD")
+    assert peer.end() == 0
+
+
 def test_signal_reaches_a_process_that_spins_in_a_thread(domain: int, start_peer: Callable[..., Any]) -> None:
     code = """
     import threading

@@ -12,6 +12,7 @@ setup(
     ],
     install_requires=[
         "setuptools",
+        "pyyaml",
         # Decodes JPEG with libjpeg-turbo's own judgement of what is damaged, which OpenCV and Pillow do not pass on.
         "simplejpeg==1.9.0",
     ],

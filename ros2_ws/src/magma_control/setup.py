@@ -14,7 +14,6 @@ setup(
     install_requires=[
         "setuptools",
         "numpy>=1.26",
-        "pyyaml",
         # Joint-level arms only; the arm that takes deltas runs without them. The two that shape motion are pinned:
         # golden traces hold for one version.
         "pin>=3.4,<5",  # rigid-body kinematics and collisions; wheels for CPython 3.10 to 3.12

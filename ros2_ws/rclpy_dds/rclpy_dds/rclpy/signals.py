@@ -4,6 +4,7 @@ Executors wait inside libddsc, where Python's signal handlers do not run. A thre
 that the interpreter writes to a wake-up socket, and wakes the executors, so that the main thread gets to its handlers.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -47,6 +48,10 @@ class _Wakeup:
                 return
             if not numbers:
                 return
+            if self._before != -1:
+                # An event loop asked first, such as asyncio's, and would otherwise never hear of a signal again.
+                with contextlib.suppress(OSError):
+                    os.write(self._before, numbers)
             if any(number in _previous for number in numbers):
                 _context.interrupt_all()
             else:

@@ -6,6 +6,7 @@ python -m magma_bringup.demo --task carrot_on_plate --episodes 10 --policy magma
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rclpy
-from rclpy.node import Node
+
+from magma_bringup.domain import check_alone, domain_id, free_domain
+from magma_common.config import ConfigError
 
 from magma_common.hangup import survive_hangup
 
@@ -39,8 +42,6 @@ END_TIMEOUT_S = 5.0
 """The graph has so long to end by itself."""
 DIED = re.compile(r"\[ERROR\] \[([^\]]+)\]: process has died")
 """As `ros2 launch` says it."""
-LOOK_AROUND_S = 0.5
-"""Nodes of the same domain are discovered within so long."""
 
 
 @dataclass(frozen=True)
@@ -221,27 +222,26 @@ def said_by_the_first_dead(lines: Sequence[str]) -> list[str]:
     return []
 
 
-def already_running(node: Node) -> bool:
-    """Whether a simulator or controller is in this ROS domain already, with which ours would mix."""
-    deadline_s = time.monotonic() + LOOK_AROUND_S
-    while time.monotonic() < deadline_s:
-        if {"simulator", "controller"} & set(node.get_node_names()):
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def play(options: DemoOptions) -> int:
     """Runs the demo; exit status: 0 when the graph did its work, whatever the success rate."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {options.out} cannot be a folder for results: {error.strerror}") from error
+    with contextlib.ExitStack() as held:
+        if os.environ.get("ROS_DOMAIN_ID", "").strip():
+            check_alone(("simulator", "controller"))
+        else:
+            # Beside another demo, or a robot that somebody else drives, neither must notice the other.
+            os.environ["ROS_DOMAIN_ID"] = str(held.enter_context(free_domain()))
+        return _play_in_domain(options, domain_id())
+
+
+def _play_in_domain(options: DemoOptions, domain: int) -> int:
     from magma_bringup.episode_runner import EpisodeRunner, run
 
     rclpy.init(args=options.runner_arguments())
     runner = EpisodeRunner()
-    domain = os.environ.get("ROS_DOMAIN_ID", "0")
-    if already_running(runner):
-        print(f"error: a robot graph runs in ROS domain {domain} already; end it, or set another ROS_DOMAIN_ID")
-        return 1
-    options.out.mkdir(parents=True, exist_ok=True)
     print(
         f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), arm {options.arm}, "
         f"policy {options.policy}"
@@ -272,7 +272,7 @@ def main() -> None:
         raise SystemExit(play(parse()))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except FileNotFoundError as error:
+    except (ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 

@@ -30,7 +30,12 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         The exit status: 0, or 2 after a configuration error (which is printed, not raised).
     """
     survive_hangup()
-    rclpy.init(args=args)
+    try:
+        rclpy.init(args=args)
+    except Exception as error:
+        # Whatever its type: it comes from what the person gave, the arguments, parameter files or ROS_* variables.
+        print(f"cannot start: {error}", file=sys.stderr)
+        return EXIT_CONFIGURATION
     node: Node | None = None
     try:
         node = make_node()

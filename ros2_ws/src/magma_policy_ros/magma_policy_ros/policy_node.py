@@ -28,6 +28,9 @@ from magma_policy_ros.control_experiment import CONTROLS, Control, observe, poli
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
 from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect, is_server, read_token
 
+EXIT_NOT_LOADED = 1
+EXIT_LOST = 3
+"""A policy was there, and its server has another one now."""
 REST_AFTER_ERROR_S = 0.2
 """A policy that fails on each frame must not fill the log at camera rate."""
 
@@ -123,8 +126,8 @@ class PolicyNode(Node):
         self._dropped = 0
         self._instruction = ""
         self._stopping = threading.Event()
-        self.failure: str | None = None
-        """Why the node cannot go on; None while it can."""
+        self.exit_status = 0
+        """Not 0 when the node cannot go on."""
 
         self._chunks = self.create_publisher(ActionChunkMsg, "/magma/action_chunk", COMMAND)
         self._spec = self.create_publisher(ActionSpecMsg, "/magma/action_spec", STATE)
@@ -191,7 +194,7 @@ class PolicyNode(Node):
         try:
             policy = self._load()
         except Exception as error:  # whatever the model raises: without a model the node is of no use
-            self._give_up(f"cannot load policy: {error}")
+            self._give_up(EXIT_NOT_LOADED, f"cannot load policy: {error}")
             return
         if policy is None:
             return
@@ -209,7 +212,7 @@ class PolicyNode(Node):
                     self._announce(policy)
                 self._act(policy, request)
             except PolicyGoneError as error:
-                self._give_up(str(error))
+                self._give_up(EXIT_LOST, str(error))
                 return
             except Exception as error:  # a model that fails gives no action; the arm holds and the node lives on
                 if self._stopping.is_set() or not self.context.ok():
@@ -257,8 +260,8 @@ class PolicyNode(Node):
             self._status = Report(WARN, reason)
             self._diagnostics.update()
 
-    def _give_up(self, reason: str) -> None:
-        self.failure = reason
+    def _give_up(self, status: int, reason: str) -> None:
+        self.exit_status = status
         self.get_logger().fatal(reason)
         rclpy.try_shutdown()
 
@@ -318,7 +321,7 @@ class PolicyNode(Node):
 
 
 def main() -> None:
-    """Entry point; ends the process, with status 1 when the policy cannot be loaded."""
+    """Entry point; ends the process, with a status that says whether a policy was there at all."""
     made: list[PolicyNode] = []
 
     def make_node() -> PolicyNode:
@@ -326,8 +329,8 @@ def main() -> None:
         return made[0]
 
     status = run_node(make_node)
-    if made and made[0].failure is not None:
-        status = 1
+    if made:
+        status = status or made[0].exit_status
     end_process(status)
 
 

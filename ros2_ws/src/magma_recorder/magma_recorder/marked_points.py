@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from magma_common.config import ConfigError
+from magma_common.yaml_files import read_yaml
 
 POINTS = ("source_centre", "source_tip", "target_rest_point")
 """In the order of magma-demos' marks, which have the tool as a fourth."""
@@ -44,11 +44,9 @@ def read_marked_points(path: Path) -> MarkedPoints:
         ConfigError: no such file, not YAML, or an entry that is unknown or not allowed; the text names it.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        values = read_yaml(path)
+    except ConfigError as error:
+        raise ConfigError(f"{path} {error}") from None
     if not isinstance(values, Mapping) or not values:
         raise ConfigError(f"{path}: expected instructions, each with its points")
     try:

@@ -117,7 +117,7 @@ class Simulator(Node):
 
         self.get_logger().info(f"building the world for {config.task} …")
         self._episode = Episode(self._make_task, config.episode_settings())
-        self._episode.reset(config.task, config.variant, config.layout)
+        self._begin_first(config)
         spec = self._episode.task.spec
 
         if self.REPORTS_END_EFFECTOR:
@@ -140,6 +140,15 @@ class Simulator(Node):
         else:
             self.create_timer(self._tick_period_s(), self._tick)
         self.get_logger().info(f"{config.clock} simulation of {spec.suite}/{spec.task} is running")
+
+    def _begin_first(self, config: SimulatorConfig) -> None:
+        """The first episode; ConfigError when there is no such task or layout, or this machine cannot simulate it."""
+        from magma_sim import SimulatorUnavailableError
+
+        try:
+            self._episode.reset(config.task, config.variant, config.layout)
+        except (ValueError, SimulatorUnavailableError) as error:
+            raise ConfigError(f"node {self.get_name()}: {error}") from error
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds

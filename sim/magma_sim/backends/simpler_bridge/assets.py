@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from magma_sim.task import SimulatorUnavailableError
+
 DATA_SET = "tasks/bridge_v2_real2sim_dataset"
 ROBOT = "robots/widowx"
 _NEEDED = {
@@ -15,7 +17,7 @@ _NEEDED = {
 }
 
 
-class AssetsMissingError(RuntimeError):
+class AssetsMissingError(SimulatorUnavailableError):
     """The data files of the Bridge tasks are not there; the message says how to get them."""
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import tyro
 
 from magma_sim.backends.simpler_original import vulkan_layer
+from magma_sim.task import SimulatorUnavailableError
 
 REQUIREMENTS = (
     "sapien==2.2.2",  # SimplerEnv is written for it; SAPIEN 3 has another interface
@@ -40,7 +41,7 @@ REQUIREMENTS = (
 """What SimplerEnv's environments import. Its policies (Octo, RT-1) need far more and are not installed."""
 
 
-class NotInstalledError(RuntimeError):
+class NotInstalledError(SimulatorUnavailableError):
     """SimplerEnv is not installed here; the message says how to install it."""
 
 

@@ -37,7 +37,10 @@ def test_names_of_our_nodes_are_taken(tmp_path, name):
         ("limit: 1.0\n", "limit is not below ros__parameters"),
         ("", "holds no parameters"),
         ("- controller\n", "holds no parameters"),
-        ("controller: {ros__parameters: {a: 1}}\ncontroller: {ros__parameters: {b: 1}}\n", "'controller' twice, in lines 1 and 2"),
+        (
+            "controller: {ros__parameters: {a: 1}}\ncontroller: {ros__parameters: {b: 1}}\n",
+            "'controller' twice, in lines 1 and 2",
+        ),
         ("controller:\n  ros__parameters:\n    a: 1\n    a: 2\n", "'a' twice, in lines 3 and 4"),
     ],
 )

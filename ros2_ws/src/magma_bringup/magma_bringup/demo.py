@@ -22,7 +22,6 @@ import rclpy
 
 from magma_bringup.domain import check_alone, domain_id, free_domain
 from magma_common.config import ConfigError
-
 from magma_common.hangup import survive_hangup
 
 TASKS = (

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from magma_policy.checkpoint_options import CommandError
+from magma_policy.text import printable
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "JPEG2000")
 """What is read. Not all that Pillow knows: some others call programs (EPS: Ghostscript) or are never pictures."""
@@ -49,7 +50,7 @@ def read_picture(path: Path) -> np.ndarray:
         raise
     # Not a list of types: on damaged files Pillow's readers let almost any error through (struct.error, KeyError, …).
     except Exception as error:
-        raise CommandError(f"{path} cannot be read as a picture: {error or type(error).__name__}") from error
+        raise CommandError(f"{path} cannot be read as a picture: {printable(error) or type(error).__name__}") from error
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ ship with this package.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ FOLDER = "robots"
 
 DEFAULT = ""
 """Name of a checkpoint's default robot."""
+
+NAME = re.compile(r"\w[\w .+-]{0,63}(?<! )(?<!\.)")
+"""What a robot may be called: its name is also that of its folder, on every system."""
 
 PUBLISHED_DIRECTORY = Path(__file__).parent / "published_robots"
 PUBLISHED = ("google_robot", "widowx")
@@ -46,6 +50,16 @@ class Robot:
             raise ConfigError(
                 f"{where}: config says geometry={config.geometry}, and there is {'a' if self.camera else 'no'} {CAMERA}"
             )
+
+
+def check_name(name: object) -> str:
+    """The name of a robot, if it can be one. Raises ConfigError."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ConfigError(
+            f"a robot cannot be called {str(name)[:80]!r}: take at most 64 letters, digits, '_', '-', '+', '.' and "
+            "spaces, with a letter, digit or '_' in front"
+        )
+    return name
 
 
 def read(directory: Path, statistics: Path | None = None) -> Robot:

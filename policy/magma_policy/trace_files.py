@@ -16,15 +16,20 @@ On disk:
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from magma_policy.array_files import ArrayFileError, read_arrays
+from magma_policy.text import printable
 from magma_policy.video_marks import ClipMarks
 
 FORMAT_VERSION = 1
+ARRAYS = (
+    "format_version", "frame_size", "instruction", "clip_starts", "camera_moved", "clip", "ids", "points", "visible",
+    "moving",
+)  # fmt: skip
 
 
 class TraceFileError(ValueError):
@@ -71,46 +76,52 @@ def read_traces(path: Path) -> TrackedVideo:
         TraceFileError: missing, cut off, of another version, or not consistent.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise TraceFileError(f"{path}: cannot be read ({error})") from error
-    if data.get("format_version") != FORMAT_VERSION:
-        raise TraceFileError(f"{path}: is of version {data.get('format_version')}, expected {FORMAT_VERSION}")
-    try:
-        starts, clip, points = data["clip_starts"], data["clip"], data["points"]
-        marks, frames, _ = points.shape
-        shapes = {
-            "frame_size": (2,),
-            "camera_moved": (len(starts),),
-            "clip": (marks,),
-            "ids": (marks,),
-            "points": (marks, frames, 2),
-            "visible": (marks, frames),
-            "moving": (marks,),
-        }
-        for name, shape in shapes.items():
-            if data[name].shape != shape:
-                raise TraceFileError(f"{path}: {name} has shape {data[name].shape}, expected {shape}")
-        height, width = (int(side) for side in data["frame_size"])
-        instruction = str(data["instruction"])
-    except (KeyError, ValueError, AttributeError) as error:
-        if isinstance(error, TraceFileError):
-            raise
-        raise TraceFileError(f"{path}: lacks an array or has it in another form ({error})") from error
-    if not np.isfinite(points).all() or (len(clip) and not (clip.min() >= 0 and clip.max() < len(starts))):
+        data = read_arrays(path, ARRAYS)
+    except ArrayFileError as error:
+        raise TraceFileError(str(error)) from error
+    kinds = {"points": "f", "visible": "b", "moving": "b", "camera_moved": "b", "instruction": "U"}
+    for name in ARRAYS:
+        if name not in data:
+            raise TraceFileError(f"{path}: lacks {name}")
+        if data[name].dtype.kind != kinds.get(name, "i"):
+            raise TraceFileError(f"{path}: {name} holds {data[name].dtype}")
+    version, starts, clip, points = (data[name] for name in ("format_version", "clip_starts", "clip", "points"))
+    if version.shape or version != FORMAT_VERSION:
+        raise TraceFileError(f"{path}: is of version {printable(version.tolist())}, expected {FORMAT_VERSION}")
+    marks, frames = points.shape[:2] if points.ndim == 3 else (0, 0)
+    shapes = {
+        "frame_size": (2,),
+        "instruction": (),
+        "clip_starts": (starts.size,),
+        "camera_moved": (starts.size,),
+        "clip": (marks,),
+        "ids": (marks,),
+        "points": (marks, frames, 2),
+        "visible": (marks, frames),
+        "moving": (marks,),
+    }
+    for name, shape in shapes.items():
+        if data[name].shape != shape:
+            raise TraceFileError(f"{path}: {name} has shape {data[name].shape}, expected {shape}")
+    if not np.isfinite(points).all() or (marks and not (clip.min() >= 0 and clip.max() < len(starts))):
         raise TraceFileError(f"{path}: a point is not finite or belongs to no clip")
+    if (np.diff(starts) <= 0).any() or (starts < 0).any() or (np.diff(clip) < 0).any():
+        raise TraceFileError(f"{path}: its clips are not in order")
+    height, width = data["frame_size"].tolist()
+    if min(height, width) < (1 if len(starts) else 0):
+        raise TraceFileError(f"{path}: frames of {width}x{height} pixels")
+    bounds = np.searchsorted(clip, np.arange(len(starts) + 1))
     return TrackedVideo(
         (height, width),
-        instruction,
+        str(data["instruction"]),
         {
             int(start): ClipMarks(
-                ids=data["ids"][clip == number],
-                points=points[clip == number].transpose(1, 0, 2),
-                visible=data["visible"][clip == number].T,
-                moving=data["moving"][clip == number],
-                camera_moved=bool(data["camera_moved"][number]),
+                ids=data["ids"][first:end],
+                points=points[first:end].transpose(1, 0, 2),
+                visible=data["visible"][first:end].T,
+                moving=data["moving"][first:end],
+                camera_moved=bool(moved),
             )
-            for number, start in enumerate(starts)
+            for start, moved, first, end in zip(starts, data["camera_moved"], bounds[:-1], bounds[1:], strict=True)
         },
     )

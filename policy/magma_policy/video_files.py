@@ -19,6 +19,7 @@ from PIL import Image
 
 from magma_policy.checkpoint_options import CommandError
 from magma_policy.picture_files import flattened
+from magma_policy.text import printable
 
 MAX_PIXELS = 1 << 26
 """Of one picture: a header that claims more is damaged or hostile."""
@@ -77,7 +78,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             films[0].codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
             yield container, films[0]
     except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = printable(getattr(error, "strerror", None) or error)
         raise CommandError(f"{path} cannot be read as a video: {reason} (is it cut off or damaged?)") from error
 
 

@@ -29,6 +29,8 @@ class Batches:
         known = torch.from_numpy(np.isfinite(demos.marks).all(axis=(1, 2)))
         self.cumulative = (weight * known)[self.rows].cumsum(0)
         self.image_cumulative = weight[self.image_rows].cumsum(0)
+        if not self.image_cumulative[-1] > 0:
+            raise ConfigError("all training steps with frames have the weight 0")
         self.has_states = bool(self.cumulative[-1] > 0)
         self.frames = torch.from_numpy(demos.frames)
         self.frame_index = torch.from_numpy(demos.frame_index)

@@ -43,7 +43,8 @@ def describe(demos: Demonstrations) -> str:
     """The demonstrations in one line."""
     return (
         f"{len(demos.episode_names)} episodes of {len(demos.cards)} robots, {len(demos)} steps, {len(demos.frames)} "
-        f"frames of {demos.frames.shape[2]}x{demos.frames.shape[1]}; instructions {list(demos.instructions)}"
+        f"frames of {demos.frames.shape[2]}x{demos.frames.shape[1]}, contents {demos.identity}; instructions "
+        f"{list(demos.instructions)}"
     )
 
 

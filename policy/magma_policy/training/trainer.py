@@ -41,7 +41,7 @@ from magma_policy.training.averages import MovingAverage
 from magma_policy.training.batches import Batches, Prompts, pad_left
 from magma_policy.training.captured_gradients import CapturedGradients
 from magma_policy.training.config import TrainConfig
-from magma_policy.training.demonstrations import DataCard, Demonstrations, is_held_out, read_demonstrations
+from magma_policy.training.demonstrations import DataCard, Demonstrations, held_out, read_demonstrations
 from magma_policy.training.memory import Memory
 from magma_policy.training.objective import Objective
 from magma_policy.training.optimizer import make_optimizer
@@ -101,9 +101,8 @@ class Trainer:
         self.device = processes.device(config.device)
         self.start = start = StartingPoint.of(config) if start is None else start
         self.demos = demos = read_demonstrations(config.demonstrations)
-        held = np.array([is_held_out(name, config.validation_every) for name in demos.episode_names])
-        held_out = held[demos.episode]
-        train_rows, validation_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        held = held_out(demos, config.validation_every)[demos.episode]
+        train_rows, validation_rows = np.flatnonzero(~held), np.flatnonzero(held)
         self.model_config = start.config
         grounding = self.model_config.grounding
         if grounding is not None and demos.marks.shape[1] != grounding.num_marks:
@@ -132,7 +131,7 @@ class Trainer:
         asks = config.text_batch > 0 and config.text.total > 0
         self.texts = TextSamples(demos, config.text) if asks else None
         self.validator: Validator | None = None
-        if len(validation_rows):
+        if (demos.frame_index[validation_rows] >= 0).any():
             data = Batches(demos, validation_rows, config, values)
             self.validator = Validator(
                 demos, data, self.robots, self.prompts, self.cameras, self.tokenizer, self.texts,
@@ -229,9 +228,10 @@ class Trainer:
         visual = visual_token_count(*self._grid(), self.model_config.cells_per_tile)
         longest = self.prompts.head.shape[1] + self.prompts.ids.shape[1] + visual
         if longest >= self.model_config.text.max_position_embeddings:
+            instruction = self.demos.instructions[int(self.prompts.attention.sum(dim=1).argmax())]
             raise ConfigError(
                 f"prompts have up to {longest} tokens, {visual} of them for frames of {width}x{height}; the model "
-                f"reads {self.model_config.text.max_position_embeddings}"
+                f"reads {self.model_config.text.max_position_embeddings} (the longest instruction is {instruction!r})"
             )
 
     # Steps.

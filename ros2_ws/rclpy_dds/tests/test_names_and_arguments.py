@@ -145,7 +145,7 @@ camera:
         (["-r", "__node:=a-b"], "node name"),
         (["-p", "a"], "not a parameter"),
         (["-p", "a:=[1, x]"], "one type"),
-        (["-p", "a:={"], "not YAML"),
+        (["-p", "a:={"], "not valid YAML"),
         (["--params-file", "/no/such/file"], "/no/such/file"),
         (["--log-level", "loud"], "loud"),
     ],

@@ -7,12 +7,11 @@ import re
 import sys
 from typing import Any
 
-import yaml
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
 
+from .. import parameter_yaml
 from .graph import DISCOVERY_TIMEOUT_S, NodeName, add_graph_arguments, call_service, find_node, joined_graph, node_names
-from .messages import to_yaml
 from .verbs import Verb, add_verbs, run_verb
 
 # type number -> (field of ParameterValue, name in `describe`, label in `get`)
@@ -33,8 +32,8 @@ def value_from_text(text: str) -> ParameterValue:
     """Return the parameter value that a text means by YAML's rules; anything that is no other type is a string."""
     value = ParameterValue()
     try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError:
+        parsed = parameter_yaml.load(text)
+    except ValueError:
         parsed = text
     if isinstance(parsed, list) and {type(item) for item in parsed} == {int, float}:
         parsed = [float(item) for item in parsed]
@@ -239,7 +238,7 @@ def _dump(args: argparse.Namespace) -> None:
         for parent in parents:
             branch = branch.setdefault(parent, {})
         branch[leaf] = value_to_python(value)
-    print(to_yaml({target.full_name: {"ros__parameters": tree}}))
+    print(parameter_yaml.dump({target.full_name: {"ros__parameters": tree}}))
 
 
 def _load_arguments(parser: argparse.ArgumentParser) -> None:
@@ -263,8 +262,8 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _load(args: argparse.Namespace) -> int | str:
     try:
         with open(args.parameter_file, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except (OSError, yaml.YAMLError) as error:
+            content = parameter_yaml.load(file)
+    except (OSError, ValueError) as error:
         return f"cannot read parameter file '{args.parameter_file}': {error}"
     with joined_graph(args, wait=False) as node:
         target = _target(node, args)
@@ -277,7 +276,8 @@ def _load(args: argparse.Namespace) -> int | str:
         if not values:
             return f"parameter file '{args.parameter_file}' has no ros__parameters for node {target.full_name}"
         parameters = [
-            Parameter(name=name, value=value_from_text(yaml.safe_dump(value))) for name, value in values.items()
+            Parameter(name=name, value=value_from_text(parameter_yaml.one_line(value)))
+            for name, value in values.items()
         ]
         request = SetParameters.Request(parameters=parameters)
         results = call_service(node, target, SetParameters, "set_parameters", request).results

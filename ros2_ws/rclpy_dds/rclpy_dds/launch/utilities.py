@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-import yaml
-
+from .. import parameter_yaml
 from .launch_description_entity import LaunchDescriptionEntity
 from .some_substitutions_type import SomeSubstitutionsType
 from .substitution import Substitution
@@ -105,9 +104,9 @@ def typed_text(text: str, data_type: Any, what: str) -> Any:
     if data_type is bool and text in ("0", "1"):
         return text == "1"
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{what}: {text!r} is not valid YAML: {error}") from error
+        value = parameter_yaml.load(text)
+    except ValueError as error:
+        raise ValueError(f"{what}: {text!r} is {error}") from error
     if data_type is None:
         if isinstance(value, (bool, int, float, str)) or (isinstance(value, list) and value and is_uniform(value)):
             return value

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-import yaml
-
+from .. import parameter_yaml
 from ..launch.some_substitutions_type import SomeSubstitutionsType
 from ..launch.substitution import Substitution
 from ..launch.utilities import (
@@ -117,9 +116,9 @@ class ParameterFile:
             text = substitute_text(text, context)
             path = write_parameter_file(context, text)
         try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"parameter file '{path}' is not valid YAML: {error}") from error
+            content = parameter_yaml.load(text)
+        except ValueError as error:
+            raise ValueError(f"parameter file '{path}' is {error}") from error
         if content is not None and not isinstance(content, dict):
             raise ValueError(f"parameter file '{path}' must hold node names with ros__parameters below them")
         return path
@@ -156,11 +155,6 @@ def _is_one_text(value: Any) -> bool:
         and any(isinstance(item, Substitution) for item in value)
         and all(isinstance(item, (str, Substitution)) for item in value)
     )
-
-
-def inline_yaml(value: Any) -> str:
-    """Return a parameter value as one line of YAML."""
-    return yaml.safe_dump(value, default_flow_style=True, width=float("inf")).strip().removesuffix("...").strip()
 
 
 def _plain_value(context: LaunchContext, name: str, value: Any) -> Any:

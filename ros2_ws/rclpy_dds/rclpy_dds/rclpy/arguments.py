@@ -3,12 +3,13 @@
 Syntax: https://docs.ros.org/en/jazzy/How-To-Guides/Node-arguments.html
 """
 
-import functools
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rclpy_dds import parameter_yaml
 
 from .exceptions import UnknownROSArgsError
 from .impl.logging_severity import LoggingSeverity
@@ -44,44 +45,6 @@ class ParsedArguments:
     enclave: str = "/"
     rosout: bool = True
     stdout: bool = True
-
-
-@functools.lru_cache(maxsize=1)
-def _yaml_loader() -> Any:
-    """Return a YAML loader as the ROS parameter parser reads it: ``1e3`` is a number, dates are strings."""
-    import yaml  # here, because most processes have no parameters to parse
-
-    class Loader(yaml.SafeLoader):
-        """Builds plain values only."""
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(
-            r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?"
-            r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+|[-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
-            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-        ),
-        list("-+0123456789."),
-    )
-    return Loader
-
-
-def load_yaml(text: str) -> Any:
-    """Parse YAML as ROS parameters are parsed.
-
-    Raises:
-        ValueError: the text is not YAML.
-    """
-    import yaml
-
-    try:
-        return yaml.load(text, Loader=_yaml_loader())  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {error}") from None
 
 
 def split_ros_args(args: list[str]) -> tuple[list[str], list[str]]:
@@ -165,7 +128,7 @@ def _parameter(parsed: ParsedArguments, text: str) -> None:
         raise UnknownROSArgsError(f"{text!r} is not a parameter assignment such as 'name:=value'")
     node, colon, rest = name.rpartition(":")
     try:
-        parsed_value = load_yaml(value)
+        parsed_value = parameter_yaml.load(value)
     except ValueError as error:
         raise UnknownROSArgsError(f"The value of the parameter assignment {text!r} is {error}") from None
     pattern = "/**" if not colon else node if node.startswith("/") else f"/**/{node}"
@@ -175,7 +138,7 @@ def _parameter(parsed: ParsedArguments, text: str) -> None:
 def _parameters_file(parsed: ParsedArguments, text: str) -> None:
     path = Path(text)
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = parameter_yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UnknownROSArgsError(f"Cannot read the parameter file {text!r}: {error.strerror}") from None
     except ValueError as error:

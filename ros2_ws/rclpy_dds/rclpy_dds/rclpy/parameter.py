@@ -5,9 +5,8 @@ import math
 from enum import Enum
 from typing import Any
 
+from rclpy_dds import parameter_yaml
 from rclpy_dds.interfaces import message_class
-
-from .arguments import load_yaml
 
 PARAMETER_SEPARATOR_STRING = "."
 
@@ -183,7 +182,7 @@ def parameter_value_to_python(parameter_value: Any) -> Any:
 def get_parameter_value(string_value: str) -> Any:
     """Return a ``rcl_interfaces.msg.ParameterValue`` for a text as given on a command line (YAML)."""
     try:
-        value = load_yaml(string_value)
+        value = parameter_yaml.load(string_value)
         kind = Parameter.Type.from_parameter_value(value)
     except (TypeError, ValueError):
         value, kind = string_value, Parameter.Type.STRING

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from ... import parameter_yaml
 from ...launch.actions import ExecuteProcess
 from ...launch.some_substitutions_type import SomeSubstitutionsType
 from ...launch.utilities import describe_substitutions, resolve
@@ -16,7 +15,6 @@ from ..parameter_descriptions import (
     Parameter,
     ParameterFile,
     evaluate_parameter_dict,
-    inline_yaml,
     write_parameter_file,
 )
 from ..substitutions import ExecutableInPackage
@@ -144,11 +142,11 @@ class Node(ExecuteProcess):
         for parameter in parameters:
             if isinstance(parameter, Parameter):
                 name, value = parameter.evaluate(context)
-                result += ["-p", f"{name}:={inline_yaml(value)}"]
+                result += ["-p", f"{name}:={parameter_yaml.one_line(value)}"]
                 continue
             if isinstance(parameter, Mapping):
                 values = evaluate_parameter_dict(context, parameter)
-                text = yaml.safe_dump({node_pattern: {"ros__parameters": values}}, default_flow_style=False)
+                text = parameter_yaml.dump({node_pattern: {"ros__parameters": values}})
                 path = write_parameter_file(context, text)
             elif isinstance(parameter, ParameterFile):
                 path = parameter.evaluate(context)

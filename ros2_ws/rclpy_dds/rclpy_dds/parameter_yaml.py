@@ -42,9 +42,9 @@ def _scalar(text: str) -> Any:
         number = _int(text)
         return number if number in _INT64 else float(number)
     if _FLOAT.match(text):
-        number = float(re.sub(r"\.(?=[a-z])", "", text.lower()))
+        value = float(re.sub(r"\.(?=[a-z])", "", text.lower()))
         # A number that no double holds is text to rcl.
-        return text if math.isinf(number) and "inf" not in text.lower() else number
+        return text if math.isinf(value) and "inf" not in text.lower() else value
     return text
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from rclpy_dds import parameter_yaml
 
 # Text and what rcl makes of it, by the rules of C's strtoll (base 0) and strtod.

@@ -1,6 +1,7 @@
 """YAML files that people write and pass on, read so that nothing in them is silently lost or blown up.
 
-Plain YAML lets a second section of the same name replace the first, and a few lines of anchors stand for gigabytes.
+Scalars are those of ROS parameter files (`ros_yaml`). Plain YAML lets a second section of the same name replace the
+first, and a few lines of anchors stand for gigabytes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from magma_common.config import ConfigError
+from magma_common.ros_yaml import RosLoader
 from magma_common.text import brief, printable
 
 LARGEST_BYTES = 1 << 20
@@ -47,7 +49,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str) -> Any:
     """The content of a YAML text of one document; ConfigError as `read_yaml`."""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = RosLoader(text)
         try:
             node = loader.get_single_node()
             if node is None:

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.config import ConfigError
+from magma_common.text import brief, listed, printable
 from magma_control.robot_config import RobotConfig
 from magma_control.robot_description import RobotDescription
+from magma_control.urdf_check import check_urdf
 
 try:
     import pinocchio as pin
@@ -40,6 +42,7 @@ FloatArray = NDArray[np.float64]
 SOLVER = "daqp"
 TABLE = "table"
 _TABLE_HALF_M = 2.0
+_WIDEST_RANGE = 1000.0
 
 
 class NotSolvableError(RuntimeError):
@@ -71,21 +74,25 @@ class Kinematics:
         """
         self._robot = robot
         try:
+            check_urdf(description.urdf)
+        except ConfigError as error:
+            raise ConfigError(f"robot {robot.name}: {error}") from None
+        try:
             full = pin.buildModelFromXML(description.urdf)
         except (ValueError, RuntimeError) as error:
-            raise ConfigError(f"robot {robot.name}: the URDF cannot be read: {error}") from None
+            raise ConfigError(printable(f"robot {robot.name}: the URDF cannot be read: {error}")) from None
         names = robot.joints.names
         missing = [name for name in names if not full.existJointName(name)]
         if missing:
             raise ConfigError(
-                f"robot {robot.name}: the URDF has no movable joint {', '.join(missing)}; it has "
-                f"{', '.join(list(full.names)[1:])}"
+                f"robot {robot.name}: the URDF has no movable joint {listed(missing)}; it has "
+                f"{listed(list(full.names)[1:])}"
             )
         for link in (robot.frames.base, robot.frames.tool):
             if not full.existFrame(link):
                 raise ConfigError(
-                    f"robot {robot.name}: the URDF has no link {link!r}; it has "
-                    f"{', '.join(frame.name for frame in full.frames if frame.type == pin.FrameType.BODY)}"
+                    f"robot {robot.name}: the URDF has no link {brief(link)}; it has "
+                    f"{listed(frame.name for frame in full.frames if frame.type == pin.FrameType.BODY)}"
                 )
         locked = [full.getJointId(name) for name in list(full.names)[1:] if name not in names]
         geometry = self._read_geometry(full, description) if robot.collision.enabled else pin.GeometryModel()
@@ -135,14 +142,20 @@ class Kinematics:
                 )
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"robot {self._robot.name}: the collision geometry cannot be read: {error}; "
+                    f"robot {self._robot.name}: the collision geometry cannot be read: {printable(str(error), 200)}; "
                     "set description.package_dirs, or collision.enabled: false to do without the check"
                 ) from None
         for item in geometry.geometryObjects:
             shape = item.geometry
             if hasattr(shape, "buildConvexHull"):
                 # Hulls contain the meshes, so that the check errs to the safe side, and are much faster.
-                shape.buildConvexHull(True, "Qt")
+                try:
+                    shape.buildConvexHull(True, "Qt")
+                except (ValueError, RuntimeError) as error:
+                    raise ConfigError(
+                        f"robot {self._robot.name}: the collision mesh of {brief(item.name)} has no hull: "
+                        f"{printable(str(error), 200)}"
+                    ) from None
                 item.geometry = shape.convex
         return geometry
 
@@ -151,6 +164,10 @@ class Kinematics:
         margin = self._robot.joints.position_margin
         model = self._model
         lower, upper = model.lowerPositionLimit + margin, model.upperPositionLimit - margin
+        if max(np.abs(lower).max(), np.abs(upper).max()) > _WIDEST_RANGE:
+            raise ConfigError(
+                f"robot {self._robot.name}: a joint's range ends beyond {_WIDEST_RANGE:g} rad or m, which is no limit"
+            )
         if not (lower < upper).all():
             raise ConfigError(f"robot {self._robot.name}: joints.position_margin {margin} leaves no range to a joint")
         model.lowerPositionLimit, model.upperPositionLimit = lower, upper
@@ -187,7 +204,7 @@ class Kinematics:
         strangers = sorted(({name for pair in ignored for name in pair} | above) - known)
         if strangers and self._robot.collision.enabled:
             raise ConfigError(
-                f"robot {self._robot.name}: collision names links that are not in the URDF: {', '.join(strangers)}"
+                f"robot {self._robot.name}: collision names links that are not in the URDF: {listed(strangers)}"
             )
         for first in range(len(objects)):
             for second in range(first + 1, len(objects)):

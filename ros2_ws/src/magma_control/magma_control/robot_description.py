@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from magma_common.config import ConfigError
-from magma_common.text import content_hash
+from magma_common.text import brief, content_hash, printable
 from magma_control.robot_config import DescriptionSection
+from magma_control.urdf_check import LARGEST_BYTES
 
 TOPIC = "topic://"
 MODULE = "module://"
@@ -43,6 +44,12 @@ def read_description(section: DescriptionSection) -> RobotDescription:
         raise ConfigError(f"description.source {source} is a topic: wait for its message")
     if source.startswith(MODULE):
         package, _, inside = source[len(MODULE) :].partition("/")
+        # A name with dots would have Python import, that is run, what stands before the last one.
+        if not package.isidentifier() or PurePosixPath(inside).is_absolute() or ".." in PurePosixPath(inside).parts:
+            raise ConfigError(
+                f"description.source {brief(source)} is not module://PACKAGE/PATH of a top-level Python package and a "
+                "file within it"
+            )
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ConfigError(
@@ -52,9 +59,18 @@ def read_description(section: DescriptionSection) -> RobotDescription:
         path = Path(next(iter(spec.submodule_search_locations)), inside)
     else:
         path = Path(source).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"description.source {source}: there is no file {path}")
-    urdf = path.read_text(encoding="utf-8")
+    try:
+        if not path.is_file():
+            raise ConfigError(f"description.source {printable(source)}: there is no file {printable(str(path))}")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+        urdf = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            printable(f"description.source {brief(source)} cannot be read as UTF-8 text: {error}")
+        ) from None
     return RobotDescription(urdf, (*section.package_dirs, str(path.parent)))
 
 

@@ -93,7 +93,7 @@ class DeviceProfile:
         _one_of("frame", self.frame, FRAMES)
         unknown = sorted(set(self.axes) - set(MOTIONS))
         if unknown:
-            raise ConfigError(f"axes: unknown motion {', '.join(unknown)}; known are {', '.join(MOTIONS)}")
+            raise ConfigError(f"axes: unknown motion {listed(unknown)}; known are {', '.join(MOTIONS)}")
         if not any(self.axes.values()):
             raise ConfigError("axes: no motion is driven by anything")
         for motion, sources in self.axes.items():

@@ -21,6 +21,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from magma_policy import published, robots
 from magma_policy.config import ConfigError, MagmaConfig, load_json, save_json
+from magma_policy.identity import IdentityUnderWay
 from magma_policy.model import Magma
 from magma_policy.quantisation import quantise
 from magma_policy.robots import Robot
@@ -57,6 +58,8 @@ class Checkpoint:
     tokenizer: MagmaTokenizer
     robots: Mapping[str, Robot]
     stop_ids: tuple[int, ...]
+    identity: str = ""
+    """`magma_policy.identity` of the files; "" for what was put together in memory"""
 
 
 def shards(directory: Path) -> list[Path]:
@@ -230,17 +233,25 @@ def load(
     acts = not published_layout or robot is not None or (directory / robots.ACTION_SPEC).is_file()
     if not acts and statistics is not None:
         raise ConfigError(f"{statistics}: statistics need an action_spec.json, or the name of a robot, to go with them")
-    known = _read_robots(directory, found.config, robot, statistics) if acts else {}
+    homes = _robot_homes(directory, robot) if acts else {}
+    known = _read_robots(homes, found.config, statistics)
+    settings = {"dtype": str(dtype or found.dtype), "quantization": quantization or "none"}
+    identity = IdentityUnderWay(directory, shards(directory), homes, statistics, settings)
     model = load_model(directory, found.config, device, dtype, quantization, found.shapes)
-    return Checkpoint(model, found.tokenizer, known, found.stop_ids)
+    try:
+        return Checkpoint(model, found.tokenizer, known, found.stop_ids, identity.result())
+    except OSError as error:
+        raise CheckpointError(f"{directory}: cannot be read ({error})") from error
 
 
-def _read_robots(
-    directory: Path, config: MagmaConfig, robot: str | Path | None, statistics: Path | None
-) -> dict[str, Robot]:
-    """The default robot and the checkpoint's further ones, each checked against the model."""
+def _robot_homes(directory: Path, robot: str | Path | None) -> dict[str, Path]:
+    """Folders of the default robot and of the checkpoint's further ones."""
     homes = {robots.DEFAULT: directory if robot is None else robots.find(directory, robot)}
-    homes |= {name: directory / robots.FOLDER / name for name in robots.names_in(directory)}
+    return homes | {name: directory / robots.FOLDER / name for name in robots.names_in(directory)}
+
+
+def _read_robots(homes: Mapping[str, Path], config: MagmaConfig, statistics: Path | None) -> dict[str, Robot]:
+    """The robots of these folders, each checked against the model."""
     known: dict[str, Robot] = {}
     for name, home in homes.items():
         one = robots.read(home, None if statistics is None or name else Path(statistics))

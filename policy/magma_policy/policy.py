@@ -147,6 +147,7 @@ class Policy:
         self.tokenizer = checkpoint.tokenizer
         self.processor = Processor(checkpoint.tokenizer, self.model.config)
         self.stop_ids = checkpoint.stop_ids
+        self.identity = checkpoint.identity
         self.device = device
         self.robots = dict(checkpoint.robots)
         self._cameras = {

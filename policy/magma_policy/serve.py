@@ -184,7 +184,8 @@ def make_server(served: Served, config: ServeConfig, token: str | None) -> tuple
         for name, robot in served.policy.robots.items()
     }
     limits = Limits(int(config.max_message_mib * 2**20), config.max_connections)
-    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve"), batcher
+    identity = served.policy.identity
+    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve", identity), batcher
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -220,7 +221,8 @@ async def run(served: Served, config: ServeConfig, token: str | None, listener: 
     host = f"[{config.host}]" if ":" in config.host else config.host
     url = f"ws://{host}:{port}"
     guarded = "with a token" if token else "without a token"
-    print(f"serving {served.policy.spec.policy} on {url} ({guarded}); Ctrl-C ends it", flush=True)
+    content = f"content {served.policy.identity[:12]}"
+    print(f"serving {served.policy.spec.policy} on {url} ({guarded}, {content}); Ctrl-C ends it", flush=True)
     if config.announce is not None:
         partial = config.announce.with_name(config.announce.name + ".partial")
         partial.write_text(url + "\n", encoding="utf-8")

@@ -79,8 +79,9 @@ class PolicyServer:
         limits: Limits,
         token: str | None,
         name: str,
+        identity: str = "",
     ) -> None:
-        """`specs` by robot has the default robot under ""."""
+        """`specs` by robot has the default robot under ""; `identity` is the policy's (`magma_policy.identity`)."""
         self._policy = policy
         self._specs = specs
         self._batcher = batcher
@@ -88,6 +89,7 @@ class PolicyServer:
         self._limits = limits
         self._token = token
         self._name = name
+        self._identity = identity
         self._started_s = time.monotonic()
         self._connections = 0
         self._server: Server | None = None
@@ -162,6 +164,7 @@ class PolicyServer:
         body = {
             "status": "stuck" if stuck else "ok",
             "policy": self._specs[""].policy,
+            "identity": self._identity,
             "protocol": messages.PROTOCOL_VERSION,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "connections": self._connections,
@@ -229,7 +232,8 @@ class PolicyServer:
             await connection.close(1002, "unknown robot")
             return None
         spec, limit = self._specs[hello.robot], self._limits.max_message_bytes
-        await _send(connection, messages.Welcome(messages.PROTOCOL_VERSION, self._name, spec, others, limit))
+        welcome = messages.Welcome(messages.PROTOCOL_VERSION, self._name, spec, others, limit, self._identity)
+        await _send(connection, welcome)
         return hello.robot
 
 

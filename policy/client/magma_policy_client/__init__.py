@@ -3,6 +3,7 @@
 from magma_policy_client.client import PolicyClient, Result
 from magma_policy_client.errors import (
     ConnectionLostError,
+    PolicyChangedError,
     PolicyClientError,
     PolicyTimeoutError,
     ProtocolError,
@@ -21,6 +22,7 @@ __all__ = [
     "ConnectionLostError",
     "EndEffectorLike",
     "LocalServer",
+    "PolicyChangedError",
     "PolicyClient",
     "PolicyClientError",
     "PolicyTimeoutError",

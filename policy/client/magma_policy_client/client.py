@@ -22,6 +22,7 @@ from websockets.protocol import State
 from magma_policy_client import messages
 from magma_policy_client.errors import (
     ConnectionLostError,
+    PolicyChangedError,
     PolicyClientError,
     PolicyTimeoutError,
     ProtocolError,
@@ -93,6 +94,7 @@ class PolicyClient:
         self._sequence = 0
         self._session = "default"
         self._spec: ActionSpec | None = None
+        self._identity = ""
         self._connection: ClientConnection | None = None
         self._max_message_bytes = messages.MAX_MESSAGE_BYTES
         self._closed = False
@@ -115,6 +117,12 @@ class PolicyClient:
         if self._spec is None:
             raise ConnectionLostError(f"never connected to {self._url}")
         return self._spec
+
+    @property
+    def identity(self) -> str:
+        """The policy's content as hexadecimal digits; "" from a server that does not know it. It is the same as long as
+        this client lives: a server that comes back with another one is refused."""
+        return self._identity
 
     @property
     def robots(self) -> tuple[str, ...]:
@@ -309,7 +317,14 @@ class PolicyClient:
             raise SpecChangedError(
                 f"{self._url} served {self._spec} before and serves {welcome.spec} now; make a new client to accept it"
             )
+        if self._spec is not None and welcome.identity != self._identity:
+            self._drop(connection)
+            raise PolicyChangedError(
+                f"{self._url} served {self._spec.policy} of content {self._identity[:12] or 'unknown'} before, and now "
+                f"serves {welcome.identity[:12] or 'unknown'}, another policy; make a new client to accept it"
+            )
         self._spec = welcome.spec
+        self._identity = welcome.identity
         self._robots = welcome.robots
         self._max_message_bytes = welcome.max_message_bytes
         self._connection = connection

@@ -41,3 +41,8 @@ class ServerError(PolicyClientError):
 
 class SpecChangedError(PolicyClientError):
     """After a reconnection the server offers another policy than before; make a new client to accept it."""
+
+
+class PolicyChangedError(SpecChangedError):
+    """After a reconnection the server has other weights, statistics or settings than before, with an equal
+    specification; make a new client to accept it."""

@@ -6,7 +6,7 @@ recurse without bound or allocate more than their own length.
 
     client                                server
       Hello            ->                           protocol version
-                       <-   Welcome                 version, action specification, limits
+                       <-   Welcome                 version, action specification, limits, the policy's identity
       Act / Reset      ->                           sequence chosen by the client, rising
                        <-   Result / Done / Failure with the same sequence
 
@@ -30,7 +30,7 @@ from magma_policy_client.arrays import pack_array, unpack_array
 from magma_policy_client.errors import ProtocolError
 from magma_policy_client.spec import STATE_SIZE, ActionSpec, Proprioception
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Rises with every change that an older peer would misread."""
 
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -54,6 +54,10 @@ MAX_ROBOTS = 64
 """Robots that a server may name."""
 
 
+MAX_IDENTITY = 64
+"""Hexadecimal digits of a policy's identity."""
+
+
 @dataclass(frozen=True)
 class Hello:
     """First message of a client. `robot` is the one that this connection is for, "" the policy's default one."""
@@ -65,13 +69,15 @@ class Hello:
 
 @dataclass(frozen=True)
 class Welcome:
-    """The server's answer to Hello: `spec` is that of the robot asked for, `robots` names those besides the default."""
+    """The server's answer to Hello: `spec` is that of the robot asked for, `robots` names those besides the default,
+    `identity` is the policy's content (`magma_policy.identity`), whatever it is called; "" where that is not known."""
 
     protocol: int
     server: str
     spec: ActionSpec
     robots: tuple[str, ...]
     max_message_bytes: int
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -262,6 +268,12 @@ def _text(value: Any, name: str) -> str:
     return value
 
 
+def _identity(value: Any, name: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_IDENTITY or not all(c in "0123456789abcdef" for c in value):
+        raise ProtocolError(f"{name} must be at most {MAX_IDENTITY} hexadecimal digits, got {_short(value)}")
+    return value
+
+
 def _robots(value: Any, name: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or len(value) > MAX_ROBOTS:
         raise ProtocolError(f"{name} must be a list of at most {MAX_ROBOTS} names, got {_short(value)}")
@@ -347,6 +359,7 @@ _CHECKS: dict[type, dict[str, Callable[[Any, str], Any]]] = {
         "spec": _spec,
         "robots": _robots,
         "max_message_bytes": _size,
+        "identity": _identity,
     },
     Act: {
         "sequence": _sequence,

@@ -38,6 +38,7 @@ message = st.one_of(
         st.just(SPEC),
         st.lists(texts, max_size=4).map(tuple),
         st.integers(1, 2**40),
+        st.text("0123456789abcdef", max_size=64),
     ),
     st.builds(
         messages.Act,

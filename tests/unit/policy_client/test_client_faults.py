@@ -15,6 +15,7 @@ from websockets.asyncio.server import serve
 from magma_policy_client import (
     ActionSpec,
     ConnectionLostError,
+    PolicyChangedError,
     PolicyClient,
     PolicyTimeoutError,
     ProtocolError,
@@ -213,9 +214,42 @@ def test_a_server_that_comes_back_is_found_again_unless_it_serves_another_policy
             client.act(IMAGE, "go", None)
 
 
+def test_another_policy_behind_the_address_is_never_asked_though_its_specification_is_equal(fake):
+    def welcome(identity):
+        return messages.encode(messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, (), 2**20, identity))
+
+    first, second = "a1" * 16, "b2" * 16
+    server = fake(good, welcome=welcome(first))
+    with PolicyClient(server.url, timeout_s=LONG_S) as client:
+        assert client.identity == first
+        client.act(IMAGE, "go", None)
+        server.close()
+        again = fake(good, welcome=welcome(first), port=server.port)
+        wait_until_gone(client)
+        client.act(IMAGE, "go", None)
+        again.close()
+        other = fake(good, welcome=welcome(second), port=server.port)
+        wait_until_gone(client)
+        for _ in range(3):
+            with pytest.raises(PolicyChangedError, match="of content a1a1a1a1a1a1 before, and now serves b2b2b2b2b2b2"):
+                client.act(IMAGE, "go", None)
+            with pytest.raises(PolicyChangedError):
+                client.reset()
+        other.close()
+        # The policy of before may come back.
+        fake(good, welcome=welcome(first), port=server.port)
+        client.act(IMAGE, "go", None)
+
+
+def wait_until_gone(client):
+    until_s = time.monotonic() + LONG_S
+    while client.connected and time.monotonic() < until_s:
+        time.sleep(0.01)
+
+
 def test_other_versions_are_told(fake):
     server = fake(good, welcome=msgpack.packb({"type": "welcome", "protocol": 7, "motto": "newer"}))
-    with pytest.raises(VersionMismatchError, match="speaks protocol 7, this client 2"):
+    with pytest.raises(VersionMismatchError, match=f"speaks protocol 7, this client {messages.PROTOCOL_VERSION}"):
         PolicyClient(server.url, timeout_s=LONG_S)
     refusing = fake(good, welcome=messages.encode(messages.Failure(None, "version", "client speaks protocol 1")))
     with pytest.raises(VersionMismatchError, match="client speaks"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import torch
 import tyro
 
 from magma_policy import checkpoint, published, robots
+from magma_policy.checkpoint_options import CommandError, run_command
 from magma_policy.config import ActionSpec, MagmaConfig, magma_small_config, magma_tiny_config
 from magma_policy.model import Magma
 from magma_policy.robots import Robot
@@ -47,7 +49,16 @@ def initialise_weights(model: Magma) -> None:
 
 
 def main() -> None:
-    config = tyro.cli(InitialiseConfig)
+    """Entry point of `magma-init`."""
+    sys.exit(run_command("magma-init", lambda: write(tyro.cli(InitialiseConfig, prog="magma-init"))))
+
+
+def write(config: InitialiseConfig) -> int:
+    """Writes the checkpoint. Raises CommandError when that would overwrite something."""
+    if config.output.is_dir() and any(config.output.iterdir()):
+        raise CommandError(f"--output {config.output} is not empty; give a new folder, nothing is overwritten")
+    if config.output.exists() and not config.output.is_dir():
+        raise CommandError(f"--output {config.output} is a file; give a folder")
     torch.manual_seed(config.seed)
     model_config = magma_tiny_config() if config.layout == "magma-tiny" else magma_small_config()
     model = Magma(model_config)
@@ -64,6 +75,7 @@ def main() -> None:
         robots.write(robot, config.output)
     count = sum(p.numel() for p in model.parameters())
     print(f"wrote {config.output}: {model_config.name}, {count / 1e6:.2f} M parameters, random")
+    return 0
 
 
 def _spec(model_config: MagmaConfig, config: InitialiseConfig) -> ActionSpec:

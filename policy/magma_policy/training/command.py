@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 
 import tyro
@@ -20,19 +21,32 @@ from magma_policy.training.starting_point import StartingPoint
 from magma_policy.training.trainer import Trainer, memory
 
 
-def check_same_command(config: TrainConfig) -> None:
-    """Store the command beside the run; ConfigError when the output belongs to a run with other settings."""
+def check_output(config: TrainConfig) -> None:
+    """ConfigError when the output is no folder, belongs to a run with other settings, or holds somebody else's
+    checkpoint. Writes nothing: until a run can begin, it claims no folder."""
     path = config.output / "train.json"
-    mine = _as_json(config)
+    if config.output.exists() and not config.output.is_dir():
+        raise ConfigError(f"--output {config.output} is a file; give a folder")
     if path.is_file():
+        mine = _as_json(config)
         # A setting that was not known yet had what is now its default.
         defaults = _as_json(TrainConfig(config.demonstrations, config.output))
         stored = defaults | json.loads(path.read_text(encoding="utf-8"))
         different = {k: (stored[k], v) for k, v in mine.items() if k not in CHANGEABLE and stored[k] != v}
         if different:
             raise ConfigError(f"{path} is of a run with other settings {different}; choose another output")
+        return
+    theirs = [name for name in ("checkpoint", "adapter", "config.json") if (config.output / name).exists()]
+    if theirs and not (config.output / "training").is_dir():
+        raise ConfigError(f"{config.output} holds {theirs[0]}, but of no training run; choose another output")
+
+
+def check_same_command(config: TrainConfig) -> None:
+    """Store the command beside the run; ConfigError as `check_output`."""
+    check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(_as_json(config), indent=2)
+    (config.output / "train.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _as_json(config: TrainConfig) -> dict[str, object]:
@@ -59,7 +73,7 @@ def main() -> None:
             return
         processes.join(config.device)
         if processes.rank() == 0:
-            check_same_command(config)
+            check_output(config)
         start = StartingPoint.of(config)
         needed = memory(start, config)
         if processes.rank() == 0:
@@ -72,6 +86,13 @@ def main() -> None:
                 raise ConfigError("success_suites are for a run of one process; evaluate the checkpoint afterwards")
         trainer = Trainer(config, start)
         continued = trainer.restore()
+        if processes.rank() == 0:
+            check_same_command(config)
+    except KeyboardInterrupt:
+        print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(f"magma-train: {error}")
     except (
         ConfigError, DemonstrationError, SavedRunError, CheckpointError, CheckpointNotFoundError, HubError,
     ) as error:  # fmt: skip
@@ -79,8 +100,14 @@ def main() -> None:
     if processes.rank() == 0:
         state = f"continued at step {trainer.step}" if continued else "new run"
         print(f"{describe(trainer.demos)}; {state}", flush=True)
-    trainer.run()
+    interrupted_by = trainer.run()
     processes.leave()
+    if interrupted_by:
+        if processes.rank() == 0:
+            again = shlex.join(["magma-train", *sys.argv[1:]])
+            print(f"interrupted at step {trainer.step} of {config.steps}; what was learnt is saved. To go on: {again}")
+        # As shells tell of a program that a signal has ended.
+        sys.exit(128 + interrupted_by)
 
 
 if __name__ == "__main__":

@@ -355,13 +355,17 @@ class Trainer:
             yield
         self.model.train()
 
-    def run(self) -> None:
-        """Train until the last step or until the process is interrupted; both end with a save."""
-        stop = False
+    def run(self) -> int:
+        """Train until the last step or until a process is interrupted; both end with a save.
 
-        def request_stop(_signal: int, _frame: object) -> None:
+        Returns:
+            0 when the last step was reached, else the number of the signal (SIGINT when another process got it).
+        """
+        stop = 0
+
+        def request_stop(number: int, _frame: object) -> None:
             nonlocal stop
-            stop = True
+            stop = number
 
         config = self.config
         previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -370,7 +374,7 @@ class Trainer:
             disable=processes.rank() > 0,
         )  # fmt: skip
         try:
-            while self.step < config.steps and not processes.any_of(stop):
+            while self.step < config.steps and not processes.any_of(stop > 0):
                 self.train_step()
                 bar.update()
                 if self.step % LOG_STEPS == 0:
@@ -391,6 +395,7 @@ class Trainer:
             bar.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        return 0 if self.step == config.steps else stop or signal.SIGINT
 
     def measure_success(self) -> None:
         """Play the success suites with a checkpoint of this step, remember and print; a step is measured once."""

@@ -4,6 +4,7 @@ render more than the policy looks at. A replay that does not repeat the recorded
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +96,13 @@ def film_all(
     complain: Callable[[str], None],
 ) -> list[Clip]:
     """Films episodes, each given with its run's folder. What is there is kept; what fails is told."""
+    from tqdm import tqdm
+
     out.mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
     task: Task | None = None
     environment = ""
-    for folder, result in chosen:
+    for folder, result in tqdm(list(chosen), desc="videos", unit="video", file=sys.stderr):
         path = out / f"{result.key.name}-{rule}.mp4"
         if path.exists():
             clips.append(Clip(result, path, faithful=True))

@@ -25,6 +25,7 @@ from magma_sim.evaluation.runner import DEFAULT_FACTORY, RunConfig, RunError, Ru
 from magma_sim.evaluation.suites import SUITES, Shard, select, suite_episodes
 from magma_sim.evaluation.summary import summarise
 from magma_sim.evaluation.summary import text_table as rate_table
+from magma_sim.evaluation.text_tables import terminal_width
 from magma_sim.evaluation.worker import find_factory
 from magma_sim.statistics import episodes_needed
 
@@ -210,12 +211,14 @@ class ReportCommand:
             print(f"magma-eval: {text}", file=sys.stderr)
             remarks.append(text)
 
+        if page.is_dir():
+            raise ValueError(f"--out {page} is a folder; give the name of a page, such as {page / 'report.html'}")
         where = page.parent / f"{page.stem}-videos"
         clips = film_all([(of_folder[id(r)], r) for r in chosen], where, rule, factory, complain) if chosen else []
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(render(runs, rule, clips, embed=self.embed, page=page, remarks=remarks), encoding="utf-8")
         page.with_suffix(".json").write_text(json.dumps(numbers(runs, rule), indent=1) + "\n", encoding="utf-8")
-        print(rate_table(summarise(everything)))
+        print(rate_table(summarise(everything), terminal_width()))
         print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB, {len(clips)} videos)")
         return 0
 
@@ -242,7 +245,7 @@ class CompareCommand:
             f"{folder} ({run.run['identity']['policy']}, training: {run.run['training']})"
             for folder, run in zip((self.first, self.second), runs, strict=True)
         ]
-        print(comparison_table(compare(sides[0], sides[1], rule), *names))
+        print(comparison_table(compare(sides[0], sides[1], rule), names[0], names[1], terminal_width()))
         return 0
 
 
@@ -267,10 +270,14 @@ class PowerCommand:
 
 
 def _tell(summary: Summary, out: Path, command: str) -> int:
+    """How a run ended, what it has found, and what can be done next; the exit status."""
+    if summary.played or summary.resumed or summary.errors:
+        print(rate_table(summarise(RunFolder.read(out).results), terminal_width()) + "\n")
     print(f"{summary.played} episodes played, {summary.resumed} were there, {summary.errors} errors; results in {out}")
     if summary.interrupted:
         print(f"{summary.left} episodes are left; to go on: {command}")
         return 130
+    print(f"one page with videos: {shlex.join(['magma-eval', 'report', str(out)])}")
     return 1 if summary.errors else 0
 
 

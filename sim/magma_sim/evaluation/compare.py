@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magma_sim.evaluation.results import EpisodeResult, ResultsError, SuccessRule
+from magma_sim.evaluation.text_tables import table, wrapped
 from magma_sim.statistics import (
     Difference,
     PairedOutcomes,
@@ -74,25 +75,28 @@ def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult], rul
     return rows
 
 
-def text_table(rows: Sequence[Comparison], first: str, second: str) -> str:
-    """The comparison as plain text."""
-    lines = [f"first: {first}", f"second: {second}"]
+def text_table(rows: Sequence[Comparison], first: str, second: str, width: int = 120) -> str:
+    """The comparison as plain text of at most `width` columns."""
     header = ("task", "first", "second", "difference", "McNemar p", "shared", "to show it")
-    lines.append("{:46s} {:>22s} {:>22s} {:>30s} {:>10s} {:>7s} {:>12s}".format(*header))
-    for row in rows:
-        p = f"{row.paired.mcnemar_p:.2g}" if row.paired is not None else "–"
-        shared = str(row.paired.count) if row.paired is not None else "0"
-        lines.append(
-            f"{row.label:46s} {row.first!s:>22s} {row.second!s:>22s} {row.difference!s:>30s} {p:>10s} {shared:>7s} "
-            f"{row.needed:>12s}"
+    cells = [
+        (
+            row.label,
+            str(row.first),
+            str(row.second),
+            str(row.difference),
+            "–" if row.paired is None else f"{row.paired.mcnemar_p:.2g}",
+            "0" if row.paired is None else str(row.paired.count),
+            row.needed,
         )
-    lines.append(
-        "difference: first minus second with its 95 % interval ("
-        + ", ".join(sorted({row.method for row in rows}))
-        + "); "
-        "McNemar: exact, on the shared episodes; to show it: episodes for 80 % power at this difference"
+        for row in rows
+    ]
+    methods = ", ".join(sorted({row.method for row in rows}))
+    legend = (
+        f"difference: first minus second with its 95 % interval ({methods}); McNemar: exact, on the shared episodes; "
+        "to show it: episodes for 80 % power at this difference"
     )
-    return "\n".join(lines)
+    titles = [*wrapped(f"first: {first}", width), *wrapped(f"second: {second}", width)]
+    return "\n".join([*titles, "", *table(header, cells, width), "", *wrapped(legend, width)])
 
 
 _Start = tuple

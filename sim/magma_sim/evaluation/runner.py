@@ -44,6 +44,12 @@ from magma_sim.statistics import Rate
 
 _POLL_S = 0.25
 _STOPPING_S = 5.0
+WAITING = {
+    "starting": "starting the simulator",
+    "making the environment": "building the world",
+    "asking for the policy": "connecting to the policy",
+}
+"""What a worker does before its first step, in words for people."""
 DEFAULT_FACTORY = "magma_sim:make_task"
 
 
@@ -265,6 +271,8 @@ class Runner:
         self._working_environments: set[str] = set()
         self._server: Any = None
         self._reached = False
+        self._claimed = False
+        self._waiting_for = ""
         self._summary = Summary()
 
     def run(self) -> Summary:
@@ -277,9 +285,11 @@ class Runner:
         """
         config = self._config
         jobs = config.jobs()
+        if config.out.exists() and not config.out.is_dir():
+            raise RunError(f"--out {config.out} is a file; give a folder for the results")
+        self._check_folder()
         for name in ("episodes", "logs"):
             (config.out / name).mkdir(parents=True, exist_ok=True)
-        self._check_folder()
         with ResultStore(config.out / config.results_name) as store, self._signals():
             there = {r.key for r in store.results if r.status == "ok" or not config.retry_errors}
             missing = [job for job in jobs if job.key not in there]
@@ -298,7 +308,9 @@ class Runner:
 
     # Set-up.
 
-    def _check_folder(self) -> None:
+    def _check_folder(self) -> dict[str, Any]:
+        """What run.json holds from now on; ResultsError when the folder is of another run. Nothing is written: a run
+        that fails before its first result claims no folder."""
         config = self._config
         path = config.out / RUN_FILE
         identity = config.identity()
@@ -330,8 +342,15 @@ class Runner:
             content = before
         if self._command and self._command not in content["commands"]:
             content["commands"].append(self._command)
-        write_json(path, content)
         self._training = content["training"]
+        return content
+
+    def _store(self, store: ResultStore, result: EpisodeResult) -> None:
+        """Keeps a result; the first one says whose folder it is. Other shards may have begun meanwhile."""
+        if not self._claimed:
+            write_json(self._config.out / RUN_FILE, self._check_folder())
+            self._claimed = True
+        store.append(result)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -372,17 +391,21 @@ class Runner:
             self._server.close()
             self._server = None
         if self._server is None:
+            log = self._config.out / "logs" / "policy-server.log"
+            self._say(f"starting the policy {policy.label} (its output: {log}) …")
+            began_s = time.monotonic()
             try:
-                log = self._config.out / "logs" / "policy-server.log"
                 self._server = start_server(policy, log, self._config.start_timeout_s)
             except (PolicyFailedError, OSError, ValueError) as error:
                 raise RunError(f"the policy server did not start: {error}") from error
+            self._say(f"policy {policy.label} is ready after {time.monotonic() - began_s:.0f} s")
         return self._server.url, self._server.token
 
     def _reach(self, url: str, token: str) -> None:
         """Asks a server once before simulators are built for it. Later failures cost an episode's attempt each."""
         from magma_policy_client import PolicyClient, PolicyClientError
 
+        self._say(f"connecting to {url} …")
         try:
             PolicyClient(url, token or None, timeout_s=min(10.0, self._config.policy.deadline_s)).close()
         except (PolicyClientError, ValueError) as error:
@@ -406,11 +429,30 @@ class Runner:
                 return
             else:
                 self._fill()
+            self._show_waiting(bar)
             for key, _ in self._selector.select(_POLL_S):
                 worker = key.data
                 if self._workers.get(worker.number) is worker:
                     self._listen(worker, store, bar)
             self._watch(store, bar)
+
+    def _show_waiting(self, bar: Any) -> None:
+        """Until the first episode has ended: what the workers are doing, while the bar shows the time that passes."""
+        if self._summary.played + self._summary.errors:
+            return
+        doing = {WAITING.get(worker.doing, "first episodes") for worker in self._workers.values()}
+        text = " and ".join(sorted(doing))
+        if text != self._waiting_for:
+            self._waiting_for = text
+            bar.set_description_str(text)
+        elif sys.stderr.isatty():
+            bar.refresh()
+
+    def _say(self, text: str) -> None:
+        """A line above the progress bar."""
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
 
     def _fill(self) -> None:
         wanted = min(self._config.workers, self._scheduler.waiting + len(self._scheduler.running))
@@ -477,7 +519,7 @@ class Runner:
             record=self._record(job),
             **content,
         )
-        store.append(result)
+        self._store(store, result)
         self._summary.played += 1
         self._advance(bar, result)
 
@@ -524,7 +566,7 @@ class Runner:
             else:
                 bar.write(f"{name}: {why}; given up, recorded as an error", file=sys.stderr)
                 result = self._result(job, status="error", error=why, success=None)
-                store.append(result)
+                self._store(store, result)
                 self._summary.errors += 1
                 self._advance(bar, result)
         self._scheduler.forget(worker.number)
@@ -565,6 +607,7 @@ class Runner:
         if result.success is not None:
             self._rates[bool(result.success.under(self._config.rule))] += 1
         count = self._rates[True] + self._rates[False]
+        bar.set_description_str("", refresh=False)
         if count:
             bar.set_postfix_str(f"{Rate(self._rates[True], count)}, {self._summary.errors} errors", refresh=False)
         bar.update()

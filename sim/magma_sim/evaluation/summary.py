@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from magma_sim.evaluation.results import SUCCESS_RULES, EpisodeResult, SuccessRule
 from magma_sim.evaluation.suites import SUITES, suite_episodes
+from magma_sim.evaluation.text_tables import table, wrapped
 from magma_sim.statistics import Rate
 
 
@@ -139,15 +140,16 @@ def _summary(setting: Setting, results: list[EpisodeResult]) -> SettingSummary:
     return SettingSummary(setting, tuple(tasks), Row("all episodes", tuple(results)), tuple(parts))
 
 
-def text_table(summaries: Sequence[SettingSummary]) -> str:
-    """The summaries as plain text, all three rules side by side."""
-    lines = []
+def text_table(summaries: Sequence[SettingSummary], width: int) -> str:
+    """The summaries as plain text of at most `width` columns, all three rules side by side."""
+    lines = wrapped("successes of episodes [Wilson's 95 % interval, %] by success rule", width)
     for summary in summaries:
         setting = summary.setting
-        lines.append(f"{setting.suite}: {setting.policy}, {setting.how} (training: {setting.training})")
-        lines.append(f"  {'':46s} " + " ".join(f"{rule:>22s}" for rule in SUCCESS_RULES) + "  errors")
+        title = f"{setting.suite}: {setting.policy}, {setting.how} (training: {setting.training})"
+        rows = []
         for row in (*summary.tasks, summary.total):
             rates = (row.rate(rule) for rule in SUCCESS_RULES)
-            cells = " ".join(f"{rate!s:>22s}" if rate is not None else f"{'–':>22s}" for rate in rates)
-            lines.append(f"  {row.label:46s} {cells}  {row.errors}")
+            cells = ("–" if rate is None else str(rate).removesuffix(" %") for rate in rates)
+            rows.append((row.label, *cells, str(row.errors)))
+        lines += ["", *wrapped(title, width), *table(("", *SUCCESS_RULES, "errors"), rows, width)]
     return "\n".join(lines)

@@ -25,7 +25,9 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["magma-init", "--layout", "published", "--output", str(folder)])
-        initialise.main()
+        with pytest.raises(SystemExit) as ended:
+            initialise.main()
+        assert ended.value.code == 0
     return folder
 
 
@@ -202,3 +204,13 @@ def test_tokens_and_hosts_of_the_server(tmp_path):
         if not loopback:
             with pytest.raises(CommandError, match="lets other machines move the arm"):
                 serve.read_token(serve.ServeConfig(host=host), {})
+
+
+def test_a_random_checkpoint_overwrites_nothing(run, checkpoint, tmp_path):
+    before = {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()}
+    status, _, complaint = run(initialise, "--output", checkpoint)
+    assert status == 1 and "is not empty" in complaint
+    assert {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()} == before
+    (tmp_path / "file").write_text("mine")
+    status, _, complaint = run(initialise, "--output", tmp_path / "file")
+    assert status == 1 and "is a file" in complaint and (tmp_path / "file").read_text() == "mine"

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import signal
 import sys
 import traceback
 
@@ -17,7 +19,7 @@ from magma_policy.trace_of_mark import parse_traces
 from magma_policy.training import success
 from magma_policy.training.augmentation import jitter
 from magma_policy.training.batches import pad_left
-from magma_policy.training.command import check_same_command
+from magma_policy.training.command import check_same_command, main
 from magma_policy.training.config import TextMixture
 from magma_policy.training.demonstrations import (
     DataCard,
@@ -273,6 +275,52 @@ def test_another_command_does_not_continue_the_run(small_run, pictures, tmp_path
     check_same_command(small_run(tmp_path / "run", pictures))
     with pytest.raises(ConfigError, match="learning_rate"):
         check_same_command(small_run(tmp_path / "run", pictures, learning_rate=1.0))
+
+
+def command_line(monkeypatch, output, pictures, *more):
+    """As a person types it."""
+    words = ["--demonstrations", str(pictures), "--output", str(output), "--steps", "5", "--image-batch", "2"]
+    words += ["--state-batch", "4", "--text-batch", "1", "--validation-every", "2", "--validation-samples", "4", *more]
+    monkeypatch.setattr(sys, "argv", ["magma-train", *words])
+
+
+def test_an_interrupted_command_says_how_to_go_on(pictures, tmp_path, monkeypatch, capsys):
+    train_step = Trainer.train_step
+
+    def interrupted(self):
+        train_step(self)
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    command_line(monkeypatch, tmp_path / "a run", pictures)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    said = capsys.readouterr().out
+    assert "interrupted at step 2 of 5" in said and f"To go on: magma-train --demonstrations {pictures}" in said
+    assert f"--output '{tmp_path / 'a run'}'" in said
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    main()
+    assert "continued at step 2" in capsys.readouterr().out
+
+
+def test_a_start_that_fails_neither_claims_nor_overwrites_a_folder(pictures, tmp_path, monkeypatch):
+    def refused(output, *more):
+        command_line(monkeypatch, output, pictures, *more)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return str(ended.value.code)
+
+    assert "nowhere" in refused(tmp_path / "run", "--init", str(tmp_path / "nowhere"))
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("mine")
+    assert "is a file" in refused(tmp_path / "file")
+    (tmp_path / "theirs" / "checkpoint").mkdir(parents=True)
+    assert "holds checkpoint, but of no training run" in refused(tmp_path / "theirs")
+    assert (tmp_path / "file").read_text() == "mine" and list((tmp_path / "theirs").iterdir()) == [
+        tmp_path / "theirs" / "checkpoint"
+    ]
 
 
 def test_a_run_of_another_model_is_refused(small_run, pictures, tmp_path):

@@ -240,3 +240,21 @@ def test_unknown_policies_are_refused(text: str) -> None:
         return
     with pytest.raises(ValueError, match=r"polic|recorded|takes no"):
         PolicyChoice(text)
+
+
+def test_a_run_that_fails_before_its_first_result_claims_no_folder(tmp_path: Path) -> None:
+    broken = suite(tmp_path, count=2, fault="no such fault", layout=0)
+    run = config(tmp_path, broken, factory="evaluation_fakes:no_such_factory")
+    with pytest.raises(RunError, match="do not start"):
+        Runner(run, "magma-eval run").run()
+    assert not (tmp_path / "out" / "run.json").exists()
+    # Another policy, in the same folder.
+    assert Runner(config(tmp_path, suite(tmp_path, count=1), policy=PolicyChoice("random"))).run().played == 1
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["identity"]["policy"] == "random"
+
+
+def test_an_out_that_is_a_file_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(RunError, match="is a file; give a folder"):
+        Runner(config(tmp_path, suite(tmp_path, count=1))).run()
+    assert (tmp_path / "out").read_text() == "mine"

@@ -1,12 +1,13 @@
 """The action /magma/execute_task against a simulator that is played by the test."""
 
 from magma_interfaces.action import ExecuteTask
-from magma_interfaces.msg import EpisodeStatus
+from magma_interfaces.msg import EpisodeStatus, Instruction
+from magma_interfaces.srv import Instruct
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
-from std_msgs.msg import String
 
 from magma_common import qos
+from magma_common.instruction_topics import ASK_SERVICE, IN_FORCE_TOPIC
 
 
 def wait(executor, future, seconds=60.0):
@@ -18,13 +19,14 @@ def wait(executor, future, seconds=60.0):
 def test_a_task_is_given_watched_and_taken_away(ros_domain, start_node):
     import rclpy
 
+    start_node("magma_bringup.instruction_keeper", {"instruction": "none"})
     server = start_node("magma_bringup.task_server", {"hold_steps": 2})
     rclpy.init()
     node = rclpy.create_node("asker")
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     heard, feedback = [], []
-    node.create_subscription(String, "/magma/instruction", lambda message: heard.append(message.data), qos.STATE)
+    node.create_subscription(Instruction, IN_FORCE_TOPIC, lambda message: heard.append(message.instruction), qos.STATE)
     world = node.create_publisher(EpisodeStatus, "/magma/episode_status", qos.STATE)
     step = [0]
 
@@ -63,6 +65,16 @@ def test_a_task_is_given_watched_and_taken_away(ros_domain, start_node):
         result = wait(executor, goal.get_result_async()).result
         assert not result.success and result.reason == "cancelled"
         assert heard[-1] == "", "nobody acts any more"
+        # Somebody else has another wish: it ends the task and is not taken away with it.
+        goal = wait(executor, client.send_goal_async(ExecuteTask.Goal(instruction="dance")))
+        instruct = node.create_client(Instruct, ASK_SERVICE)
+        while heard[-1] != "dance":
+            executor.spin_once(timeout_sec=0.1)
+        request = Instruct.Request(instruction="sing", asked_by="somebody")
+        assert wait(executor, instruct.call_async(request)).accepted
+        result = wait(executor, goal.get_result_async()).result
+        assert not result.success and result.reason == "another instruction was given: 'sing', by somebody"
+        assert heard[-1] == "sing"
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

@@ -14,20 +14,20 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EpisodeStatus
-from magma_interfaces.srv import ResetEpisode
+from magma_interfaces.srv import Instruct, ResetEpisode
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
-from std_msgs.msg import String
 
 from magma_bringup.episode_video import VideoFrame, write_video
 from magma_bringup.results import EpisodeResult, append, rate_text, success_rule
 from magma_bringup.step_times import Percentiles, StepTimes
 from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
+from magma_common.instruction_topics import ASK_SERVICE
 from magma_common.node_config import NodeParameters
 from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
 
@@ -126,7 +126,7 @@ class EpisodeRunner(Node):
         self._episode_times = StepTimes()
         self._graph_running: Callable[[], bool] = lambda: True
 
-        self._instruction = self.create_publisher(String, "/magma/instruction", STATE)
+        self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self._reset = self.create_client(ResetEpisode, "/magma/reset_episode")
         self._policy_parameters = self.create_client(SetParameters, "/policy/set_parameters")
         self._told_robot: str | None = None
@@ -242,16 +242,17 @@ class EpisodeRunner(Node):
 
     def rest(self) -> None:
         """Nobody acts any more."""
-        self._instruction.publish(String(data=""))
+        self._ask_for("")
 
     def wait_for_graph(self, on_part: Callable[[str], None] = lambda part: None) -> None:
-        """Returns when controller, policy and simulator are there; GraphError when one is missing for too long."""
+        """Returns when every part of the graph is there; GraphError when one is missing for too long."""
         started_s = time.monotonic()
         deadline_s = started_s + self.config.start_timeout_s
         for what, there in (
             ("the controller (topic /magma/controller_state)", lambda: self._controller is not None),
             ("the policy (topic /magma/action_spec)", lambda: self._spec is not None),
             ("the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
+            (f"the instruction keeper (service {ASK_SERVICE})", self._instruct.service_is_ready),
         ):
             while not there():
                 if time.monotonic() > deadline_s:
@@ -264,12 +265,12 @@ class EpisodeRunner(Node):
     def episode(self, start: Start) -> Seen:
         """Plays one episode; raises GraphError when a part of the graph does not go on."""
         # Without an instruction nobody acts while the world changes.
-        self._instruction.publish(String(data=""))
+        self._ask_for("")
         answer = self._call_reset(start)
         self._tell_policy(answer.robot)
         started_s = time.monotonic()
         counts = self._counts()
-        self._instruction.publish(String(data=answer.instruction))
+        self._ask_for(answer.instruction)
         status = self._watch(start)
         spec = self._spec
         return Seen(
@@ -326,6 +327,14 @@ class EpisodeRunner(Node):
             video=video,
             shortened=dict(seen.shortened),
         )
+
+    def _ask_for(self, instruction: str) -> None:
+        """Returns once the instruction is in force."""
+        request = Instruct.Request(instruction=instruction, asked_by=self.get_name())
+        request.asked = self.get_clock().now().to_msg()
+        answer = self._call(self._instruct, request, f"the instruction keeper did not answer {ASK_SERVICE}")
+        if not answer.accepted:
+            raise GraphError(f"the instruction keeper refused {instruction!r}: {answer.message}")
 
     def _call_reset(self, start: Start) -> ResetEpisode.Response:
         request = ResetEpisode.Request(task=start.task, variant=start.variant, layout=start.layout)

@@ -1,24 +1,25 @@
-"""Node instruction_keeper: holds the instruction in force for nodes that start later."""
+"""Node instruction_keeper: takes what anybody asks for, and says, alone, which instruction is in force."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from magma_interfaces.msg import EpisodeStatus
+from magma_interfaces.msg import EpisodeStatus, Instruction
+from magma_interfaces.srv import Instruct
 from rclpy.node import Node
 from std_msgs.msg import String
 
+from magma_bringup.instruction_arbiter import Answer, InstructionArbiter
 from magma_common.config import NodeConfig, parameter
+from magma_common.conversions import ns_to_stamp, stamp_to_ns
+from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC, IN_FORCE_TOPIC
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import EVERY_STATE, STATE
 
 NO_INSTRUCTION = "none"
-ECHO_S = 2.0
-"""The node's own words come back to it within so long, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -31,63 +32,62 @@ class InstructionKeeperConfig(NodeConfig):
 
 
 class InstructionKeeper(Node):
-    """Publishes the first instruction, and repeats what others publish.
+    """Hears requests and publishes the instruction in force; it never hears itself.
 
-    Whoever publishes an instruction may end a moment later (`ros2 topic pub --once`), and its word with it. This node
-    stays, so that a policy that is started again learns what it was doing. It also hears publishers that keep nothing
-    for latecomers, whom nodes that want the latest state cannot hear themselves.
+    Whoever asks may end a moment later (`ros2 topic pub --once`), and its word with it. This node stays, so that a
+    policy that is started again learns what it was doing.
     """
 
     def __init__(self) -> None:
         super().__init__("instruction_keeper", automatically_declare_parameters_from_overrides=True)
         first = NodeParameters(self, InstructionKeeperConfig).config.instruction
-        self._kept: str | None = None
-        self._heard = False
-        """whether anybody else has said anything"""
-        self._said: deque[tuple[str, float]] = deque()
-        """own words that have not come back yet, and when they were said"""
-        self._publisher = self.create_publisher(String, "/magma/instruction", STATE)
-        # What was said before this node started; from then on the other one hears everything in order.
-        self.create_subscription(String, "/magma/instruction", self._on_earlier, STATE)
-        self.create_subscription(String, "/magma/instruction", self._on_instruction, EVERY_STATE)
-        if first == NO_INSTRUCTION:
-            return
-        if first:
-            self._keep(first)
-        else:
+        self._arbiter = InstructionArbiter()
+        self._publisher = self.create_publisher(Instruction, IN_FORCE_TOPIC, STATE)
+        # What was said on the topic before is not heard: it may be of another day.
+        self.create_subscription(String, ASK_TOPIC, self._on_topic, EVERY_STATE)
+        self.create_service(Instruct, ASK_SERVICE, self._on_service)
+        if first == "":
             self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_status, STATE)
+        elif first != NO_INSTRUCTION:
+            self._ask(first, "the parameter instruction", 0)
 
-    def _on_earlier(self, message: String) -> None:
-        if not self._heard and message.data != self._kept:
-            self._heard = True
-            self._keep(message.data)
+    def _on_topic(self, message: String, info: Mapping[str, int]) -> None:
+        # The middleware's stamp of the moment of publishing is system time, which simulated time has no part in.
+        asked_ns = 0 if self.get_clock().ros_time_is_active else info["source_timestamp"]
+        names = sorted({endpoint.node_name for endpoint in self.get_publishers_info_by_topic(ASK_TOPIC)})
+        self._ask(message.data, ", ".join(names) or f"somebody on {ASK_TOPIC}", asked_ns)
 
-    def _on_instruction(self, message: String) -> None:
-        if self._own(message.data):
-            return
-        self._heard = True
-        if message.data != self._kept:
-            self._keep(message.data)
-
-    def _own(self, instruction: str) -> bool:
-        """Whether it is this node's own voice. Taken for another's, a word that something newer has overtaken on the
-        way would be kept again."""
-        while self._said and time.monotonic() > self._said[0][1] + ECHO_S:
-            self._said.popleft()
-        if self._said and self._said[0][0] == instruction:
-            self._said.popleft()
-            return True
-        return False
+    def _on_service(self, request: Instruct.Request, response: Instruct.Response) -> Instruct.Response:
+        asked_by = request.asked_by or f"somebody who called {ASK_SERVICE}"
+        answer = self._ask(request.instruction, asked_by, stamp_to_ns(request.asked), int(request.replaces))
+        in_force = self._arbiter.in_force
+        response.accepted, response.message = answer.accepted, answer.message
+        response.number = in_force.number if in_force is not None else 0
+        return response
 
     def _on_status(self, status: EpisodeStatus) -> None:
-        if self._kept is None and status.instruction:
-            self._keep(status.instruction)
+        if self._arbiter.in_force is None and status.instruction:
+            self._ask(status.instruction, f"the simulated task {status.task}", 0)
 
-    def _keep(self, instruction: str) -> None:
-        self._kept = instruction
-        self.get_logger().info(f"instruction: {instruction or '(none)'}")
-        self._said.append((instruction, time.monotonic()))
-        self._publisher.publish(String(data=instruction))
+    def _ask(self, text: str, asked_by: str, asked_ns: int, replaces: int = 0) -> Answer:
+        now_ns = self.get_clock().now().nanoseconds
+        answer = self._arbiter.ask(text, asked_by, asked_ns, now_ns, replaces)
+        if not answer.accepted:
+            self.get_logger().warning(f"refused, asked for by {asked_by}: {answer.message}")
+        elif answer.changed:
+            self._publish()
+        return answer
+
+    def _publish(self) -> None:
+        in_force = self._arbiter.in_force
+        if in_force is None:
+            return
+        message = Instruction(number=in_force.number, instruction=in_force.text, asked_by=in_force.asked_by)
+        message.header.stamp = ns_to_stamp(in_force.since_ns)
+        message.asked = ns_to_stamp(in_force.asked_ns)
+        self._publisher.publish(message)
+        what = repr(in_force.text) if in_force.text else "nothing to do"
+        self.get_logger().info(f"instruction {in_force.number}: {what}, asked for by {in_force.asked_by}")
 
 
 def main() -> int:

@@ -7,15 +7,16 @@ import time
 from dataclasses import dataclass
 
 from magma_interfaces.action import ExecuteTask
-from magma_interfaces.msg import EpisodeStatus
+from magma_interfaces.msg import EpisodeStatus, Instruction
+from magma_interfaces.srv import Instruct
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
-from std_msgs.msg import String
 
 from magma_bringup.task_progress import Ending, TaskProgress
 from magma_common.config import NodeConfig, parameter
+from magma_common.instruction_topics import ASK_SERVICE, IN_FORCE_TOPIC
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import STATE
@@ -32,7 +33,7 @@ class TaskServerConfig(NodeConfig):
 
 
 class TaskServer(Node):
-    """Gives the instruction, watches the simulated world, and takes the instruction away at the end.
+    """Asks for the instruction, watches the simulated world, and takes the instruction away at the end.
 
     One task at a time: a second goal is rejected. All in one thread: a task is a coroutine that each message wakes.
     """
@@ -41,12 +42,12 @@ class TaskServer(Node):
         super().__init__("task_server", automatically_declare_parameters_from_overrides=True)
         self._node_parameters = NodeParameters(self, TaskServerConfig)
         self._status: EpisodeStatus | None = None
-        self._instruction = ""
+        self._in_force = Instruction()
         self._busy = False
         self._news: Future = Future()
-        self._publisher = self.create_publisher(String, "/magma/instruction", STATE)
+        self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_status, STATE)
-        self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
+        self.create_subscription(Instruction, IN_FORCE_TOPIC, self._on_instruction, STATE)
         # Silence is news too.
         self.create_timer(POLL_S, self._wake)
         self._server = ActionServer(
@@ -62,8 +63,8 @@ class TaskServer(Node):
         self._status = status
         self._wake()
 
-    def _on_instruction(self, message: String) -> None:
-        self._instruction = message.data
+    def _on_instruction(self, message: Instruction) -> None:
+        self._in_force = message
         self._wake()
 
     def _wake(self) -> None:
@@ -71,8 +72,14 @@ class TaskServer(Node):
         news.set_result(None)
 
     def _on_goal(self, goal: ExecuteTask.Goal) -> GoalResponse:
-        if self._busy or self._status is None:
-            why = "a task is being carried out" if self._busy else "there is no simulator (/magma/episode_status)"
+        why = None
+        if self._busy:
+            why = "a task is being carried out"
+        elif self._status is None:
+            why = "there is no simulator (/magma/episode_status)"
+        elif not self._instruct.service_is_ready():
+            why = f"there is no instruction keeper ({ASK_SERVICE})"
+        if why is not None:
             self.get_logger().warning(f"task {goal.instruction!r} rejected: {why}")
             return GoalResponse.REJECT
         self._busy = True
@@ -82,8 +89,6 @@ class TaskServer(Node):
         try:
             ending = await self._carry_out(goal)
         finally:
-            # Nobody acts any more, however it ended.
-            self._publisher.publish(String(data=""))
             self._busy = False
         self.get_logger().info(f"task ended: {ending.reason}")
         if goal.is_cancel_requested:
@@ -95,22 +100,48 @@ class TaskServer(Node):
         return ExecuteTask.Result(success=ending.success, steps=ending.steps, reason=ending.reason)
 
     async def _carry_out(self, goal: ServerGoalHandle) -> Ending:
-        config, status = self._node_parameters.config, self._status
+        status = self._status
         if status is None:
             return Ending(False, 0, "there is no simulator")
-        instruction = goal.request.instruction or status.instruction
+        answer = await self._ask_for(goal.request.instruction or status.instruction)
+        if not answer.accepted:
+            return Ending(False, 0, f"the instruction is not in force: {answer.message}")
+        try:
+            return await self._watch(goal, status, int(answer.number))
+        finally:
+            # However it ended, nobody acts for it any more. An instruction that somebody gave since then stays.
+            await self._ask_for("", replaces=int(answer.number))
+
+    async def _ask_for(self, instruction: str, replaces: int = 0) -> Instruct.Response:
+        request = Instruct.Request(instruction=instruction, asked_by=self.get_name(), replaces=replaces)
+        request.asked = self.get_clock().now().to_msg()
+        future = self._instruct.call_async(request)
+        patience_s = self._node_parameters.config.step_timeout_s
+        deadline_s = time.monotonic() + patience_s
+        while not future.done():
+            if time.monotonic() > deadline_s:
+                self._instruct.remove_pending_request(future)
+                return Instruct.Response(message=f"no answer of {ASK_SERVICE} for {patience_s:g} s")
+            await self._news
+        return future.result()
+
+    async def _watch(self, goal: ServerGoalHandle, status: EpisodeStatus, given: int) -> Ending:
+        """Until the task ends; `given` is the number of its instruction."""
+        config = self._node_parameters.config
         max_steps = int(goal.request.max_steps or status.max_steps)
         progress = TaskProgress(int(status.step), max_steps, config.hold_steps, config.step_timeout_s, time.monotonic())
-        self._publisher.publish(String(data=instruction))
-        heard = False
+        reached = False
         while True:
             await self._news
             status = self._status or status
             if goal.is_cancel_requested:
                 return Ending(False, progress.steps, "cancelled")
-            heard = heard or self._instruction == instruction
-            if heard and self._instruction != instruction:
-                return Ending(False, progress.steps, f"another instruction was given: {self._instruction!r}")
+            number = int(self._in_force.number)
+            reached = reached or number == given
+            # A keeper that was started again counts from the beginning.
+            if number > given or (reached and number < given):
+                who, what = self._in_force.asked_by, self._in_force.instruction
+                return Ending(False, progress.steps, f"another instruction was given: {what!r}, by {who}")
             before = progress.steps
             ending = progress.saw(int(status.step), bool(status.success), bool(status.done), time.monotonic())
             ending = ending or progress.silent(time.monotonic())

@@ -49,7 +49,7 @@ JOY = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, depth
 """/joy: drivers differ in what they offer, and a press between two others must not be overwritten."""
 
 STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
-"""What a latecomer must know at once: /magma/instruction, /magma/action_spec, /magma/controller_state,
+"""What a latecomer must know at once: /magma/instruction_in_force, /magma/action_spec, /magma/controller_state,
 /magma/episode_status."""
 
 EVERY_STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=100)

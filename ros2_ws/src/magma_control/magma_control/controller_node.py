@@ -27,7 +27,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Header, String
+from std_msgs.msg import Bool, Header
 from std_srvs.srv import Trigger
 
 from magma_common import diagnostics, qos
@@ -42,6 +42,7 @@ from magma_common.conversions import (
     state_from_msg,
     state_to_msg,
 )
+from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_control.config import STEP_ARM, ControllerConfig
@@ -260,7 +261,7 @@ class ControllerNode(LifecycleNode):
         else:
             self._make_joint_arm(config)
         self._hear(ActionSpec, "/magma/action_spec", self._on_spec, qos.STATE)
-        self._hear(String, "/magma/instruction", self._on_instruction, qos.STATE)
+        self._releases.append(InstructionListener(self, self._on_instruction).close)
         self._hear(ActionChunk, "/magma/action_chunk", self._on_chunk, qos.COMMAND)
         self._hear(EndEffectorDelta, "/teleop/command", self._on_teleop, qos.COMMAND)
         self._hear(Header, "/magma/policy_heartbeat", lambda _: self._on_heartbeat(Source.POLICY), qos.HEARTBEAT)
@@ -470,8 +471,8 @@ class ControllerNode(LifecycleNode):
     def _on_end_effector_state(self, message: EndEffectorState) -> None:
         self._handle(lambda now: self._core.on_state(state_from_msg(message), now))
 
-    def _on_instruction(self, message: String) -> None:
-        self._handle(lambda now: self._core.on_instruction(message.data))
+    def _on_instruction(self, instruction: str) -> None:
+        self._handle(lambda now: self._core.on_instruction(instruction))
 
     def _on_chunk(self, message: ActionChunk) -> None:
         self._handle(lambda now: self._core.on_chunk(chunk_from_msg(message), now))

@@ -15,12 +15,12 @@ from magma_interfaces.msg import ActionSpec as ActionSpecMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from std_msgs.msg import String
 
 from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, image_from_msg, stamp_to_ns, state_from_msg
 from magma_common.data import DELTA_SIZE, ActionChunk
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
+from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
@@ -132,7 +132,7 @@ class PolicyNode(Node):
         self._chunks = self.create_publisher(ActionChunkMsg, "/magma/action_chunk", COMMAND)
         self._spec = self.create_publisher(ActionSpecMsg, "/magma/action_spec", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
-        self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
+        InstructionListener(self, self._on_instruction)
         self.create_subscription(EndEffectorStateMsg, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
         self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -155,10 +155,10 @@ class PolicyNode(Node):
         self.destroy_timer(self._starter)
         self._thread.start()
 
-    def _on_instruction(self, message: String) -> None:
-        self._instruction = message.data
+    def _on_instruction(self, instruction: str) -> None:
+        self._instruction = instruction
         if self._observation is not None:
-            self._observation.set_instruction(message.data)
+            self._observation.set_instruction(instruction)
 
     def _on_state(self, message: EndEffectorStateMsg) -> None:
         if self._observation is not None:

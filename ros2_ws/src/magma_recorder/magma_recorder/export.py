@@ -140,6 +140,8 @@ class _Reader:
         self._frames, self._states = _Frames(), _Frames()
         self._transforms = TransformTree(WHOLE_RECORDING_S)
         self._instruction = ""
+        self._kept = False
+        """whether an instruction keeper said which instruction was in force"""
         self._task = ""
         self._progress = -1
         self._phase = 0
@@ -152,9 +154,12 @@ class _Reader:
             self._frames.add(stamp_to_ns(message.header.stamp), message)
         elif topic == topics.END_EFFECTOR_STATE:
             self._states.add(stamp_to_ns(message.header.stamp), state_from_msg(message))
+        elif topic == topics.INSTRUCTION_IN_FORCE:
+            self._kept = True
+            self._on_instruction(message.instruction)
         elif topic == topics.INSTRUCTION:
-            if message.data != self._instruction:
-                self._instruction, self._done = message.data, True
+            if not self._kept:
+                self._on_instruction(message.data)
         elif topic == topics.EPISODE_STATUS:
             self._on_episode(message)
         elif topic == topics.TELEOP_COMMAND:
@@ -173,6 +178,10 @@ class _Reader:
             self._on_transforms(message, static=True)
         elif topic == topics.TRANSFORMS:
             self._on_transforms(message, static=False)
+
+    def _on_instruction(self, instruction: str) -> None:
+        if instruction != self._instruction:
+            self._instruction, self._done = instruction, True
 
     def _on_episode(self, message: Any) -> None:
         name = f"{message.task}-{message.variant}-{message.layout}"
@@ -323,6 +332,7 @@ _WANTED = frozenset(
         topics.FRAME + "/compressed",
         topics.END_EFFECTOR_STATE,
         topics.INSTRUCTION,
+        topics.INSTRUCTION_IN_FORCE,
         topics.EPISODE_STATUS,
         topics.TELEOP_COMMAND,
         topics.CONTROLLER_STATE,

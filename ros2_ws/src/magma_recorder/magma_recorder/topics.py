@@ -48,6 +48,8 @@ class Topic:
 CAMERA = "/camera/image_raw"
 FRAME = "/magma/frame"
 INSTRUCTION = "/magma/instruction"
+"""What was asked for; in recordings without INSTRUCTION_IN_FORCE also what was in force."""
+INSTRUCTION_IN_FORCE = "/magma/instruction_in_force"
 ACTION_SPEC = "/magma/action_spec"
 ACTION_CHUNK = "/magma/action_chunk"
 COMMAND = "/magma/command"
@@ -69,6 +71,7 @@ TOPICS = (
     Topic(CAMERA_INFO, "sensor_msgs/msg/CameraInfo", best_effort=True),
     Topic(FRAME, "sensor_msgs/msg/Image", best_effort=True, picture=True),
     Topic(INSTRUCTION, "std_msgs/msg/String", latched=True, stamped=False),
+    Topic(INSTRUCTION_IN_FORCE, "magma_interfaces/msg/Instruction", latched=True),
     Topic(ACTION_SPEC, "magma_interfaces/msg/ActionSpec", latched=True, stamped=False),
     Topic(ACTION_CHUNK, "magma_interfaces/msg/ActionChunk"),
     Topic(TELEOP_COMMAND, "magma_interfaces/msg/EndEffectorDelta"),

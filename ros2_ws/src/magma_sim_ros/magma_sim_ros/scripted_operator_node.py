@@ -9,11 +9,12 @@ from magma_interfaces.msg import ControllerState, EndEffectorDelta, EpisodeStatu
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import delta_from_msg, delta_to_msg, stamp_to_ns
+from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
@@ -54,7 +55,7 @@ class ScriptedOperatorNode(Node):
         self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", ROBOT_STATE)
         self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", ROBOT_STATE)
         self._hand_back = self.create_client(Trigger, "/magma/hand_back")
-        self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
+        InstructionListener(self, self._on_instruction)
         self._parts = WorldSubscriptions(self, self._world, self._act)
         self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
         self.create_subscription(EndEffectorDelta, "/magma/command", self._on_command, COMMAND)
@@ -62,8 +63,8 @@ class ScriptedOperatorNode(Node):
         self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, STATE)
         self.create_timer(STATUS_PERIOD_S, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def _on_instruction(self, message: String) -> None:
-        self._operator.begin(message.data.strip())
+    def _on_instruction(self, instruction: str) -> None:
+        self._operator.begin(instruction.strip())
         self._trouble = ""
         self._give_back()
 

@@ -12,12 +12,12 @@ from magma_interfaces.msg import ActionSpec as ActionSpecMsg
 from rclpy.node import Node
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
-from std_msgs.msg import String
 
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_ns
 from magma_common.data import ActionChunk, ActionSpec
 from magma_common.diagnostics import OK, WARN, DiagnosticsPublisher, Report
+from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import COMMAND, FRAME, STATE
@@ -69,7 +69,7 @@ class ScriptedPolicyNode(Node):
         self._chunks = self.create_publisher(ActionChunkMsg, "/magma/action_chunk", COMMAND)
         self._spec = self.create_publisher(ActionSpecMsg, "/magma/action_spec", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
-        self.create_subscription(String, "/magma/instruction", self._on_instruction, STATE)
+        InstructionListener(self, self._on_instruction)
         self._parts = WorldSubscriptions(self, self._world, self._act)
         self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
         spec = ActionSpec(
@@ -87,8 +87,8 @@ class ScriptedPolicyNode(Node):
         )
         self._spec.publish(action_spec_to_msg(spec))
 
-    def _on_instruction(self, message: String) -> None:
-        self._instruction = message.data.strip()
+    def _on_instruction(self, instruction: str) -> None:
+        self._instruction = instruction.strip()
         self._stop_thinking()
         self._policy.reset(self._instruction)
         self._trouble = None

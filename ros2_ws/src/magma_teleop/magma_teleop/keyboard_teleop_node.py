@@ -7,6 +7,7 @@ import time
 
 import rclpy
 from magma_interfaces.msg import ControllerState, EndEffectorDelta, EndEffectorState, TeleopStatus
+from magma_interfaces.srv import Instruct
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -16,6 +17,7 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.conversions import delta_to_msg
+from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_teleop.config import KeyboardConfig
@@ -47,7 +49,8 @@ class KeyboardTeleop(Node):
         self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
         self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
         self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", qos.ROBOT_STATE)
-        self._instructions = self.create_publisher(String, "/magma/instruction", qos.STATE)
+        self._instruct = self.create_client(Instruct, ASK_SERVICE)
+        self._instructions = self.create_publisher(String, ASK_TOPIC, qos.STATE)
         self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
         self.create_subscription(
             EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
@@ -90,8 +93,7 @@ class KeyboardTeleop(Node):
         for key in self._decoder.feed(data) if data else self._decoder.flush():
             wanted = self._session.press(key, now_s)
             if isinstance(wanted, NewInstruction):
-                self._instructions.publish(String(data=wanted.text))
-                self._session.notice = f"asked for: {wanted.text}"
+                self._ask_for(wanted.text)
             elif wanted is not None:
                 self._call(wanted)
         delta = self._session.command(now_s, self._gripper_target)
@@ -109,6 +111,22 @@ class KeyboardTeleop(Node):
         heartbeat = Header(frame_id=DEVICE)
         heartbeat.stamp = message.header.stamp
         self._heartbeats.publish(heartbeat)
+
+    def _ask_for(self, instruction: str) -> None:
+        self._session.notice = f"asked for: {instruction}"
+        if not self._instruct.service_is_ready():
+            # A graph without an instruction keeper: its nodes hear the topic themselves.
+            self._instructions.publish(String(data=instruction))
+            return
+        request = Instruct.Request(instruction=instruction, asked_by=DEVICE, asked=self.get_clock().now().to_msg())
+        self._instruct.call_async(request).add_done_callback(self._on_instruct_answer)
+
+    def _on_instruct_answer(self, future: Future) -> None:
+        answer = future.result()
+        if answer is None:
+            self._session.notice = "new instruction: no answer"
+        elif not answer.accepted:
+            self._session.notice = f"refused: {answer.message}"
 
     def _call(self, request: Request) -> None:
         client = self._requests[request]

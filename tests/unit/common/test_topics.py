@@ -1,0 +1,71 @@
+"""Who says what: no topic has two writers whose order matters, and no node obeys what it says itself."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[3] / "ros2_ws" / "src"
+SAYING = {"create_publisher", "create_lifecycle_publisher"}
+HEARING = {"create_subscription", "_hear"}
+
+OPERATORS = {"device_node", "keyboard_teleop_node", "scripted_operator_node"}
+POLICIES = {"policy_node", "scripted_policy_node"}
+SEVERAL_WRITERS = {
+    # The controller lets one device have the arm, and each message names its device.
+    "/teleop/command": OPERATORS,
+    "/teleop/status": OPERATORS,
+    "/magma/teleop_heartbeat": OPERATORS,
+    # The one or the other is started.
+    "/magma/action_chunk": POLICIES,
+    "/magma/action_spec": POLICIES,
+    "/magma/end_effector_state": {"controller_node", "simulator_node"},
+    "/camera/image_raw": {"camera_source", "simulator_node"},
+}
+"""Topics that more than one program publishes, and why their order does not matter."""
+EITHER_WAY = {
+    # Heard from an arm that knows where it is, said for one that is told joint by joint.
+    "controller_node": {"/magma/end_effector_state"},
+}
+"""Topics that a node says or hears, never both in one life."""
+
+
+def calls() -> Iterator[tuple[str, str, str]]:
+    """Module, name of the called method, topic."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES.glob("*/*/**/*.py")}
+    constants: dict[str, str] = {}
+    for tree in trees.values():
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                constants.update(
+                    {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
+                )
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) > 2):
+                continue
+            if node.func.attr in SAYING | HEARING:
+                topic = node.args[1]
+                name = topic.value if isinstance(topic, ast.Constant) else constants.get(ast.unparse(topic), "")
+                if isinstance(name, str) and name:
+                    yield path.stem, node.func.attr, name
+
+
+def test_no_node_obeys_what_it_says_itself():
+    said, heard = defaultdict(set), defaultdict(set)
+    for module, method, topic in calls():
+        (said if method in SAYING else heard)[module].add(topic)
+    assert len(said) > 8 and len(heard) > 8
+    assert {module: both for module in said if (both := said[module] & heard[module])} == EITHER_WAY
+
+
+def test_every_other_topic_has_one_writer():
+    writers = defaultdict(set)
+    for module, method, topic in calls():
+        if method in SAYING:
+            writers[topic].add(module)
+    assert writers["/magma/instruction_in_force"] == {"instruction_keeper"}
+    several = {topic: modules for topic, modules in writers.items() if len(modules) > 1}
+    assert several == SEVERAL_WRITERS

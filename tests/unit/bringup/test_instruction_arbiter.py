@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from magma_bringup.instruction_arbiter import MAX_LENGTH, InstructionArbiter
 
 S = 1_000_000_000
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TASK, OTHER = "put the carrot on the plate", "stack the blocks"
 
 
@@ -15,6 +16,7 @@ def asked(arbiter, text, asked_ns, now_ns, **rest):
     return arbiter.ask(text, "a test", asked_ns, now_ns, **rest)
 
 
+@UNTIMED
 @given(st.data())
 def test_the_last_word_stands_however_the_requests_are_delayed(data):
     words = data.draw(st.lists(st.sampled_from([TASK, OTHER, "third"]), min_size=1, max_size=8))
@@ -26,6 +28,7 @@ def test_the_last_word_stands_however_the_requests_are_delayed(data):
     assert arbiter.in_force.text == words[-1]
 
 
+@UNTIMED
 @given(st.data())
 def test_what_was_stopped_is_never_taken_up_again_by_a_late_request(data):
     words = [*data.draw(st.lists(st.sampled_from([TASK, OTHER, ""]), max_size=6)), ""]

@@ -64,14 +64,15 @@ class InstructionArbiter:
             there = f"number {before.number} is" if before is not None else "nothing is"
             return Answer(False, f"{there} in force, not number {replaces}", False)
         asked_ns = min(asked_ns or now_ns, now_ns)
-        # When the clock was set back the order of what was asked before and after is not known: the later to come counts.
+        # After the clock was set back nobody knows what was asked for before and what after: what comes last stands.
         newest_ns = self._newest_ns if self._newest_ns <= now_ns else 0
         same = before is not None and before.text == text
         if text and before is not None and not same and asked_ns < newest_ns:
+            earlier_s = (newest_ns - asked_ns) * 1e-9
             return Answer(
                 False,
-                f"{text!r} was asked for {(newest_ns - asked_ns) * 1e-9:.3f} s before {before.text or 'nothing to do'!r}, "
-                f"which {before.asked_by} asked for and which is in force; ask again, or set the clocks alike",
+                f"{text!r} was asked for {earlier_s:.3f} s before {before.text or 'nothing to do'!r}, which "
+                f"{before.asked_by} asked for and which is in force; ask again, or set the clocks alike",
                 False,
             )
         self._newest_ns = max(newest_ns, asked_ns)

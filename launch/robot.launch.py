@@ -105,7 +105,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "instruction",
         default_value="",
-        description="First instruction; empty = the simulated task's own; none = wait for somebody to ask for one on /magma/instruction.",
+        description="First instruction; empty = the simulated task's own; none = wait for one on /magma/instruction.",
     ),
     DeclareLaunchArgument(
         "teleop",

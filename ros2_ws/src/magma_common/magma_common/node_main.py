@@ -10,9 +10,12 @@ from typing import NoReturn
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
+from magma_common.interrupts import Interrupts
+from magma_common.service_guard import refuse_wrong_requests
 
 EXIT_CONFIGURATION = 2
 """Exit status when a parameter is unknown or not allowed, as command line tools use it for wrong usage."""
@@ -23,24 +26,27 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
 
     Args:
         make_node: makes the node once rclpy is initialised. If the node has a method `close`, it is called at the end,
-            before the node is destroyed.
+            before the node is destroyed, while ROS still works.
         args: command line; None takes that of the process.
 
     Returns:
         The exit status: 0, or 2 after a configuration error (which is printed, not raised).
     """
     survive_hangup()
-    try:
-        rclpy.init(args=args)
-    except Exception as error:
-        # Whatever its type: it comes from what the person gave, the arguments, parameter files or ROS_* variables.
-        print(f"cannot start: {error}", file=sys.stderr)
-        return EXIT_CONFIGURATION
+    interrupts = Interrupts()
     node: Node | None = None
     try:
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        except Exception as error:
+            # Whatever its type: it comes from what the person gave, the arguments, parameter files or ROS_* variables.
+            print(f"cannot start: {error}", file=sys.stderr)
+            return EXIT_CONFIGURATION
         node = make_node()
+        refuse_wrong_requests(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        interrupts.wake_with(executor.wake)
         executor.spin()
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -48,15 +54,17 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        # A signal ended ROS while the node was being made or in a callback: what fails then fails for that reason.
+        # ROS was ended while the node was being made or in a callback: what fails then fails for that reason.
         if rclpy.ok():
             raise
     finally:
+        interrupts.end()
         if node is not None:
             if hasattr(node, "close"):
                 node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+        interrupts.close()
     return 0
 
 

@@ -1,12 +1,15 @@
 """`ros2 action`, `ros2 lifecycle`, `ros2 topic delay` and `ros2 doctor` against a node in a process of its own."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from rclpy_dds._dds import config, matching
 from rclpy_dds.cli import doctor
 from rclpy_dds.cli.main import main
 
@@ -182,6 +185,79 @@ def test_doctor_names_a_peer_that_cannot_be_resolved(ros2, domain, monkeypatch):
     assert status == 1 and "'no such host'" in errors
 
 
-def test_vendors():
+def test_vendors(context):
     assert doctor.vendor(bytes([1, 15, *range(14)])) == "Fast DDS"
     assert doctor.vendor(bytes([9, 9, *range(14)])) == "vendor 09.09"
+    assert doctor.vendor(context.participant.guid) == "Cyclone DDS"
+
+
+# As stock ROS 2 with no settings: multicast on the network's interface, nothing on loopback.
+STOCK_DEFAULT = (
+    '<CycloneDDS><Domain><General><Interfaces><NetworkInterface autodetermine="true"/></Interfaces></General></Domain>'
+    "</CycloneDDS>"
+)
+
+
+def test_doctor_finds_nodes_whose_settings_do_not_meet_ours(ros2, domain, monkeypatch, tmp_path):
+    code = "import rclpy; rclpy.init(); rclpy.spin(rclpy.create_node('stock'))"
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "CYCLONEDDS_URI": STOCK_DEFAULT}) as stock:
+        try:
+            monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+            deadline = time.monotonic() + 20
+            while "/stock" not in ros2("node", "list", "--spin-time", "1")[1]:
+                if time.monotonic() > deadline:
+                    pytest.skip("this machine's network does not pass multicast on")
+            monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE")
+            assert ros2("node", "list")[1] == ""
+            errors = ros2("doctor")[2]
+            assert "WARNING: reach: /stock: in reach with ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET only" in errors
+        finally:
+            stock.kill()
+
+
+def test_a_start_without_settings_says_what_to_set_for_stock_nodes(monkeypatch):
+    for name in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "CYCLONEDDS_URI"):
+        monkeypatch.delenv(name, raising=False)
+    assert "set ROS_AUTOMATIC_DISCOVERY_RANGE on both sides" in config.reach_hint()
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    assert config.reach_hint() is None
+
+
+def test_what_fast_dds_needs_for_pictures_is_said(monkeypatch, tmp_path):
+    setting = tmp_path / "rmem_default"
+    monkeypatch.setattr(config, "_RMEM_DEFAULT", setting)
+    assert config.fast_dds_buffer_advice() is None, "a kernel that does not tell"
+    setting.write_text("212992\n")
+    assert "sudo sysctl -w net.core.rmem_default=4194304" in config.fast_dds_buffer_advice()
+    setting.write_text("8388608\n")
+    assert config.fast_dds_buffer_advice() is None
+
+
+def test_a_service_of_another_vendor_is_never_ready(make_node, monkeypatch):
+    # Its endpoints match, but it never answers.
+    from std_srvs.srv import Trigger
+
+    node = make_node("node")
+    node.create_service(Trigger, "/trigger", lambda request, response: response)
+    client = node.create_client(Trigger, "/trigger")
+    assert client.wait_for_service(timeout_sec=20.0)
+    monkeypatch.setattr(matching, "has_our_services", lambda guid: False)
+    assert not client.service_is_ready() and not client.wait_for_service(timeout_sec=0.1)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_sourced_ros_2_brings_its_own_tool(tmp_path, complete):
+    files = {"rclpy/__init__.py": ""}
+    if complete:
+        files["ros2cli/cli.py"] = "def main(*, argv):\n    print('stock', *argv)\n    return 3\n"
+        files["ros2cli/__init__.py"] = ""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "ROS_DISTRO": "jazzy"}
+    command = [sys.executable, "-m", "rclpy_dds.cli.main", "topic", "list"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    if complete:
+        assert (done.returncode, done.stdout) == (3, "stock topic list\n")
+    else:
+        assert done.returncode == 1 and "install ros-jazzy-ros2cli-common-extensions" in done.stderr

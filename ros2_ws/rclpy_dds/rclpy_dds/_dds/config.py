@@ -17,6 +17,7 @@ WRITER_CACHE_BYTES = 16 * 1024 * 1024
 # Highest participant index that fits the port range of one domain is 119; stock ROS 2 looks at 0..32 on loopback.
 MAX_PARTICIPANT_INDEX = 64
 _RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
+_RMEM_DEFAULT = Path("/proc/sys/net/core/rmem_default")
 
 RANGES = ("LOCALHOST", "SUBNET", "OFF", "SYSTEM_DEFAULT")
 
@@ -58,6 +59,17 @@ def discovery_range() -> str:
     return value
 
 
+def reach_hint() -> str | None:
+    """Return what to set for a graph with stock nodes, in which nothing is set here; None when the user chose a range."""
+    chosen = ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "CYCLONEDDS_URI")
+    if any(os.environ.get(name, "").strip() for name in chosen):
+        return None
+    return (
+        f"ROS domain {domain_id()}, this machine only. For nodes of a ROS 2 installation, whose own default is SUBNET, set "
+        "ROS_AUTOMATIC_DISCOVERY_RANGE on both sides: LOCALHOST, or SUBNET for other machines"
+    )
+
+
 def static_peers() -> list[str]:
     """Return the hosts that ``ROS_STATIC_PEERS`` names, separated by ``;``.
 
@@ -79,6 +91,20 @@ def receive_buffer_limit() -> int | None:
         return int(_RMEM_MAX.read_text())
     except (OSError, ValueError):
         return None
+
+
+def fast_dds_buffer_advice() -> str | None:
+    """Return what pictures to nodes on Fast DDS need, which takes the kernel's default buffer; None when nothing."""
+    try:
+        size = int(_RMEM_DEFAULT.read_text())
+    except (OSError, ValueError):
+        return None
+    if size >= RECEIVE_BUFFER_BYTES:
+        return None
+    return (
+        f"net.core.rmem_default is {size} bytes, which nodes on Fast DDS take for their sockets: most best-effort "
+        f"pictures to them get lost; sudo sysctl -w net.core.rmem_default={RECEIVE_BUFFER_BYTES} and start them again"
+    )
 
 
 def domain_xml() -> str | None:

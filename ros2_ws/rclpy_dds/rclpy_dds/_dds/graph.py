@@ -38,6 +38,7 @@ from .qos import (
     read_policies,
     read_user_data,
 )
+from .vendors import FAST_DDS, vendor
 
 _TOPIC = "ros_discovery_info"
 _TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
@@ -53,15 +54,6 @@ _WRITER_POLICIES = EndpointPolicies(
 )
 # Stock nodes keep all; without keys, a history of one would keep the announcement of one participant only.
 _READER_POLICIES = _WRITER_POLICIES._replace(depth=2000)
-
-
-# A GUID begins with the vendor of its implementation (DDS-RTPS 2.5, section 9.3.1.5).
-_FAST_DDS_VENDOR = b"\x01\x0f"
-
-
-def is_fast_dds(guid: bytes) -> bool:
-    """Return whether a participant is one of eProsima Fast DDS, the default middleware of ROS 2."""
-    return guid.startswith(_FAST_DDS_VENDOR)
 
 
 class Endpoint(NamedTuple):
@@ -233,6 +225,17 @@ class Graph:
         self._seen_participants |= alive
         return alive
 
+    def participants(self) -> set[bytes]:
+        """Return the GUIDs of the other participants of the domain."""
+        with self._lock:
+            return self._participants() - {self._participant.guid}
+
+    def is_settled(self) -> bool:
+        """Return whether every participant that was discovered has said which nodes it holds."""
+        with self._lock:
+            self._take_announcements()
+            return self.participants() <= self._remote.keys()
+
     def fast_dds_nodes(self) -> list[str]:
         """Return the fully qualified names of the nodes that run on eProsima Fast DDS."""
         with self._lock:
@@ -242,7 +245,7 @@ class Graph:
             return sorted(
                 node.full_name
                 for guid, nodes in self._remote.items()
-                if guid in alive and is_fast_dds(guid)
+                if guid in alive and vendor(guid) == FAST_DDS
                 for node in nodes
             )
 

@@ -5,6 +5,7 @@ import ctypes as ct
 from .libddsc import load
 from .participant import Reader, Writer
 from .qos import read_user_data
+from .vendors import has_our_services
 
 _LIMIT = 1024
 
@@ -22,13 +23,19 @@ def matched_writer_user_data(reader: Reader, writer_handle: int) -> dict[str, st
 
 
 def ids_of_matched_readers(writer: Writer, key: str) -> set[str | None]:
-    """Return the value of a user data key for every reader matched with a writer (None: does not announce it)."""
+    """Return the value of a user data key for every reader matched with a writer (None: does not announce it).
+
+    Readers of peers that have no services for us are left out.
+    """
     lib = load()
     return _ids(writer.entity, key, lib.dds_get_matched_subscriptions, lib.dds_get_matched_subscription_data)
 
 
 def ids_of_matched_writers(reader: Reader, key: str) -> set[str | None]:
-    """Return the value of a user data key for every writer matched with a reader (None: does not announce it)."""
+    """Return the value of a user data key for every writer matched with a reader (None: does not announce it).
+
+    Writers of peers that have no services for us are left out.
+    """
     lib = load()
     return _ids(reader.entity, key, lib.dds_get_matched_publications, lib.dds_get_matched_publication_data)
 
@@ -41,7 +48,8 @@ def _ids(entity: int, key: str, list_function: object, data_function: object) ->
         data = data_function(entity, handle)  # type: ignore[operator]
         if data:
             try:
-                found.add(read_user_data(data.contents.qos).get(key))
+                if has_our_services(bytes(data.contents.participant_key.v)):
+                    found.add(read_user_data(data.contents.qos).get(key))
             finally:
                 load().dds_builtintopic_free_endpoint(data)
     return found

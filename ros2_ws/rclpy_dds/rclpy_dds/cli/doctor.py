@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from typing import Any, NamedTuple
 
 from .._dds import config, names
 from .._dds.graph import Endpoint
+from .._dds.vendors import CYCLONE_DDS, FAST_DDS, vendor
 from .._finder import prefixes
 from ..interfaces import store
 from ..interfaces.definition import DefinitionError
@@ -24,16 +26,10 @@ from ..rclpy.qos import QoSCompatibility, qos_check_compatible
 from .graph import add_graph_arguments, joined_graph, node_names
 
 OK, WARNING, ERROR = "ok", "WARNING", "ERROR"
-# RTPS vendor ids (https://www.dds-foundation.org/dds-rtps-vendor-and-product-ids); they begin every participant's GUID.
-_VENDORS = {
-    (1, 1): "RTI Connext",
-    (1, 3): "OpenDDS",
-    (1, 15): "Fast DDS",
-    (1, 16): "Cyclone DDS",
-    (1, 18): "RustDDS",
-    (1, 20): "Dust DDS",
-}
-_CYCLONE = "Cyclone DDS"
+# Longer than other commands wait: what is said to be missing must not only be slow.
+_SPIN_TIME_S = 1.5
+_OTHER_RANGE = {"LOCALHOST": "SUBNET", "SUBNET": "LOCALHOST"}
+_OTHER_RANGE_TIMEOUT_S = 20.0
 
 
 class Finding(NamedTuple):
@@ -106,36 +102,77 @@ def _receive_buffer() -> Finding:
     return Finding(OK, "receive buffer", f"net.core.rmem_max is {limit} bytes")
 
 
+def _buffer_of_fast_dds() -> Iterator[Finding]:
+    text = config.fast_dds_buffer_advice()
+    if text is not None:
+        yield Finding(WARNING, "receive buffer", text)
+
+
+def other_range(found: Collection[str]) -> Iterator[Finding]:
+    """Nodes that are there for the other discovery range only: their settings and ours do not meet.
+
+    Args:
+        found: fully qualified names of the nodes in reach.
+    """
+    chosen = config.discovery_range()
+    other = _OTHER_RANGE.get(chosen)
+    if other is None or os.environ.get("CYCLONEDDS_URI", "").strip():
+        return
+    environment = {name: value for name, value in os.environ.items() if name != "ROS_LOCALHOST_ONLY"}
+    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = other
+    command = [sys.executable, "-m", "rclpy_dds.cli.main", "node", "list", "--spin-time", str(_SPIN_TIME_S)]
+    try:
+        said = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_OTHER_RANGE_TIMEOUT_S,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return  # such as a machine without a network
+    missing = sorted(set(said.split()) - set(found))
+    if missing:
+        yield Finding(
+            WARNING,
+            "reach",
+            f"{', '.join(missing)}: in reach with ROS_AUTOMATIC_DISCOVERY_RANGE={other} only, while {chosen} is in "
+            "force here (stock ROS 2 takes SUBNET when nothing is set, rclpy_dds LOCALHOST); set it to the same value "
+            "on both sides",
+        )
+
+
 def graph(node: Any) -> Iterator[Finding]:
     """What can be said about the nodes in reach."""
     view = node.context.graph
     own = node.context.participant.guid
+    participants = view.participants()
     endpoints = [endpoint for endpoint in view.endpoints() if endpoint.participant != own]
-    vendors = Counter(vendor(endpoint.participant) for endpoint in {e.participant: e for e in endpoints}.values())
+    vendors = Counter(vendor(participant) for participant in participants)
     found = [entry.full_name for entry in node_names(node)]
-    if not endpoints:
+    if not participants:
         yield Finding(WARNING, "peers", "no other participant is in reach; are they running, with the same domain?")
         return
     described = ", ".join(f"{count} with {name}" for name, count in vendors.items())
     yield Finding(OK, "peers", f"{sum(vendors.values())} participants ({described}), {len(found)} nodes")
     for name in vendors:
-        if name != _CYCLONE:
+        if name != CYCLONE_DDS:
+            who = f" ({', '.join(view.fast_dds_nodes())})" if name == FAST_DDS else ""
             yield Finding(
                 WARNING,
                 "middleware",
-                f"a peer uses {name}: topics can work, services, parameters and actions cannot, because it sends the "
-                "ids of requests in another way; run it with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp",
+                f"a peer uses {name}{who}: topics can work, services, parameters and actions cannot, because it sends "
+                "the ids of requests in another way; run it with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp",
             )
+    if FAST_DDS in vendors:
+        yield from _buffer_of_fast_dds()
     for name, count in Counter(found).items():
         if count > 1:
             yield Finding(WARNING, "nodes", f"{count} nodes share the name {name}; give them different ones")
     yield from _types(endpoints)
     yield from _qualities(node, endpoints)
-
-
-def vendor(guid: bytes) -> str:
-    """Return the DDS implementation of a participant."""
-    return _VENDORS.get((guid[0], guid[1]), f"vendor {guid[0]:02x}.{guid[1]:02x}")
 
 
 def _types(endpoints: list[Endpoint]) -> Iterator[Finding]:
@@ -195,7 +232,7 @@ def _qualities(node: Any, endpoints: list[Endpoint]) -> Iterator[Finding]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `ros2 doctor`."""
-    add_graph_arguments(parser)
+    add_graph_arguments(parser, _SPIN_TIME_S)
     parser.add_argument("-r", "--report", action="store_true", help="Print also what is in order")
     parser.add_argument(
         "-rf", "--report-failed", action="store_true", help="Print only what is not in order (this is the default)"
@@ -209,6 +246,8 @@ def main(args: argparse.Namespace) -> int:
     if not any(finding.level == ERROR for finding in findings):
         with joined_graph(args) as node:
             findings += list(graph(node))
+            found = [entry.full_name for entry in node_names(node)]
+        findings += list(other_range(found))
     failed = sum(finding.level == ERROR for finding in findings)
     warnings = sum(finding.level == WARNING for finding in findings)
     for finding in findings:

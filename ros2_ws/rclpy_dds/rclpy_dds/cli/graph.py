@@ -18,6 +18,7 @@ DEFAULT_SPIN_TIME_S = 0.5
 # How long a command waits for a node or topic that was named, beyond the spin time.
 DISCOVERY_TIMEOUT_S = 1.0
 SERVICE_TIMEOUT_S = 5.0
+SETTLING_TIMEOUT_S = 2.0
 _POLL_S = 0.02
 _ACTION_SUFFIX = "/_action/"
 
@@ -30,14 +31,14 @@ class NodeName(NamedTuple):
     namespace: str
 
 
-def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
+def add_graph_arguments(parser: argparse.ArgumentParser, spin_time_s: float = DEFAULT_SPIN_TIME_S) -> None:
     """Add the options of every command that takes part in the graph."""
     parser.add_argument(
         "--spin-time",
         type=float,
-        default=DEFAULT_SPIN_TIME_S,
+        default=spin_time_s,
         metavar="SPIN_TIME",
-        help=f"Spin time in seconds to wait for discovery (default: {DEFAULT_SPIN_TIME_S})",
+        help=f"Spin time in seconds to wait for discovery (default: {spin_time_s})",
     )
     parser.add_argument(
         "--no-daemon", action="store_true", help="Accepted for the stock tool's sake: there is no daemon here"
@@ -64,6 +65,8 @@ def joined_graph(
         try:
             if wait:
                 time.sleep(args.spin_time)
+                # A peer that is slow to say which nodes it holds, as Fast DDS is, would be left out.
+                wait_until(node.context.graph.is_settled, SETTLING_TIMEOUT_S)
             yield node
         except ExternalShutdownException:
             pass
@@ -129,6 +132,11 @@ def find_node(node: Any, name: str, timeout_s: float, include_hidden: bool = Tru
 
 def call_service(node: Any, target: NodeName, service: Any, name: str, request: Any) -> Any:
     """Call a service that belongs to a node, such as `get_parameters`. Raises RuntimeError when it does not answer."""
+    if target.full_name in node.context.graph.fast_dds_nodes():
+        raise RuntimeError(
+            f"Node {target.full_name} runs on Fast DDS, whose services rclpy_dds cannot call; start it with "
+            "RMW_IMPLEMENTATION=rmw_cyclonedds_cpp"
+        )
     client = node.create_client(service, f"{target.full_name}/{name}")
     try:
         if not client.wait_for_service(timeout_sec=SERVICE_TIMEOUT_S):

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from .._dds import config
 from ..ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from ..launch.actions import IncludeLaunchDescription
 from ..launch.launch_description import LaunchDescription
@@ -156,6 +157,9 @@ def main(args: argparse.Namespace) -> int | str:
             LaunchIntrospector().format_launch_description(description) if args.print else format_arguments(description)
         )
         return 0
+    hint = config.reach_hint()
+    if hint is not None:
+        print(hint)
     arguments = parse_launch_arguments(words)
     if args.launch_prefix is not None:
         arguments["launch-prefix"] = args.launch_prefix

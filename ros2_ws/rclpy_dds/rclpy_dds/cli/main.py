@@ -12,6 +12,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
+from .._finder import real_rclpy_exists
+
 # command -> (module, one line of help). Modules are imported only when asked for: most need rclpy, which takes time.
 COMMANDS = {
     "action": ("action", "Various action related sub-commands"),
@@ -77,9 +79,33 @@ def _status(result: Any) -> int:
     return int(result or 0)
 
 
+def _stock_tool() -> Any:
+    """The `main` of the ROS 2 that is sourced, or None without one: a real ROS 2 wins, its tool too.
+
+    Raises RuntimeError when that ROS 2 has no such tool; this one knows its own rclpy only.
+    """
+    if not real_rclpy_exists():
+        return None
+    try:
+        from ros2cli.cli import main as stock_main
+    except ImportError as error:
+        distribution = os.environ.get("ROS_DISTRO", "<distribution>")
+        raise RuntimeError(
+            f"a ROS 2 is sourced, but its `ros2` command cannot be had ({error}): install "
+            f"ros-{distribution}-ros2cli-common-extensions, or use a shell in which no ROS 2 is sourced"
+        ) from None
+    return stock_main
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        stock_main = _stock_tool()
+    except RuntimeError as error:
+        return _status(f"ros2: {error}")
+    if stock_main is not None:
+        return _status(stock_main(argv=argv))
     if hasattr(sys.stdout, "reconfigure"):
         # Otherwise what goes into a pipe arrives in blocks, and is lost when the command is ended by a signal.
         sys.stdout.reconfigure(line_buffering=True)

@@ -4,7 +4,7 @@ import time
 from collections import Counter, defaultdict
 from typing import Any
 
-from rclpy_dds._dds import events, names
+from rclpy_dds._dds import config, events, names
 from rclpy_dds._dds.graph import Endpoint, Graph
 from rclpy_dds._dds.libddsc import DDSError
 from rclpy_dds._dds.qos import EndpointPolicies
@@ -69,6 +69,9 @@ class GraphMonitor:
             "sends the identity of a request beside the message, where Cyclone DDS cannot reach it. Start them with "
             "RMW_IMPLEMENTATION=rmw_cyclonedds_cpp."
         )
+        advice = config.fast_dds_buffer_advice()
+        if advice is not None:
+            node.get_logger().warning(advice)
 
     def _check_qos(self, nodes: list[Any]) -> None:
         affected = [

@@ -60,13 +60,13 @@ def discovery_range() -> str:
 
 
 def reach_hint() -> str | None:
-    """Return what to set for a graph with stock nodes, in which nothing is set here; None when the user chose a range."""
+    """Return what to set for a graph with stock nodes; None when the user has chosen a range."""
     chosen = ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "CYCLONEDDS_URI")
     if any(os.environ.get(name, "").strip() for name in chosen):
         return None
     return (
-        f"ROS domain {domain_id()}, this machine only. For nodes of a ROS 2 installation, whose own default is SUBNET, set "
-        "ROS_AUTOMATIC_DISCOVERY_RANGE on both sides: LOCALHOST, or SUBNET for other machines"
+        f"ROS domain {domain_id()}, this machine only. For nodes of a ROS 2 installation, whose own default is SUBNET, "
+        "set ROS_AUTOMATIC_DISCOVERY_RANGE on both sides: LOCALHOST, or SUBNET for other machines"
     )
 
 

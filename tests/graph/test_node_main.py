@@ -18,6 +18,7 @@ from magma_common import qos
 
 NODE = """
 import sys, time
+from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -39,7 +40,8 @@ class Speaker(Node):
 
     def close(self):
         self.publisher.publish(String(data="the last word"))
-        time.sleep(0.3)  # for a reader; and a second signal comes meanwhile
+        self.publisher.wait_for_all_acked(Duration(seconds=30))
+        time.sleep(0.3)  # the second signal comes meanwhile
 
 sys.exit(run_node(Speaker))
 """

@@ -12,33 +12,41 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Raises KeyboardInterrupt in the main thread at the first signal, and never again.
+    """What SIGINT and SIGTERM do while a node is made, while it spins, and while it ends.
 
-    rclpy's own handlers end ROS first, and then nothing can be published any more; and a second signal, or Python's own
-    handler after rclpy's, may raise in the midst of the end. An executor waits where Python's handlers do not run: a
-    thread reads the signal's number, which the interpreter writes at once, and wakes the executor.
+    rclpy's own handlers end ROS first, and then nothing can be published any more. Here ROS stays until the node has
+    ended. While the node is made, a signal raises KeyboardInterrupt. While it spins, the first one lets it come to the
+    end of its callback; an exception in the midst of one may be swallowed there. The next one raises, in case the
+    callback hangs. Once the end has begun nothing disturbs it.
     """
 
     def __init__(self) -> None:
         """Takes the signals over; in the main thread only, elsewhere none can be had."""
+        self._stop: Callable[[], object] | None = None
+        self._told = False
+        """whether there has been a signal, in the listening thread's view"""
+        self._stopped = False
+        """whether the main thread has let a signal pass"""
         self._ending = False
-        self._wake: Callable[[], object] = lambda: None
         self._main = threading.current_thread() is threading.main_thread()
         if not self._main:
             return
         self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        # An executor waits where Python's handlers do not run; the interpreter writes the signal's number at once.
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
         self._fd_before = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
         self._thread.start()
 
-    def wake_with(self, wake: Callable[[], object]) -> None:
-        """Whom to wake at a signal; called from another thread."""
-        self._wake = wake
+    def stop_with(self, stop: Callable[[], object]) -> None:
+        """From now on the first signal calls `stop`, in another thread and perhaps more than once."""
+        self._stop = stop
+        if self._told:
+            stop()
 
     def end(self) -> None:
-        """The end has begun: nothing interrupts it any more."""
+        """The end has begun."""
         self._ending = True
 
     def close(self) -> None:
@@ -53,10 +61,15 @@ class Interrupts:
         self._read.close()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._ending:
-            self._ending = True
+        if self._ending:
+            return
+        if self._stop is None or self._stopped:
             raise KeyboardInterrupt
+        self._stopped = True
 
     def _listen(self) -> None:
-        while self._read.recv(64):
-            self._wake()
+        while numbers := self._read.recv(64):
+            if any(number in SIGNALS for number in numbers):
+                self._told = True
+                if self._stop is not None:
+                    self._stop()

@@ -11,6 +11,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
@@ -46,8 +47,9 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         refuse_wrong_requests(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        interrupts.wake_with(executor.wake)
-        executor.spin()
+        told_to_end: Future = Future()
+        interrupts.stop_with(lambda: told_to_end.set_result(None))
+        executor.spin_until_future_complete(told_to_end)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIGURATION

@@ -198,32 +198,6 @@ def test_bad_names_raise(make_node: Callable[..., Any]) -> None:
         node.create_publisher(String, "a", -1)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        *((word, True) for word in ("y", "Y", "yes", "on", "On", "TRUE")),
-        *((word, False) for word in ("n", "N", "No", "OFF", "false")),
-        *((word, word) for word in ("yEs", "oN", "t", "yy", "null", "~", "None", "2020-01-01", "1:30", "1_000")),
-        *(("'y'", "y"), ('"1"', "1"), ("!!str 5", "5"), ("'on'", "on")),
-        *(
-            ("010", 8),
-            ("0x1F", 31),
-            ("-0x10", -16),
-            ("+7", 7),
-            ("08", 8.0),
-            ("9223372036854775808", 9223372036854775808.0),
-        ),
-        *(("1e3", 1000.0), ("1.", 1.0), (".5", 0.5), ("inf", float("inf")), ("-.Inf", float("-inf")), ("0x1p3", 8.0)),
-        *(("1e400", "1e400"), ("0b11", "0b11"), ("=", "="), ("<<", "<<")),
-        ("[y, no]", [True, False]),
-        ("['x', 'y']", ["x", "y"]),
-    ],
-)
-def test_a_parameter_means_what_it_means_to_rcl(text: str, value: object) -> None:
-    (found,) = parse_arguments(["--ros-args", "-p", f"given:={text}"]).parameters
-    assert found.value == value and type(found.value) is type(value)
-
-
 @pytest.mark.parametrize("text", ["[x, y]", "[1, 2.0]", "[a, 1]", "[true, off, 0]"])
 def test_a_list_of_several_types_is_refused_as_by_rcl(text: str) -> None:
     with pytest.raises(UnknownROSArgsError, match=r"must all be of one type .* unless they are quoted"):

@@ -181,7 +181,7 @@ def _checked_value(value: Any, name: str, source: str) -> Any:
         if len(kinds) > 1 or not kinds <= {bool, int, float, str, bytes}:
             raise UnknownROSArgsError(
                 f"{source}: the elements of parameter {name!r} must all be of one type (bool, int, float or str), "
-                f"not {value!r}"
+                f"not {value!r}; words such as y, no and on mean true or false unless they are quoted"
             )
         return value
     if value is None or isinstance(value, bool | int | float | str | bytes):

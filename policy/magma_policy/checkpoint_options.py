@@ -81,7 +81,10 @@ def run_command(name: str, work: Callable[[], int]) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except ImportError as error:
-        print(f"{name}: {error}; `./run setup` installs everything it needs", file=sys.stderr)
+        print(
+            f"{name}: {error}; `./run setup` installs what it needs and tries whether it can be imported",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         return 130

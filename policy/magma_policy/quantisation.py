@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from magma_policy.config import ConfigError
+from magma_policy.imports import import_problem
 from magma_policy.weight_check import WeightCheck
 
 QUANTISATIONS = ("int8", "int4", "fp8")
@@ -70,9 +71,8 @@ def _maker(kind: str, device: torch.device, dtype: torch.dtype) -> Callable[[Ten
     try:
         import bitsandbytes
     except ImportError as error:
-        raise ConfigError(
-            f"quantization {kind!r} needs bitsandbytes: pip install 'magma-policy[quantization]'"
-        ) from error
+        said = import_problem(error, "pip install 'magma-policy[quantization]'", "bitsandbytes")
+        raise ConfigError(f"quantization {kind!r} needs bitsandbytes, and {said}") from error
     layers: Any = bitsandbytes.nn
 
     def eight(weight: Tensor) -> nn.Module:
@@ -97,7 +97,7 @@ def quantise(
     """Replace the decoder's Linear layers in `model`, one by one, and put them on `device`; `check` sees each before.
 
     Their present weights may be views of a file; at no time is more than one of them in memory as a whole. Raises
-    ConfigError when the kind is unknown, its library is not installed, or the device cannot do it.
+    ConfigError when the kind is unknown, its library cannot be imported, or the device cannot do it.
     """
     make = _maker(kind, device, dtype)
     layers = model.get_submodule("language_model.model.layers")

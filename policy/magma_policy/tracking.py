@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from magma_policy.config import ConfigError
+from magma_policy.imports import import_problem
 
 VISIBLE_SHARE = 0.5
 """A trace is kept when its point is visible in more than this share of the frames (Magma repository, som_tom)."""
@@ -23,9 +24,9 @@ VISIBLE_SHARE = 0.5
 _PIXEL_CENTRE = np.float32(0.5)
 """OpenCV and CoTracker count from the centre of the first pixel, this project from its corner."""
 
-CO_TRACKER_MISSING = (
-    "the package cotracker is not installed; it is on no package index, so install it from its repository: "
-    "pip install git+https://github.com/facebookresearch/co-tracker"
+CO_TRACKER_REMEDY = (
+    "it is on no package index, so install it from its repository, pip install "
+    "git+https://github.com/facebookresearch/co-tracker"
 )
 
 
@@ -158,14 +159,15 @@ class CoTracker:
         """Load from a file of weights that the user has, such as scaled_offline.pth; nothing is downloaded.
 
         Raises:
-            TrackerError: the package is missing, or the file is missing or not such weights.
+            TrackerError: the package cannot be imported, or the file is missing or not such weights.
         """
         import torch
 
         try:
             predictor = importlib.import_module("cotracker.predictor").CoTrackerPredictor
         except ImportError as error:
-            raise TrackerError(f"{CO_TRACKER_MISSING} ({error})") from error
+            said = import_problem(error, CO_TRACKER_REMEDY, "cotracker", "cotracker.predictor")
+            raise TrackerError(f"this tracker needs CoTracker's package, and {said}") from error
         weights = Path(weights).expanduser()
         if not weights.is_file():
             raise TrackerError(

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from magma_policy.config import ConfigError
+from magma_policy.imports import import_problem
 from magma_policy.model import Magma
 
 ADAPTER = "default"
@@ -31,11 +32,12 @@ LINEAR_LAYERS: Mapping[str, str] = {
 
 def inject(model: Magma, rank: int, alpha: int, parts: Sequence[str], base: str) -> Any:
     """Exchange the linear layers of `parts` for ones with adapters, freeze everything else, and return peft's
-    LoraConfig, in which `base` names the checkpoint. Raises ConfigError when peft is not installed."""
+    LoraConfig, in which `base` names the checkpoint. Raises ConfigError when peft cannot be imported."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ConfigError(f"lora_rank needs peft ({error}); pip install 'magma-policy[lora]'") from error
+        said = import_problem(error, "pip install 'magma-policy[lora]'", "peft")
+        raise ConfigError(f"lora_rank needs peft, and {said}") from error
     # A set in parentheses, because peft matches the whole name.
     pattern = "|".join(f"({LINEAR_LAYERS[part]})" for part in parts)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, lora_dropout=0.0, bias="none")

@@ -36,7 +36,11 @@ def find_factory(name: str) -> TaskFactory:
         raise ValueError(f"a task factory is given as module:function, got {name!r}")
     try:
         return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        problem = "there is no" if missing else "an import failed in the module of the"
+        raise ValueError(f"{problem} task factory {name!r}: {error}") from error
+    except AttributeError as error:
         raise ValueError(f"there is no task factory {name!r}: {error}") from error
 
 

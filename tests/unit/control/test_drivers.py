@@ -244,7 +244,10 @@ class TestInterbotix:
         monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
 
     def test_without_its_messages_the_package_is_named(self, node, monkeypatch):
-        monkeypatch.setattr(base.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+        def missing(name):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        monkeypatch.setattr(base.importlib, "import_module", missing)
         with pytest.raises(ConfigError, match=r"needs the messages of interbotix_xs_msgs.*apt install ros-"):
             make_arm_driver("interbotix", node, robot(driver=self.section))
 

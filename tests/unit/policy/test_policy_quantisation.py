@@ -74,9 +74,13 @@ def test_what_cannot_be_done_is_said(wide_checkpoint, monkeypatch, plain_model):
 
     def without(name, *rest, **more):
         if name == "bitsandbytes":
-            raise ImportError(name)
+            raise problem
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
+    problem = ModuleNotFoundError("No module named 'bitsandbytes'", name="bitsandbytes")
     with pytest.raises(ConfigError, match=r"pip install 'magma-policy\[quantization\]'"):
+        checkpoint.load(wide_checkpoint, CPU, torch.float32, "int8")
+    problem = ImportError("libcudart.so.13: cannot open shared object file")
+    with pytest.raises(ConfigError, match=r"failed: libcudart\.so\.13: cannot open shared object file$"):
         checkpoint.load(wide_checkpoint, CPU, torch.float32, "int8")

@@ -39,7 +39,10 @@ def get_interface(name: str, kind: str) -> Any:
     package, _, short = parts
     try:
         module = import_module(f"{package}.{kind}")
-    except ModuleNotFoundError:
+    except ImportError as error:
+        if error.name not in (package, f"{package}.{kind}"):
+            # The package is there, and something that it needs is not.
+            raise InterfaceTypeError(f"The passed {noun} type cannot be imported: {error}") from error
         raise InterfaceTypeError(
             f"The passed {noun} type is invalid: no package '{package}' with {kind} definitions is installed here"
         ) from None

@@ -304,9 +304,12 @@ class ControllerNode(LifecycleNode):
 
     def _make_joint_arm(self, config: ControllerConfig) -> None:
         # Here, so that an arm that takes deltas needs none of the libraries behind it.
-        from magma_control.drivers.base import make_arm_driver, make_gripper_driver
-        from magma_control.joint_arm import JointArm, make_joint_motion
-        from magma_control.kinematics import Kinematics
+        try:
+            from magma_control.drivers.base import make_arm_driver, make_gripper_driver
+            from magma_control.joint_arm import JointArm, make_joint_motion
+            from magma_control.kinematics import Kinematics
+        except ImportError as error:
+            raise ConfigError(f"arm {config.arm}: {error}") from error
 
         robot = load_robot(config.robot)
         description = self._description.read(robot.description)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.config import ConfigError
+from magma_common.imports import import_problem
 from magma_common.text import brief, listed, printable
 from magma_control.robot_config import RobotConfig
 from magma_control.robot_description import RobotDescription
@@ -33,10 +34,9 @@ try:
         from pink.exceptions import PinkError
         from pink.limits import ConfigurationLimit, VelocityLimit
         from pink.tasks import FrameTask, PostureTask
-except ImportError as error:  # pragma: no cover - depends on the environment
-    raise ImportError(
-        f"joint-level arms need inverse kinematics, and {error.name} is not installed: pip install pin pin-pink daqp"
-    ) from error
+except ImportError as error:
+    _said = import_problem(error, "pip install pin pin-pink daqp", "pinocchio", "pink")
+    raise ImportError(f"joint-level arms need inverse kinematics, and {_said}") from error
 
 FloatArray = NDArray[np.float64]
 SOLVER = "daqp"

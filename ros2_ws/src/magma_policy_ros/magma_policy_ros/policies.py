@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from magma_common.data import EndEffectorState
+from magma_common.imports import import_problem
 
 if TYPE_CHECKING:
     from magma_policy_client import PolicyClient
@@ -217,7 +218,8 @@ def connect(
     try:
         from magma_policy_client import PolicyClient, PolicyClientError, RefusedError, VersionMismatchError
     except ImportError as error:
-        raise ValueError(f"a policy server needs magma-policy-client in this environment: {error}") from error
+        said = import_problem(error, "pip install ./policy/client", "magma_policy_client")
+        raise ValueError(f"policies on a server need magma-policy-client, and {said}") from error
 
     while True:
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from rclpy.node import Node
 
 from magma_common.config import ConfigError
+from magma_common.imports import import_problem
 from magma_control.arm_motion import ArmCommand
 from magma_control.robot_config import RobotConfig
 
@@ -147,11 +148,12 @@ def messages(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(
-            f"this driver needs the messages of {package}, which are not installed here ({error}); with ROS 2: "
-            f"sudo apt install ros-$ROS_DISTRO-{package.replace('_', '-')}; without: put its .msg and .action files "
-            f"into <prefix>/share/{package} and name <prefix> in AMENT_PREFIX_PATH"
-        ) from None
+        remedy = (
+            f"with ROS 2, sudo apt install ros-$ROS_DISTRO-{package.replace('_', '-')}; without, put its .msg and "
+            f".action files into <prefix>/share/{package} and name <prefix> in AMENT_PREFIX_PATH"
+        )
+        said = import_problem(error, remedy, package, module)
+        raise ConfigError(f"this driver needs the messages of {package}, and {said}") from error
 
 
 def make_arm_driver(kind: str, node: Node, robot: RobotConfig, *, answering: bool = False) -> ArmDriver:

@@ -1,6 +1,6 @@
 """Says which packages of Debian or Ubuntu this machine lacks, one per line: what set-up installs, or asks for.
 
-    python3 setup/system_packages.py
+    python3 setup/system_packages.py [--vulkan]
 
 Runs with the system's Python before anything is downloaded, so it uses the standard library alone. A package that has
 to come from Debian's backports is written as apt-get takes it: `mesa-vulkan-drivers/bookworm-backports`.
@@ -127,5 +127,11 @@ def missing() -> list[str]:
     return list(dict.fromkeys(packages))
 
 
+def main(words: list[str]) -> None:
+    """With --vulkan it is the package with Vulkan drivers, whether or not one is there."""
+    for package in [vulkan_package(distribution())] if words == ["--vulkan"] else missing():
+        print(package)
+
+
 if __name__ == "__main__":
-    print(*missing(), sep="\n", end="")
+    main(sys.argv[1:])

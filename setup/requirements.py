@@ -1,0 +1,110 @@
+"""Says what has to be installed from the package index, as pip takes it: what every distribution of this repository
+declares, the tools of the tests, and the extras that are asked for (`all` for all of them).
+
+    .venv/bin/python setup/requirements.py [--unlocked] [EXTRA …]
+
+Two things are left out. PyTorch comes from an index of its own; what it needs is named here once it is installed. What
+setup/constraints.txt does not pin, because somebody forgot to write it anew, is only named with --unlocked, and alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10; pip brings it along
+    from pip._vendor import tomli as tomllib  # type: ignore[import-not-found, no-redef]
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECTS = ("policy", "policy/client", "sim", "ros2_ws/rclpy_dds")
+TOOLS = ("setup/build_tools.txt", "tests/requirements.txt")
+CONSTRAINTS = "setup/constraints.txt"
+ALL = "all"
+
+
+def name_of(requirement: str) -> str:
+    """The distribution that a requirement names, as indexes write it: `Foo_Bar[extra]>=1` is foo-bar."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;(@]", requirement.strip(), maxsplit=1)[0]).lower()
+
+
+def lines_of(path: Path) -> list[str]:
+    """The requirements in a text file, without comments."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
+
+
+def of_setup_py(text: str) -> tuple[list[str], dict[str, list[str]]]:
+    """The dependencies and the extras in a setup.py, which give them as literals."""
+    found: dict[str, Any] = {"install_requires": [], "extras_require": {}}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.keyword) and node.arg in found:
+            found[node.arg] = ast.literal_eval(node.value)
+    return found["install_requires"], found["extras_require"]
+
+
+def declared(root: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The dependencies and the extras of everything in the repository."""
+    dependencies = [line for path in TOOLS for line in lines_of(root / path)]
+    extras: dict[str, list[str]] = {}
+    parts: list[tuple[list[str], Mapping[str, list[str]]]] = []
+    for folder in PROJECTS:
+        project = tomllib.loads((root / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        parts.append((project["dependencies"], project.get("optional-dependencies", {})))
+    for path in sorted(root.glob("ros2_ws/src/*/setup.py")):
+        parts.append(of_setup_py(path.read_text(encoding="utf-8")))
+    for needs, further in parts:
+        dependencies += needs
+        for name, extra in further.items():
+            extras.setdefault(name, []).extend(extra)
+    extras[ALL] = [line for extra in extras.values() for line in extra]
+    return dependencies, extras
+
+
+def of_torch() -> Iterator[str]:
+    """What the installed PyTorch needs; the CUDA build's own libraries come with it."""
+    try:
+        needs = importlib.metadata.requires("torch") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for need in needs:
+        if "extra ==" not in need and not name_of(need).startswith(("nvidia-", "cuda-", "triton")):
+            yield need.partition(";")[0].strip()
+
+
+def locked_names(constraints: Path) -> set[str]:
+    """The distributions that a file of constraints pins."""
+    return {name_of(line) for line in lines_of(constraints) if "==" in line}
+
+
+def wanted(root: Path, names: Iterable[str]) -> list[str]:
+    """The requirements of everything in the repository and of some extras. Raises KeyError for an unknown extra."""
+    dependencies, extras = declared(root)
+    lines = [*dependencies, *(line for name in names for line in extras[name]), *of_torch()]
+    return [*dict.fromkeys(line for line in lines if name_of(line) != "torch")]
+
+
+def main(words: list[str]) -> int:
+    """Exit status: 2 for an unknown extra."""
+    unlocked = words[:1] == ["--unlocked"]
+    names = words[unlocked:]
+    extras = declared(ROOT)[1]
+    unknown = [name for name in names if name not in extras]
+    if unknown:
+        print(f"there is no extra {unknown[0]!r}; there are {', '.join(sorted(extras))}", file=sys.stderr)
+        return 2
+    locked = locked_names(ROOT / CONSTRAINTS)
+    for line in wanted(ROOT, names):
+        if (name_of(line) in locked) != unlocked:
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

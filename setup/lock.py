@@ -19,9 +19,9 @@ from pathlib import Path
 from requirements import ALL, CONSTRAINTS, ROOT, wanted
 
 HEAD = """\
-# Written by setup/lock.py: one version of every package from the index, with its hashes. pip holds to both, as it is
-# called by `./run`: `pip install -c setup/constraints.txt NAME…`. PyTorch is not here: its CPU build comes from an index
-# of its own, under another version and other hashes than the CUDA build.
+# Written by setup/lock.py: one version of every package from the index, with its hashes; pip holds to
+# both with `pip install -c setup/constraints.txt NAME…`, as `./run` calls it. PyTorch is not here: its CPU build comes
+# from an index of its own, under another version and with other hashes than the CUDA build.
 """
 
 

@@ -136,6 +136,9 @@ pip_install() { "$VENV/bin/python" -m pip install --disable-pip-version-check --
 
 make_venv() {
     "$VENV/bin/python" -c '' 2>/dev/null || "$PYTHON" -m venv "$VENV"
+    # The pip that came with Python may be too old for constraints with hashes; it takes them as requirements.
+    sed -n '/^pip==/,/[^\\]$/p' "$CONSTRAINTS" >"$VENV/pip.txt"
+    pip_install --require-hashes -r "$VENV/pip.txt"
     pip_install -c "$CONSTRAINTS" -r "$ROOT/setup/build_tools.txt"
     # For what has no hash, because it does not come from the index: the versions alone.
     sed -n 's/ *\\$//; /^[A-Za-z0-9].*==/p' "$CONSTRAINTS" >"$VENV/versions.txt"
@@ -190,7 +193,7 @@ setup() {
     check_path
     PYTHON=$(find_python)
     want=$(fingerprint)
-    { read -r have && read -r extras; } <"$stamp" 2>/dev/null || true
+    if [ -r "$stamp" ]; then { read -r have && read -r extras; } <"$stamp" || true; fi
     before=$extras
     # shellcheck disable=SC2086
     extras=$(printf '%s\n' $extras "$@" | sort -u | xargs)

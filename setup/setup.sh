@@ -28,18 +28,29 @@ check_path() {
 
 # How it is shown
 
-last_line() { tail -c 4000 "$SETUP_LOG" | tr '\r' '\n' | tr -cd '[:print:]\n' | sed -n '/[^ ]/h; ${x;p}'; }
+# now: what the step does, in one line: the last one of the log, or how far pip's silent installation is.
+now() {
+    local line packages
+    line=$(tail -c 9000 "$SETUP_LOG" | tr '\r' '\n' | tr -cd '[:print:]\n' | grep -v -e '^ *$' -e '^WARNING' | tail -n 1)
+    if [[ $line = "Installing collected packages"* ]]; then
+        packages=("$VENV"/lib/python3*/site-packages/*.dist-info)
+        line="installing; ${#packages[@]} packages are there"
+    fi
+    printf '%s' "$line"
+}
 
 # watch_step TITLE: until it is killed, shows how long the step takes and what it does.
 watch_step() {
-    local begin=$SECONDS took width
+    local begin=$SECONDS next=10 took width
     while sleep 1 && kill -0 $$ 2>/dev/null; do
         took=$((SECONDS - begin))
         if [ -t 1 ]; then
             width=$(stty size 2>/dev/null </dev/tty | cut -d' ' -f2)
             width=$((${width:-80} > 56 ? ${width:-80} - 55 : 1))
-            printf '\r\033[K  %-42s %3d s  %.*s' "$1" "$took" "$width" "$(last_line)"
-        elif [ $((took % 10)) = 0 ]; then printf '    … %d s: %.90s\n' "$took" "$(last_line)"
+            printf '\r\033[K  %-42s %3d s  %.*s' "$1" "$took" "$width" "$(now)"
+        elif [ "$took" -ge $next ]; then
+            printf '    … %d s: %.90s\n' "$took" "$(now)"
+            next=$((took + 10))
         fi
     done
 }
@@ -156,7 +167,8 @@ install_torch() {
 install_requirements() { # extras…
     local requirements=$VENV/requirements.txt
     "$VENV/bin/python" "$ROOT/setup/requirements.py" "$@" >"$requirements"
-    pip_install -c "$CONSTRAINTS" -r "$requirements"
+    # What is imported is compiled then; compiling all of it at once takes as long as everything else.
+    pip_install --no-compile -c "$CONSTRAINTS" -r "$requirements"
     "$VENV/bin/python" "$ROOT/setup/requirements.py" --unlocked "$@" >"$requirements"
     if [ -s "$requirements" ]; then
         echo "setup/constraints.txt does not pin these yet (setup/lock.py does):"; cat "$requirements"

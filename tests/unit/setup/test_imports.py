@@ -1,0 +1,58 @@
+"""Set-up tries every import of the program, so that none fails later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from setup import imports
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Makes a package of a name with a source."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(name: str, text: str) -> str:
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return make
+
+
+def test_imports_are_found_wherever_they_stand():
+    text = "import a, b.c as d\nfrom e.f import g\nfrom . import h\nfrom .i import j\ndef k():\n    import l\n"
+    assert sorted(imports.imported_names(text)) == ["a", "b.c", "e.f", "l"]
+
+
+def test_the_standard_library_and_our_own_are_left_out(tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text("import os.path, ours.part, theirs.one, theirs.two, simpler_env, cotracker\n")
+    found = imports.needed([path], frozenset({"ours"}))
+    assert found["theirs"] == ["theirs.one", "theirs.two"]
+    assert set(found) == {"theirs", *imports.LOADED_BY_NAME}
+
+
+def test_what_only_some_nodes_import_is_among_what_is_tried():
+    files = [path for folder in imports.SOURCES for path in Path(imports.ROOT, folder).rglob("*.py")]
+    assert {"pinocchio", "pink", "ruckig", "sapien", "mani_skill", "cyclonedds", "cv2", "mcap", "torch"} <= set(
+        imports.needed(files, frozenset())
+    )
+
+
+def test_what_fails_is_told_as_it_is(library):
+    text = "libq.so.9: cannot open shared object file"
+    broken = library("magma_test_broken", f"print('noise'); raise ImportError({text!r} + '\\nmore')")
+    dying = library("magma_test_dying", "import os; os._exit(7)")
+    fine = library("magma_test_fine", "")
+    assert imports.try_imports({fine: [fine], broken: [broken]}) == {fine: "", broken: f"ImportError: {text}"}
+    said = imports.try_imports({fine: [fine], dying: [dying]})
+    assert said[fine] == "" and "ended the process" in said[dying]
+
+
+def test_one_import_does_not_help_the_next(library):
+    first = library("magma_test_first", "import sys; sys.magma_test_loaded = True")
+    second = library("magma_test_second", "import sys; sys.magma_test_loaded")
+    assert imports.try_imports({first: [first]}) == {first: ""}
+    assert "AttributeError" in imports.try_imports({second: [second]})[second]

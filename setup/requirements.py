@@ -20,7 +20,7 @@ from typing import Any
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10; pip brings it along
-    from pip._vendor import tomli as tomllib  # type: ignore[import-not-found, no-redef]
+    from pip._vendor import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = ("policy", "policy/client", "sim", "ros2_ws/rclpy_dds")

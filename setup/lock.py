@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from requirements import ALL, CONSTRAINTS, ROOT, wanted
+from requirements import ALL, CONSTRAINTS, ROOT, of_torch, wanted
 
 HEAD = """\
 # Written by setup/lock.py: one version of every package from the index, with its hashes; pip holds to
@@ -32,6 +32,9 @@ def main(words: list[str]) -> int:
         print("usage: ./run exec python setup/lock.py [--upgrade]; it needs uv (pip install uv)", file=sys.stderr)
         return 2
     target = ROOT / CONSTRAINTS
+    if not list(of_torch()):
+        print("PyTorch is not installed here, so what it needs is not known: use ./run exec", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
         needs, without = Path(folder, "needs.in"), Path(folder, "without.txt")
         needs.write_text("\n".join(wanted(ROOT, [ALL])), encoding="utf-8")

@@ -194,6 +194,12 @@ def test_video_file_as_a_camera(start_node, peer, tmp_path):
     assert node.running
 
 
+@pytest.mark.parametrize("module", [SUBSCRIBER, "magma_control.controller_node"])
+def test_simulated_time_without_a_clock_is_said(start_node, peer, module):
+    node = start_node(module, {"use_sim_time": True})
+    node.wait_for_output("use_sim_time is set, but nothing is published on /clock")
+
+
 def test_contradictory_parameters_end_the_node_with_a_message(start_node):
     node = start_node(SUBSCRIBER, {"image_height": 16})
     assert node.wait() != 0

@@ -92,6 +92,11 @@ def test_stamps_far_from_now_are_refused(preparation):
     assert feed(preparation, START, now_ns=START + SECOND // 2).stamp_ns == START
 
 
+def test_a_clock_that_stands_at_zero_is_named(preparation):
+    assert refused(preparation, START, now_ns=0) == "stamp_future"
+    assert "nothing is published on /clock" in preparation.last_refusal
+
+
 def test_clock_set_back_is_accepted_once_it_is_steady(preparation):
     feed(preparation, START)
     earlier = START - 3600 * SECOND

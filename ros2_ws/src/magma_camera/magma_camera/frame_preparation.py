@@ -12,6 +12,7 @@ import numpy as np
 
 from magma_camera.frozen_camera import FrozenCamera, FrozenCameraSettings
 from magma_camera.image_decoding import FrameRefusedError, decode_compressed, decode_image
+from magma_common.clocks import NO_CLOCK
 from magma_common.compressed_images import MAX_SIDE_PX
 
 RESTART_AFTER = 5
@@ -129,7 +130,8 @@ class FramePreparation:
             raise FrameRefusedError("stamp_zero", "the stamp is 0: the driver does not say when the picture was taken")
         age_s = (now_ns - stamp_ns) * 1e-9
         if age_s < -self._settings.max_future_s:
-            raise FrameRefusedError("stamp_future", f"stamped {-age_s:.3f} s ahead of this machine's clock")
+            why = f": {NO_CLOCK}" if now_ns == 0 else ""
+            raise FrameRefusedError("stamp_future", f"stamped {-age_s:.3f} s ahead of this machine's clock{why}")
         if self._settings.max_age_s and age_s > self._settings.max_age_s:
             raise FrameRefusedError("stale", f"captured {age_s:.3f} s ago; limit {self._settings.max_age_s:g} s")
         if stamp_ns == self._last_stamp_ns:

@@ -17,6 +17,7 @@ from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
 from magma_common.interrupts import Interrupts
 from magma_common.service_guard import refuse_wrong_requests
+from magma_common.sim_time import watch_sim_time
 
 EXIT_CONFIGURATION = 2
 """Exit status when a parameter is unknown or not allowed, as command line tools use it for wrong usage."""
@@ -45,6 +46,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
             return EXIT_CONFIGURATION
         node = make_node()
         refuse_wrong_requests(node)
+        watch_sim_time(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         told_to_end: Future = Future()

@@ -10,7 +10,6 @@ import dataclasses
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from std_msgs.msg import Bool, Header
 from std_srvs.srv import Trigger
 
 from magma_common import diagnostics, qos
+from magma_common.clocks import steady_s
 from magma_common.config import ConfigError
 from magma_common.conversions import (
     action_spec_from_msg,
@@ -292,7 +292,7 @@ class ControllerNode(LifecycleNode):
         self._releases.append(lambda: os.sched_setscheduler(0, before, parameters))
 
     def _now(self) -> Instant:
-        return Instant(time.monotonic(), self.get_clock().now().nanoseconds)
+        return Instant(steady_s(), self.get_clock().now().nanoseconds)
 
     # Joint-level arms.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from magma_common.clocks import NO_CLOCK
 from magma_control.safety import Refusal
 
 
@@ -12,7 +13,7 @@ class Instant:
     """One moment on the two clocks that matter."""
 
     steady_s: float
-    """monotonic clock: durations on this machine; nobody can set it"""
+    """steady clock (`magma_common.clocks.steady_s`): durations on this machine; nobody can set it"""
     ros_ns: int
     """ROS time: comparable with the stamps in messages"""
 
@@ -48,9 +49,10 @@ class StampGate:
         if stamp_ns <= 0:
             return Refusal(f"{self._prefix} without a stamp", f"{self._noun} has no time stamp")
         if age_s < -future_tolerance_s:
+            why = NO_CLOCK if now.ros_ns == 0 else "are the clocks in step?"
             return Refusal(
                 f"{self._prefix} from the future",
-                f"{self._noun} is stamped {-age_s:.2f} s ahead of this machine's clock: are the clocks in step?",
+                f"{self._noun} is stamped {-age_s:.2f} s ahead of this machine's clock: {why}",
             )
         tolerance_ns = int(future_tolerance_s * 1e9)
         last_ns = self._last_ns

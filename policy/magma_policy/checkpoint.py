@@ -8,45 +8,36 @@ or one of another shape is refused with the list. There is no partial load.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from magma_policy import published, robots
 from magma_policy.config import ConfigError, MagmaConfig, load_json, save_json
+from magma_policy.errors import CheckpointError as CheckpointError
 from magma_policy.identity import IdentityUnderWay
 from magma_policy.model import Magma
 from magma_policy.quantisation import quantise
 from magma_policy.robots import Robot
 from magma_policy.tokenizer import MagmaTokenizer
 from magma_policy.weight_check import WeightCheck
+from magma_policy.weight_files import IGNORED, TORCH_TYPES, map_tensors, read_shapes, refuse_other_folders
+from magma_policy.weight_files import INDEX as INDEX
+from magma_policy.weight_files import WEIGHTS as WEIGHTS
+from magma_policy.weight_files import shards as shards
 
-WEIGHTS = "model.safetensors"
-INDEX = published.INDEX
 CONFIG = published.CONFIG
 TOKENIZER = published.TOKENIZER
 
 EMBEDDING = "language_model.model.embed_tokens.weight"
-# CLIP's pooled head, which Magma never uses; published shards may or may not carry it.
-IGNORED = frozenset(
-    f"vision_tower.clip_vision_model.{name}"
-    for name in ("trunk.head.norm.weight", "trunk.head.norm.bias", "head.proj.weight")
-)
-
-TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-STORED_TYPES = tuple(TORCH_TYPES)
-"""Types that weights may be stored in, as safetensors calls them."""
-
-
-class CheckpointError(RuntimeError):
-    """The checkpoint does not fit the model, or a file of it cannot be read."""
+LISTED = 3
+"""Tensors of each kind that an error names; how many more there are is counted."""
 
 
 @dataclass(frozen=True)
@@ -62,65 +53,26 @@ class Checkpoint:
     """`magma_policy.identity` of the files; "" for what was put together in memory"""
 
 
-def shards(directory: Path) -> list[Path]:
-    """The weight files of a checkpoint directory. CheckpointError when its index cannot be read."""
-    index = directory / INDEX
-    if not index.is_file():
-        return [directory / WEIGHTS]
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index}: not a weight index ({error!r})") from error
-    odd = [name for name in names if not isinstance(name, str) or Path(name).name != name]
-    if odd or not names:
-        raise CheckpointError(f"{index}: shards must be file names beside the index, got {odd}")
-    return [directory / name for name in names]
-
-
-def _read_shapes(shards: list[Path]) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for shard in shards:
-        if not shard.is_file():
-            raise CheckpointError(f"{shard}: no such file")
-        try:
-            with safe_open(str(shard), framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
-                    if name in shapes:
-                        raise CheckpointError(f"{shard}: tensor {name} occurs in two shards")
-                    part = file.get_slice(name)
-                    shapes[name] = tuple(part.get_shape())
-                    if part.get_dtype() not in STORED_TYPES:
-                        raise CheckpointError(
-                            f"{shard}: tensor {name} is stored as {part.get_dtype()}, not as one of {STORED_TYPES}; "
-                            "quantised files are not read, give the original weights and a quantization"
-                        )
-        except SafetensorError as error:
-            raise CheckpointError(f"{shard}: cannot be read ({error})") from error
-    return shapes
-
-
 def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], directory: Path) -> None:
     missing = sorted(set(expected) - set(found))
     unexpected = sorted(set(found) - set(expected) - IGNORED)
     shaped = sorted(n for n in set(expected) & set(found) if expected[n] != found[n])
     if not (missing or unexpected or shaped):
         return
-    lines = [f"{directory}: checkpoint refused, nothing was loaded"]
-    lines += [f"  missing: {name} {expected[name]}" for name in missing]
-    lines += [f"  unexpected: {name} {found[name]}" for name in unexpected]
-    lines += [f"  wrong shape: {name} is {found[name]}, the model needs {expected[name]}" for name in shaped]
-    raise CheckpointError("\n".join(lines))
+    parts = [
+        _listed("missing", [f"{name} {expected[name]}" for name in missing]),
+        _listed("unexpected", [f"{name} {found[name]}" for name in unexpected]),
+        _listed("wrong shape", [f"{name} is {found[name]}, the model needs {expected[name]}" for name in shaped]),
+    ]
+    told = "; ".join(part for part in parts if part)
+    raise CheckpointError(f"{directory}: checkpoint refused, nothing was loaded: {told}")
 
 
-def _map_tensors(shards: list[Path]) -> dict[str, Tensor]:
-    """Every tensor as a view of its memory-mapped file: nothing is read before it is used."""
-    tensors: dict[str, Tensor] = {}
-    for shard in shards:
-        with safe_open(str(shard), framework="pt", device="cpu") as file:
-            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
-                if name not in IGNORED:
-                    tensors[name] = file.get_tensor(name)
-    return tensors
+def _listed(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{what}: {', '.join(names[:LISTED])}{more}"
 
 
 def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]], directory: Path) -> MagmaConfig:
@@ -130,6 +82,18 @@ def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]],
     if EMBEDDING not in shapes or len(shapes[EMBEDDING]) != 2:
         raise CheckpointError(f"{directory}: missing {EMBEDDING}, whose rows give the vocabulary size")
     return dataclasses.replace(config, text=dataclasses.replace(config.text, vocab_size=shapes[EMBEDDING][0]))
+
+
+def _check_depths(config: MagmaConfig, found: Mapping[str, tuple[int, ...]], directory: Path) -> None:
+    """Before a model is built: a wrong number of layers is one mistake, not hundreds of missing tensors."""
+    layers = {name.split(".")[3] for name in found if name.startswith("language_model.model.layers.")}
+    blocks = sum(name.startswith(published.TOWER + "stages.") and name.endswith(".gamma") for name in found)
+    for what, said, there in (
+        ("decoder layers", config.text.num_hidden_layers, len(layers)),
+        ("blocks of the vision tower", sum(config.vision.depths), blocks),
+    ):
+        if said != there:
+            raise CheckpointError(f"{directory}: {CONFIG} describes {said} {what}, and the weights hold {there}")
 
 
 @dataclass(frozen=True)
@@ -147,13 +111,14 @@ def describe(directory: Path) -> Description:
     """Read a checkpoint directory in either layout, but no weights. Raises CheckpointError or ConfigError."""
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such checkpoint directory")
+    refuse_other_folders(directory, CONFIG)
     is_published = published.is_published(directory / CONFIG)
     if not is_published:
         config = load_json(MagmaConfig, directory / CONFIG)
         tokenizer = MagmaTokenizer.load(directory / TOKENIZER, config.tokens)
         stop_ids: tuple[int, ...] = (config.tokens.end_of_turn,)
     files = shards(directory)
-    shapes = _read_shapes(files)
+    shapes = read_shapes(files)
     if is_published:
         found = published.read(directory, shapes)
         config, tokenizer, stop_ids = found.config, found.tokenizer, found.stop_ids
@@ -162,7 +127,14 @@ def describe(directory: Path) -> Description:
         with safe_open(str(file), framework="pt") as opened:
             if EMBEDDING in opened.keys():  # noqa: SIM118 - safe_open is not a mapping
                 dtype = TORCH_TYPES[opened.get_slice(EMBEDDING).get_dtype()]
-    return Description(_with_vocabulary(config, shapes, directory), tokenizer, stop_ids, shapes, dtype)
+    config = _with_vocabulary(config, shapes, directory)
+    rows = config.text.vocab_size
+    if rows is not None and tokenizer.highest_id >= rows >= config.tokens.total_size:
+        raise CheckpointError(
+            f"{directory}: {TOKENIZER} knows the id {tokenizer.highest_id}, the embedding table has {rows} rows; "
+            "take the tokenizer that belongs to the weights"
+        )
+    return Description(config, tokenizer, stop_ids, shapes, dtype)
 
 
 def load_model(
@@ -179,15 +151,16 @@ def load_model(
     `shapes` are the files' own when they were read already.
     """
     files = shards(directory)
-    found = _read_shapes(files) if shapes is None else shapes
+    found = read_shapes(files) if shapes is None else shapes
     config = _with_vocabulary(config, found, directory)
     rows = config.text.vocab_size
     if rows is not None and rows < config.tokens.total_size:
         raise CheckpointError(f"{directory}: {rows} embedding rows cannot hold {config.tokens.total_size} tokens")
+    _check_depths(config, found, directory)
     with torch.device("meta"):
         model = Magma(config)
     _compare({n: tuple(t.shape) for n, t in model.state_dict().items()}, found, directory)
-    model.load_state_dict(_map_tensors(files), strict=True, assign=True)
+    model.load_state_dict(map_tensors(files), strict=True, assign=True)
     model.requires_grad_(False)
     check = WeightCheck()
     if quantization is not None:

@@ -10,20 +10,39 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import types
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from magma_policy.errors import ConfigError as ConfigError
+from magma_policy.errors import shown
+from magma_policy.json_files import read_object
 
 T = TypeVar("T")
+
+MAX_PICTURE_SIDE = 8192
+"""Pixels of the longest side of a camera's picture."""
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _require_size(value: int, largest: int, what: str) -> None:
+    """Sizes beyond any model would fill the memory before a weight is looked at."""
+    _require(1 <= value <= largest, f"{what} must be positive and at most {largest}, got {shown(value)}")
+
+
+def _require_word(value: str, what: str) -> None:
+    """Names are printed, sent to other programs and used in file names."""
+    plain = value.isprintable() and value.strip() == value and 0 < len(value) <= 128
+    _require(plain, f"{what} must be 1 to 128 printable characters without spaces around them, got {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,11 @@ class VisionConfig:
         _require(
             len(self.depths) == len(self.dims) > 0, f"vision depths {self.depths} and dims {self.dims} must pair up"
         )
-        _require(min(self.depths) > 0 and min(self.dims) > 0, "vision depths and dims must be positive")
+        _require(len(self.dims) <= 8, f"vision depths and dims must have at most 8 stages, got {len(self.dims)}")
+        for depth, dim in zip(self.depths, self.dims, strict=True):
+            _require_size(depth, 1024, "vision depths")
+            _require_size(dim, 2**16, "vision dims")
+        _require(self.layer_norm_eps > 0, f"vision layer_norm_eps must be positive, got {self.layer_norm_eps}")
 
     @property
     def stride(self) -> int:
@@ -56,9 +79,22 @@ class ImageConfig:
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
     def __post_init__(self) -> None:
-        _require(self.base_size > 0, f"image base_size must be positive, got {self.base_size}")
-        _require(self.max_num_crops > 0, f"image max_num_crops must be positive, got {self.max_num_crops}")
+        _require_size(self.base_size, 4096, "image base_size")
+        _require_size(self.max_num_crops, 64, "image max_num_crops")
+        _require_size(self.max_num_crops * self.base_size**2, 2**24, "image pixels (max_num_crops * base_size²)")
         _require(min(self.std) > 0, f"image std must be positive, got {self.std}")
+
+
+TEXT_SIZES = {
+    "hidden_size": 2**16,
+    "intermediate_size": 2**18,
+    "num_hidden_layers": 1024,
+    "num_attention_heads": 1024,
+    "num_key_value_heads": 1024,
+    "vocab_size": 2**22,
+    "max_position_embeddings": 2**20,
+}
+"""The largest that are taken for a size, each several times those of the largest Llama."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +112,12 @@ class TextConfig:
     max_position_embeddings: int = 8192
 
     def __post_init__(self) -> None:
+        for name, largest in TEXT_SIZES.items():
+            value = getattr(self, name)
+            if value is not None:
+                _require_size(value, largest, f"text {name}")
+        for name in ("rms_norm_eps", "rope_theta"):
+            _require(getattr(self, name) > 0, f"text {name} must be positive, got {getattr(self, name)}")
         _require(
             self.hidden_size % self.num_attention_heads == 0,
             f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}",
@@ -118,6 +160,7 @@ class TokenConfig:
                     value is None or value >= self.base_vocab_size,
                     f"special token {item.name} = {value} lies inside the base vocabulary of {self.base_vocab_size}",
                 )
+                _require_size(value or 1, TEXT_SIZES["vocab_size"], f"special token {item.name}")
 
     @classmethod
     def magma_layout(cls, base_vocab_size: int) -> TokenConfig:
@@ -144,8 +187,10 @@ class GroundingConfig:
     window: int = 2
 
     def __post_init__(self) -> None:
-        _require(self.num_marks > 0 and self.key_dim > 0, "grounding num_marks and key_dim must be positive")
-        _require(self.map_size > 0 and self.window >= 1, "grounding map_size must be positive and window at least 1")
+        _require_size(self.num_marks, 64, "grounding num_marks")
+        _require_size(self.key_dim, 2**12, "grounding key_dim")
+        _require_size(self.map_size, 512, "grounding map_size")
+        _require(self.window >= 1, f"grounding window must be at least 1, got {self.window}")
 
 
 @dataclass(frozen=True)
@@ -168,7 +213,8 @@ class CameraCalibration:
             _require(len(rows) == size and all(len(r) == size for r in rows), f"camera {name} must be {size}x{size}")
         values = [v for row in (*self.intrinsics, *self.extrinsics) for v in row]
         _require(all(math.isfinite(v) for v in values), "camera matrices must be finite")
-        _require(min(self.image_height, self.image_width) > 0, "camera image size must be positive")
+        for side in (self.image_height, self.image_width):
+            _require_size(side, MAX_PICTURE_SIDE, "camera image size")
         _require(
             abs(self.centre[2] - self.plane_height_m) >= 1e-3,
             "the camera lies in the plane of the table; check its extrinsics and plane_height_m",
@@ -192,10 +238,10 @@ class StateConfig:
     fourier_bands: int = 6
 
     def __post_init__(self) -> None:
-        _require(self.hidden_size > 0, f"state hidden_size must be positive, got {self.hidden_size}")
-        _require(
-            min(self.num_blocks, self.fourier_bands) >= 0, "state num_blocks and fourier_bands must not be negative"
-        )
+        _require_size(self.hidden_size, 2**16, "state hidden_size")
+        for name in ("num_blocks", "fourier_bands"):
+            value = getattr(self, name)
+            _require(0 <= value <= 64, f"state {name} must be 0 to 64, got {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -219,6 +265,7 @@ class MagmaConfig:
     state: StateConfig | None = None
 
     def __post_init__(self) -> None:
+        _require_word(self.name, "name")
         _require(
             self.image.base_size % self.vision.stride == 0,
             f"image base_size {self.image.base_size} is not a multiple of the vision stride {self.vision.stride}",
@@ -258,7 +305,7 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - set(fields))
     if unknown:
-        raise ConfigError(f"{where}: unknown keys {unknown}; known keys are {sorted(fields)}")
+        raise ConfigError(f"{where}: unknown keys {shown(unknown)}; known keys are {sorted(fields)}")
     missing = [
         name
         for name, f in fields.items()
@@ -278,7 +325,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert(options[0], value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: expected a list, got {value!r}")
+            raise ConfigError(f"{where}: expected a list, got {shown(value)}")
         args = typing.get_args(hint)
         kinds = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else list(args)
         if len(kinds) != len(value):
@@ -287,9 +334,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Also an integer may be too large for a float.
+        if not abs(value) <= sys.float_info.max:
+            raise ConfigError(f"{where}: must be a finite number, got {shown(value)}")
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {shown(value)}")
     return value
 
 
@@ -300,13 +350,20 @@ def save_json(config: Any, path: Path) -> None:
 
 def load_json(cls: type[T], path: Path) -> T:
     """Read a dataclass from JSON; errors name the file."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+    data = read_object(path)
+    with naming(path):
+        return from_dict(cls, data, str(path))
+
+
+@contextmanager
+def naming(where: Path | str) -> Iterator[None]:
+    """Puts the file, or a place in it, in front of the errors of what was read from there, if they lack it."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error})") from error
-    return from_dict(cls, data, str(path))
+        yield
+    except ConfigError as error:
+        if str(error).startswith(str(where)):
+            raise
+        raise ConfigError(f"{where}: {error}") from error
 
 
 ADAPTERS = ("deltas", "widowx", "google_robot")
@@ -337,8 +394,11 @@ class ActionSpec:
 
     def __post_init__(self) -> None:
         _require(self.adapter in ADAPTERS, f"action_spec adapter must be one of {ADAPTERS}, got {self.adapter!r}")
-        _require(self.horizon >= 1, f"action_spec horizon must be at least 1, got {self.horizon}")
+        for name in ("policy", "statistics_key", "camera"):
+            _require_word(getattr(self, name), f"action_spec {name}")
+        _require_size(self.horizon, 1024, "action_spec horizon")
         _require(self.step_period_s > 0, f"action_spec step_period_s must be positive, got {self.step_period_s}")
+        _require(self.step_period_s <= 3600, f"action_spec step_period_s is in seconds, got {self.step_period_s}")
         _require(self.frame == "base", f"action_spec frame {self.frame!r} is not supported, only 'base'")
         _require(
             self.rotation == "axis_angle", f"action_spec rotation {self.rotation!r} is not supported, only 'axis_angle'"
@@ -347,10 +407,8 @@ class ActionSpec:
             self.gripper == "absolute_open_1",
             f"action_spec gripper {self.gripper!r} is not supported, only 'absolute_open_1'",
         )
-        _require(
-            self.image_height > 0 and self.image_width > 0,
-            f"action_spec image size must be positive, got {self.image_height}x{self.image_width}",
-        )
+        for side in (self.image_height, self.image_width):
+            _require_size(side, MAX_PICTURE_SIDE, "action_spec image size")
 
 
 def magma_8b_config() -> MagmaConfig:

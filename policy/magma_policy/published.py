@@ -12,8 +12,8 @@ and transformers' LlamaConfig, whose defaults hold for what `text_config` leaves
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,25 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
-from magma_policy.config import ConfigError, ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
-from magma_policy.tokenizer import MagmaTokenizer
+from magma_policy.config import (
+    ConfigError,
+    ImageConfig,
+    MagmaConfig,
+    TextConfig,
+    TokenConfig,
+    VisionConfig,
+    naming,
+)
+from magma_policy.errors import CheckpointError, shown
+from magma_policy.json_files import read_object
+from magma_policy.tokenizer import MagmaTokenizer, read_tokenizer
+from magma_policy.weight_files import INDEX
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 GENERATION_CONFIG = "generation_config.json"
-INDEX = "model.safetensors.index.json"
 
 TOWER = "vision_tower.clip_vision_model.trunk."
 
@@ -66,17 +76,25 @@ class Published:
 
 def is_published(config_file: Path) -> bool:
     """Whether a `config.json` is one of MagmaForCausalLM's rather than of this package."""
-    data = _read(config_file)
-    return data.get("model_type") == "magma" or "MagmaForCausalLM" in (data.get("architectures") or [])
+    data = read_object(config_file)
+    architectures = data.get("architectures")
+    return data.get("model_type") == "magma" or (
+        isinstance(architectures, list) and "MagmaForCausalLM" in architectures
+    )
 
 
 def read(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Published:
     """Read the JSON files of `directory`; `shapes` are those of the tensors in its shards.
 
-    Raises ConfigError that names the file and the entry.
+    Raises ConfigError that names the file and the entry, CheckpointError when the tensors are not Magma's.
     """
+    with naming(directory / CONFIG):
+        return _published(directory, shapes)
+
+
+def _published(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Published:
     where = directory / CONFIG
-    data = _read(where)
+    data = read_object(where)
     vision_data = _object(data, "vision_config", where)
     text_data = _object(data, "text_config", where)
     image = _image(directory, data, vision_data)
@@ -87,12 +105,12 @@ def read(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Published:
         ("vision_config.hidden_size", vision_data.get("hidden_size"), text.hidden_size),
     ):
         if found is not None and found != needed:
-            raise ConfigError(f"{where}: {name} is {found}, but the other entries make it {needed}")
+            raise ConfigError(f"{where}: {name} is {shown(found)}, but the other entries make it {needed}")
     tokenizer = _tokenizer(directory)
     tokens = tokenizer.tokens
     if data.get("image_token_index") != tokens.image:
         raise ConfigError(
-            f"{where}: image_token_index is {data.get('image_token_index')}, but <image> has id {tokens.image} "
+            f"{where}: image_token_index is {shown(data.get('image_token_index'))}, but <image> has id {tokens.image} "
             f"in {TOKENIZER}"
         )
     _check_vocabulary_entry(data.get("tokenizer_vocab_size"), tokens, text_data.get("vocab_size"), where)
@@ -103,51 +121,47 @@ def read(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Published:
         image=image,
         text=text,
         tokens=tokens,
-        image_markers=bool(data.get("mm_use_image_start_end", True)),
+        image_markers=_flag(data, "mm_use_image_start_end", True, where),
     )
     return Published(config, tokenizer, stop_ids)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected an object, got {type(data).__name__}")
-    return data
-
-
 def _optional(path: Path) -> dict[str, Any]:
-    return _read(path) if path.is_file() else {}
+    return read_object(path) if path.exists() else {}
+
+
+def _flag(data: dict[str, Any], name: str, default: bool, where: Path) -> bool:
+    """True or false; null, as tools write what they leave open, is the default."""
+    value = data.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f"{where}: {name} must be true or false, got {shown(value)}")
+    return default if value is None else value
 
 
 def _object(data: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
     value = data.get(name)
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {name} must be an object, got {value!r}")
+        raise ConfigError(f"{where}: {name} must be an object, got {shown(value)}")
     return value
 
 
 def _integer(value: Any, name: str, where: Path) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise ConfigError(f"{where}: {name} must be a positive integer, got {value!r}")
+        raise ConfigError(f"{where}: {name} must be a positive integer, got {shown(value)}")
     return value
 
 
 def _number(value: Any, name: str, where: Path) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise ConfigError(f"{where}: {name} must be a positive number, got {value!r}")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
+        raise ConfigError(f"{where}: {name} must be a positive number, got {shown(value)}")
     return float(value)
 
 
 def _name(data: dict[str, Any], directory: Path) -> str:
     """The repository's own name, such as Magma-8B; that of the directory when it does not say."""
     origin = data.get("_name_or_path")
-    last = origin.rstrip("/").split("/")[-1] if isinstance(origin, str) else ""
-    return last or directory.name or "magma"
+    last = origin.rstrip("/").split("/")[-1].strip() if isinstance(origin, str) else ""
+    return last if last and last.isprintable() and len(last) <= 128 else directory.name or "magma"
 
 
 def _vision(data: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], where: Path) -> VisionConfig:
@@ -157,21 +171,26 @@ def _vision(data: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], where: 
     widths its tensors tell; a tower of the named width has to have all that the name promises.
     """
     backbone = data.get("vision_backbone", "convnextxxlarge")
-    if backbone not in BACKBONES:
+    if not isinstance(backbone, str) or backbone not in BACKBONES:
         raise ConfigError(
-            f"{where}: vision_config.vision_backbone {backbone!r} is unknown; known are {sorted(BACKBONES)}"
+            f"{where}: vision_config.vision_backbone {shown(backbone)} is unknown; known are {sorted(BACKBONES)}"
         )
     layer = data.get("vision_feature_layer", "clip_vis_dense")
     if layer != "clip_vis_dense":
-        raise ConfigError(f"{where}: vision_config.vision_feature_layer {layer!r} is not 'clip_vis_dense'")
+        raise ConfigError(f"{where}: vision_config.vision_feature_layer {shown(layer)} is not 'clip_vis_dense'")
     projector = data.get("mm_projector_type", "mlp2x_gelu")
     if projector != "mlp2x_gelu":
-        raise ConfigError(f"{where}: vision_config.mm_projector_type {projector!r} is not 'mlp2x_gelu'")
-    if data.get("mm_use_im_start_end", False):
+        raise ConfigError(f"{where}: vision_config.mm_projector_type {shown(projector)} is not 'mlp2x_gelu'")
+    if _flag(data, "mm_use_im_start_end", False, where):
         raise ConfigError(f"{where}: vision_config.mm_use_im_start_end (learned separators) is not supported")
     named = BACKBONES[backbone]
     stem = shapes.get(TOWER + "stem.0.bias")
-    if stem is None or stem == (named.dims[0],):
+    if stem is None:
+        raise CheckpointError(
+            f"{where.parent}: none of its {len(shapes)} tensors, such as {shown(next(iter(shapes), 'none'))}, is the "
+            f"{TOWER}stem.0.bias of Magma's vision tower; are these Magma's weights, under their published names?"
+        )
+    if stem == (named.dims[0],):
         return named
     return VisionConfig(*_geometry(shapes), layer_norm_eps=named.layer_norm_eps)
 
@@ -195,24 +214,18 @@ def _geometry(shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[int, ...], t
 def _text(data: dict[str, Any], where: Path) -> TextConfig:
     kind = data.get("model_type", "llama")
     if kind != "llama":
-        raise ConfigError(f"{where}: text_config.model_type {kind!r} is not 'llama'")
+        raise ConfigError(f"{where}: text_config.model_type {shown(kind)} is not 'llama'")
     for name, allowed in (
         ("hidden_act", "silu"),
         ("attention_bias", False),
         ("mlp_bias", False),
         ("tie_word_embeddings", False),
-        ("rope_scaling", None),
     ):
         if data.get(name, allowed) != allowed:
-            raise ConfigError(f"{where}: text_config.{name} is {data[name]!r}; only {allowed!r} is supported")
+            raise ConfigError(f"{where}: text_config.{name} is {shown(data[name])}; only {allowed!r} is supported")
     values = {name: data.get(name, default) for name, default in LLAMA_DEFAULTS.items()}
     integers = {n: _integer(v, f"text_config.{n}", where) for n, v in values.items() if n != "rms_norm_eps"}
     heads = integers["num_attention_heads"]
-    # Newer transformers write the rotary base into an object of its own.
-    rope = data.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise ConfigError(f"{where}: text_config.rope_parameters {rope} is not of the default type")
-    theta = data.get("rope_theta", rope.get("rope_theta", ROPE_THETA_DEFAULT))
     config = TextConfig(
         hidden_size=integers["hidden_size"],
         intermediate_size=integers["intermediate_size"],
@@ -224,13 +237,32 @@ def _text(data: dict[str, Any], where: Path) -> TextConfig:
         # Left to the embedding table: which size was published is not documented, and the table is what there is.
         vocab_size=None,
         rms_norm_eps=_number(values["rms_norm_eps"], "text_config.rms_norm_eps", where),
-        rope_theta=_number(theta, "text_config.rope_theta", where),
+        rope_theta=_rope_theta(data, where),
         max_position_embeddings=integers["max_position_embeddings"],
     )
     head_dim = data.get("head_dim")
     if head_dim is not None and head_dim != config.head_dim:
-        raise ConfigError(f"{where}: text_config.head_dim is {head_dim}, only hidden_size / heads is supported")
+        raise ConfigError(f"{where}: text_config.head_dim is {shown(head_dim)}, only hidden_size / heads is supported")
     return config
+
+
+def _rope_theta(data: dict[str, Any], where: Path) -> float:
+    """The base of the rotary embedding, from wherever the transformers of the day wrote it."""
+    said: dict[str, Any] = {"text_config.rope_theta": data.get("rope_theta")}
+    for name in ("rope_scaling", "rope_parameters"):
+        rope = data.get(name)
+        if rope is None:
+            continue
+        # Without a scaling, some versions write none, others one that does nothing.
+        if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type", "default")) != "default":
+            raise ConfigError(f"{where}: text_config.{name} {shown(rope)} is not of the default type")
+        if {key for key, value in rope.items() if value is not None} - {"rope_type", "type", "rope_theta"}:
+            raise ConfigError(f"{where}: text_config.{name} {shown(rope)} scales; only its default type is known")
+        said[f"text_config.{name}.rope_theta"] = rope.get("rope_theta")
+    given = {name: _number(value, name, where) for name, value in said.items() if value is not None}
+    if len(set(given.values())) > 1:
+        raise ConfigError(f"{where}: {' and '.join(f'{name} {value:g}' for name, value in given.items())} disagree")
+    return next(iter(given.values()), ROPE_THETA_DEFAULT)
 
 
 def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -> ImageConfig:
@@ -238,7 +270,7 @@ def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -
     where = directory / CONFIG
     strategy = vision_data.get("img_anyres_strategy", "crop")
     if strategy != "crop":
-        raise ConfigError(f"{where}: vision_config.img_anyres_strategy {strategy!r} is not 'crop'")
+        raise ConfigError(f"{where}: vision_config.img_anyres_strategy {shown(strategy)} is not 'crop'")
     path = directory / PREPROCESSOR
     found = _optional(path)
     if not found:
@@ -248,12 +280,12 @@ def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -
             max_num_crops=_integer(vision_data.get("max_num_crops"), "vision_config.max_num_crops", where),
         )
     if found.get("anyres_strategy", "crop") != "crop":
-        raise ConfigError(f"{path}: anyres_strategy {found['anyres_strategy']!r} is not 'crop'")
+        raise ConfigError(f"{path}: anyres_strategy {shown(found['anyres_strategy'])} is not 'crop'")
     channels = {}
     for name, default in (("image_mean", ImageConfig.mean), ("image_std", ImageConfig.std)):
         values = found.get(name, default)
         if not isinstance(values, (list, tuple)) or len(values) != 3:
-            raise ConfigError(f"{path}: {name} must have three numbers, got {values!r}")
+            raise ConfigError(f"{path}: {name} must have three numbers, got {shown(values)}")
         channels[name] = tuple(_number(v, name, path) for v in values)
     mean, std = channels["image_mean"], channels["image_std"]
     return ImageConfig(
@@ -266,12 +298,7 @@ def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -
 
 def _tokenizer(directory: Path) -> MagmaTokenizer:
     path = directory / TOKENIZER
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception for malformed files
-        raise ConfigError(f"{path}: not a tokenizer file ({error})") from error
+    tokenizer = read_tokenizer(path)
     _add_declared_tokens(tokenizer, directory / TOKENIZER_CONFIG)
     ids: dict[str, int | None] = {}
     for field, name in MagmaTokenizer.SPECIAL_NAMES.items():
@@ -280,25 +307,19 @@ def _tokenizer(directory: Path) -> MagmaTokenizer:
             raise ConfigError(f"{path}: has no token {name}")
         ids[field] = id_
     base = tokenizer.get_vocab_size(with_added_tokens=False)
-    loaded = MagmaTokenizer(tokenizer, TokenConfig(base_vocab_size=base, **ids))  # type: ignore[arg-type]
-    bos = loaded.tokens.begin_of_text
-    if loaded.encode("<|begin_of_text|>") != [bos, bos]:
-        raise ConfigError(
-            f"{path}: encoding must put one <|begin_of_text|> ({bos}) in front, as the published one does; "
-            f"it makes {loaded.encode('<|begin_of_text|>')} of '<|begin_of_text|>'"
-        )
-    return loaded
+    with naming(path):
+        return MagmaTokenizer(tokenizer, TokenConfig(base_vocab_size=base, **ids))  # type: ignore[arg-type]
 
 
 def _add_declared_tokens(tokenizer: Tokenizer, path: Path) -> None:
     """Tokens that only tokenizer_config.json names are added under their ids, as transformers does."""
     declared = _optional(path).get("added_tokens_decoder", {})
     if not isinstance(declared, dict):
-        raise ConfigError(f"{path}: added_tokens_decoder must be an object, got {declared!r}")
+        raise ConfigError(f"{path}: added_tokens_decoder must be an object, got {shown(declared)}")
     for id_, entry in sorted(declared.items(), key=lambda item: int(item[0]) if item[0].isdigit() else -1):
         content = entry.get("content") if isinstance(entry, dict) else None
         if not isinstance(content, str) or not id_.isdigit():
-            raise ConfigError(f"{path}: added_tokens_decoder entry {id_!r} is not a token: {entry!r}")
+            raise ConfigError(f"{path}: added_tokens_decoder entry {shown(id_)} is not a token: {shown(entry)}")
         if tokenizer.token_to_id(content) is None:
             flags = {name: bool(entry.get(name, False)) for name in ("single_word", "lstrip", "rstrip", "normalized")}
             tokenizer.add_tokens([AddedToken(content, special=bool(entry.get("special", False)), **flags)])
@@ -317,27 +338,31 @@ def _check_vocabulary_entry(stated: Any, tokens: TokenConfig, rows: Any, where: 
     """
     if stated is None:
         return
+    _integer(stated, "tokenizer_vocab_size", where)
     if (
         stated != tokens.base_vocab_size
         and stated != rows
         and not tokens.total_size <= stated <= tokens.total_size + 64
     ):
         raise ConfigError(
-            f"{where}: tokenizer_vocab_size {stated} fits neither the base vocabulary of {tokens.base_vocab_size} "
-            f"nor all {tokens.total_size} tokens of {TOKENIZER}"
+            f"{where}: tokenizer_vocab_size {shown(stated)} fits neither the base vocabulary of "
+            f"{tokens.base_vocab_size} nor all {tokens.total_size} tokens of {TOKENIZER}"
         )
 
 
 def _stop_ids(directory: Path, tokens: TokenConfig) -> tuple[int, ...]:
     path = directory / GENERATION_CONFIG
     found = _optional(path)
-    stops = found.get("eos_token_id", tokens.end_of_turn)
+    stops = found.get("eos_token_id")
+    # Null is how tools write that nothing is said.
+    stops = tokens.end_of_turn if stops is None else stops
     ids = stops if isinstance(stops, list) else [stops]
     if not ids or any(not isinstance(i, int) or isinstance(i, bool) or i < 0 for i in ids):
-        raise ConfigError(f"{path}: eos_token_id must be an id or a list of ids, got {stops!r}")
-    for name, expected in (("bos_token_id", tokens.begin_of_text), ("pad_token_id", tokens.pad)):
-        if found.get(name, expected) not in (expected, None):
-            raise ConfigError(f"{path}: {name} is {found[name]}, but {TOKENIZER} makes it {expected}")
+        raise ConfigError(f"{path}: eos_token_id must be an id or a list of ids, got {shown(stops)}")
+    # Padding is not seen, so the stop id may stand for it too: many tools pad with that.
+    for name, expected in (("bos_token_id", [tokens.begin_of_text]), ("pad_token_id", [tokens.pad, *ids])):
+        if found.get(name) not in (None, *expected):
+            raise ConfigError(f"{path}: {name} is {shown(found[name])}, but {TOKENIZER} makes it {expected[0]}")
     return tuple(ids)
 
 

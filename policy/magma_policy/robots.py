@@ -41,6 +41,10 @@ class Robot:
 
     def check_fits(self, config: MagmaConfig, where: str) -> None:
         """Raises ConfigError, which names `where`, unless the model has the inputs that the robot provides."""
+        if self.spec.horizon != 1:
+            raise ConfigError(
+                f"{where}: action_spec says horizon={self.spec.horizon}, but there is one action per picture; set 1"
+            )
         if self.spec.proprioception != config.proprioception:
             raise ConfigError(
                 f"{where}: action_spec says proprioception={self.spec.proprioception}, config says "

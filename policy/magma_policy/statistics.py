@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from magma_policy.action_tokens import ACTION_DIMS
-from magma_policy.config import ConfigError, from_dict, to_dict
+from magma_policy.config import ConfigError, from_dict, naming, to_dict
+from magma_policy.errors import shown
+from magma_policy.json_files import read_object
 
 # Keeps the division finite for a dimension that never moves (q01 == q99), as in the original training code.
 EPSILON = 1e-8
@@ -31,6 +34,10 @@ class ActionStatistics:
         low, high = np.array(self.q01), np.array(self.q99)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConfigError("statistics must be finite")
+        with np.errstate(over="ignore"):
+            distance = high - low
+        if not np.isfinite(distance).all():
+            raise ConfigError(f"statistics q01 {self.q01} and q99 {self.q99} lie too far apart for a number")
         if (high < low).any():
             raise ConfigError(f"statistics q99 {self.q99} must not lie below q01 {self.q01}")
 
@@ -62,17 +69,26 @@ def save(statistics: dict[str, ActionStatistics], path: Path) -> None:
     path.write_text(json.dumps({k: to_dict(v) for k, v in statistics.items()}, indent=2) + "\n", encoding="utf-8")
 
 
-def load(path: Path) -> dict[str, ActionStatistics]:
-    """Read statistics.json; raises ConfigError when it is missing or malformed."""
-    if not path.is_file():
+def load(path: Path) -> dict[str, ActionStatistics | ConfigError]:
+    """The statistics of every data set in statistics.json.
+
+    Other data sets may be another robot's, and tools leave notes in such files: what is no statistics of seven
+    dimensions is there as the error that `select` raises for it. Raises ConfigError when the file is missing or
+    malformed.
+    """
+    if not path.exists():
         raise ConfigError(f"{path}: no action statistics; without them an action has no physical meaning")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected an object keyed by data set")
-    return {key: from_dict(ActionStatistics, _bounds(value), f"{path}:{key}") for key, value in data.items()}
+    found: dict[str, ActionStatistics | ConfigError] = {}
+    data = read_object(path)
+    # In OpenVLA's config.json they lie one level deeper.
+    inner = data.get("norm_stats")
+    for key, value in (inner if isinstance(inner, dict) else data).items():
+        try:
+            with naming(f"{path}:{key}"):
+                found[key] = from_dict(ActionStatistics, _bounds(value), f"{path}:{key}")
+        except ConfigError as error:
+            found[key] = error
+    return found
 
 
 def _bounds(entry: Any) -> Any:
@@ -88,8 +104,13 @@ def _bounds(entry: Any) -> Any:
     return entry
 
 
-def select(statistics: dict[str, ActionStatistics], key: str) -> ActionStatistics:
-    """The statistics of `key`; raises ConfigError that lists the known keys when there are none."""
-    if key not in statistics:
-        raise ConfigError(f"no action statistics for {key!r}; the checkpoint has {sorted(statistics)}")
-    return statistics[key]
+def select(statistics: Mapping[str, ActionStatistics | ConfigError], key: str) -> ActionStatistics:
+    """The statistics of `key`; raises ConfigError that lists the known keys when there are none, or says why those of
+    `key` are none."""
+    found = statistics.get(key)
+    if isinstance(found, ConfigError):
+        raise found
+    if found is None:
+        known = sorted(name for name, value in statistics.items() if isinstance(value, ActionStatistics))
+        raise ConfigError(f"no action statistics for {shown(key)}; the checkpoint has {known}")
+    return found

@@ -14,7 +14,8 @@ from typing import ClassVar
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from magma_policy.action_tokens import NUM_BINS
-from magma_policy.config import ConfigError, TokenConfig
+from magma_policy.config import ConfigError, TokenConfig, naming
+from magma_policy.json_files import read_text
 from magma_policy.prompt import ROBOT_QUESTION, SYSTEM_TEXT
 
 # Llama-3's pre-tokenizer pattern (its tokenizer.json).
@@ -49,6 +50,17 @@ INSTRUCTION_WORDS = (
 )
 
 
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a file, as the file has it. Raises ConfigError."""
+    text = read_text(path)
+    try:
+        return Tokenizer.from_str(text)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception for malformed files, and worse for odd ones
+        raise ConfigError(f"{path}: not a tokenizer file ({error})") from error
+
+
 class MagmaTokenizer:
     """A `tokenizers.Tokenizer` whose special tokens were checked against the model's `TokenConfig`."""
 
@@ -76,17 +88,35 @@ class MagmaTokenizer:
             )
         self.tokenizer = tokenizer
         self.tokens = tokens
+        self._forget_other_tools_state()
+        bos = tokens.begin_of_text
+        if self.encode("<|begin_of_text|>") != [bos, bos]:
+            raise ConfigError(
+                f"encoding must put one <|begin_of_text|> ({bos}) in front, as the published one does, and nothing "
+                f"behind; it makes {self.encode('<|begin_of_text|>')} of '<|begin_of_text|>'"
+            )
+
+    def _forget_other_tools_state(self) -> None:
+        """Sets what tools leave in tokenizer.json and the library then obeys: limits of length, padding, dropped
+        merges, and special tokens that swallow the white space beside them. None of it is ours to follow."""
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.tokenizer.encode_special_tokens = False
+        if isinstance(self.tokenizer.model, models.BPE):
+            self.tokenizer.model.dropout = None
+        known = [name for name in self.SPECIAL_NAMES.values() if self.tokenizer.token_to_id(name) is not None]
+        self.tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in known])
 
     @classmethod
     def load(cls, path: Path, tokens: TokenConfig) -> MagmaTokenizer:
         """Read tokenizer.json; raises ConfigError when it is missing, malformed or laid out otherwise."""
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such file")
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for malformed files
-            raise ConfigError(f"{path}: not a tokenizer file ({error})") from error
-        return cls(tokenizer, tokens)
+        with naming(path):
+            return cls(read_tokenizer(path), tokens)
+
+    @property
+    def highest_id(self) -> int:
+        """The largest id of any token."""
+        return max(self.tokenizer.get_vocab(with_added_tokens=True).values())
 
     def save(self, path: Path) -> None:
         self.tokenizer.save(str(path))

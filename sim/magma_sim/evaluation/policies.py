@@ -280,8 +280,9 @@ class PolicyChoice:
 
     @property
     def argument(self) -> str:
-        """The part after the first colon."""
-        return self.text.partition(":")[2]
+        """The part after the first colon; behind one, no shell has replaced a ~ of a path."""
+        argument = self.text.partition(":")[2]
+        return os.path.expanduser(argument) if self.kind in ("magma", "replay") else argument
 
     @property
     def remote(self) -> bool:

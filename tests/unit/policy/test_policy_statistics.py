@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,47 @@ def test_malformed_statistics_are_refused():
         ActionStatistics((1.0,) * 7, (0.0,) * 7, (True,) * 7)
     with pytest.raises(ConfigError, match="finite"):
         ActionStatistics((float("nan"),) * 7, (0.0,) * 7, (True,) * 7)
+
+
+MINE = {"q01": [-0.02] * 6 + [0.0], "q99": [0.02] * 6 + [1.0], "mask": [True] * 6 + [False]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"comment": "made on Tuesday", "version": 2, "list": [1], "nothing": None},
+        {"aloha": {"action": {"q01": [0.0] * 14, "q99": [1.0] * 14, "mask": [True] * 14, "mean": [0.0] * 14}}},
+        {"old": {"action": {"mean": [0.0] * 7, "std": [1.0] * 7}}},
+        {"broken": {"q01": [1.0] * 7, "q99": [0.0] * 7, "mask": [True] * 7}},
+    ],
+)
+def test_what_else_the_file_holds_does_not_matter(tmp_path, other):
+    path = tmp_path / "statistics.json"
+    path.write_text(json.dumps({**other, "mine": MINE, **{f"{key} too": value for key, value in other.items()}}))
+    loaded = statistics.load(path)
+    assert statistics.select(loaded, "mine").q99[0] == 0.02
+    for key in other:
+        with pytest.raises(ConfigError, match=rf"statistics\.json:{key}"):
+            statistics.select(loaded, key)
+    with pytest.raises(ConfigError, match=r"'nobody'; the checkpoint has \['mine'\]"):
+        statistics.select(loaded, "nobody")
+
+
+def test_the_form_of_openvlas_own_config(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "openvla", "norm_stats": {"mine": {"action": MINE}}})
+    )
+    assert statistics.select(statistics.load(tmp_path / "config.json"), "mine").q99[6] == 1.0
+
+
+@pytest.mark.parametrize(("entry", "value"), [("q99", 1e400), ("q01", float("nan")), ("q99", 10**309)])
+def test_bounds_are_numbers(tmp_path, entry, value):
+    text = json.dumps({"mine": {**MINE, entry: [value] * 7}})
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(ConfigError, match=rf"s\.json:mine\.{entry}\[0\]: must be a finite number"):
+        statistics.select(statistics.load(tmp_path / "s.json"), "mine")
+
+
+def test_bounds_whose_distance_is_no_number_are_refused():
+    with pytest.raises(ConfigError, match="too far apart"):
+        ActionStatistics((-1.7e308,) * 7, (1.7e308,) * 7, (True,) * 7)

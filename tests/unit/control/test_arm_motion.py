@@ -182,13 +182,70 @@ class TestReports:
         with pytest.raises(RuntimeError, match="call sync first"):
             arm.tick()
 
-    def test_a_resting_arm_that_was_moved_by_hand_is_taken_as_it_is(self):
+    def test_a_resting_arm_that_was_moved_by_hand_is_taken_as_it_is_once_its_reports_agree(self):
         arm = motion()
-        moved = panda_kinematics().home + 0.1
-        assert arm.on_measured(moved, 1.0, 0.5) is None
+        home, moved = panda_kinematics().home, panda_kinematics().home + 0.1
+        for k in range(5):
+            assert arm.on_measured(moved, 1.0 + 0.01 * k, 0.5) is None
+            assert arm.doubt.code == "arm not confirmed"
+            assert arm.move(FORWARD, 0.2) == ("arm not confirmed",)
+            assert np.array_equal(arm.tick().position, home), "one report changes nothing"
+        assert arm.on_measured(moved, 1.05, 0.5) is None
+        assert arm.doubt is None
         assert arm.counts["moved by someone else"] == 1
         assert np.array_equal(arm.tick().position, moved)
         assert arm.gripper == 1.0
+
+    def test_one_wrong_report_of_a_resting_arm_holds_it_and_changes_nothing(self):
+        arm = motion()
+        home = panda_kinematics().home
+        seconds = 1.0
+        for wrong in (0.0, 0.4, 0.0, 0.0):
+            arm.on_measured(home + wrong, seconds, 1.0)
+            seconds += 0.01
+        assert arm.doubt.code == "joint states contradict" and "two publishers on /joint_states" in arm.doubt.text
+        for _ in range(120):
+            arm.on_measured(home, seconds, 1.0)
+            seconds += 0.01
+        assert arm.doubt is None and not arm.counts["moved by someone else"]
+        assert np.array_equal(arm.tick().position, home)
+
+    def test_two_publishers_hold_a_resting_arm_for_as_long_as_they_last(self):
+        arm, random = motion(), np.random.default_rng(2)
+        home = panda_kinematics().home
+        other = home + np.array([0.6, 0, 0, 0, 0, 0, 0])
+        for k in range(600):
+            arm.on_measured(home if random.random() < 0.5 else other, 0.005 * k, 1.0)
+            if k > 20:
+                assert arm.doubt is not None
+            assert np.array_equal(arm.tick().position, home)
+
+    def test_a_jump_while_it_brakes_re_bases_nothing(self):
+        arm, checker = motion(), LimitChecker()
+        checker.begin(panda_kinematics().home)
+        arm.move(FORWARD, 0.2)
+        seconds = 0.0
+        for tick in range(150):
+            command = arm.tick()
+            checker.check(command)
+            seconds += 0.01
+            jump = 0.5 if tick == 12 else 0.0
+            arm.on_measured(command.position + jump, seconds, 1.0)
+            if tick == 10:
+                arm.hold()
+        assert arm.at_rest and arm.counts["joint state jumped"] == 2
+
+    def test_a_joint_between_base_and_tool_that_moves_stops_a_motion_and_not_the_stream(self):
+        arm, checker = motion(), LimitChecker()
+        checker.begin(panda_kinematics().home)
+        arm.on_base_moved("lift")
+        assert arm.at_rest
+        arm.move(FORWARD, 0.2)
+        for tick in range(60):
+            if tick == 8:
+                arm.on_base_moved("lift")
+            checker.check(arm.tick())
+        assert arm.at_rest and arm.counts["other joint moved"] == 1
 
     def test_an_arm_that_is_late_is_neither_lost_nor_pushed_back(self):
         arm = motion()

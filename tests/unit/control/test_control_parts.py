@@ -125,21 +125,79 @@ class TestLoop:
 
 
 class TestJointStates:
-    reader = JointStateReader(panda())
     names = panda().joints.names
+    finger = "panda_finger_joint1"
 
-    def test_any_order_and_other_joints(self):
-        names = ["lamp", "panda_finger_joint1", *reversed(self.names)]
-        reading = self.reader.read(names, [9.0, 0.02, *range(7)])
+    @pytest.fixture
+    def reader(self):
+        return JointStateReader(panda(), others=("lift",))
+
+    def test_any_order_and_other_joints(self, reader):
+        names = ["lamp", self.finger, *reversed(self.names)]
+        reading = reader.read(names, [9.0, 0.02, *range(7)])
         assert isinstance(reading, JointReading)
         assert reading.positions.tolist() == [6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
         assert reading.opening == pytest.approx(0.5)
+        assert "lamp" not in reading.others
 
-    def test_a_report_about_others_is_nobody_s(self):
-        assert self.reader.read(["panda_finger_joint1"], [0.01]) is None
+    def test_what_was_never_reported_is_unknown(self, reader):
+        reading = reader.read(self.names, [0.0] * 7)
+        assert reading.opening is None and reading.others == {}
 
-    def test_without_the_gripper_its_opening_is_unknown(self):
-        assert self.reader.read(self.names, [0.0] * 7).opening is None
+    def test_joints_that_are_reported_apart_are_brought_together(self, reader):
+        assert reader.read([self.finger], [0.01], 5, 0.0) is None
+        assert reader.read(["lift"], [0.3], 6, 0.1) is None
+        reading = reader.read(self.names, [0.0] * 7, 7, 0.2)
+        assert reading.opening == pytest.approx(0.25) and reading.others["lift"] == 0.3 and reading.stamp_ns == 7
+
+    def test_what_was_said_too_long_ago_is_unknown_again(self, reader):
+        reader.read([self.finger, "lift"], [0.01, 0.3], 5, 0.0)
+        reader.read(["lift"], [0.3], 5, 0.9)
+        reading = reader.read(self.names, [0.0] * 7, 7, 1.5, longest_age_s=1.0)
+        assert reading.opening is None and reading.others == {"lift": 0.3}
+
+    def test_an_arm_in_two_messages_is_complete_once_per_round(self, reader):
+        first, second = self.names[:3], self.names[3:]
+        reader.read(first, [1.0] * 3, 10, 0.0)
+        assert reader.read(second, [1.0] * 4, 11, 0.001).stamp_ns == 10
+        assert reader.read(first, [2.0] * 3, 20, 0.01) is None
+        assert reader.read(first, [3.0] * 3, 30, 0.02) is None
+        reading = reader.read(second, [4.0] * 4, 31, 0.021)
+        assert reading.positions.tolist() == [3.0] * 3 + [4.0] * 4 and reading.stamp_ns == 30
+
+    def test_an_arm_of_which_a_part_falls_silent_is_incomplete(self, reader):
+        reader.read(self.names, [0.0] * 7, 1, 0.0)
+        assert reader.read(self.names[:6], [0.0] * 6, 2, 0.1) is None
+        for seconds in (0.3, 1.0, 5.0):
+            refusal = reader.read(self.names[:6], [0.0] * 6, 3, seconds)
+            assert refusal.text == "joint state lacks panda_joint7"
+        # What the others said long ago does not become a reading with what the last one says now.
+        assert reader.read(self.names[6:], [0.0], 4, 9.0).code == "joint state incomplete"
+
+    @pytest.mark.parametrize(
+        ("names", "positions"),
+        [
+            (["wheel"], []),
+            (["wheel"], [float("nan")]),
+            (["wheel", "caster"], [1.0]),
+            ([], []),
+            (["wheel", "wheel"], [1.0, 2.0]),
+            (["panda_joint1"], []),
+            (["panda_finger_joint1"], [float("inf")]),
+            (["lift", "wheel"], [1.0]),
+        ],
+    )
+    def test_what_says_nothing_about_the_arm_is_nobody_s_trouble(self, reader, names, positions):
+        assert reader.read(names, positions) is None
+        assert isinstance(reader.read(self.names, [0.0] * 7), JointReading)
+
+    @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+    def test_a_gripper_without_a_reading_is_unknown(self, reader, wrong):
+        reader.read([self.finger], [0.02])
+        assert reader.read([*self.names, self.finger], [0.0] * 7 + [wrong]).opening is None
+
+    def test_a_gripper_named_twice_is_unknown(self, reader):
+        assert reader.read([*self.names, self.finger, self.finger], [0.0] * 7 + [0.01, 0.03]).opening is None
 
     @pytest.mark.parametrize(
         ("names", "positions", "code"),
@@ -147,9 +205,11 @@ class TestJointStates:
             (names[:6], [0.0] * 6, "joint state incomplete"),
             (names, [0.0] * 6, "joint state makes no sense"),
             (names, [0.0] * 6 + [float("inf")], "joint state makes no sense"),
-            ((*names, "panda_finger_joint1"), [0.0] * 7 + [float("nan")], "joint state makes no sense"),
+            ((*names, names[2]), [0.0] * 8, "joint named twice"),
+            ((*names, "lamp", names[2]), [0.0] * 9, "joint named twice"),
         ],
     )
-    def test_what_is_refused(self, names, positions, code):
-        refusal = self.reader.read(names, positions)
+    def test_what_is_refused(self, reader, names, positions, code):
+        refusal = reader.read(names, positions)
         assert isinstance(refusal, Refusal) and refusal.code == code
+        assert isinstance(reader.read(self.names, [0.0] * 7), JointReading)

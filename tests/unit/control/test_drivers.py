@@ -219,7 +219,10 @@ class TestServo:
         assert message.twist.angular.z == pytest.approx(command.tool_twist[5])
         assert message.header.stamp.sec > 0
         driver.stop()
-        assert node.publishers[0].messages[-1].twist.linear.x == 0.0
+        # A twist goes on until another one comes: it is brought down to zero, and zero is said.
+        speeds = [message.twist.linear.x for message in node.publishers[0].messages]
+        assert speeds[-1] == 0.0 and len(speeds) == 1 + len(command.brake_positions)
+        assert np.abs(np.diff(speeds)).max() < 0.3 * speeds[0]
 
     def test_poses(self, node):
         driver = make_arm_driver("servo", node, robot(driver=DriverSection(servo_input="pose", name="/poses")))
@@ -229,6 +232,55 @@ class TestServo:
         assert isinstance(message, PoseStamped) and node.publishers[0].topic == "/poses"
         assert message.pose.position.x == pytest.approx(command.tool_position[0])
         assert message.pose.orientation.w == pytest.approx(command.tool_quaternion_xyzw[3])
+
+
+class TestGuard:
+    """Nothing leaves a driver that the guard does not let pass."""
+
+    @pytest.fixture
+    def driver(self, node):
+        driver, arm = make_arm_driver("position", node, panda()), motion()
+        driver.guard = arm.guard()
+        driver.begin(arm.state.position)
+        arm.move(FORWARD, 0.2)
+        for _ in range(9):
+            driver.send(arm.tick())
+        self.arm, self.messages = arm, node.publishers[0].messages
+        return driver
+
+    def test_a_motion_passes(self, driver):
+        assert len(self.messages) == 9 and driver.violation is None
+
+    def test_what_does_not_pass_is_not_sent_and_the_brake_of_the_last_command_is_followed(self, driver):
+        brake = driver._last.brake_positions
+        command = self.arm.tick()
+        driver.send(dataclasses.replace(command, position=command.position + 0.2))
+        driver.stop()
+        assert "speed limit" in driver.violation.text and driver.stopped
+        assert [list(message.data) for message in self.messages[9:]] == [row.tolist() for row in brake]
+        driver.send(command)
+        assert len(self.messages) == 9 + len(brake)
+
+    def test_a_new_stream_needs_a_beginning(self, driver):
+        driver.stop()
+        driver.resume()
+        before = len(self.messages)
+        driver.send(motion().tick())
+        assert "without a beginning" in driver.violation.text and len(self.messages) == before
+        driver.resume()
+        driver.begin(motion().state.position)
+        driver.send(motion().tick())
+        assert driver.violation is None and len(self.messages) == before + 1
+
+    def test_halting_does_not_wait_and_stopping_does(self, driver):
+        last = driver._last
+        driver.halt()
+        driver.stop()
+        assert list(self.messages[-1].data) == last.brake_positions[-1].tolist()
+
+    def test_a_world_that_stands_still_is_answered_again(self, driver):
+        driver.send(dataclasses.replace(driver._last, stamp_ns=9))
+        assert driver.violation is None and len(self.messages) == 10
 
 
 class TestInterbotix:

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.data import GRIPPER, ROTATION, TRANSLATION
+from magma_control.agreement import Confirmation, ReportAgreement
+from magma_control.command_guard import JointGuard
 from magma_control.joint_motion import JointLimits, JointState, JointTracker
 from magma_control.kinematics import Kinematics, NotSolvableError
 from magma_control.reference import (
@@ -114,7 +116,18 @@ class _Checked:
 class ArmMotion:
     """Moves the arm; see the module. Until `sync` has been called it refuses to."""
 
-    def __init__(self, robot: RobotConfig, kinematics: Kinematics, limits: MotionLimits, period_s: float) -> None:
+    def __init__(
+        self,
+        robot: RobotConfig,
+        kinematics: Kinematics,
+        limits: MotionLimits,
+        period_s: float,
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        """
+        Args:
+            confirmation: what it takes to believe where a resting arm stands; None: several reports that agree.
+        """
         self._robot = robot
         self._kinematics = kinematics
         self._period_s = period_s
@@ -124,6 +137,9 @@ class ArmMotion:
             acceleration=np.array(robot.per_joint("max_acceleration")),
             jerk=np.array(robot.per_joint("max_jerk")),
         )
+        # What may be left of speed and acceleration of an arm that counts as resting: their end keeps the jerk limit.
+        jerk = 0.05 * self._joint_limits.jerk
+        self._rest = np.minimum(1e-4, jerk * period_s**2), np.minimum(1e-2, jerk * period_s)
         self._tracker = JointTracker(kinematics.joints, self._joint_limits, period_s)
         self._reference = ToolReference(self._path_limits(REFERENCE_SHARE * limits.scale), period_s)
         self._set_limits(limits)
@@ -135,9 +151,18 @@ class ArmMotion:
         self._waited = 0
         self._settling = 0
         self._gripper = 1.0
+        self._gripper_known = False
         self._measured: FloatArray | None = None
         self._measured_s = 0.0
         self._measured_stamp_s = 0.0
+        following = robot.following
+        self._agreement = ReportAgreement(
+            confirmation or Confirmation(),
+            still=following.still_tolerance,
+            jump=following.resync_tolerance,
+            top_speed=self._joint_limits.velocity,
+        )
+        self._doubted = False
         self._history: deque[FloatArray] = deque(maxlen=max(1, round(robot.following.window_s / period_s)))
         self._excused: frozenset[str] = frozenset()
         self._refusals: list[Refusal] = []
@@ -175,8 +200,35 @@ class ArmMotion:
 
     @property
     def gripper(self) -> float:
-        """Commanded opening 0 ... 1."""
+        """Commanded opening 0 ... 1; see `gripper_known`."""
         return self._gripper
+
+    @property
+    def gripper_known(self) -> bool:
+        """Whether an opening was commanded, or measured when motion began; otherwise `gripper` means nothing."""
+        return self._gripper_known
+
+    @property
+    def doubt(self) -> Refusal | None:
+        """Why it is not sure where the arm stands, or None. It is not moved then."""
+        if self._accepted is not None and not self._doubted:
+            return None
+        if self._agreement.contradicting:
+            return Refusal(
+                "joint states contradict",
+                "joint states report the arm here and there, faster than it can move: holding until they agree; "
+                f"are there two publishers on {self._robot.driver.joint_states}?",
+            )
+        return Refusal("arm not confirmed", "waiting for joint states that agree about where the arm stands")
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the last reports agree about where the arm stands."""
+        return self._agreement.confirmed is not None
+
+    def guard(self) -> JointGuard:
+        """The last look at what leaves this arm's driver."""
+        return JointGuard(self._robot.joints.names, self._lower, self._upper, self._joint_limits, self._period_s)
 
     @property
     def limits(self) -> MotionLimits:
@@ -217,13 +269,14 @@ class ArmMotion:
 
     # Where the arm is.
 
-    def sync(self, measured: FloatArray, opening: float) -> Refusal | None:
+    def sync(self, measured: FloatArray, opening: float | None) -> Refusal | None:
         """Begins from where the arm is, at rest. Whatever was planned is forgotten; nothing moves by this.
 
         An arm that stands outside a limit may move back inside, never farther out.
 
         Args:
-            measured: (n,) rad; opening: 0 ... 1.
+            measured: (n,) rad.
+            opening: 0 ... 1; None when it is not known: then the gripper stays as it was commanded last.
         """
         measured = np.asarray(measured, dtype=np.float64)
         if measured.shape != (self.joints,) or not np.isfinite(measured).all():
@@ -245,8 +298,10 @@ class ArmMotion:
         self._history.append(state.position)
         self._kinematics.widen_ranges(measured)
         self._braking = None
+        self._doubted = False
         self._stand(state.position, tool)
-        self._gripper = float(np.clip(opening, 0.0, 1.0))
+        if opening is not None:
+            self.learn_gripper(opening)
         self._excused = self._kinematics.contacts(state.position)
         if self._excused:
             self._refuse(
@@ -258,29 +313,39 @@ class ArmMotion:
             )
         return None
 
+    def learn_gripper(self, opening: float) -> None:
+        """The gripper was measured at an opening 0 ... 1, and that is what it is to keep."""
+        self._gripper = float(np.clip(opening, 0.0, 1.0))
+        self._gripper_known = True
+
     def unsync(self) -> None:
         """Forgets everything: the arm cannot be moved before the next `sync`."""
         self._accepted = None
         self._braking = None
 
     def on_measured(
-        self, measured: FloatArray, steady_s: float, opening: float, stamp_s: float | None = None
+        self, measured: FloatArray, steady_s: float, opening: float | None, stamp_s: float | None = None
     ) -> Refusal | None:
         """A report of the joints. Returns why the arm must stop when the report cannot be true or the arm does not
-        follow; a resting arm that was moved by someone else is taken as it is.
+        follow. One report changes nothing about where a resting arm is taken to be: it raises a doubt, until several
+        agree that it stands where it was left, or that someone else moved it.
 
         Reports come late and arms are late, so an arm that is where it was told to be some time ago follows.
 
         Args:
             measured: (n,) rad.
             steady_s: when the report came.
-            opening: 0 ... 1.
+            opening: 0 ... 1, or None when it is not known.
             stamp_s: when it was made, if that is known.
         """
         measured = np.asarray(measured, dtype=np.float64)
         if measured.shape != (self.joints,) or not np.isfinite(measured).all():
             return self._refuse(Refusal("joint state makes no sense", f"joint positions are {measured}", True))
         stamp_s = steady_s if stamp_s is None else stamp_s
+        near = self._measured if self._accepted is None else self._accepted.state.position
+        if near is not None:
+            measured = self._kinematics.nearest_turn(measured, near)
+        self._agreement.add(measured, steady_s, round(stamp_s * 1e9))
         last, last_s, last_stamp_s = self._measured, self._measured_s, self._measured_stamp_s
         self._measured, self._measured_s, self._measured_stamp_s = measured, steady_s, stamp_s
         accepted = self._accepted
@@ -293,21 +358,21 @@ class ArmMotion:
             allowed = following.jump_tolerance + 1.5 * self._joint_limits.velocity * elapsed_s
             if (np.abs(measured - last) > allowed).any():
                 worst = _worst(measured, last, self._robot)
-                return self._refuse(
-                    Refusal("joint state jumped", f"a joint moved by {worst} between two reports", sender_broken=True)
-                )
+                text = f"a joint moved by {worst} between two reports; are there two publishers of joint states?"
+                return self._refuse(Refusal("joint state jumped", text, sender_broken=True))
         commanded = np.array(self._history)
         nearest = commanded[int(np.argmin(np.abs(commanded - measured).max(axis=1)))]
         lag = float(np.abs(nearest - measured).max())
-        if resting and lag > following.resync_tolerance:
-            self.counts[MOVED_BY_OTHERS] += 1
-            gripper = self._gripper
-            refusal = self.sync(measured, opening)
-            if refusal is not None:
-                self.unsync()
-            # What it holds it goes on holding.
-            self._gripper = gripper
-            return refusal
+        moved = lag > following.resync_tolerance
+        if resting and (moved or self._doubted):
+            self._doubted = not self.confirmed
+            if not self._doubted and moved:
+                self.counts[MOVED_BY_OTHERS] += 1
+                # What it holds it goes on holding.
+                refusal = self.sync(measured, None)
+                if refusal is not None:
+                    self.unsync()
+                return refusal
         if not resting and lag > following.lag_tolerance:
             worst = _worst(measured, nearest, self._robot)
             window = f"the last {following.window_s:g} s"
@@ -315,6 +380,19 @@ class ArmMotion:
                 Refusal("arm does not follow", f"the arm is {worst} away from everything it was told in {window}", True)
             )
         return None
+
+    def on_base_moved(self, joint: str) -> None:
+        """Another joint of the robot moved the tool against the base. A resting arm goes on from there; one that moves
+        brakes, for its path was another one."""
+        accepted = self._accepted
+        if accepted is None:
+            return
+        tool = self._kinematics.forward(accepted.state.position)
+        if self.at_rest:
+            self._accepted = _Checked(accepted.state, accepted.brake, tool)
+            self._stand(accepted.state.position, tool)
+        else:
+            self._brake(Refusal("other joint moved", f"{joint} moved below the arm while the arm was moving"))
 
     # Moving it.
 
@@ -329,7 +407,9 @@ class ArmMotion:
         Returns:
             Names of what cut it short; also when it was ignored because the arm brakes.
         """
-        self._gripper = float(np.clip(delta[GRIPPER], 0.0, 1.0))
+        if self._doubted:
+            return ("arm not confirmed",)
+        self.learn_gripper(float(delta[GRIPPER]))
         if self._braking is not None:
             return (f"braking: {self._braking.code}",)
         clips: tuple[str, ...] = ()
@@ -408,7 +488,7 @@ class ArmMotion:
         lag = float(np.abs(self._wanted - state.position).max())
         if lag > MAX_LAG_RAD:
             raise _GivenUpError(Refusal("joints too slow", f"the joints are {lag:.2f} rad behind the path of the tool"))
-        if self._reference.at_rest and _nearly_resting(state, self._wanted):
+        if self._reference.at_rest and _nearly_resting(state, self._wanted, self._rest):
             state = JointState.resting(state.position)
         return self._check(state, accepted)
 
@@ -585,10 +665,10 @@ def _resting(state: JointState) -> bool:
     return not (np.any(state.velocity) or np.any(state.acceleration))
 
 
-def _nearly_resting(state: JointState, wanted: FloatArray) -> bool:
+def _nearly_resting(state: JointState, wanted: FloatArray, rest: tuple[FloatArray, FloatArray]) -> bool:
     return bool(
-        (np.abs(state.velocity) < 1e-4).all()
-        and (np.abs(state.acceleration) < 1e-2).all()
+        (np.abs(state.velocity) < rest[0]).all()
+        and (np.abs(state.acceleration) < rest[1]).all()
         and (np.abs(state.position - wanted) < 1e-4).all()
     )
 

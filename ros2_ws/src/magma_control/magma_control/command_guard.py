@@ -111,8 +111,6 @@ def refuse_delta(
     delta: FloatArray,
     targets: Sequence[FloatArray],
     config: ControllerConfig,
-    *,
-    way_back: bool,
     since_last_s: float | None,
 ) -> Refusal | None:
     """The guard of an arm that takes deltas: why a command must not be sent, or None.
@@ -120,12 +118,11 @@ def refuse_delta(
     Args:
         delta: (7,) as it would go out.
         targets: each (3,), m, base frame: where the arm's target may be when it arrives.
-        way_back: it brings the target back to the arm after a re-arm, which is not slowed down by bring_up_scale.
         since_last_s: since the last command; None for the first one.
     """
     if not np.isfinite(delta).all():
         return _refusal(f"it is not finite: {delta.tolist()}")
-    scale = 1.0 if way_back else config.bring_up_scale
+    scale = config.bring_up_scale
     for part, step, speed, unit in (
         (TRANSLATION, config.max_step_translation_m, config.max_speed_m_s, "m"),
         (ROTATION, config.max_step_rotation_rad, config.max_angular_speed_rad_s, "rad"),

@@ -238,17 +238,14 @@ class Controller:
         return self._spec_refusal
 
     def on_state(self, state: EndEffectorState, now: Instant) -> Refusal | None:
-        """A report of the arm. One that makes no sense is a FAULT: no limit can be kept without knowing where the
-        arm is."""
+        """A report of the arm. One that makes no sense is a FAULT of an arm that is to move: no limit can be kept
+        without knowing where it is."""
         config = self._config
         refusal = refuse_state(state, config) or self._state_gate.refuse(
             state.stamp_ns, now, config.state_timeout_s, config.future_tolerance_s
         )
         if refusal is not None:
-            self._state_refusal = refusal
-            self._count(refusal)
-            if refusal.sender_broken:
-                self.fault(refusal.text)
+            self.refuse_arm(refusal)
             return refusal
         self._state_gate.accept(state.stamp_ns)
         jump = refuse_jump(self._state, state, config) if self._state is not None else None
@@ -350,12 +347,14 @@ class Controller:
             self.estop("the button is pressed")
 
     def refuse_arm(self, refusal: Refusal) -> None:
-        """A report of the arm that was refused before it became an end effector state. One that makes no sense, or an
-        arm that does not follow, is a FAULT."""
+        """A report of the arm that is not believed. One that makes no sense, or an arm that does not follow, is a FAULT
+        of an arm that is to move; one that nobody wants to move waits for a report that is believed."""
         self._state_refusal = refusal
         self._count(refusal)
-        if refusal.sender_broken:
+        if refusal.sender_broken and self._phase in MOVING:
             self.fault(refusal.text)
+        elif refusal.sender_broken:
+            self._state = None
 
     @property
     def arm_trouble(self) -> Refusal | None:
@@ -576,14 +575,15 @@ class Controller:
         if easing:
             clips = ("take-over", *clips)
         if way_back is not None:
+            scale = config.bring_up_scale
             step = StepSize(
-                min(config.max_step_translation_m, config.max_speed_m_s * config.step_period_s),
-                min(config.max_step_rotation_rad, config.max_angular_speed_rad_s * config.step_period_s),
+                scale * min(config.max_step_translation_m, config.max_speed_m_s * config.step_period_s),
+                scale * min(config.max_step_rotation_rad, config.max_angular_speed_rad_s * config.step_period_s),
             )
-            limited, self._way_back = way_back.take(limited, step.scaled(config.bring_up_scale), step)
+            limited, self._way_back = way_back.take(limited, step)
             limited[TRANSLATION] = keep_inside(limited[TRANSLATION], targets, config)
         since_last_s = None if self._last_command_s is None else now.steady_s - self._last_command_s
-        wrong = refuse_delta(limited, targets, config, way_back=way_back is not None, since_last_s=since_last_s)
+        wrong = refuse_delta(limited, targets, config, since_last_s)
         if wrong is not None:
             self._count(wrong)
             self.fault(wrong.text)
@@ -738,6 +738,9 @@ class Controller:
         return self._silence(now) if now.steady_s - since_s > self._config.watchdog_s else self._cause
 
     def _operator_reason(self, now: Instant) -> Refusal:
+        trouble = self._arm_trouble or self._refuse_place()
+        if trouble is not None:
+            return trouble
         arrival_s = self._operator_arrival_s
         if self._operator_refusal is not None and now.steady_s - self._operator_refusal[1] <= self._config.watchdog_s:
             return self._operator_refusal[0]

@@ -345,7 +345,9 @@ class ControllerNode(LifecycleNode):
             )
             if state is not None:
                 self._core.on_state(state, now)
-                self._end_effector_states.publish(state_to_msg(state))
+                if arm.gripper_is_known:
+                    # Whoever repeats an opening that nobody measured drops what is held.
+                    self._end_effector_states.publish(state_to_msg(state))
 
         self._handle(feed)
         if self._lockstep:
@@ -432,6 +434,8 @@ class ControllerNode(LifecycleNode):
                 self._core.fault(f"internal error: {error!r}")
                 if self._arm is not None:
                     self._arm.motion.emergency_stop()
+                    # Silence is no stop for every arm, and what has just failed may fail again.
+                    self._arm.driver.halt()
             self._log_events(now)
             report = self._core.report(now)
             if _key(report) != self._published_key:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magma_common.data import EndEffectorState
+from magma_control.agreement import ONE_REPORT, Confirmation
 from magma_control.arm_motion import MOVED_BY_OTHERS, ArmCommand, ArmMotion, FloatArray, MotionLimits
 from magma_control.config import ControllerConfig
 from magma_control.controller import Command, Controller
@@ -47,8 +48,10 @@ class JointArm:
                 reports is answered by one joint command.
         """
         self._kinematics = kinematics
-        self._reader = JointStateReader(robot)
+        self._reader = JointStateReader(robot, kinematics.other_joints)
+        self._gripper_joint = robot.gripper.joint
         self._driver = driver
+        driver.guard = motion.guard()
         self._gripper = gripper
         self._waits = waits
         self._due = 0
@@ -72,43 +75,74 @@ class JointArm:
     ) -> EndEffectorState | None:
         """A report of the arm. Returns the end effector's state for the core and the graph; None when it was refused or
         is not about this arm."""
-        reading = self._reader.read(names, positions)
+        longest_age_s = core.config.state_timeout_s
+        reading = self._reader.read(names, positions, stamp_ns, now.steady_s, longest_age_s)
         if reading is None:
             return None
         if isinstance(reading, Refusal):
             core.refuse_arm(reading)
             return None
-        motion = self.motion
-        opening = reading.opening if reading.opening is not None else motion.gripper
+        motion, stamp_ns = self.motion, reading.stamp_ns
+        unknown = self._place_others(reading)
+        if unknown is not None and not motion.synchronised:
+            core.refuse_arm(unknown)
+            return None
         moved = motion.counts[MOVED_BY_OTHERS]
-        refusal = motion.on_measured(reading.positions, now.steady_s, opening, stamp_ns * 1e-9)
+        refusal = motion.on_measured(reading.positions, now.steady_s, reading.opening, stamp_ns * 1e-9)
         if motion.counts[MOVED_BY_OTHERS] != moved:
             # Nor is the gripper where it was left.
             self._gripper.forget()
-            self._sent = None
+            self._begin(reading.positions)
         if refusal is not None:
             motion.take_refusals()
-            if core.phase is Phase.HOLD:
-                # Nobody wants it to move, so it is taken as it is.
-                core.count_refusal(refusal)
-                motion.unsync()
-            else:
-                core.refuse_arm(refusal)
+            core.refuse_arm(refusal)
+            return None
         if not core.active or (self._waits and self._due == 0 and core.phase not in MOVING):
             # Anybody may move it while the controller is inactive; and a world that waits may be exchanged for another.
             motion.unsync()
-        if not motion.synchronised and core.phase not in LATCHED:
-            refusal = motion.sync(reading.positions, opening)
+        if not motion.synchronised and motion.confirmed and core.phase not in LATCHED:
+            refusal = motion.sync(reading.positions, reading.opening)
             if refusal is not None:
                 motion.take_refusals()
                 core.refuse_arm(refusal)
                 return None
             self._gripper.forget()
+            self._begin(reading.positions)
+        if reading.opening is not None and not motion.gripper_known:
+            motion.learn_gripper(reading.opening)
+        self._bar(unknown or motion.doubt, core)
         self._latest = _Latest(reading, stamp_ns)
         return self.end_effector_state(reading, stamp_ns, core.config.frame)
 
+    def _place_others(self, reading: JointReading) -> Refusal | None:
+        """Takes the robot's other joints; returns why it cannot be told where tool and parts are, or None."""
+        others = reading.others or {}
+        unknown = self._kinematics.refuse_others(others)
+        mover = self._kinematics.place_others(others)
+        if mover is not None:
+            self.motion.on_base_moved(mover)
+        return unknown
+
+    def _bar(self, trouble: Refusal | None, core: Controller) -> None:
+        before = core.arm_trouble
+        if (before.code if before is not None else "") != (trouble.code if trouble is not None else ""):
+            core.bar_arm(trouble)
+
+    def _begin(self, position: FloatArray) -> None:
+        """The stream of commands begins anew, at rest."""
+        self._driver.begin(position)
+        self._sent = None
+        # Nothing is sent before somebody moves the arm: it stands there already.
+        self._sent_rest = not self._waits
+
+    @property
+    def gripper_is_known(self) -> bool:
+        """Whether the gripper's opening is measured, or nobody measures it."""
+        latest = self._latest
+        return not self._gripper_joint or (latest is not None and latest.reading.opening is not None)
+
     def end_effector_state(self, reading: JointReading, stamp_ns: int, frame: str) -> EndEffectorState:
-        """Measured and wanted pose of the tool."""
+        """Measured and wanted pose of the tool. While `gripper_is_known` is false, its openings mean nothing."""
         position, rotation = self._kinematics.forward(reading.positions)
         quaternion = quaternion_xyzw(rotation)
         motion = self.motion
@@ -130,7 +164,6 @@ class JointArm:
         self.motion.unsync()
         self._latest = None
         self._sent = None
-        self._sent_rest = False
         self._driver.resume()
         self._gripper.forget()
 
@@ -158,35 +191,56 @@ class JointArm:
         motion = self.motion
         if not (motion.synchronised and core.active):
             return
-        trouble = self._driver.trouble
-        if trouble is not None and core.phase not in LATCHED:
-            core.refuse_arm(Refusal("arm driver in trouble", trouble, True))
-            motion.emergency_stop()
-        overruled, self._driver.overruled = self._driver.overruled, None
-        if overruled is not None and core.phase in MOVING:
-            core.refuse_arm(Refusal("arm overruled", overruled, True))
-            motion.emergency_stop()
+        self._look_for_trouble(core)
         stamp_ns = self._latest.stamp_ns if self._latest is not None else 0
         if self._waits and self._due == 0 and self._sent is not None:
             # The simulated world stands still, and so does the motion; it only waits for an answer.
             self._driver.send(dataclasses.replace(self._sent, stamp_ns=stamp_ns))
             return
         self._due = max(0, self._due - 1)
-        joint_command = motion.tick(stamp_ns)
+        try:
+            joint_command = motion.tick(stamp_ns)
+        except Exception:
+            # Silence would be no stop for every arm; the brake of the last command is.
+            self._driver.halt()
+            raise
         for refusal in motion.take_refusals():
             core.count_refusal(refusal)
         resting = motion.at_rest
-        if self._waits or core.phase in MOVING or not (resting and self._sent_rest):
+        # An arm that may stand elsewhere is not sent to where it was left.
+        wanted = core.phase in MOVING and motion.doubt is None
+        if self._waits or wanted or not (resting and self._sent_rest):
             self._driver.send(joint_command)
             self._sent_rest = resting
+            self._look_for_trouble(core)
         self._sent = joint_command
-        if core.phase in MOVING:
+        if core.phase in MOVING and motion.gripper_known:
             self._gripper.send(motion.gripper)
+
+    def _look_for_trouble(self, core: Controller) -> None:
+        """What the driver, or the arm's own controller, found wrong."""
+        if core.phase in LATCHED:
+            return
+        driver = self._driver
+        overruled, driver.overruled = driver.overruled, None
+        if driver.violation is not None:
+            trouble = driver.violation
+        elif driver.trouble is not None:
+            trouble = Refusal("arm driver in trouble", driver.trouble, True)
+        elif overruled is not None and core.phase in MOVING:
+            trouble = Refusal("arm overruled", overruled, True)
+        else:
+            return
+        core.refuse_arm(trouble)
+        # Whatever the phase: it was this stream of commands that went wrong.
+        core.fault(trouble.text)
+        self.motion.emergency_stop()
 
 
 def make_joint_motion(robot: RobotConfig, kinematics: Kinematics, config: ControllerConfig) -> ArmMotion:
     """The motion of a robot under a controller's configuration."""
-    return ArmMotion(robot, kinematics, motion_limits(config), 1.0 / config.control_rate_hz)
+    confirmation = ONE_REPORT if config.tick_source == "joint_states" else Confirmation()
+    return ArmMotion(robot, kinematics, motion_limits(config), 1.0 / config.control_rate_hz, confirmation)
 
 
 def motion_limits(config: ControllerConfig) -> MotionLimits:

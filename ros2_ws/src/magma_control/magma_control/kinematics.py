@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from magma_common.imports import import_problem
 from magma_common.text import brief, listed, printable
 from magma_control.robot_config import RobotConfig
 from magma_control.robot_description import RobotDescription
+from magma_control.safety import Refusal
 from magma_control.urdf_check import check_urdf
+from magma_control.urdf_joints import UrdfJoints, read_joints
 
 try:
     import pinocchio as pin
@@ -37,6 +39,9 @@ try:
 except ImportError as error:
     _said = import_problem(error, "pip install pin pin-pink daqp", "pinocchio", "pink")
     raise ImportError(f"joint-level arms need inverse kinematics, and {_said}") from error
+
+from magma_control.joint_tree import JointTree
+from magma_control.other_joints import OtherJoints
 
 FloatArray = NDArray[np.float64]
 SOLVER = "daqp"
@@ -60,7 +65,7 @@ class InverseStep:
 
 
 class Kinematics:
-    """The arm's model, reduced to the joints that are commanded; other joints stand where the URDF's zero is."""
+    """The arm's model, reduced to the joints that are commanded; the others stand where `place_others` was told."""
 
     def __init__(self, robot: RobotConfig, description: RobotDescription, table_height_m: float | None = None) -> None:
         """
@@ -77,6 +82,8 @@ class Kinematics:
             check_urdf(description.urdf)
         except ConfigError as error:
             raise ConfigError(f"robot {robot.name}: {error}") from None
+        joints = read_joints(description.urdf)
+        description = RobotDescription(joints.urdf, description.package_dirs)
         try:
             full = pin.buildModelFromXML(description.urdf)
         except (ValueError, RuntimeError) as error:
@@ -94,11 +101,12 @@ class Kinematics:
                     f"robot {robot.name}: the URDF has no link {brief(link)}; it has "
                     f"{listed(frame.name for frame in full.frames if frame.type == pin.FrameType.BODY)}"
                 )
+        self._refuse_joints(full, joints)
         locked = [full.getJointId(name) for name in list(full.names)[1:] if name not in names]
         geometry = self._read_geometry(full, description) if robot.collision.enabled else pin.GeometryModel()
-        self._model, (self._geometry,) = _reduced(full, geometry, locked)
-        if self._model.nq != self._model.nv:
-            raise ConfigError(f"robot {robot.name}: joints without ends (type continuous) are not supported")
+        self._others = OtherJoints(robot, full, joints)
+        self._model, (self._geometry,) = _reduced(full, geometry, locked, self._others.configuration)
+        self._tree = JointTree(full, geometry, names)
         # Pinocchio sorts joints along the tree; the driver has its own order.
         order = [self._model.joints[self._model.getJointId(name)].idx_q for name in names]
         self._to_model = np.argsort(order)
@@ -108,10 +116,10 @@ class Kinematics:
         base = self._model.getFrameId(robot.frames.base)
         if self._model.frames[base].parentJoint != 0:
             raise ConfigError(f"robot {robot.name}: base link {robot.frames.base!r} is moved by a joint of the arm")
-        pin.framesForwardKinematics(self._model, self._data, np.zeros(self._model.nq))
-        self._base = pin.SE3(self._data.oMf[base])
-        self._base_inverse = self._base.inverse()
-        self._base_is_root = self._base.isIdentity(1e-15)
+        self._base_frame = base
+        self._find_base()
+        self.continuous = np.array([name in joints.continuous for name in names])
+        self._some_endless = bool(self.continuous.any())
         self._limit_model()
         self.home = np.array(robot.joints.home)
         low, high = self.lower, self.upper
@@ -130,6 +138,35 @@ class Kinematics:
         self._make_tasks()
 
     # Making it.
+
+    def _refuse_joints(self, full: pin.Model, joints: UrdfJoints) -> None:
+        """Joints that cannot be driven, or followed, one by one."""
+        robot = self._robot.name
+        for name in self._robot.joints.names:
+            if full.joints[full.getJointId(name)].nq != 1:
+                raise ConfigError(
+                    f"robot {robot}: joint {name} moves in more than one way (planar or floating) and cannot be "
+                    "driven: leave it out of joints.names"
+                )
+            mimic = joints.mimics.get(name)
+            if mimic is not None:
+                raise ConfigError(
+                    f"robot {robot}: joint {name} follows {mimic.joint} (mimic) and cannot be driven by itself: "
+                    "leave it out of joints.names"
+                )
+        for name, mimic in joints.mimics.items():
+            if mimic.joint in self._robot.joints.names:
+                raise ConfigError(
+                    f"robot {robot}: joint {name} follows {mimic.joint} (mimic), which is a joint of the arm; arms "
+                    f"with such a linkage are not supported: make {name} a fixed joint in the description if neither "
+                    "the tool nor anything that is to be checked for collisions hangs on it"
+                )
+
+    def _find_base(self) -> None:
+        pin.framesForwardKinematics(self._model, self._data, np.zeros(self._model.nq))
+        self._base = pin.SE3(self._data.oMf[self._base_frame])
+        self._base_inverse = self._base.inverse()
+        self._base_is_root = self._base.isIdentity(1e-15)
 
     def _read_geometry(self, model: pin.Model, description: RobotDescription) -> pin.GeometryModel:
         with tempfile.TemporaryDirectory() as folder:
@@ -163,11 +200,14 @@ class Kinematics:
         """Writes the configured limits into the model, where Pink's constraints take them from."""
         margin = self._robot.joints.position_margin
         model = self._model
+        endless = np.zeros(model.nq, dtype=bool)
+        endless[self._order] = self.continuous
         lower, upper = model.lowerPositionLimit + margin, model.upperPositionLimit - margin
-        if max(np.abs(lower).max(), np.abs(upper).max()) > _WIDEST_RANGE:
+        if max(np.abs(lower[~endless]).max(initial=0.0), np.abs(upper[~endless]).max(initial=0.0)) > _WIDEST_RANGE:
             raise ConfigError(
                 f"robot {self._robot.name}: a joint's range ends beyond {_WIDEST_RANGE:g} rad or m, which is no limit"
             )
+        lower, upper = np.where(endless, -np.inf, lower), np.where(endless, np.inf, upper)
         if not (lower < upper).all():
             raise ConfigError(f"robot {self._robot.name}: joints.position_margin {margin} leaves no range to a joint")
         model.lowerPositionLimit, model.upperPositionLimit = lower, upper
@@ -179,9 +219,11 @@ class Kinematics:
         self.lower, self.upper = lower[self._order], upper[self._order]
 
     def _add_table(self, height_m: float | None) -> None:
+        self._table_height_m = 0.0
         if height_m is None or not self._robot.collision.enabled:
             return
         box = pin.hppfcl.Box(2 * _TABLE_HALF_M, 2 * _TABLE_HALF_M, 2 * _TABLE_HALF_M)
+        self._table_height_m = height_m
         self._geometry.addGeometryObject(pin.GeometryObject(TABLE, 0, 0, self._table_placement(height_m), box))
 
     def _table_placement(self, height_m: float) -> pin.SE3:
@@ -189,6 +231,7 @@ class Kinematics:
 
     def move_table(self, height_m: float) -> None:
         """From now on the table top of the collision check, where there is one, is at this height of the base frame."""
+        self._table_height_m = height_m
         for item in self._geometry.geometryObjects:
             if item.name == TABLE:
                 item.placement = self._table_placement(height_m)
@@ -206,18 +249,26 @@ class Kinematics:
             raise ConfigError(
                 f"robot {self._robot.name}: collision names links that are not in the URDF: {listed(strangers)}"
             )
+        parts: set[int] = set()
         for first in range(len(objects)):
             for second in range(first + 1, len(objects)):
                 pair = frozenset((links[first], links[second]))
                 if TABLE in pair:
                     wanted = bool(pair & above)
                 else:
-                    one, other = objects[first].parentJoint, objects[second].parentJoint
-                    neighbours = one == other or model.parents[one] == other or model.parents[other] == one
-                    wanted = not neighbours and pair not in ignored
+                    wanted = self._tree.may_touch(first, second) and pair not in ignored
                 if wanted:
                     geometry.addCollisionPair(pin.CollisionPair(first, second))
+                    parts.update(item for item in (first, second) if links[item] != TABLE)
         self._links = links
+        self._dependence = self._tree.dependence(self._robot.frames, parts)
+        for index in sorted(self._dependence.chain | self._dependence.parts):
+            if self._tree.ways(index) != 1:
+                raise ConfigError(
+                    f"robot {self._robot.name}: joint {self._others.name_of(index)} (planar or floating) lies between "
+                    f"{self._robot.frames.base} and the arm's tool or what it can touch, and joint states cannot tell "
+                    "where it is: name a link behind it as frames.base, or make it a fixed joint in the description"
+                )
 
     def _make_tasks(self) -> None:
         ik = self._robot.ik
@@ -230,12 +281,16 @@ class Kinematics:
             posture.set_target(self.home[self._to_model])
             self._tasks.append(posture)
         self.limit_speeds(self.max_velocity)
+        self._posture = self._tasks[1] if ik.posture_cost > 0.0 else None
         self._configuration = pink.Configuration(self._model, self._data, self.home[self._to_model])
 
     def widen_ranges(self, joints: FloatArray) -> None:
         """Lets joints (n,) that stand outside their range stay where they are; the others keep their range."""
         self._model.lowerPositionLimit = np.minimum(self.lower, joints)[self._to_model]
         self._model.upperPositionLimit = np.maximum(self.upper, joints)[self._to_model]
+        if self._posture is not None and self._some_endless:
+            # The comfortable posture is as near by as a joint without ends can have it.
+            self._posture.set_target(self.nearest_turn(self.home, joints)[self._to_model])
 
     def limit_speeds(self, speeds: FloatArray) -> None:
         """Sets the joints' highest speeds (n,) for inverse kinematics, rad/s."""
@@ -244,12 +299,45 @@ class Kinematics:
             VelocityLimit(self._model, velocity_limit=speeds[self._to_model]),
         ]
 
+    # The robot's other joints.
+
+    @property
+    def other_joints(self) -> tuple[str, ...]:
+        """Joints of the robot that are not the arm's, and of which reports are of use."""
+        return self._others.names
+
+    def refuse_others(self, reported: Mapping[str, float]) -> Refusal | None:
+        """Why it cannot be told from reports (rad or m, by name) where the tool is or what the arm could touch."""
+        return self._others.missing(reported, self._dependence)
+
+    def place_others(self, reported: Mapping[str, float]) -> str | None:
+        """Puts the other joints (rad or m, by name) where they were reported; those that are not named stay.
+
+        Returns:
+            The name of one that moved the tool against the base, or None. The arm must then begin anew, at rest.
+        """
+        moved = self._others.place(reported, self._dependence.chain)
+        if not moved:
+            return None
+        self._tree.place(self._model, self._geometry, self._others.poses())
+        self._find_base()
+        self.move_table(self._table_height_m)
+        chain = sorted(moved & self._dependence.chain)
+        return self._others.name_of(chain[0]) if chain else None
+
     # Using it.
 
     @property
     def joints(self) -> int:
         """Number of joints."""
         return len(self._order)
+
+    def nearest_turn(self, joints: FloatArray, near: FloatArray) -> FloatArray:
+        """Joints (n,) with whole turns added to those without ends, so that they are as near as can be to `near`."""
+        if not self._some_endless:
+            return joints
+        turns = np.where(self.continuous, np.round((near - joints) / (2.0 * np.pi)), 0.0)
+        return joints + 2.0 * np.pi * turns
 
     @property
     def checks_collisions(self) -> bool:
@@ -331,9 +419,9 @@ class Kinematics:
 
 
 def _reduced(
-    model: pin.Model, geometry: pin.GeometryModel, locked: list[int]
+    model: pin.Model, geometry: pin.GeometryModel, locked: list[int], configuration: FloatArray
 ) -> tuple[pin.Model, list[pin.GeometryModel]]:
     if not locked:
         return model, [geometry]
-    reduced, geometries = pin.buildReducedModel(model, [geometry], locked, pin.neutral(model))
+    reduced, geometries = pin.buildReducedModel(model, [geometry], locked, configuration)
     return reduced, list(geometries)

@@ -20,10 +20,6 @@ class StepSize:
     translation_m: float
     rotation_rad: float
 
-    def scaled(self, scale: float) -> StepSize:
-        """So much of it."""
-        return StepSize(self.translation_m * scale, self.rotation_rad * scale)
-
     def holds(self, delta: FloatArray) -> bool:
         """Whether a delta (7,) goes no farther."""
         return (
@@ -48,16 +44,15 @@ class WayBack:
         turned = multiply(state.quaternion_xyzw, conjugate(state.target_quaternion_xyzw))
         return cls(np.concatenate([state.position - state.target_position, axis_angle_from_quaternion(turned)]))
 
-    def take(self, delta: FloatArray, scaled: StepSize, whole: StepSize) -> tuple[FloatArray, WayBack | None]:
+    def take(self, delta: FloatArray, step: StepSize) -> tuple[FloatArray, WayBack | None]:
         """The command that goes back, and on from there where there is room for it.
 
-        The way back does not move the arm, which is there already. So it is not slowed down as motions are; it needs
-        several commands only where it is longer than the longest step, and nothing else moves before it is done.
+        The whole way is gone, however much motions are slowed down; where it is longer than a step it takes several
+        commands, and nothing else moves before it is done.
 
         Args:
             delta: (7,) what is wanted from the measured pose on, within every limit.
-            scaled: the longest step as it is slowed down now.
-            whole: the longest step of the arm.
+            step: the longest step now.
 
         Returns:
             The command (7,), and what is left of the way afterwards, or None.
@@ -68,13 +63,13 @@ class WayBack:
         both[ROTATION] = axis_angle_from_quaternion(
             multiply(quaternion_from_axis_angle(delta[ROTATION]), quaternion_from_axis_angle(self.offset[ROTATION]))
         )
-        if scaled.holds(both) or (whole.holds(both) and not scaled.holds(back)):
+        if step.holds(both):
             return both, None
         length_m, angle_rad = (float(np.linalg.norm(self.offset[part])) for part in (TRANSLATION, ROTATION))
         share = min(
             1.0,
-            whole.translation_m / length_m if length_m > 0.0 else 1.0,
-            whole.rotation_rad / angle_rad if angle_rad > 0.0 else 1.0,
+            step.translation_m / length_m if length_m > 0.0 else 1.0,
+            step.rotation_rad / angle_rad if angle_rad > 0.0 else 1.0,
         )
         back[:GRIPPER] *= share
         return back, WayBack((1.0 - share) * self.offset) if share < 1.0 else None

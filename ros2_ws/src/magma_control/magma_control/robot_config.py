@@ -7,6 +7,7 @@ Every section is a frozen dataclass; an unknown key, a value out of range or a l
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ class JointsSection(NodeConfig):
     )
     max_acceleration: tuple[float, ...] = parameter((5.0,), "rad/s^2.", minimum=1e-2, maximum=200.0)
     max_jerk: tuple[float, ...] = parameter((100.0,), "rad/s^3.", minimum=1.0, maximum=20000.0)
+    unreported: tuple[str, ...] = parameter(
+        (), "Other joints of the URDF that nobody reports, and where they stand, each as 'name position' (rad or m)."
+    )
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,12 @@ class FollowingSection(NodeConfig):
         minimum=0.02,
         maximum=5.0,
     )
+    still_tolerance: float = parameter(
+        0.005,
+        "Reports of a resting arm differ by no more, rad. A motion begins only where five of them over 50 ms agree.",
+        minimum=1e-4,
+        maximum=0.1,
+    )
     jump_tolerance: float = parameter(
         0.15,
         "Between two reports a joint may move this much more than its speed limit allows, rad.",
@@ -200,6 +210,10 @@ class RobotConfig:
             length = len(getattr(joints, name))
             if length not in (1, count):
                 raise ConfigError(f"joints.{name} has {length} values for {count} joints; give one, or one per joint")
+        for item in joints.unreported:
+            words = item.split()
+            if len(words) != 2 or not _is_number(words[1]):
+                raise ConfigError(f"joints.unreported: {item!r} is not a joint's name and its position")
         gripper = self.gripper
         if gripper.open == gripper.closed:
             raise ConfigError(f"gripper.open and gripper.closed are both {gripper.open}")
@@ -245,6 +259,13 @@ class RobotConfig:
         if not isinstance(name, str):
             raise ConfigError(f"name must be a text, not {brief(name)}")
         return cls(name=name, **sections)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def shipped_robots() -> list[str]:

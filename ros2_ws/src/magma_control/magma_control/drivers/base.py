@@ -13,8 +13,10 @@ from rclpy.node import Node
 
 from magma_common.config import ConfigError
 from magma_common.imports import import_problem
-from magma_control.arm_motion import ArmCommand
+from magma_control.arm_motion import ArmCommand, FloatArray
+from magma_control.command_guard import JointGuard
 from magma_control.robot_config import RobotConfig
+from magma_control.safety import Refusal
 
 MINIMAL_OPENING_CHANGE = 0.01
 """Smaller changes of the gripper's opening are not sent."""
@@ -39,8 +41,11 @@ class Driver:
 class ArmDriver(Driver, abc.ABC):
     """Sends joint commands to one kind of arm.
 
-    `send` is called by the control thread, `stop` and `resume` by any thread. After `stop` nothing is sent before
-    `resume`, whatever the control thread does meanwhile.
+    `send` and `halt` are called by the control thread, `stop` and `resume` by any thread. After `stop` nothing is sent
+    before `resume`, whatever the control thread does meanwhile.
+
+    Whatever is sent has passed the guard, and so has its brake: `stop` and `halt` follow the brake of the last command.
+    A command that does not pass is not sent; the arm is halted, and `violation` says why.
     """
 
     def __init__(self) -> None:
@@ -48,18 +53,54 @@ class ArmDriver(Driver, abc.ABC):
         self._sending = threading.Lock()
         self._stopped = False
         self._last: ArmCommand | None = None
+        self._braking: threading.Thread | None = None
+        self.guard: JointGuard | None = None
+        """looks at every command; set by whoever owns the driver and knows the arm's limits"""
+        self.violation: Refusal | None = None
+        """what the guard did not let pass; forgotten by `resume`"""
         self.trouble: str | None = None
         """why the arm's own controller does not do what it is told, if it says so; forgotten by `resume`"""
         self.overruled: str | None = None
         """how somebody else took the arm over, if its own controller tells that; forgotten by `resume`"""
+
+    def begin(self, position: FloatArray) -> None:
+        """A stream of commands begins at rest, at joint positions (n,) at which the arm is known to stand."""
+        with self._sending:
+            if self.guard is not None:
+                self.guard.begin(position)
 
     def send(self, command: ArmCommand) -> None:
         """Sends the command for the coming period."""
         with self._sending:
             if self._stopped:
                 return
+            violation = self._refuse(command)
+            if violation is not None:
+                self.violation = violation
+                self._halt()
+                return
             self._last = command
             self._send(command)
+
+    def _refuse(self, command: ArmCommand) -> Refusal | None:
+        last = self._last
+        # A world that stands still is answered with the same command once more.
+        if self.guard is None or (last is not None and command.position is last.position):
+            return None
+        return self.guard.pass_on(command)
+
+    def halt(self) -> None:
+        """As `stop`, but returns at once: whoever waits for it would hold up others."""
+        with self._sending:
+            self._halt()
+
+    def _halt(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._last is not None:
+            self._braking = threading.Thread(target=self._brake, args=(self._last,), name="brake", daemon=True)
+            self._braking.start()
 
     def stop(self) -> None:
         """Brings the arm to rest along the brake of the last command, without help from the control thread.
@@ -67,19 +108,20 @@ class ArmDriver(Driver, abc.ABC):
         Returns when everything needed for that is sent. Calling it again does nothing.
         """
         with self._sending:
-            if self._stopped:
-                return
-            self._stopped = True
-            last = self._last
-        if last is not None:
-            self._brake(last)
+            self._halt()
+            braking = self._braking
+        if braking is not None and braking is not threading.current_thread():
+            braking.join()
 
     def resume(self) -> None:
         """Lets commands through again."""
+        self.stop()
         with self._sending:
             self._stopped = False
-            self._last = None
-            self.trouble = self.overruled = None
+            self._last = self._braking = None
+            self.trouble = self.overruled = self.violation = None
+            if self.guard is not None:
+                self.guard.end()
             self._start_anew()
 
     @property

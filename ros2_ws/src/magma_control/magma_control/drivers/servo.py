@@ -47,9 +47,15 @@ class ServoDriver(ArmDriver):
         self._publish(message)
 
     def _brake(self, last: ArmCommand) -> None:
-        """Servo smooths by itself: a twist of zero, or no further pose, brings it to rest."""
+        """A pose is where it rests. A twist goes on until another one comes, so it is brought down to zero along the
+        brake, and zero is said."""
         if not self._poses:
-            self._publish(self._twist(np.zeros(6)))
+            super()._brake(last)
+
+    def _send_rest(self, position: Any, velocity: Any, last: ArmCommand) -> None:
+        fastest = float(np.abs(last.velocity).max())
+        share = min(1.0, float(np.abs(velocity).max()) / fastest) if fastest > 0.0 else 0.0
+        self._publish(self._twist(share * last.tool_twist))
 
     @staticmethod
     def _twist(twist: Any) -> TwistStamped:

@@ -1,0 +1,266 @@
+"""A joint-level arm between its reports, the controller's core and its driver: what is believed, and what is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from arm_builders import PERIOD_S, LimitChecker, RecordingDriver, RecordingGripper, panda, panda_kinematics
+from control_builders import EPOCH_NS, spec
+
+from magma_common.data import EndEffectorDelta
+from magma_control.config import ControllerConfig
+from magma_control.controller import Controller
+from magma_control.freshness import Instant
+from magma_control.joint_arm import JointArm, make_joint_motion
+from magma_control.phases import Phase
+
+NAMES = list(panda().joints.names)
+FINGER = "panda_finger_joint1"
+HOME = panda_kinematics().home
+FORWARD = (0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+class Bench:
+    """An arm that follows perfectly, its reports, and an operator."""
+
+    def __init__(self, **settings):
+        self.config = ControllerConfig(arm="joint_trajectory", robot="panda", **settings)
+        self.now = Instant(0.0, EPOCH_NS)
+        self.core = Controller(self.config, self.now)
+        self.core.on_instruction("go")
+        self.core.on_spec(spec(), self.now)
+        self.driver, self.gripper = RecordingDriver(), RecordingGripper()
+        motion = make_joint_motion(panda(), panda_kinematics(), self.config)
+        waits = self.config.tick_source == "joint_states"
+        self.arm = JointArm(panda(), panda_kinematics(), motion, self.driver, self.gripper, waits=waits)
+        self.place = HOME.copy()
+        self.opening_m: float | None = 0.04
+        self.state = None
+
+    def report(self, names=None, positions=None, place=None):
+        place = self.place if place is None else place
+        if names is None:
+            names, positions = list(NAMES), list(place)
+            if self.opening_m is not None:
+                names, positions = [*names, FINGER], [*positions, self.opening_m]
+        state = self.arm.on_joint_state(names, positions, self.now.ros_ns, self.now, self.core)
+        if state is not None:
+            self.state = state
+            self.core.on_state(state, self.now)
+        return state
+
+    def work(self):
+        command = self.core.tick(self.now)
+        self.arm.apply(command, self.core)
+        before = len(self.driver.sent)
+        self.arm.advance(self.core)
+        for sent in self.driver.sent[before:]:
+            self.place = sent.position
+
+    def tick(self, count=1, place=None):
+        for _ in range(count):
+            self.now = Instant(self.now.steady_s + PERIOD_S, self.now.ros_ns + round(PERIOD_S * 1e9))
+            self.report(place=place)
+            self.work()
+
+    def press(self, delta=FORWARD):
+        return self.core.on_operator(EndEffectorDelta(np.array(delta), self.now.ros_ns, "base", "keys"), self.now)
+
+    @property
+    def reason(self):
+        return self.core.report(self.now).reason
+
+    @property
+    def counts(self):
+        return self.core.report(self.now).counts
+
+
+@pytest.fixture
+def bench():
+    made = Bench()
+    made.tick(10)
+    return made
+
+
+def test_a_stream_begins_where_five_reports_agree_and_sends_nothing_before_somebody_moves_it():
+    bench = Bench()
+    bench.tick(4)
+    assert not bench.arm.motion.synchronised
+    assert "agree about where the arm stands" in bench.reason
+    bench.tick(10)
+    assert bench.arm.motion.synchronised and not bench.driver.sent
+    bench.press()
+    bench.tick(60)
+    assert bench.place[1] != HOME[1] and bench.driver.violation is None
+
+
+def test_in_lock_step_one_report_is_enough():
+    bench = Bench(tick_source="joint_states", min_command_interval_s=0.0)
+    bench.tick(1)
+    assert bench.arm.motion.synchronised
+
+
+@pytest.mark.parametrize("jump", [0.04, 0.2, 1.0, -2.0])
+@pytest.mark.parametrize("during", ["rest", "brake", "motion"])
+def test_one_wrong_report_moves_nothing(jump, during):
+    bench, checker = Bench(), LimitChecker()
+    bench.tick(10)
+    checker.begin(HOME)
+    if during != "rest":
+        bench.press()
+        bench.tick(10)
+    if during == "brake":
+        bench.core.hand_back(bench.now)
+        bench.tick(2)
+    wrong = bench.place.copy()
+    wrong[0] += jump
+    bench.tick(1, place=wrong)
+    bench.tick(30)
+    for command in bench.driver.sent:
+        checker.check(command)
+    assert bench.driver.violation is None
+    if during != "motion":
+        assert bench.core.phase is not Phase.FAULT, "nobody wanted it to move"
+
+
+def test_two_publishers_hold_it_and_are_named():
+    bench = Bench()
+    other = HOME + np.array([0.6, 0, 0, 0, 0, 0, 0])
+    for _ in range(40):
+        bench.tick(1, place=other)
+        bench.tick(1, place=HOME)
+        bench.press()
+    assert not bench.driver.sent
+    assert "two publishers on /joint_states" in bench.reason
+
+
+def test_an_arm_moved_by_hand_is_not_sent_back(bench):
+    bench.press()
+    bench.tick(80)
+    moved = bench.place + 0.1
+    sent = len(bench.driver.sent)
+    bench.tick(4, place=moved)
+    assert len(bench.driver.sent) == sent, "it is not told to be where it was left"
+    bench.place = moved
+    bench.tick(10)
+    assert bench.arm.motion.counts["moved by someone else"] == 1
+    bench.press()
+    bench.tick(5)
+    assert np.abs(bench.driver.sent[-1].position - moved).max() < 0.02
+    assert bench.driver.violation is None
+
+
+@pytest.mark.parametrize(
+    ("names", "positions"),
+    [
+        ([*NAMES, FINGER], [np.nan] * 7 + [0.04]),
+        ([*NAMES, FINGER], [*HOME[:6], np.inf, 0.04]),
+        ([*NAMES, NAMES[0]], [*HOME, HOME[0] + 1.0]),
+        (NAMES, HOME[:6].tolist()),
+    ],
+    ids=["not read yet", "infinite", "a joint twice", "too few"],
+)
+def test_a_senseless_report_latches_only_an_arm_that_is_to_move(bench, names, positions):
+    bench.report(names, positions)
+    bench.work()
+    assert bench.core.phase is Phase.HOLD
+    assert bench.press() is None
+    bench.work()
+    assert not any(command.velocity.any() for command in bench.driver.sent), "where it is is not known"
+    bench.tick(3)
+    assert bench.core.phase is Phase.TELEOP
+    bench.report(names, positions)
+    assert bench.core.phase is Phase.FAULT
+
+
+def test_what_other_devices_say_is_nobody_s_trouble(bench):
+    bench.press()
+    for names, positions in ((["wheel"], []), (["wheel"], [np.nan]), ([], []), ([FINGER], [np.nan])):
+        assert bench.report(names, positions) is None
+        bench.tick(1)
+    assert bench.core.phase is Phase.TELEOP and bench.counts.get("joint state makes no sense", 0) == 0
+
+
+class TestGripper:
+    def test_an_opening_that_nobody_measured_is_nobody_s_to_repeat(self):
+        bench = Bench()
+        bench.opening_m = None
+        bench.tick(10)
+        assert not bench.arm.gripper_is_known
+        bench.report([FINGER], [0.0])
+        bench.tick(1)
+        assert bench.arm.gripper_is_known and bench.state.gripper == 0.0 and bench.state.gripper_target == 0.0
+        bench.press((0, 0, 0, 0, 0, 0, bench.state.gripper_target))
+        bench.tick(30)
+        assert set(bench.gripper.sent) == {0.0}
+
+    def test_one_that_is_not_measured_any_more_is_unknown(self, bench):
+        bench.opening_m = None
+        bench.tick(90)
+        assert bench.arm.gripper_is_known
+        bench.tick(20)
+        assert not bench.arm.gripper_is_known
+
+    def test_what_somebody_asks_for_is_done_all_the_same(self):
+        bench = Bench()
+        bench.opening_m = None
+        bench.tick(10)
+        bench.press((0, 0, 0, 0, 0, 0, 0.3))
+        bench.tick(5)
+        assert bench.gripper.sent == [0.3]
+
+
+def jumps(bench, monkeypatch):
+    """A mistake in the stage itself: its commands are somewhere else."""
+    tick = bench.arm.motion.tick
+
+    def wrong(stamp_ns):
+        command = tick(stamp_ns)
+        return dataclasses.replace(command, position=command.position + 0.3)
+
+    monkeypatch.setattr(bench.arm.motion, "tick", wrong)
+
+
+class TestGuard:
+    def test_a_command_that_breaks_a_limit_is_a_fault_and_the_arm_brakes(self, bench, monkeypatch):
+        bench.press()
+        bench.tick(8)
+        tick = bench.arm.motion.tick
+        monkeypatch.setattr(
+            bench.arm.motion,
+            "tick",
+            lambda stamp: (lambda c: dataclasses.replace(c, position=c.position + 0.3))(tick(stamp)),
+        )
+        sent = len(bench.driver.sent)
+        bench.work()
+        assert bench.core.phase is Phase.FAULT and "speed limit" in bench.reason
+        assert len(bench.driver.sent) == sent and bench.driver.stopped
+
+    def test_it_latches_in_hold_too(self, bench, monkeypatch):
+        bench.press()
+        bench.tick(8)
+        bench.core.hand_back(bench.now)
+        bench.tick(1)
+        assert bench.core.phase is Phase.HOLD
+        tick = bench.arm.motion.tick
+        monkeypatch.setattr(
+            bench.arm.motion,
+            "tick",
+            lambda stamp: (lambda c: dataclasses.replace(c, position=c.position + 0.3))(tick(stamp)),
+        )
+        bench.work()
+        assert bench.core.phase is Phase.FAULT
+
+    def test_an_error_of_our_own_is_no_silence(self, bench, monkeypatch):
+        bench.press()
+        bench.tick(8)
+
+        def fails(stamp):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(bench.arm.motion, "tick", fails)
+        with pytest.raises(ZeroDivisionError):
+            bench.work()
+        assert bench.driver.stopped

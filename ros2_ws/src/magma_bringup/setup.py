@@ -12,7 +12,10 @@ def files(pattern):
     """Files of the repository's launch folder, relative to this one as setuptools wants them."""
     found = sorted(os.path.relpath(path, HERE) for path in LAUNCH.glob(pattern))
     if not found:
-        raise SystemExit(f"no {pattern} in {LAUNCH}: link this package into a workspace instead of copying it")
+        # No SystemExit: colcon takes that for a setup.py without a call of setup().
+        raise RuntimeError(
+            f"no {pattern} in {LAUNCH}: copy the whole repository, or link ros2_ws/src of it into the workspace"
+        )
     return found
 
 
@@ -34,10 +37,10 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "episode_runner = magma_bringup.episode_runner:main",
-            "instruction_keeper = magma_bringup.instruction_keeper:main",
-            "task_server = magma_bringup.task_server:main",
-            "demo = magma_bringup.demo:main",
+            "episode_runner = magma_bringup.programs:main",
+            "instruction_keeper = magma_bringup.programs:main",
+            "task_server = magma_bringup.programs:main",
+            "demo = magma_bringup.programs:main",
         ]
     },
 )

@@ -21,8 +21,8 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "camera_subscriber = magma_camera.camera_subscriber:main",
-            "camera_source = magma_camera.camera_source:main",
+            "camera_subscriber = magma_camera.programs:main",
+            "camera_source = magma_camera.programs:main",
         ]
     },
 )

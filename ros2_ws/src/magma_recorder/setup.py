@@ -22,10 +22,10 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "recorder = magma_recorder.recorder_node:main",
-            "magma-recording = magma_recorder.recording_command:main",
-            "magma-replay = magma_recorder.replay_command:main",
-            "magma-export = magma_recorder.export_command:main",
+            "recorder = magma_recorder.programs:main",
+            "magma-recording = magma_recorder.programs:main",
+            "magma-replay = magma_recorder.programs:main",
+            "magma-export = magma_recorder.programs:main",
         ]
     },
 )

@@ -18,10 +18,10 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "simulator = magma_sim_ros.simulator_node:main",
-            "joint_simulator = magma_sim_ros.joint_simulator_node:main",
-            "scripted_policy = magma_sim_ros.scripted_policy_node:main",
-            "scripted_operator = magma_sim_ros.scripted_operator_node:main",
+            "simulator = magma_sim_ros.programs:main",
+            "joint_simulator = magma_sim_ros.programs:main",
+            "scripted_policy = magma_sim_ros.programs:main",
+            "scripted_operator = magma_sim_ros.programs:main",
         ]
     },
 )

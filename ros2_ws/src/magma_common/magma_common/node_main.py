@@ -16,11 +16,15 @@ from rclpy.task import Future
 from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
 from magma_common.interrupts import Interrupts
+from magma_common.program import cannot_start
 from magma_common.service_guard import refuse_wrong_requests
 from magma_common.sim_time import watch_sim_time
 
 EXIT_CONFIGURATION = 2
 """Exit status when a parameter is unknown or not allowed, as command line tools use it for wrong usage."""
+
+EXIT_IMPORT = 1
+"""Exit status when a library that a node needs is missing."""
 
 
 def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int:
@@ -32,7 +36,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         args: command line; None takes that of the process.
 
     Returns:
-        The exit status: 0, or 2 after a configuration error (which is printed, not raised).
+        The exit status: 0, 1 when a library is missing, or 2 after a configuration error; both are printed, not raised.
     """
     survive_hangup()
     interrupts = Interrupts()
@@ -55,6 +59,9 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIGURATION
+    except ImportError as error:
+        print(cannot_start(error), file=sys.stderr)
+        return EXIT_IMPORT
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:

@@ -70,7 +70,8 @@ TOPICS = (
     Topic(CAMERA, "sensor_msgs/msg/Image", best_effort=True, picture=True),
     Topic(CAMERA_INFO, "sensor_msgs/msg/CameraInfo", best_effort=True),
     Topic(FRAME, "sensor_msgs/msg/Image", best_effort=True, picture=True),
-    Topic(INSTRUCTION, "std_msgs/msg/String", latched=True, stamped=False),
+    # Requests come also from publishers that keep nothing for latecomers.
+    Topic(INSTRUCTION, "std_msgs/msg/String", stamped=False),
     Topic(INSTRUCTION_IN_FORCE, "magma_interfaces/msg/Instruction", latched=True),
     Topic(ACTION_SPEC, "magma_interfaces/msg/ActionSpec", latched=True, stamped=False),
     Topic(ACTION_CHUNK, "magma_interfaces/msg/ActionChunk"),

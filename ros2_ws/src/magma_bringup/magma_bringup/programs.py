@@ -1,0 +1,12 @@
+"""The programs of this package, by the names under which they are installed."""
+
+from magma_common.program import program_of
+
+main = program_of(
+    {
+        "episode_runner": "magma_bringup.episode_runner",
+        "instruction_keeper": "magma_bringup.instruction_keeper",
+        "task_server": "magma_bringup.task_server",
+        "demo": "magma_bringup.demo",
+    }
+)

@@ -1,0 +1,10 @@
+"""The programs of this package, by the names under which they are installed."""
+
+from magma_common.program import program_of
+
+main = program_of(
+    {
+        "camera_subscriber": "magma_camera.camera_subscriber",
+        "camera_source": "magma_camera.camera_source",
+    }
+)

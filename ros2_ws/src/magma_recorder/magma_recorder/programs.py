@@ -1,0 +1,12 @@
+"""The programs of this package, by the names under which they are installed."""
+
+from magma_common.program import program_of
+
+main = program_of(
+    {
+        "recorder": "magma_recorder.recorder_node",
+        "magma-recording": "magma_recorder.recording_command",
+        "magma-replay": "magma_recorder.replay_command",
+        "magma-export": "magma_recorder.export_command",
+    }
+)

@@ -15,9 +15,9 @@ class Interrupts:
     """What SIGINT and SIGTERM do while a node is made, while it spins, and while it ends.
 
     rclpy's own handlers end ROS first, and then nothing can be published any more. Here ROS stays until the node has
-    ended. While the node is made, a signal raises KeyboardInterrupt. While it spins, the first one lets it come to the
-    end of its callback; an exception in the midst of one may be swallowed there. The next one raises, in case the
-    callback hangs. Once the end has begun nothing disturbs it.
+    ended. The first signal lets the node come to the end of its making, or of a callback: an exception in the midst of
+    one may be swallowed there, and half a node cannot be closed. The next one raises KeyboardInterrupt, in case that
+    takes too long. Once the end has begun nothing disturbs it.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Interrupts:
         self._stop: Callable[[], object] | None = None
         self._told = False
         """whether there has been a signal, in the listening thread's view"""
-        self._stopped = False
+        self._passed = False
         """whether the main thread has let a signal pass"""
         self._ending = False
         self._main = threading.current_thread() is threading.main_thread()
@@ -63,13 +63,13 @@ class Interrupts:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._ending:
             return
-        if self._stop is None or self._stopped:
+        if self._passed:
             raise KeyboardInterrupt
-        self._stopped = True
+        self._passed = True
 
     def _listen(self) -> None:
         while numbers := self._read.recv(64):
-            if any(number in SIGNALS for number in numbers):
+            if any(number in (*SIGNALS, signal.SIGHUP) for number in numbers):
                 self._told = True
                 if self._stop is not None:
                     self._stop()

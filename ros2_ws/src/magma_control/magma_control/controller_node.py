@@ -44,6 +44,7 @@ from magma_common.conversions import (
 )
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
+from magma_common.network import unauthenticated_reach
 from magma_common.node_main import run_node
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.controller import Command, Outcome, Report, Source
@@ -116,6 +117,8 @@ class ControllerNode(LifecycleNode):
         self._description = DescriptionTopic(self, self._on_description)
         self._lockstep = config.arm != STEP_ARM and config.tick_source == "joint_states"
         self._starting = config.autostart
+        if (exposed := unauthenticated_reach(os.environ)) is not None:
+            self.get_logger().warning(exposed)
 
         self._states = self.create_publisher(ControllerState, "/magma/controller_state", qos.STATE)
         self._journals = self.create_publisher(ControllerJournal, "/magma/controller_journal", qos.JOURNAL)

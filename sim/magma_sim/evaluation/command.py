@@ -19,7 +19,7 @@ from magma_sim.evaluation.episodes import write_suite_file
 from magma_sim.evaluation.merge import merge
 from magma_sim.evaluation.playing import Clock
 from magma_sim.evaluation.policies import PolicyChoice
-from magma_sim.evaluation.report import RunFolder, numbers, render
+from magma_sim.evaluation.report import RunFolder, numbers, render, without_repetitions
 from magma_sim.evaluation.results import ResultsError, SuccessRule
 from magma_sim.evaluation.runner import DEFAULT_FACTORY, RunConfig, RunError, Runner, Summary
 from magma_sim.evaluation.suites import SUITES, Shard, select, suite_episodes
@@ -74,8 +74,9 @@ class RunCommand:
     """Plays a suite, or what is missing of it. Give the same command again to go on after an interruption."""
 
     policy: str
-    """expert, hold, random, replay:FILE_OR_FOLDER, magma:CHECKPOINT (starts `magma-serve`), or ws://host:port (token in
-    MAGMA_SERVE_TOKEN)"""
+    """name of a shipped checkpoint (magma-tiny) or folder of one, with or without magma: before it (starts
+    `magma-serve`); ws://host:port of a policy server (token in MAGMA_SERVE_TOKEN); expert, hold, random,
+    replay:FILE_OR_FOLDER"""
     suite: str
     """name of a suite (`magma-eval list`) or a suite file"""
     out: Path
@@ -193,7 +194,8 @@ class ReportCommand:
     embed: bool = True
     """videos inside the page; otherwise beside it"""
     task_factory: str = ""
-    """module:function that makes tasks for the videos; default: the run's own"""
+    """module:function that makes tasks for the videos, where that is not the usual one; nothing is imported because a
+    file of results names it"""
 
     def run(self) -> int:
         if not self.folders:
@@ -201,11 +203,16 @@ class ReportCommand:
         runs = [RunFolder.read(folder) for folder in self.folders]
         rule: SuccessRule = self.success_rule or runs[0].run["rule"]
         page = self.out or self.folders[0] / "report.html"
-        remarks: list[str] = []
+        runs, remarks = without_repetitions(runs)
         of_folder = {id(result): run.folder for run in runs for result in run.results}
         everything = [result for run in runs for result in run.results]
         chosen = choose(everything, rule, self.failures, self.successes)
-        factory = find_factory(self.task_factory or runs[0].run["identity"]["factory"])
+        played = runs[0].run["identity"]["factory"] or DEFAULT_FACTORY
+        if chosen and not self.task_factory and played != DEFAULT_FACTORY:
+            # A file of results may come from anybody; what it names must not be imported, that is run, for that alone.
+            remarks.append(f"no videos: the tasks were made by {played!r}; --task-factory {played} says to trust that")
+            chosen = []
+        factory = find_factory(self.task_factory or DEFAULT_FACTORY)
 
         def complain(text: str) -> None:
             print(f"magma-eval: {text}", file=sys.stderr)
@@ -242,7 +249,7 @@ class CompareCommand:
             for run in runs
         ]
         names = [
-            f"{folder} ({run.run['identity']['policy']}, training: {run.run['training']})"
+            f"{folder} ({run.run['identity']['policy']}, training: {run.run['training']}, content {run.content})"
             for folder, run in zip((self.first, self.second), runs, strict=True)
         ]
         print(comparison_table(compare(sides[0], sides[1], rule), names[0], names[1], terminal_width()))

@@ -48,6 +48,8 @@ def merge(out: Path, folders: Sequence[Path]) -> tuple[int, int]:
     (out / "episodes").mkdir(parents=True, exist_ok=True)
     for record, source in sources.items():
         target = out / record
+        if source.is_symlink():
+            raise ResultsError(f"{source} is a link; a record is a file of the run's own")
         if not target.exists() and source.exists():
             partial = target.with_name(f".{target.name}.partial")
             shutil.copyfile(source, partial)

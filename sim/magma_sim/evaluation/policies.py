@@ -1,6 +1,8 @@
 """Policies that the evaluator plays: what they must offer, and the ones that need no model.
 
-A policy is named on the command line: `expert`, `hold`, `random`, `replay:FILE_OR_FOLDER`, `magma:CHECKPOINT`, `ws://host:port`.
+A policy is named on the command line as everywhere in this project: a shipped checkpoint by its name (`magma-tiny`),
+the folder of one, `magma:` and either of these, `ws://host:port` of a policy server, `expert`, `hold` or `random`; here
+also `replay:FILE_OR_FOLDER`. Names are labels: results are known by the policy's content (`Key.policy_identity`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from magma_sim.task import Observation, TaskSpec
 
 if TYPE_CHECKING:
     from magma_policy_client import LocalServer, PolicyClient
+
+SCRIPTED = ("expert", "hold", "random")
+"""Policies that need no model."""
 
 Actions = NDArray[np.float64]
 """one action (7,) or a chunk of them (n, 7), EndEffectorDelta"""
@@ -196,16 +201,18 @@ class RemotePolicy:
         self._client, self._session, self._deadline_s = client, session, deadline_s
 
     def reset(self, instruction: str) -> None:
-        from magma_policy_client import PolicyClientError
+        from magma_policy_client import PolicyClientError, SpecChangedError
 
         del instruction
         try:
             self._client.reset(self._session)
+        except SpecChangedError as error:
+            raise PolicyMismatchError(str(error)) from error
         except PolicyClientError as error:
             raise PolicyFailedError(f"{type(error).__name__}: {error}") from error
 
     def act(self, observation: Observation) -> Actions:
-        from magma_policy_client import PolicyClientError
+        from magma_policy_client import PolicyClientError, SpecChangedError
 
         if observation.image is None:
             raise PolicyFailedError("the task gave no picture to a policy that needs one")
@@ -213,6 +220,8 @@ class RemotePolicy:
         state = observation.end_effector if self._proprioception else None
         try:
             result = self._client.act(image, observation.instruction, state, self._deadline_s)
+        except SpecChangedError as error:
+            raise PolicyMismatchError(str(error)) from error
         except PolicyClientError as error:
             raise PolicyFailedError(f"{type(error).__name__}: {error}") from error
         self.stage_ms = result.stage_ms
@@ -254,17 +263,16 @@ class PolicyChoice:
     """longest wait for one answer"""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("expert", "hold", "random", "replay", "magma", "ws", "wss"):
+        head = self.text.partition(":")[0]
+        if head in SCRIPTED and self.text != head:
+            raise ValueError(f"policy {head!r} takes no argument, got {self.text!r}")
+        if self.kind == "magma" and not self.argument.strip():
+            raise ValueError(f"policy {self.text!r} names no checkpoint; give its folder, or a name such as magma-tiny")
+        if self.kind == "magma" and not self._is_checkpoint():
             raise ValueError(
-                f"unknown policy {self.text!r}; it is expert, hold, random, replay:FILE_OR_FOLDER, magma:CHECKPOINT or "
-                "ws://host:port"
-            )
-        if self.kind in ("expert", "hold", "random") and self.text != self.kind:
-            raise ValueError(f"policy {self.kind!r} takes no argument, got {self.text!r}")
-        if self.kind == "magma" and not (self.argument and Path(self.argument).is_dir()):
-            raise ValueError(
-                f"there is no folder {self.argument!r}; magma: takes the folder of a checkpoint, such as "
-                "magma:policy/checkpoints/magma-tiny"
+                f"unknown policy {self.text!r}: no folder or checkpoint is called so; give the folder or name of "
+                "a checkpoint (magma-tiny), with or without magma: before it, ws://host:port, expert, hold, random or "
+                "replay:FILE_OR_FOLDER"
             )
         if self.kind == "replay" and not Path(self.argument).exists():
             raise ValueError(f"there is no recorded episode or folder {self.argument!r}")
@@ -275,14 +283,31 @@ class PolicyChoice:
 
     @property
     def kind(self) -> str:
-        """The part before the first colon."""
-        return self.text.partition(":")[0]
+        """expert, hold, random, replay, ws, wss, or magma for all that is a checkpoint."""
+        head = self.text.partition(":")[0]
+        return head if head in (*SCRIPTED, "replay", "ws", "wss") else "magma"
 
     @property
     def argument(self) -> str:
-        """The part after the first colon; behind one, no shell has replaced a ~ of a path."""
-        argument = self.text.partition(":")[2]
+        """The recording or checkpoint: what stands behind `replay:` or `magma:`, or the whole text."""
+        head, _, rest = self.text.partition(":")
+        argument = rest if head in ("replay", "magma") else self.text
+        # Behind a colon no shell has replaced a ~ of a path.
         return os.path.expanduser(argument) if self.kind in ("magma", "replay") else argument
+
+    def _is_checkpoint(self) -> bool:
+        """Whether `argument` is a checkpoint, as far as this environment can tell: one of a server's own knows more."""
+        if Path(self.argument).is_dir():
+            return True
+        if importlib.util.find_spec("magma_policy") is None:
+            return os.sep not in self.argument and bool(os.environ.get("MAGMA_SERVE"))
+        from magma_policy.checkpoint_paths import CheckpointNotFoundError, locate
+
+        try:
+            locate(self.argument)
+        except CheckpointNotFoundError:
+            return False
+        return True
 
     @property
     def remote(self) -> bool:
@@ -300,26 +325,41 @@ class PolicyChoice:
         if self.name:
             return self.name
         if self.kind in ("magma", "replay"):
-            return f"{self.kind}:{Path(self.argument).name}"
+            return f"{self.kind}:{Path(self.argument).resolve().name}"
         return self.text
 
     def identity(self) -> str:
-        """Changes when the policy's own files change, so that results of two checkpoints are never taken for one."""
+        """Content of a policy that no server answers for: of recordings a hash of their files, of scripted policies
+        their name; of a checkpoint the hash of its data files, which is not what its server says of it."""
         if self.kind not in ("magma", "replay"):
             return self.text
-        path = Path(self.argument)
+        path = self._folder()
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         parts = []
         for file in files:
-            if file.is_file() and file.suffix in (".json", ".safetensors", ".npz", ".model"):
+            if file.suffix in (".json", ".jsonl", ".safetensors", ".npz", ".model"):
                 parts.append([str(file.relative_to(path)) if path.is_dir() else file.name, _file_hash(file)])
         return f"{self.kind} {short_hash(parts)}"
+
+    def _folder(self) -> Path:
+        """Where the checkpoint or recording lies; of a shipped checkpoint as magma-policy has it."""
+        path = Path(self.argument)
+        if self.kind != "magma" or path.is_dir() or importlib.util.find_spec("magma_policy") is None:
+            return path
+        from magma_policy.checkpoint_paths import locate
+
+        return Path(locate(self.argument))
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people: an absolute path, or the text itself."""
+        return str(self._folder().resolve()) if self.kind in ("magma", "replay") else self.text
 
     def training(self) -> str:
         """How the policy was trained, from its own card; "" when it does not say."""
         if self.kind != "magma":
-            return "none (scripted)" if self.kind in ("expert", "hold", "random") else ""
-        card = Path(self.argument) / "README.md"
+            return "none (scripted)" if self.kind in SCRIPTED else ""
+        card = self._folder() / "README.md"
         if not card.is_file():
             return ""
         for line in card.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -330,22 +370,11 @@ class PolicyChoice:
         return ""
 
 
-_LARGE_FILE_BYTES = 256 * 2**20
-_SAMPLE_BYTES = 2**20
-
-
 def _file_hash(path: Path) -> str:
-    """SHA-256 of a file; of a very large one its size, beginning, middle and end."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        if size <= _LARGE_FILE_BYTES:
-            while block := file.read(_SAMPLE_BYTES):
-                digest.update(block)
-        else:
-            for place in (0, size // 2, size - _SAMPLE_BYTES):
-                file.seek(place)
-                digest.update(file.read(_SAMPLE_BYTES))
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -355,10 +384,11 @@ class PolicySource:
     Args:
         choice: what to play.
         url: the policy server of a remote policy; token: what it was started with.
+        identity: the content that a remote policy must have; None takes any.
     """
 
-    def __init__(self, choice: PolicyChoice, url: str = "", token: str = "") -> None:
-        self._choice, self._url, self._token = choice, url, token
+    def __init__(self, choice: PolicyChoice, url: str = "", token: str = "", identity: str | None = None) -> None:
+        self._choice, self._url, self._token, self._identity = choice, url, token, identity
         self._clients: dict[str, PolicyClient] = {}
         """by robot; "" is the policy's default one"""
 
@@ -379,6 +409,7 @@ class PolicySource:
 
         Raises:
             PolicyFailedError: the server cannot be reached, or there is no recorded episode.
+            PolicyMismatchError: the server has another policy than the run began with.
         """
         kind = self._choice.kind
         if kind == "hold":
@@ -410,7 +441,15 @@ class PolicySource:
         from magma_policy_client import PolicyClient
 
         if robot not in self._clients:
-            self._clients[robot] = PolicyClient(self._url, self._token or None, self._choice.deadline_s, robot)
+            client = PolicyClient(self._url, self._token or None, self._choice.deadline_s, robot)
+            if self._identity is not None and client.identity != self._identity:
+                client.close()
+                raise PolicyMismatchError(
+                    f"{self._url} serves {client.spec.policy} of content {client.identity[:12] or 'unknown'}, but this "
+                    f"run began with content {self._identity[:12] or 'unknown'}: another policy behind one address, "
+                    "whose results belong into another --out"
+                )
+            self._clients[robot] = client
         return self._clients[robot]
 
     def _recorded(self, episode: Episode) -> Path:
@@ -427,6 +466,17 @@ class PolicySource:
         except ResultsError as error:
             raise PolicyFailedError(str(error)) from error
         raise PolicyFailedError(f"{path} holds no recorded episode {wanted}")
+
+
+def served_identity(choice: PolicyChoice, url: str, token: str, deadline_s: float) -> str:
+    """The content of the policy on a server, as it says itself. Raises PolicyFailedError when it cannot be asked."""
+    from magma_policy_client import PolicyClient, PolicyClientError
+
+    try:
+        with PolicyClient(url, token or None, deadline_s) as client:
+            return client.identity
+    except (PolicyClientError, ValueError) as error:
+        raise PolicyFailedError(f"the policy server {choice.text} cannot be used: {error}") from error
 
 
 def start_server(choice: PolicyChoice, log: Path, timeout_s: float) -> LocalServer:

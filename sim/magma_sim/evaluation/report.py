@@ -7,7 +7,7 @@ import datetime
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,19 @@ from typing import Any
 from magma_sim.evaluation.charts import Bar, Curve, interval_plot, latency_plot
 from magma_sim.evaluation.clips import Clip
 from magma_sim.evaluation.published import PublishedRate, published_rates
-from magma_sim.evaluation.results import RULE_TEXT, SUCCESS_RULES, EpisodeResult, Stage, SuccessRule, load, read_run
+from magma_sim.evaluation.results import (
+    RULE_TEXT,
+    SUCCESS_RULES,
+    EpisodeResult,
+    Key,
+    Stage,
+    SuccessRule,
+    content_of,
+    load,
+    read_run,
+)
 from magma_sim.evaluation.suites import SUITES
-from magma_sim.evaluation.summary import Row, Setting, SettingSummary, grouped, summarise
+from magma_sim.evaluation.summary import Row, SettingSummary, grouped, summarise
 from magma_sim.statistics import Rate
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -31,12 +41,40 @@ class RunFolder:
     run: dict[str, Any]
     results: list[EpisodeResult]
     duplicates: int
+    content: str = ""
+    """names what is in the folder's files"""
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
         """ResultsError when the folder holds no run."""
         collected = load(folder)
-        return cls(folder, read_run(folder), collected.results, collected.duplicates)
+        return cls(folder, read_run(folder), collected.results, collected.duplicates, content_of(folder))
+
+
+def without_repetitions(runs: Sequence[RunFolder]) -> tuple[list[RunFolder], list[str]]:
+    """The runs with every episode once, where it stands first: shards beside their merge hold the same ones. And what a
+    reader must know of it: an episode played twice with different ends."""
+    kept: dict[Key, EpisodeResult] = {}
+    different = 0
+    found = []
+    for run in runs:
+        results, repeated = [], 0
+        for result in run.results:
+            before = kept.get(result.key)
+            if before is None or (before.status == "error" and result.status == "ok"):
+                kept[result.key] = result
+                results.append(result)
+            else:
+                repeated += 1
+                different += result.status == before.status == "ok" and before.outcome() != result.outcome()
+        found.append(replace(run, results=results, duplicates=run.duplicates + repeated))
+    # An error that a later folder made good counts no more.
+    found = [replace(run, results=[r for r in run.results if kept[r.key] is r]) for run in found]
+    text = (
+        f"{different} episodes were played more than once by the same policy with the same settings and ended "
+        "differently; the first counts"
+    )
+    return found, [text] if different else []
 
 
 def numbers(runs: Sequence[RunFolder], rule: SuccessRule) -> dict[str, Any]:
@@ -58,8 +96,10 @@ def numbers(runs: Sequence[RunFolder], rule: SuccessRule) -> dict[str, Any]:
 
     return {
         "rule": rule,
+        "folders": [{"folder": str(run.folder), "content": run.content} for run in runs],
         "settings": [
             {
+                "name": summary.name,
                 "setting": vars(summary.setting),
                 "tasks": [row(task) for task in summary.tasks],
                 "parts": [row(part) for part in summary.parts],
@@ -95,7 +135,7 @@ def render(
     body = [_head(runs, results, rule, remarks), _tables(summaries, rule), _plots(summaries, rule)]
     body += [_latency(summaries, rule), _clips(clips, rule, embed, page), _trouble(results, rule)]
     body += [_times(summaries), _published(summaries), _commands(runs), _method()]
-    title = "Evaluation: " + ", ".join(dict.fromkeys(s.setting.policy for s in summaries))
+    title = "Evaluation: " + ", ".join(dict.fromkeys(s.name for s in summaries))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -131,11 +171,14 @@ def _tables(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
     parts = ["<h2>Success rates</h2>"]
     for summary in summaries:
         setting = summary.setting
-        parts.append(f"<h3>{escape(setting.suite)}: {escape(setting.policy)}, {escape(setting.how)}</h3>")
-        parts.append(
-            f'<p><span class="tag">training: {escape(setting.training)}</span> '
-            f'<span class="tag">code {escape(setting.code)}</span></p>'
-        )
+        parts.append(f"<h3>{escape(setting.suite)}: {escape(summary.name)}, {escape(setting.how)}</h3>")
+        tags = [f"training: {setting.training}", f"content {setting.content}", setting.settings, f"code {setting.code}"]
+        parts.append("<p>" + " ".join(f'<span class="tag">{escape(tag)}</span>' for tag in tags if tag) + "</p>")
+        corrected = sum(bool(result.corrected_by) for result in summary.total.results)
+        if corrected:
+            devices = sorted({device for result in summary.total.results for device in result.corrected_by})
+            text = f"In {corrected} episodes an operator moved the arm ({', '.join(devices)}): not the policy's alone."
+            parts.append(f'<p class="note bad">{escape(text)}</p>')
         rows = [_table_row(row, rule) for row in (*summary.tasks, *summary.parts, summary.total)]
         means = [_mean_cell(summary.mean_of_tasks(each), each == rule) for each in SUCCESS_RULES]
         rows.append([f"mean of the {len(summary.tasks)} tasks", *means, "", "", ""])
@@ -143,49 +186,54 @@ def _tables(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
     return "".join(parts)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; a cell may bring its own tag, else it is wrapped in one."""
+class _Cell(str):
+    """A table's cell that is HTML already, its tag included, made in this file with everything in it escaped."""
 
-    def line(cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
-    titles = "".join(f"<th>{title}</th>" for title in head)
+def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A table. Whatever is no `_Cell` is text, and is escaped here."""
+
+    def line(cells: Sequence[object]) -> str:
+        made = (cell if isinstance(cell, _Cell) else f"<td>{escape(str(cell))}</td>" for cell in cells)
+        return "<tr>" + "".join(made) + "</tr>"
+
+    titles = "".join(f"<th>{escape(str(title))}</th>" for title in head)
     body = "".join(line(row) for row in rows)
     return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _left(text: str) -> str:
+def _left(text: object) -> _Cell:
     """A cell of words."""
-    return f'<td class="left">{escape(text)}</td>'
+    return _Cell(f'<td class="left">{escape(str(text))}</td>')
 
 
-def _table_row(row: Row, rule: SuccessRule) -> list[str]:
+def _table_row(row: Row, rule: SuccessRule) -> list[object]:
     steps = f"step {row.steps_to_success:.1f}" if row.steps_to_success is not None else "–"
-    errors = f'<td class="bad">{row.errors}</td>' if row.errors else "0"
+    errors = _Cell(f'<td class="bad">{int(row.errors)}</td>') if row.errors else 0
     rates = [_rate_cell(row.rate(each), each == rule) for each in SUCCESS_RULES]
-    return [escape(row.label), *rates, steps, errors, str(row.rejected_actions)]
+    return [row.label, *rates, steps, errors, row.rejected_actions]
 
 
-def _rate_cell(rate: Rate | None, chosen: bool) -> str:
+def _rate_cell(rate: Rate | None, chosen: bool) -> _Cell:
     kind = ' class="rule"' if chosen else ""
     if rate is None:
-        return f'<td{kind} title="not every episode was played in a way that tells">–</td>'
+        return _Cell(f'<td{kind} title="not every episode was played in a way that tells">–</td>')
     low, high = rate.interval
-    return (
+    return _Cell(
         f"<td{kind}>{rate.successes}/{rate.count} = {100 * rate.value:.1f} %<br>"
         f'<span class="interval">[{100 * low:.1f}, {100 * high:.1f}]</span></td>'
     )
 
 
-def _mean_cell(mean: float | None, chosen: bool) -> str:
+def _mean_cell(mean: float | None, chosen: bool) -> _Cell:
     kind = ' class="rule"' if chosen else ""
-    return f"<td{kind}>–</td>" if mean is None else f"<td{kind}>{100 * mean:.1f} %</td>"
+    return _Cell(f"<td{kind}>–</td>" if mean is None else f"<td{kind}>{100 * mean:.1f} %</td>")
 
 
 def _plots(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
     curves = _curves(summaries, rule)
     # What the curve of success against latency shows need not be shown here too.
-    shown = [s for s in summaries if s.setting.latency_ms is None or _curve_name(s.setting) not in curves]
+    shown = [s for s in summaries if s.setting.latency_ms is None or _curve_name(s) not in curves]
     parts = []
     for suite in dict.fromkeys(summary.setting.suite for summary in shown):
         mine = [summary for summary in shown if summary.setting.suite == suite]
@@ -226,7 +274,7 @@ def _total_bars(summary: SettingSummary, rule: SuccessRule, colour: int) -> list
 
 def _short(summary: SettingSummary) -> str:
     setting = summary.setting
-    return setting.policy if setting.clock == "lockstep" else f"{setting.policy}, {setting.how}"
+    return summary.name if setting.clock == "lockstep" else f"{summary.name}, {setting.how}"
 
 
 def _published_bar(other: PublishedRate) -> Bar:
@@ -238,8 +286,8 @@ def _published_bar(other: PublishedRate) -> Bar:
     return Bar(label, other.rate, low, high, text, own=False)
 
 
-def _curve_name(setting: Setting) -> str:
-    return f"{setting.policy} on {setting.suite}"
+def _curve_name(summary: SettingSummary) -> str:
+    return f"{summary.name} on {summary.setting.suite}"
 
 
 def _curves(summaries: Sequence[SettingSummary], rule: SuccessRule) -> dict[str, list[tuple[float, Rate]]]:
@@ -248,7 +296,7 @@ def _curves(summaries: Sequence[SettingSummary], rule: SuccessRule) -> dict[str,
     for summary in summaries:
         setting, rate = summary.setting, summary.total.rate(rule)
         if setting.clock == "realtime" and setting.latency_ms is not None and rate is not None:
-            curves.setdefault(_curve_name(setting), []).append((setting.latency_ms, rate))
+            curves.setdefault(_curve_name(summary), []).append((setting.latency_ms, rate))
     return {name: sorted(points, key=lambda point: point[0]) for name, points in curves.items() if len(points) > 1}
 
 
@@ -256,14 +304,14 @@ def _latency(summaries: Sequence[SettingSummary], rule: SuccessRule) -> str:
     curves = _curves(summaries, rule)
     if not curves:
         return ""
-    lockstep = {_curve_name(s.setting): s.total.rate(rule) for s in summaries if s.setting.clock == "lockstep"}
+    lockstep = {_curve_name(s): s.total.rate(rule) for s in summaries if s.setting.clock == "lockstep"}
     plot = latency_plot([Curve(name, points, number) for number, (name, points) in enumerate(curves.items())])
     latencies = sorted({latency for points in curves.values() for latency, _ in points})
     rows = []
     for name, points in curves.items():
         known = dict(points)
         cells = [str(known.get(latency, "–")) for latency in latencies]
-        rows.append([escape(name), str(lockstep.get(name, "–")), *cells])
+        rows.append([name, lockstep.get(name, "–"), *cells])
     return (
         "<h2>Success against latency</h2>"
         '<p class="muted">Real time: the world runs on while the policy thinks, and every answer takes this long. '
@@ -310,7 +358,7 @@ def _trouble(results: Sequence[EpisodeResult], rule: SuccessRule) -> str:
     parts = []
     errors = [result for result in results if result.success is None]
     if errors:
-        rows = [[escape(_name(result)), str(result.attempts), _left(result.error)] for result in errors]
+        rows = [[_name(result), result.attempts, _left(result.error)] for result in errors]
         parts.append("<h2>Errors</h2>" + _table(["episode", "attempts", "what happened"], rows))
     failed = [result for result in results if result.success is not None and result.success.under(rule) is False]
     if failed:
@@ -320,7 +368,7 @@ def _trouble(results: Sequence[EpisodeResult], rule: SuccessRule) -> str:
                 for variant in grouped(task.results, "variant"):
                     ids = [f"{r.key.episode_id}{'*' if r.first_success_step else ''}" for r in variant.results]
                     place = _left(f"{task.label} {variant.label}")
-                    rows.append([escape(_short(summary)), place, _left(", ".join(ids))])
+                    rows.append([_short(summary), place, _left(", ".join(ids))])
         parts.append('<h2>Failed episodes</h2><p class="muted">Their numbers; * the goal held for a while.</p>')
         parts.append(_table(["policy", "task and variant", "episodes"], rows))
     return "".join(parts)
@@ -352,7 +400,7 @@ def _times(summaries: Sequence[SettingSummary]) -> str:
             high = sorted(stage.p95 for stage in values)[len(values) // 2]
             largest = max(stage.largest for stage in values)
             cells = [_milliseconds(value) for value in (mean, middle, high, largest)]
-            rows.append([escape(name), str(calls), *cells])
+            rows.append([name, calls, *cells])
         seconds = sum(result.seconds for result in summary.total.results)
         steps = sum(result.steps for result in summary.total.results)
         speed = steps / max(seconds, 1e-9)
@@ -376,10 +424,10 @@ def _published(summaries: Sequence[SettingSummary]) -> str:
         return ""
     rows = [
         [
-            escape(rate.model),
+            rate.model,
             _left(rate.task),
             f"{100 * rate.rate:.1f} %",
-            str(rate.episodes or "–"),
+            rate.episodes or "–",
             _left(rate.note),
             _left(rate.source),
         ]
@@ -396,7 +444,8 @@ def _commands(runs: Sequence[RunFolder]) -> str:
         versions = ", ".join(f"{name} {value}" for name, value in run.run["versions"].items())
         title = SUITES[run.run["suite"]].title if run.run["suite"] in SUITES else run.run["suite"]
         parts.append(f"<h3>{escape(str(run.folder.name))}: {escape(title)}</h3><pre>{escape(commands)}</pre>")
-        identity = ", ".join(f"{name} {value}" for name, value in run.run["identity"].items() if value is not None)
+        known = {**run.run["identity"], "folder's content": run.content}
+        identity = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
         parts.append(f'<p class="muted">{escape(machine)}. {escape(versions)}. {escape(identity)}.</p>')
     return "".join(parts)
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Literal, get_args
 
@@ -25,9 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_sim.evaluation.episodes import Episode, canonical_json, short_hash
+from magma_sim.evaluation.typed import check_fields, parse_json, shown
 
-RESULT_FORMAT = "magma-eval-result-1"
-RUN_FORMAT = "magma-eval-run-1"
+RESULT_FORMAT = "magma-eval-result-2"
+RUN_FORMAT = "magma-eval-run-2"
+_RESULT_FORMATS = (RESULT_FORMAT, "magma-eval-result-1")
+_RUN_FORMATS = (RUN_FORMAT, "magma-eval-run-1")
+"""what is read; the first formats did not say which content a policy had"""
 RUN_FILE = "run.json"
 SuccessRule = Literal["last", "first", "ever"]
 SUCCESS_RULES: tuple[SuccessRule, ...] = get_args(SuccessRule)
@@ -36,6 +42,16 @@ RULE_TEXT: dict[SuccessRule, str] = {
     "first": "the episode ends when the goal holds for the first time",
     "ever": "the goal held at any step of an episode played to its end",
 }
+
+
+LARGEST_RECORD_BYTES = 64 << 20
+"""An hour of steps has less than two megabytes."""
+LONGEST_LINE_BYTES = 1 << 20
+_UNREADABLE = (
+    OSError, EOFError, KeyError, ValueError, TypeError, SyntaxError, NotImplementedError, RuntimeError, OverflowError,
+    MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""what zipfile and numpy raise for files that are damaged, or claim sizes that nothing has"""
 
 
 class ResultsError(ValueError):
@@ -56,6 +72,9 @@ class Key:
     """hash of everything else that decides the result: environment, clock, latency, rule, the policy's own files"""
     code: str
     """version of the code that played it"""
+    policy_identity: str = ""
+    """the policy's content, whatever it is called: of a checkpoint a hash of weights, configuration, robots and how it
+    was loaded; of scripted ones their name; "" in results that do not tell"""
 
     @property
     def name(self) -> str:
@@ -116,6 +135,10 @@ class EpisodeResult:
     """injected; None in lock-step, and where the policy's own time counts"""
     training: str
     """how the policy was trained, in the run's words"""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """what else was chosen and differs from the default, in words: actions per answer, picture size, arm, teleop"""
+    corrected_by: tuple[str, ...] = ()
+    """devices of operators that moved the arm during the episode; the success is not the policy's alone then"""
     success: Success | None = None
     """None for errors"""
     first_success_step: int | None = None
@@ -151,7 +174,7 @@ class EpisodeResult:
     @classmethod
     def from_json(cls, value: object) -> EpisodeResult:
         """Inverse of `as_json`; ValueError says what is wrong."""
-        if not isinstance(value, dict) or value.get("format") != RESULT_FORMAT:
+        if not isinstance(value, dict) or value.get("format") not in _RESULT_FORMATS:
             raise ValueError(f'it is not a result: its "format" must be "{RESULT_FORMAT}"')
         fields = {name: item for name, item in value.items() if name != "format"}
         try:
@@ -159,15 +182,25 @@ class EpisodeResult:
             fields["episode"] = Episode.from_json(fields["episode"])
             if fields.get("success") is not None:
                 fields["success"] = Success(**fields["success"])
-            fields["notes"] = tuple(fields.get("notes", ()))
+            for name in ("notes", "corrected_by"):
+                if not isinstance(fields.get(name, []), (list, tuple)):
+                    raise ValueError(f"{name} must be a list, got {shown(fields[name])}")
+                fields[name] = tuple(fields.get(name, ()))
             fields["stages"] = {name: Stage(**stage) for name, stage in fields.get("stages", {}).items()}
             result = cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"it is not a whole result: {error}") from error
-        if result.rule not in SUCCESS_RULES or result.status not in ("ok", "error"):
-            raise ValueError(f"unknown rule {result.rule!r} or status {result.status!r}")
+            raise ValueError(f"it is not a whole result: {shown(str(error))}") from error
+        for part in (result, result.key, *result.stages.values()):
+            check_fields(part)
+        if result.success is not None:
+            check_fields(result.success)
         if (result.success is None) != (result.status == "error"):
             raise ValueError("an error has no verdict, and every other result has one")
+        record = PurePosixPath(result.record)
+        if result.record and (record.is_absolute() or len(record.parts) != 2 or record.parts[0] != "episodes"):
+            raise ValueError(f"record must be a file in episodes/, got {shown(result.record)}")
+        if ".." in record.parts:
+            raise ValueError(f"record must be a file in episodes/, got {shown(result.record)}")
         return result
 
     def outcome(self) -> dict[str, Any]:
@@ -206,12 +239,28 @@ class EpisodeRecord:
     def read(cls, path: Path) -> EpisodeRecord:
         """Inverse of `write`; ResultsError when the file is missing or not such a record."""
         try:
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(item.file_size for item in archive.infolist())
+            if unpacked > LARGEST_RECORD_BYTES:
+                raise ValueError(f"it unpacks to {unpacked} bytes, at most {LARGEST_RECORD_BYTES} are read")
             with np.load(path, allow_pickle=False) as file:
                 record = cls(**{item.name: file[item.name] for item in dataclasses.fields(cls)})
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ResultsError(f"{path} is not the record of an episode: {error}") from error
-        if record.actions.ndim != 2 or record.actions.shape[1] != 7 or not np.isfinite(record.actions).all():
-            raise ResultsError(f"{path}: actions must be finite and of shape (steps, 7), got {record.actions.shape}")
+        except _UNREADABLE as error:
+            raise ResultsError(f"{path} is not the record of an episode: {shown(str(error))}") from error
+        steps, queries = len(np.atleast_1d(record.actions)), len(np.atleast_1d(record.query_step))
+        for name, kind, shape in (
+            ("actions", np.float64, (steps, 7)),
+            ("commanded", np.bool_, (steps,)),
+            ("late_s", np.float64, (steps,)),
+            ("success", np.bool_, (steps,)),
+            ("query_step", np.int64, (queries,)),
+            ("query_ms", np.float64, (queries,)),
+        ):
+            array = getattr(record, name)
+            if array.dtype != kind or array.shape != shape or not np.isfinite(array).all():
+                raise ResultsError(
+                    f"{path}: {name} must be finite {np.dtype(kind)} of shape {shape}, got {array.dtype} {array.shape}"
+                )
         return record
 
 
@@ -227,25 +276,50 @@ def read_lines(path: Path) -> Iterator[EpisodeResult]:
         ResultsError: any other line that is not a result.
     """
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        number = 0
+        while line := file.readline(LONGEST_LINE_BYTES):
+            number += 1
             if not line.endswith(b"\n"):
+                if len(line) == LONGEST_LINE_BYTES:
+                    raise ResultsError(f"{path}, line {number}: it is longer than {LONGEST_LINE_BYTES} bytes")
                 return
             try:
-                yield EpisodeResult.from_json(json.loads(line))
+                yield EpisodeResult.from_json(parse_json(line))
             except ValueError as error:
                 raise ResultsError(f"{path}, line {number}: {error}") from error
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The content of run.json; ResultsError when there is none."""
+    """The content of run.json; ResultsError when there is none, or it is not one."""
     path = folder / RUN_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ResultsError(f"{folder} is not the folder of a run: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != RUN_FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in _RUN_FORMATS:
         raise ResultsError(f'{path} has not the "format" "{RUN_FORMAT}"')
-    return content
+    run = dict(content)
+    kinds: dict[str, type] = {"suite": str, "training": str, "rule": str, "identity": dict, "commands": list}
+    for name, kind in {**kinds, "versions": dict, "machine": dict}.items():
+        if not isinstance(run.setdefault(name, kind()), kind):
+            raise ResultsError(f"{path}: {name} must be a {kind.__name__}, got {shown(run[name])}")
+    if run["rule"] not in SUCCESS_RULES:
+        raise ResultsError(f"{path}: rule must be one of {', '.join(SUCCESS_RULES)}, got {shown(run['rule'])}")
+    if not all(isinstance(command, str) for command in run["commands"]):
+        raise ResultsError(f"{path}: commands must be texts")
+    for name in ("policy", "factory"):
+        if not isinstance(run["identity"].setdefault(name, ""), str):
+            raise ResultsError(f"{path}: identity.{name} must be a text, got {shown(run['identity'][name])}")
+    return run
+
+
+def content_of(folder: Path) -> str:
+    """Names a run's folder by what is in its run.json and its files of lines."""
+    found = hashlib.sha256()
+    for path in (folder / RUN_FILE, *results_files(folder)):
+        data = path.read_bytes() if path.is_file() else b""
+        found.update(hashlib.sha256(data).digest())
+    return found.hexdigest()[:12]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -290,9 +364,22 @@ def collect(results: Iterable[EpisodeResult]) -> Collected:
 
 
 def load(folder: Path) -> Collected:
-    """All results of a run's folder; ResultsError when something is wrong with them."""
-    read_run(folder)
-    return collect(result for path in results_files(folder) for result in read_lines(path))
+    """All results of a run's folder; ResultsError when something is wrong with them.
+
+    Results of the first format do not tell the policy's content and settings: what run.json knows is filled in.
+    """
+    identity = read_run(folder)["identity"]
+    content = str(identity.get("policy_files") or "")
+    steps = identity.get("execute_steps")
+    settings = {} if steps is None else {"actions per answer": str(steps)}
+
+    def completed(result: EpisodeResult) -> EpisodeResult:
+        if result.key.policy_identity or not content:
+            return result
+        key = dataclasses.replace(result.key, policy_identity=content)
+        return dataclasses.replace(result, key=key, settings=result.settings or settings)
+
+    return collect(completed(result) for path in results_files(folder) for result in read_lines(path))
 
 
 class ResultStore:

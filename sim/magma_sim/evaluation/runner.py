@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from magma_sim.evaluation import wire
-from magma_sim.evaluation.episodes import short_hash
+from magma_sim.evaluation.episodes import Episode, short_hash
 from magma_sim.evaluation.playing import Clock, Manner
-from magma_sim.evaluation.policies import PolicyChoice, PolicyFailedError, start_server
+from magma_sim.evaluation.policies import PolicyChoice, PolicyFailedError, served_identity, start_server
 from magma_sim.evaluation.results import (
     RULE_TEXT,
     RUN_FILE,
@@ -119,11 +119,11 @@ class RunConfig:
         """The file of lines that this run, or this shard of it, writes."""
         return "results.jsonl" if self.shard.count == 1 else f"results-{self.shard.index}-of-{self.shard.count}.jsonl"
 
-    def identity(self) -> dict[str, Any]:
-        """What all results in one folder share."""
+    def identity(self, policy: str) -> dict[str, Any]:
+        """What all results in one folder share; `policy` is the content of the policy."""
         return {
             "policy": self.policy.label,
-            "policy_files": self.policy.identity(),
+            "policy_identity": policy,
             "clock": self.clock,
             "execute_steps": self.execute_steps,
             "rule": self.rule,
@@ -131,13 +131,27 @@ class RunConfig:
             "code": code_version(),
         }
 
-    def jobs(self) -> list[Job]:
-        """Every episode of this shard in every manner, in the order of the suite."""
-        identity = self.identity()
+    @property
+    def settings(self) -> dict[str, str]:
+        """What is not left to the suite and the policy, in words."""
+        chosen: dict[str, str] = {}
+        if self.execute_steps is not None:
+            chosen["actions per answer"] = str(self.execute_steps)
+        if self.image_size is not None:
+            chosen["picture"] = "{}x{}".format(*self.image_size)
+        return chosen
+
+    def episodes(self) -> list[Episode]:
+        """The episodes of all shards in the order of the suite; ValueError when there are none."""
         episodes = select(suite_episodes(self.suite), tasks=self.tasks, variants=self.variants, limit=self.limit)
         if self.image_size is not None:
             size = {"image_size": list(self.image_size)}
             episodes = [dataclasses.replace(episode, options={**episode.options, **size}) for episode in episodes]
+        return episodes
+
+    def jobs(self, policy: str) -> list[Job]:
+        """Every episode of this shard in every manner; `policy` is the content of the policy."""
+        identity, episodes = self.identity(policy), self.episodes()
         jobs = []
         for manner in self.manners:
             for seed in self.seeds:
@@ -152,6 +166,7 @@ class RunConfig:
                         policy=self.policy.label,
                         configuration=short_hash(what),
                         code=identity["code"],
+                        policy_identity=policy,
                     )
                     jobs.append(Job(key, episode, manner, seed))
         return jobs
@@ -174,7 +189,7 @@ class Summary:
 class _Process:
     """One worker process as the evaluator sees it."""
 
-    def __init__(self, number: int, config: RunConfig, url: str, token: str) -> None:
+    def __init__(self, number: int, config: RunConfig, url: str, token: str, identity: str) -> None:
         self.number = number
         from_evaluator, self._write = os.pipe()
         self.read, to_evaluator = os.pipe()
@@ -206,6 +221,7 @@ class _Process:
             policy=dataclasses.asdict(config.policy),
             url=url,
             token=token,
+            identity=identity,
             factory=config.factory,
             environments=config.environments,
             folder=str(config.out.resolve()),
@@ -270,7 +286,7 @@ class Runner:
         self._set_up_failures: Counter[str] = Counter()
         self._working_environments: set[str] = set()
         self._server: Any = None
-        self._reached = False
+        self._identity = ""
         self._claimed = False
         self._waiting_for = ""
         self._summary = Summary()
@@ -284,24 +300,29 @@ class Runner:
             ValueError: unknown suite, task or variant.
         """
         config = self._config
-        jobs = config.jobs()
+        config.episodes()  # a suite that is not there is told before a policy is loaded for it
         if config.out.exists() and not config.out.is_dir():
             raise RunError(f"--out {config.out} is a file; give a folder for the results")
-        self._check_folder()
         for name in ("episodes", "logs"):
             (config.out / name).mkdir(parents=True, exist_ok=True)
-        with ResultStore(config.out / config.results_name) as store, self._signals():
-            there = {r.key for r in store.results if r.status == "ok" or not config.retry_errors}
-            missing = [job for job in jobs if job.key not in there]
-            self._summary.resumed = len(jobs) - len(missing)
-            self._scheduler = Scheduler(missing, config.attempts)
-            try:
-                with self._progress(jobs, store) as bar:
-                    self._loop(store, bar)
-            finally:
-                self._end_workers()
-                if self._server is not None:
-                    self._server.close()
+        try:
+            # Which policy it is, its server knows best; that decides what is there already.
+            self._identity = self._meet_policy()
+            jobs = config.jobs(self._identity)
+            self._check_folder()
+            with ResultStore(config.out / config.results_name) as store, self._signals():
+                there = {r.key for r in store.results if r.status == "ok" or not config.retry_errors}
+                missing = [job for job in jobs if job.key not in there]
+                self._summary.resumed = len(jobs) - len(missing)
+                self._scheduler = Scheduler(missing, config.attempts)
+                try:
+                    with self._progress(jobs, store) as bar:
+                        self._loop(store, bar)
+                finally:
+                    self._end_workers()
+        finally:
+            if self._server is not None:
+                self._server.close()
         self._summary.left = self._scheduler.waiting
         self._summary.interrupted = self._interrupts > 0 and self._summary.left > 0
         return self._summary
@@ -313,10 +334,11 @@ class Runner:
         that fails before its first result claims no folder."""
         config = self._config
         path = config.out / RUN_FILE
-        identity = config.identity()
+        identity = config.identity(self._identity)
         content: dict[str, Any] = {
             "format": RUN_FORMAT,
             "identity": identity,
+            "policy": {"given": config.policy.text, "where": config.policy.where, "device": config.policy.device},
             "suite": config.suite,
             "training": config.training or config.policy.training() or "not stated",
             "rule": config.rule,
@@ -379,11 +401,23 @@ class Runner:
         with tqdm(total=total, initial=self._summary.resumed, unit="episode", file=sys.stderr, mininterval=1.0) as bar:
             yield bar
 
+    def _meet_policy(self) -> str:
+        """The content of the policy; asks its server, before simulators are built for it."""
+        policy = self._config.policy
+        if not policy.remote:
+            return policy.identity()
+        url, token = self._start_server()
+        if policy.kind != "magma":
+            self._say(f"connecting to {url} …")
+        try:
+            return served_identity(policy, url, token, min(10.0, policy.deadline_s))
+        except PolicyFailedError as error:
+            raise RunError(str(error)) from error
+
     def _start_server(self) -> tuple[str, str]:
+        """URL and token of the policy's server, which is started where there is none."""
         policy = self._config.policy
         if policy.kind in ("ws", "wss"):
-            if not self._reached:
-                self._reach(policy.text, policy.token)
             return policy.text, policy.token
         if policy.kind != "magma":
             return "", ""
@@ -400,17 +434,6 @@ class Runner:
                 raise RunError(f"the policy server did not start: {error}") from error
             self._say(f"policy {policy.label} is ready after {time.monotonic() - began_s:.0f} s")
         return self._server.url, self._server.token
-
-    def _reach(self, url: str, token: str) -> None:
-        """Asks a server once before simulators are built for it. Later failures cost an episode's attempt each."""
-        from magma_policy_client import PolicyClient, PolicyClientError
-
-        self._say(f"connecting to {url} …")
-        try:
-            PolicyClient(url, token or None, timeout_s=min(10.0, self._config.policy.deadline_s)).close()
-        except (PolicyClientError, ValueError) as error:
-            raise RunError(f"the policy server {url} cannot be used: {error}") from error
-        self._reached = True
 
     # The loop.
 
@@ -470,7 +493,7 @@ class Runner:
 
     def _start_worker(self, number: int) -> None:
         url, token = self._start_server()
-        worker = _Process(number, self._config, url, token)
+        worker = _Process(number, self._config, url, token, self._identity)
         self._workers[number] = worker
         self._selector.register(worker.read, selectors.EVENT_READ, worker)
 
@@ -597,6 +620,7 @@ class Runner:
             clock=job.manner.clock,
             latency_ms=job.manner.latency_ms,
             training=self._training,
+            settings=self._config.settings,
             attempts=self._scheduler.attempts(job),
             host=platform.node(),
             written=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

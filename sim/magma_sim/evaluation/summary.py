@@ -23,12 +23,18 @@ class Setting:
     """injected; None: none, or as measured"""
     training: str
     code: str
+    identity: str = ""
+    """the policy's content"""
+    settings: str = ""
+    """what was chosen and differs from the default, in words"""
 
     @classmethod
     def of(cls, result: EpisodeResult) -> Setting:
         """The setting of a result."""
         key = result.key
-        return cls(key.suite, key.policy, result.clock, result.latency_ms, result.training, key.code)
+        settings = ", ".join(f"{name} {value}" for name, value in sorted(result.settings.items()))
+        how = (result.clock, result.latency_ms, result.training, key.code)
+        return cls(key.suite, key.policy, *how, key.policy_identity, settings)
 
     @property
     def how(self) -> str:
@@ -39,6 +45,11 @@ class Setting:
         if self.clock == "wall":
             return "wall clock" if self.latency_ms is None else f"wall clock + {self.latency_ms:g} ms"
         return f"real time, {latency}"
+
+    @property
+    def content(self) -> str:
+        """The policy's content, as short as a person compares it."""
+        return self.identity.split()[-1][:12] if self.identity.strip() else "unknown"
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,8 @@ class SettingSummary:
     """One setting: its tasks and its totals."""
 
     setting: Setting
+    name: str
+    """the policy's label, and what tells it from others of that label here: content, settings"""
     tasks: tuple[Row, ...]
     total: Row
     parts: tuple[Row, ...]
@@ -105,9 +118,21 @@ def summarise(results: Iterable[EpisodeResult]) -> list[SettingSummary]:
 
     def order(setting: Setting) -> tuple:
         latency = -1.0 if setting.latency_ms is None else setting.latency_ms
-        return setting.suite, setting.policy, setting.clock, latency, setting.training, setting.code
+        same = setting.training, setting.code, setting.identity, setting.settings
+        return setting.suite, setting.policy, setting.clock, latency, *same
 
-    return [_summary(setting, settings[setting]) for setting in sorted(settings, key=order)]
+    return [_summary(setting, _name(setting, settings), settings[setting]) for setting in sorted(settings, key=order)]
+
+
+def _name(setting: Setting, among: Iterable[Setting]) -> str:
+    """The policy's label; where others have it too, with what tells them apart."""
+    namesakes = [other for other in among if (other.suite, other.policy) == (setting.suite, setting.policy)]
+    marks = []
+    if len({other.identity for other in namesakes}) > 1:
+        marks.append(setting.content)
+    if len({other.settings for other in namesakes}) > 1:
+        marks.append(setting.settings or "usual settings")
+    return f"{setting.policy} ({', '.join(marks)})" if marks else setting.policy
 
 
 def grouped(results: Sequence[EpisodeResult], name: str) -> list[Row]:
@@ -126,7 +151,7 @@ def _task_order(suite: str) -> dict[str, int]:
     return {task: place for place, task in enumerate(dict.fromkeys(e.task for e in suite_episodes(suite)))}
 
 
-def _summary(setting: Setting, results: list[EpisodeResult]) -> SettingSummary:
+def _summary(setting: Setting, name: str, results: list[EpisodeResult]) -> SettingSummary:
     place = _task_order(setting.suite)
     tasks = sorted(grouped(results, "task"), key=lambda row: place.get(row.label, len(place)))
     parts: list[Row] = []
@@ -137,7 +162,7 @@ def _summary(setting: Setting, results: list[EpisodeResult]) -> SettingSummary:
             without = tuple(r for r in task.results if r.episode.factor != "camera")
             if len(without) != len(task.results):
                 parts.append(Row(f"{task.label}, without camera variants", without))
-    return SettingSummary(setting, tuple(tasks), Row("all episodes", tuple(results)), tuple(parts))
+    return SettingSummary(setting, name, tuple(tasks), Row("all episodes", tuple(results)), tuple(parts))
 
 
 def text_table(summaries: Sequence[SettingSummary], width: int) -> str:
@@ -145,7 +170,7 @@ def text_table(summaries: Sequence[SettingSummary], width: int) -> str:
     lines = wrapped("successes of episodes [Wilson's 95 % interval, %] by success rule", width)
     for summary in summaries:
         setting = summary.setting
-        title = f"{setting.suite}: {setting.policy}, {setting.how} (training: {setting.training})"
+        title = f"{setting.suite}: {summary.name}, {setting.how} (training: {setting.training})"
         rows = []
         for row in (*summary.tasks, summary.total):
             rates = (row.rate(rule) for rule in SUCCESS_RULES)

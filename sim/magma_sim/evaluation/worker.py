@@ -102,7 +102,7 @@ class Worker:
 
     def _set_up(self, message: wire.Message) -> None:
         choice = PolicyChoice(**message["policy"])
-        self._policies = PolicySource(choice, message["url"], message["token"])
+        self._policies = PolicySource(choice, message["url"], message["token"], message["identity"])
         factory = find_factory(message["factory"])
         self._environments = Environments(factory, images=self._policies.needs_image, kept=message["environments"])
         self._folder = Path(message["folder"])

@@ -301,7 +301,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     run = dict(content)
     kinds: dict[str, type] = {"suite": str, "training": str, "rule": str, "identity": dict, "commands": list}
     for name, kind in {**kinds, "versions": dict, "machine": dict}.items():
-        if not isinstance(run.setdefault(name, kind()), kind):
+        if not isinstance(run.setdefault(name, "last" if name == "rule" else kind()), kind):
             raise ResultsError(f"{path}: {name} must be a {kind.__name__}, got {shown(run[name])}")
     if run["rule"] not in SUCCESS_RULES:
         raise ResultsError(f"{path}: rule must be one of {', '.join(SUCCESS_RULES)}, got {shown(run['rule'])}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import dataclasses
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -33,6 +34,7 @@ from magma_common.conversions import (
     state_to_msg,
 )
 from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
+from magma_common.text import printable
 from magma_control.config import ControllerConfig
 from magma_control.controller import Command, Controller, Outcome, Source
 from magma_control.freshness import Instant
@@ -271,7 +273,7 @@ def configuration_from(text: str) -> ControllerConfig:
             {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         )
     except (ValueError, ConfigError, AttributeError) as error:
-        raise JournalError(f"the journal's configuration does not fit this controller: {error}") from error
+        raise JournalError(printable(f"the journal's configuration does not fit this controller: {error}")) from error
 
 
 def entries_of(message: ControllerJournal) -> Iterator[Entry]:
@@ -290,6 +292,10 @@ def entries_of(message: ControllerJournal) -> Iterator[Entry]:
             yield Entry(Kind(kind), Instant(float(steady_s), int(ros_ns)), data[start:end])
         except ValueError as error:
             raise JournalError(f"the journal holds an entry of unknown kind {kind}") from error
+
+
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, struct.error)
+"""what messages and JSON of an entry raise that no journal wrote"""
 
 
 class JournalPlayer:
@@ -332,7 +338,13 @@ class JournalPlayer:
                 if self._config is None:
                     raise JournalError("the journal has no configuration: it begins too late to be replayed")
                 self._core = Controller(self._config, entry.now)
-            yield entry, self._tell(self._core, entry)
+            try:
+                command = self._tell(self._core, entry)
+            except _UNREADABLE as error:
+                raise JournalError(
+                    printable(f"the journal holds an entry of kind {entry.kind.name} that cannot be read: {error}")
+                ) from error
+            yield entry, command
 
     @staticmethod
     def _tell(core: Controller, entry: Entry) -> Command | None:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rclpy.serialization import deserialize_message
 
 from magma_recorder import topics
-from magma_recorder.definitions import message_class
+from magma_recorder.definitions import decoded
 
 INTERVALS_KEPT = 4096
 LATE_FACTOR = 2.5
@@ -196,7 +195,7 @@ class RecordingAudit:
         return "\n".join(lines)
 
     def _count_commands(self, data: bytes) -> None:
-        sent = int(deserialize_message(data, message_class("magma_interfaces/msg/ControllerState")).commands_sent)
+        sent = int(decoded(data, "magma_interfaces/msg/ControllerState").commands_sent)
         commands = self.topics.get(topics.COMMAND)
         recorded = commands.count if commands is not None else 0
         if self._sent is None or sent < self._sent[1]:
@@ -210,7 +209,7 @@ def _numbers(topic: str, data: bytes) -> tuple[int, int] | None:
     if numbered is None:
         return None
     type_name, numbers_of = numbered
-    return numbers_of(deserialize_message(data, message_class(type_name)))
+    return numbers_of(decoded(data, type_name))
 
 
 def _finite(value: float) -> float | None:

@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.serialization import deserialize_message
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
+
+from magma_common.text import printable
+
+
+class MessageError(ValueError):
+    """Bytes that are no message of their type."""
 
 
 @functools.cache
@@ -47,11 +54,30 @@ def message_class(type_name: str) -> Any:
     Raises:
         ImportError: its package is not installed.
     """
-    package, kind, name = type_name.split("/")
+    try:
+        # A name in a file of a stranger's must not have Python import, that is run, what is no package of messages.
+        _register(type_name)
+        package, kind, name = type_name.split("/")
+    except (KeyError, ValueError):
+        raise ImportError(f"{printable(type_name, 100)!r} is no message type of an installed package") from None
     try:
         return getattr(importlib.import_module(f"{package}.{kind}"), name)
     except AttributeError:
         raise ImportError(f"package {package} has no message {name}") from None
+
+
+def decoded(data: bytes, type_name: str) -> Any:
+    """A serialised message as an object.
+
+    Raises:
+        ImportError: the package of its type is not installed.
+        MessageError: the bytes are no such message.
+    """
+    kind = message_class(type_name)
+    try:
+        return deserialize_message(data, kind)
+    except Exception as error:  # each implementation of ROS 2 raises something else of its own
+        raise MessageError(f"{len(data)} bytes are no {type_name}: {printable(str(error), 200)}") from error
 
 
 def _register(type_name: str) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_common.conversions import stamp_to_ns
+from magma_common.text import printable
 from magma_recorder import bag_metadata, topics
 from magma_recorder.audit import RecordingAudit
-from magma_recorder.definitions import schema_of, type_hash
+from magma_recorder.definitions import MessageError, schema_of, type_hash
 from magma_recorder.interventions import Intervention, InterventionTracker
 from magma_recorder.mcap_file import McapFile
 from magma_recorder.recording import Recorded, Recording, RecordingError
@@ -51,24 +52,33 @@ def describe(path: Path) -> str:
     audit = RecordingAudit()
     first_ns = last_ns = 0
     for item in recording:
-        audit.add(item.topic, item.log_ns, item.sequence, item.data)
+        try:
+            audit.add(item.topic, item.log_ns, item.sequence, item.data)
+        except MessageError as error:
+            raise RecordingError(f"{recording.path}: a message on {item.topic} is damaged: {error}") from error
         first_ns = first_ns or item.log_ns
         last_ns = max(last_ns, item.log_ns)
+    if recording.complete:
+        end = "closed properly"
+    elif recording.damage:
+        end = f"ENDS EARLY: {recording.damage}"
+    else:
+        end = "CUT OFF: the recorder did not end by itself"
     lines = [
         f"{recording.path}: {(last_ns - first_ns) * 1e-9:.1f} s, {recording.path.stat().st_size * 1e-6:.1f} MB, "
-        + ("closed properly" if recording.complete else "CUT OFF: the recorder did not end by itself"),
+        f"content {recording.content}, {end}",
         audit.table(),
     ]
     for name, value in recording.account.items():
         if name not in ("audit", "interventions") and value:
-            lines.append(f"{name.replace('_', ' ')}: {value}")
+            lines.append(printable(f"{name.replace('_', ' ')}: {value}"))
     found = interventions_of(recording)
     lines.append(f"{len(found)} interventions" if found else "no interventions")
     for intervention in found:
         start_s, end_s = (intervention.start_ns - first_ns) * 1e-9, (intervention.end_ns - first_ns) * 1e-9
         lines.append(
-            f"  {start_s:8.2f} s to {end_s:8.2f} s: {intervention.device}, {intervention.commands} commands, "
-            f"then {intervention.followed_by or 'the recording ended'}"
+            f"  {start_s:8.2f} s to {end_s:8.2f} s: {printable(intervention.device)}, "
+            f"{intervention.commands} commands, then {intervention.followed_by or 'the recording ended'}"
         )
     return "\n".join(lines)
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from magma_interfaces.msg import EndEffectorState
 from numpy.typing import NDArray
-from rclpy.serialization import deserialize_message
 
 from magma_common.conversions import delta_from_msg, state_from_msg
 from magma_common.data import EndEffectorDelta
@@ -16,6 +14,7 @@ from magma_control.controller import Command
 from magma_control.journal import JournalPlayer, Kind
 from magma_control.phases import Phase
 from magma_recorder import topics
+from magma_recorder.definitions import decoded
 from magma_recorder.recording import Recording, RecordingError
 
 
@@ -55,6 +54,8 @@ class Replay:
     counts: dict[str, int] = field(default_factory=dict)
     """refusals and clips of the replay, by reason"""
     end_ns: int = 0
+    content: str = ""
+    """names the recording by its bytes"""
     journal_late: int = 0
     """entries before the first that was recorded"""
     journal_missing: int = 0
@@ -74,8 +75,8 @@ class Replay:
     def text(self) -> str:
         """The result for a person."""
         lines = [
-            f"{self.path}: {len(self.recorded)} commands recorded, {len(self.commands)} sent in the replay, "
-            f"{self.equal} equal bit for bit, {self.different} different"
+            f"{self.path} (content {self.content}): {len(self.recorded)} commands recorded, "
+            f"{len(self.commands)} sent in the replay, {self.equal} equal bit for bit, {self.different} different"
         ]
         if self.after_journal:
             lines.append(f"{self.after_journal} commands were recorded after the end of the journal")
@@ -97,7 +98,9 @@ def replay(path: Path) -> Replay:
     result = Replay(path)
     player = JournalPlayer()
     played = False
-    for item in Recording(path).read({topics.JOURNAL, topics.COMMAND}):
+    recording = Recording(path)
+    result.content = recording.content
+    for item in recording.read({topics.JOURNAL, topics.COMMAND}):
         if item.topic == topics.COMMAND:
             result.recorded.append(delta_from_msg(item.message))
             result.received_ns.append(item.log_ns)
@@ -107,7 +110,7 @@ def replay(path: Path) -> Replay:
             now_ns = entry.now.ros_ns
             result.end_ns = max(result.end_ns, now_ns)
             if entry.kind is Kind.STATE:
-                state = state_from_msg(deserialize_message(entry.data, EndEffectorState))
+                state = state_from_msg(decoded(entry.data, "magma_interfaces/msg/EndEffectorState"))
                 result.states.append(
                     TimedState(now_ns, state.position, state.target_position, state.gripper, state.gripper_target)
                 )

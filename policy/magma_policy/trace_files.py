@@ -4,6 +4,8 @@ On disk:
     format_version int64 ()          1
     frame_size int64 (2,)            height and width of the video's frames, px
     instruction                      string, "" where nobody said what is being done
+    source                           string, digest of the file that was tracked (`magma_policy_client.content`);
+                                     older files have none
     clip_starts int64 (C,)           number of each clip's first frame in the video
     camera_moved bool (C,)           whether the camera's motion was taken out of a clip
     clip int64 (M,)                  which clip a mark belongs to, ascending
@@ -43,6 +45,8 @@ class TrackedVideo:
     frame_size: tuple[int, int]
     instruction: str
     clips: dict[int, ClipMarks]
+    source: str = ""
+    """digest of the file that was tracked, whatever it was called; "" where that is not known"""
 
 
 def write_traces(path: Path, video: TrackedVideo) -> None:
@@ -53,6 +57,7 @@ def write_traces(path: Path, video: TrackedVideo) -> None:
         "format_version": np.int64(FORMAT_VERSION),
         "frame_size": np.array(video.frame_size, dtype=np.int64),
         "instruction": np.array(video.instruction),
+        "source": np.array(video.source),
         "clip_starts": np.array(list(video.clips), dtype=np.int64),
         "camera_moved": np.array([clip.camera_moved for clip in clips], dtype=bool),
         "clip": np.repeat(np.arange(len(clips), dtype=np.int64), [len(clip.ids) for clip in clips]),
@@ -76,7 +81,7 @@ def read_traces(path: Path) -> TrackedVideo:
         TraceFileError: missing, cut off, of another version, or not consistent.
     """
     try:
-        data = read_arrays(path, ARRAYS)
+        data = read_arrays(path, (*ARRAYS, "source"))
     except ArrayFileError as error:
         raise TraceFileError(str(error)) from error
     kinds = {"points": "f", "visible": "b", "moving": "b", "camera_moved": "b", "instruction": "U"}
@@ -85,6 +90,9 @@ def read_traces(path: Path) -> TrackedVideo:
             raise TraceFileError(f"{path}: lacks {name}")
         if data[name].dtype.kind != kinds.get(name, "i"):
             raise TraceFileError(f"{path}: {name} holds {data[name].dtype}")
+    source = data.get("source", np.array(""))
+    if source.dtype.kind != "U" or source.shape:
+        raise TraceFileError(f"{path}: source holds {source.dtype} of shape {source.shape}")
     version, starts, clip, points = (data[name] for name in ("format_version", "clip_starts", "clip", "points"))
     if version.shape or version != FORMAT_VERSION:
         raise TraceFileError(f"{path}: is of version {printable(version.tolist())}, expected {FORMAT_VERSION}")
@@ -124,4 +132,5 @@ def read_traces(path: Path) -> TrackedVideo:
             )
             for start, moved, first, end in zip(starts, data["camera_moved"], bounds[:-1], bounds[1:], strict=True)
         },
+        str(source),
     )

@@ -15,7 +15,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,12 +30,13 @@ from magma_policy.grounding import MARK_NAMES
 from magma_policy.mark_agreement import COMPARISON, HORIZONS, compare, figures, summarise, table
 from magma_policy.mark_drawing import draw_traces
 from magma_policy.picture_files import write_picture
-from magma_policy.trace_files import TrackedVideo, read_traces, write_traces
+from magma_policy.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
 from magma_policy.tracking import CoTracker, LucasKanadeTracker, PointTracker, TrackerError
 from magma_policy.training.demonstrations import DataCard, DemonstrationError, list_episodes, read_episode
 from magma_policy.training.tracked_samples import marked_picture
 from magma_policy.video_files import read_video
 from magma_policy.video_marks import ClipMarks, MarkOptions, clip_marks, clips
+from magma_policy_client.content import file_digests
 
 SETTINGS = "track.json"
 
@@ -126,7 +127,12 @@ def _keep_settings(config: TrackConfig) -> None:
         del mine[name]
     path = config.output / SETTINGS
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CommandError(f"{path} cannot be read ({error}); choose another --output, or delete it") from error
+        if not isinstance(stored, dict):
+            raise CommandError(f"{path} holds no settings; choose another --output, or delete it")
         different = {name: (stored.get(name), value) for name, value in mine.items() if stored.get(name) != value}
         if different:
             raise CommandError(f"{path} is of a run with other settings {different}; choose another --output")
@@ -146,17 +152,20 @@ def _track_set(config: TrackConfig, tracker: PointTracker, directory: Path, fold
     for path in tqdm(episodes, desc=directory.name, unit="episode", mininterval=2.0):
         target, compared = folder / "traces" / path.name, folder / "compared" / f"{path.stem}.npy"
         # The traces are written last: an episode that has them is done.
-        if not target.is_file():
+        content = file_digests([path])[path]
+        known = _done(target, content, path)
+        if known is None or (config.compare_every and not compared.is_file()):
             data = read_episode(path)
             if "frames" not in data:
                 raise CommandError(f"{path} has no frames; magma-demos --images records them")
             if config.compare_every:
                 np.save(compared, compare(data["frames"], data["marks"], tracker, config.compare_every))
             video = _track_frames(config, tracker, data["frames"], path.stem, folder, str(data["instruction"]))
-            write_traces(target, video)
-        tracked.append(read_traces(target))
+            write_traces(target, replace(video, source=content))
+            known = read_traces(target)
+        tracked.append(known)
         if config.compare_every:
-            rows.append(np.load(compared, allow_pickle=False))
+            rows.append(_read_compared(compared))
     report = {"robot": card.robot, "episodes": len(episodes), **_counts(tracked)}
     _tell(directory.name, report)
     if config.compare_every:
@@ -173,12 +182,43 @@ def _track_video(config: TrackConfig, tracker: PointTracker, path: Path) -> dict
     folder = config.output / path.stem
     target = folder / "traces" / f"{path.stem}.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.is_file():
+    content = file_digests([path])[path]
+    known = _done(target, content, path)
+    if known is None:
         frames = tqdm(read_video(path, config.frame_step), desc=path.name, unit="frame", mininterval=2.0)
-        write_traces(target, _track_frames(config, tracker, frames, path.stem, folder, config.instruction))
-    report = _counts([read_traces(target)])
+        video = _track_frames(config, tracker, frames, path.stem, folder, config.instruction)
+        write_traces(target, replace(video, source=content))
+        known = read_traces(target)
+    report = {"content": content[:12], **_counts([known])}
     _tell(path.name, report)
     return report
+
+
+def _done(target: Path, content: str, source: Path) -> TrackedVideo | None:
+    """The traces that are there for a file of this content; None when it has to be tracked, or tracked again because
+    the traces do not say of what they are. CommandError when they are of another file of the same name, or damaged."""
+    if not target.is_file():
+        return None
+    try:
+        known = read_traces(target)
+    except TraceFileError as error:
+        raise CommandError(f"{error}; delete it to have {source} tracked again") from error
+    if known.source and known.source != content:
+        raise CommandError(
+            f"{target} has the traces of another file of this name (content {known.source[:12]}); {source} has content "
+            f"{content[:12]}: choose another --output"
+        )
+    return known if known.source else None
+
+
+def _read_compared(path: Path) -> np.ndarray:
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise CommandError(f"{path} cannot be read ({error}); delete it to have it made again") from error
+    if rows.dtype != COMPARISON or rows.ndim != 1:
+        raise CommandError(f"{path} holds no comparison of marks; delete it to have it made again")
+    return rows
 
 
 def _track_frames(

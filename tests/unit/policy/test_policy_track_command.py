@@ -201,3 +201,54 @@ def test_text_samples_of_tracked_marks():
     assert drawn.shape == frame.shape and drawn[12, 20].max() > 100 and not frame.any()
     empty = ClipMarks(clip.ids[:0], points[:, :0], visible[:, :0], clip.moving[:0], False)
     assert marks_sample(empty) is None and traces_sample(empty, "push") is None
+
+
+def two_films(folder):
+    """Films of one name in folders of their own, as data sets have them."""
+    for place, seed in (("kitchen", 0), ("lab", 1)):
+        (folder / place).mkdir()
+        frames, _ = moving_square(20, seed)
+        out = cv2.VideoWriter(str(folder / place / "rgb.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (SIDE, SIDE))
+        for frame in frames:
+            out.write(frame[..., ::-1])
+        out.release()
+    return folder / "kitchen" / "rgb.avi", folder / "lab" / "rgb.avi"
+
+
+def test_a_video_is_known_by_its_content_not_by_its_name(tmp_path, capsys):
+    kitchen, lab = two_films(tmp_path)
+    out, done = tmp_path / "out", tmp_path / "out" / "rgb" / "traces" / "rgb.npz"
+    track.track(TrackConfig((kitchen,), out))
+    first = done.read_bytes()
+    assert json.loads((out / "rgb" / "report.json").read_text())["content"] == read_traces(done).source[:12]
+    track.track(TrackConfig((kitchen,), out))
+    with pytest.raises(CommandError, match="traces of another file of this name .* choose another --output"):
+        track.track(TrackConfig((lab,), out))
+    assert done.read_bytes() == first
+    # The same film under another name is another entry, but the same content.
+    kitchen.rename(tmp_path / "cooking.avi")
+    track.track(TrackConfig((tmp_path / "cooking.avi",), out))
+    assert read_traces(out / "cooking" / "traces" / "cooking.npz").source == read_traces(done).source
+
+
+def test_traces_that_do_not_say_of_what_they_are_load_but_are_made_again(tmp_path):
+    kitchen, lab = two_films(tmp_path)
+    out, done = tmp_path / "out", tmp_path / "out" / "rgb" / "traces" / "rgb.npz"
+    track.track(TrackConfig((kitchen,), out))
+    with np.load(done) as file:
+        arrays = {name: file[name] for name in file.files if name != "source"}
+    np.savez_compressed(done, **arrays)
+    assert read_traces(done).source == ""
+    track.track(TrackConfig((lab,), out))
+    assert read_traces(done).source
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_damaged_settings_and_traces_are_told(tmp_path, content):
+    kitchen, _ = two_films(tmp_path)
+    out = tmp_path / "out"
+    track.track(TrackConfig((kitchen,), out))
+    for path in (out / "rgb" / "traces" / "rgb.npz", out / "track.json"):
+        path.write_bytes(content)
+        with pytest.raises(CommandError, match="delete it"):
+            track.track(TrackConfig((kitchen,), out))

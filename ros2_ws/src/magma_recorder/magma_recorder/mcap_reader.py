@@ -31,7 +31,6 @@ most of a recording; what shrinks to a thousandth is no recording."""
 LARGEST_RECORD_BYTES = 1 << 30
 _HEAD = struct.Struct("<BQ")
 _PARSED = (Opcode.HEADER, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.METADATA, Opcode.FOOTER)
-Record = Header | Schema | Channel | Message | Metadata | Footer
 
 
 class DamagedError(ValueError):
@@ -42,7 +41,7 @@ class CutOffError(DamagedError):
     """The file ends before a record does, as when its writer was killed."""
 
 
-def records(path: Path) -> Iterator[Record]:
+def records(path: Path) -> Iterator[McapRecord]:
     """Header, schemas, channels, messages, metadata and footer, in the order of the file.
 
     Raises:
@@ -80,7 +79,7 @@ def _next(file: BinaryIO, left: int) -> tuple[int, bytes]:
     return opcode, file.read(length)
 
 
-def _inside(data: bytes) -> Iterator[Record]:
+def _inside(data: bytes) -> Iterator[McapRecord]:
     """The records of an unpacked chunk."""
     place = 0
     while place < len(data):
@@ -97,7 +96,7 @@ def _inside(data: bytes) -> Iterator[Record]:
         place += length
 
 
-def _parse(opcode: int, content: bytes) -> Record:
+def _parse(opcode: int, content: bytes) -> McapRecord:
     kinds: dict[int, type[McapRecord]] = {
         Opcode.HEADER: Header,
         Opcode.SCHEMA: Schema,
@@ -110,7 +109,7 @@ def _parse(opcode: int, content: bytes) -> Record:
         stream = ReadDataStream(BytesIO(content))
         if opcode == Opcode.MESSAGE:
             return Message.read(stream, len(content))
-        return kinds[opcode].read(stream)  # type: ignore[attr-defined,no-any-return]
+        return kinds[opcode].read(stream)
     except (McapError, struct.error, ValueError, EOFError, TypeError, KeyError, OverflowError) as error:
         raise DamagedError(f"a record of kind {opcode} is damaged ({type(error).__name__})") from error
 

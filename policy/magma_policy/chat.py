@@ -39,7 +39,11 @@ class ChatConfig(LoadOptions):
     The last word is the question, those before it are picture files.
     """
 
-    words: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[PICTURE …] QUESTION")] = ()
+    words: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[PICTURE …] QUESTION", help_behavior_hint="(required)"),
+    ] = ()
     """Picture files, then the question."""
     checkpoint: str = PUBLISHED
     """Folder of a checkpoint, or owner/name on the Hugging Face Hub (fetched once; Magma-8B is 18 GB)."""

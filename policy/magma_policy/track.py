@@ -45,7 +45,9 @@ SETTINGS = "track.json"
 class TrackConfig:
     """Make marks and traces of videos with a point tracker; with demonstration sets, compare them with known marks."""
 
-    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SET_OR_VIDEO")]
+    inputs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SET_OR_VIDEO", help_behavior_hint="(required)")
+    ]
     """Folders of magma-demos, and video files."""
     output: Path
     """Folder to write to; what is already there is kept."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from magma_policy.config import ConfigError
 
@@ -33,6 +35,7 @@ class TextMixture:
 
 Part = Literal["language", "projector", "vision"]
 """Parts of a Magma: language model, multi-modal projector, vision tower."""
+NONE = tyro.conf.arg(help_behavior_hint="(default: none)")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class TrainConfig:
     """Adapters count alpha / rank times."""
     lora_parts: tuple[Part, ...] = ("language",)
     """Whose linear layers get adapters."""
-    frozen: tuple[Part, ...] = ()
+    frozen: Annotated[tuple[Part, ...], NONE] = ()
     """Parts whose weights are not trained, in full finetuning."""
     steps: int = 3000
     """Optimiser steps; the learning rate follows them."""
@@ -112,7 +115,7 @@ class TrainConfig:
     """Optimiser steps from one validation to the next."""
     checkpoint_steps: int = 300
     """Optimiser steps from one checkpoint to the next."""
-    success_suites: tuple[str, ...] = ()
+    success_suites: Annotated[tuple[str, ...], NONE] = ()
     """Suites of magma-eval to play with the checkpoint while the run goes on, such as tabletop-validation; successes
     are printed, kept and drawn. Never suites that results are reported on: they would choose the checkpoint."""
     success_episodes: int = 6

@@ -29,6 +29,9 @@ from magma_sim.evaluation.text_tables import terminal_width
 from magma_sim.evaluation.worker import find_factory
 from magma_sim.statistics import episodes_needed
 
+ALL = tyro.conf.arg(help_behavior_hint="(default: all)")
+NEEDED = tyro.conf.arg(help_behavior_hint="(required)")
+
 
 @dataclass(frozen=True)
 class ListCommand:
@@ -36,9 +39,9 @@ class ListCommand:
 
     suite: str = ""
     """name of a suite or a suite file; empty lists the suites"""
-    tasks: tuple[str, ...] = ()
+    tasks: Annotated[tuple[str, ...], ALL] = ()
     """only these tasks"""
-    variants: tuple[str, ...] = ()
+    variants: Annotated[tuple[str, ...], ALL] = ()
     """only these variants"""
     json: bool = False
     """every episode as a line of JSON"""
@@ -81,9 +84,9 @@ class RunCommand:
     """name of a suite (`magma-eval list`) or a suite file"""
     out: Path
     """folder for the results"""
-    tasks: tuple[str, ...] = ()
+    tasks: Annotated[tuple[str, ...], ALL] = ()
     """only these tasks"""
-    variants: tuple[str, ...] = ()
+    variants: Annotated[tuple[str, ...], ALL] = ()
     """only these variants"""
     limit: int | None = None
     """only the first so many episodes of each task and variant"""
@@ -168,7 +171,7 @@ class MergeCommand:
 
     out: Path
     """folder for all results; may exist already"""
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, NEEDED]
     """folders to join"""
 
     def run(self) -> int:
@@ -181,7 +184,7 @@ class MergeCommand:
 class ReportCommand:
     """Prints the rates of runs and writes a page about them, with videos, as one file."""
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, NEEDED]
     """folders of runs"""
     out: Path | None = None
     """the page; default: report.html in the first folder. The numbers go to a .json beside it"""

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from magma_teleop.config import KeyboardConfig
-from magma_teleop.display import Status, status_line
-from magma_teleop.keys import CTRL_X, ENTER, ESCAPE, Request
+from magma_teleop.display import MOST_LINES, Status, status_line, status_lines
+from magma_teleop.keys import CTRL_X, ENTER, ESCAPE, HELP, Request, help_lines
 from magma_teleop.session import KeyboardSession, NewInstruction
 
 
@@ -72,10 +72,11 @@ def test_the_emergency_stop_works_while_typing(session):
     assert session.typed is None
 
 
-def test_help_toggles_and_other_keys_say_that_they_do_nothing(session):
-    shown = session.show_help
+def test_help_comes_again_when_asked_for_and_other_keys_say_that_they_do_nothing(session):
+    assert session.help_due
+    session.help_due = False
     session.press("?", 0.0)
-    assert session.show_help is not shown
+    assert session.help_due
     session.press("z", 0.0)
     assert session.notice == "key 'z' does nothing; ? for help"
 
@@ -106,3 +107,21 @@ def test_a_long_instruction_shows_its_end():
 def test_text_from_the_network_cannot_control_the_screen():
     status = Status("HOLD", "\x1b[2Jgone", "a\nb", float("nan"), None)
     assert status_line(status, None, "", 200) == 'HOLD · ?[2Jgone · "a?b"'
+
+
+@pytest.mark.parametrize("width", [40, 59, 79, 119, 300])
+def test_help_and_status_fit_any_terminal(width):
+    lines = help_lines(width)
+    assert all(len(line) <= width for line in lines)
+    assert all(text in "\n".join(lines) for _, text in HELP)
+    reason = "emergency stop: " + "the robot's button was pressed " * 20
+    for notice in ("", "asked for: " + "word " * 40):
+        shown = status_lines(Status("ESTOP", reason, "go", 53.2, 1.0), None, notice, width)
+        assert len(shown) <= MOST_LINES and all(len(line) <= width for line in shown)
+
+
+def test_sentences_of_the_controller_name_the_keys_of_this_device():
+    estop = Status("ESTOP", "emergency stop: pressed; re-arm with /magma/rearm", "go", 1.0, None)
+    assert "re-arm with c" in status_line(estop, None, "", 200)
+    assert "hand back with h" in status_line(estop, None, "the operator has it; hand back with /magma/hand_back", 200)
+    assert "with /other/name" in status_line(estop, None, "works with /other/name", 200)

@@ -105,12 +105,19 @@ class DemoOptions:
         return ["--ros-args", *parameters]
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that there are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in ("", None) else super()._get_help_string(action)
+
+
 def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
     """Reads the command line; ends the program with a message when it is wrong."""
     parser = argparse.ArgumentParser(
         prog="./run demo",
         description="Plays episodes of a simulated task through the robot graph: camera, policy, controller, arm.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add("--task", default="carrot_on_plate", choices=TASKS, help="what the robot is asked to do")

@@ -1,12 +1,25 @@
-"""The one line that the operator reads."""
+"""What the operator reads below the help."""
 
 from __future__ import annotations
 
 import math
+import re
+import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from magma_teleop.keys import REQUESTS, Request
 
 PHASE_NAMES = ("HOLD", "AUTONOMOUS", "TELEOP", "ESTOP", "FAULT")
 """By the numbers of ControllerState.msg."""
+MOST_LINES = 3
+"""Of the terminal, for the status."""
+SERVICES: Mapping[str, Request] = {
+    "/magma/estop": Request.ESTOP,
+    "/magma/rearm": Request.REARM,
+    "/magma/hand_back": Request.HAND_BACK,
+}
+"""What the controller's sentences name, and the operator has keys for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,26 @@ def status_line(status: Status | None, typed: str | None, notice: str, width: in
         parts.append("gripper open" if status.gripper_target > 0.5 else "gripper closed")
     if math.isfinite(status.frame_age_ms):
         parts.append(f"frame {status.frame_age_ms:.0f} ms")
-    return _printable(" · ".join(parts))[:width]
+    return in_keys(_printable(" · ".join(parts)))[:width]
+
+
+def status_lines(status: Status | None, typed: str | None, notice: str, width: int) -> list[str]:
+    """The same, with as many lines as it takes, up to MOST_LINES of at most `width` columns."""
+    if typed is not None:
+        return [status_line(status, typed, notice, width)]
+    whole = status_line(status, None, notice, MOST_LINES * width)
+    return textwrap.wrap(whole, max(2, width), max_lines=MOST_LINES, placeholder=" …") or [""]
+
+
+def in_keys(text: str) -> str:
+    """A sentence of the controller with the operator's keys for the services in it: `re-arm with c`."""
+    keys = {request: key for key, request in reversed(REQUESTS.items())}
+
+    def key(found: re.Match[str]) -> str:
+        request = SERVICES.get(found[1])
+        return found[0] if request is None else f"with {keys[request]}"
+
+    return re.sub(r"\bwith (/[\w/]+)", key, text)
 
 
 def _printable(text: str) -> str:

@@ -21,8 +21,8 @@ from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_teleop.config import KeyboardConfig
-from magma_teleop.display import PHASE_NAMES, Status, status_line
-from magma_teleop.keys import HELP_LINES, KeyDecoder, Request
+from magma_teleop.display import PHASE_NAMES, Status, status_lines
+from magma_teleop.keys import KeyDecoder, Request, help_lines
 from magma_teleop.session import KeyboardSession, NewInstruction
 from magma_teleop.terminal import KeyTerminal, TerminalClosedError
 
@@ -43,8 +43,7 @@ class KeyboardTeleop(Node):
         self._decoder = KeyDecoder()
         self._controller: tuple[ControllerState, float] | None = None
         self._gripper_target: float | None = None
-        self._line_shown = ""
-        self._help_shown = False
+        self._shown: list[str] = []
 
         self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
         self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
@@ -144,11 +143,11 @@ class KeyboardTeleop(Node):
             self._session.notice = answer.message if answer.success else f"refused: {answer.message}"
 
     def _draw(self, now_s: float) -> None:
-        if self._session.show_help != self._help_shown:
-            self._help_shown = self._session.show_help
-            if self._help_shown:
-                self._terminal.print_lines(HELP_LINES)
-                self._line_shown = ""
+        width = self._terminal.width - 1
+        if self._session.help_due:
+            self._session.help_due = False
+            self._terminal.print_lines(help_lines(width))
+            self._shown = []
         status = None
         if self._controller is not None and now_s - self._controller[1] <= self._node_parameters.config.state_timeout_s:
             message = self._controller[0]
@@ -159,10 +158,10 @@ class KeyboardTeleop(Node):
                 frame_age_ms=message.frame_age_ms,
                 gripper_target=self._gripper_target,
             )
-        line = status_line(status, self._session.typed, self._session.notice, self._terminal.width - 1)
-        if line != self._line_shown:
-            self._terminal.show_line(line)
-            self._line_shown = line
+        lines = status_lines(status, self._session.typed, self._session.notice, width)
+        if lines != self._shown:
+            self._terminal.show_lines(lines)
+            self._shown = lines
 
 
 def main() -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import itertools
+import textwrap
 from collections.abc import Mapping
 from enum import Enum
 
@@ -83,7 +85,7 @@ class Request(Enum):
     ESTOP = "emergency stop"
     REARM = "re-arm after an emergency stop"
     INSTRUCTION = "type a new instruction"
-    HELP = "show or hide this help"
+    HELP = "show this help"
 
 
 REQUESTS: Mapping[str, Request] = {
@@ -117,13 +119,37 @@ MOTIONS: Mapping[str, tuple[float, float, float, float, float, float]] = {
 }
 """Direction of each motion key: x forward, y left, z up of the base frame, then rotations about x, y, z."""
 
-HELP_LINES = (
-    "w s  forward, back (also up, down)     q e  turn about z     space    open or close the gripper",
-    "a d  left, right (also left, right)    j l  turn about x     h Enter  hand back to the policy",
-    "r f  up, down                          k m  turn about y     x        emergency stop (always: Ctrl-X)",
-    "i    type a new instruction            ?    this help        c        re-arm after an emergency stop",
-    "Any key that moves takes the arm over. Ctrl-C ends; the arm then holds until it is handed back.",
+HELP = (
+    ("w s", "forward, back (or up, down)"),
+    ("a d", "left, right (or left, right)"),
+    ("r f", "up, down"),
+    ("q e", "turn about z"),
+    ("j l", "turn about x"),
+    ("k m", "turn about y"),
+    ("space", "open or close the gripper"),
+    ("h Enter", "hand back to the policy"),
+    ("i", "type a new instruction"),
+    ("x", "emergency stop (also Ctrl-X)"),
+    ("c", "re-arm after a stop"),
+    ("?", "this help"),
 )
+HELP_NOTE = "Any key that moves takes the arm over. Ctrl-C ends; the arm then holds until it is handed back."
+
+
+def help_lines(width: int) -> list[str]:
+    """What the keys do, in as many columns as fit into `width`."""
+    keys = max(len(key) for key, _ in HELP)
+    entries = [f"{key:{keys}}  {text}" for key, text in HELP]
+    gap = 3
+    for columns in range(3, 0, -1):
+        rows = -(-len(entries) // columns)
+        parts = [entries[start : start + rows] for start in range(0, len(entries), rows)]
+        sizes = [max(map(len, part)) for part in parts]
+        if sum(sizes) + gap * (len(parts) - 1) <= width:
+            break
+    padded = [[entry.ljust(size + gap) for entry in part] for part, size in zip(parts, sizes, strict=True)]
+    lines = ["".join(line).rstrip() for line in itertools.zip_longest(*padded, fillvalue="")]
+    return [*(line[:width] for line in lines), *textwrap.wrap(HELP_NOTE, max(1, width))]
 
 
 class MotionKeys:

@@ -27,7 +27,8 @@ class KeyboardSession:
         self.reconfigure(config)
         self.typed: str | None = None
         """the instruction typed so far; None when keys move the arm"""
-        self.show_help = True
+        self.help_due = True
+        """whether the help is to be shown, now or again"""
         self.notice = ""
         """the last thing to tell the operator"""
 
@@ -76,7 +77,7 @@ class KeyboardSession:
             self._motion.toggle_gripper(now_s)
             return None
         if request is Request.HELP:
-            self.show_help = not self.show_help
+            self.help_due = True
             return None
         self._motion.forget()
         if request is Request.INSTRUCTION:

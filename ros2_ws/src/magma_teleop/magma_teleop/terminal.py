@@ -8,6 +8,7 @@ import select
 import shutil
 import sys
 import termios
+from collections.abc import Sequence
 from typing import Any
 
 from magma_common.config import ConfigError
@@ -26,6 +27,7 @@ class KeyTerminal:
             ConfigError: standard input is not a terminal.
         """
         self._fd = sys.stdin.fileno()
+        self._shown = 1
         if not os.isatty(self._fd):
             raise ConfigError(
                 "keyboard_teleop reads keys from a terminal, but its standard input is none; "
@@ -62,15 +64,22 @@ class KeyTerminal:
         """Columns."""
         return shutil.get_terminal_size().columns
 
-    def show_line(self, text: str) -> None:
-        """Replaces the status line. The last column stays free: some terminals wrap when it is written."""
-        sys.stdout.write("\r\x1b[K" + text)
+    def show_lines(self, lines: Sequence[str]) -> None:
+        """Replaces the status. The last column stays free: some terminals wrap when it is written."""
+        sys.stdout.write(self._to_status() + "\r\n".join(lines))
         sys.stdout.flush()
+        self._shown = len(lines)
 
-    def print_lines(self, lines: tuple[str, ...]) -> None:
-        """Writes lines above the status line."""
-        sys.stdout.write("\r\x1b[K" + "".join(line + "\r\n" for line in lines))
+    def print_lines(self, lines: Sequence[str]) -> None:
+        """Writes lines above the status, which has to be shown again."""
+        sys.stdout.write(self._to_status() + "".join(line + "\r\n" for line in lines))
         sys.stdout.flush()
+        self._shown = 1
+
+    def _to_status(self) -> str:
+        """Goes to where the status begins, and clears what is below."""
+        up = f"\x1b[{self._shown - 1}A" if self._shown > 1 else ""
+        return f"\r{up}\x1b[J"
 
     def close(self) -> None:
         """Puts the terminal back as it was; safe to call again."""

@@ -35,7 +35,9 @@ class Robot(Node):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.task = self.create_publisher(String, "/task", latched)
         self.task.publish(String(data="pick"))
-        self.create_subscription(String, "/orders", lambda message: print("heard", message.data, flush=True), 10)
+        # It asks for the last message, so that it hears only publishers that offer it.
+        standing = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(String, "/orders", lambda message: print("heard", message.data, flush=True), standing)
         self.create_service(SetBool, "/enable", self.enable)
         self.create_timer(0.05, self.tick)
         self.count = 0
@@ -195,6 +197,8 @@ def test_publishing(ros2, robot):
     assert status == 1 and "'data: go'" in errors
     status, _, errors = ros2("topic", "pub", "--once", "--max-wait-time-secs", "0.1", "/nobody", "std_msgs/String")
     assert status == 1 and "Timed out waiting for subscribers" in errors
+    status, _, errors = ros2("topic", "pub", "--once", "/orders", "std_msgs/Int32", "data: 3")
+    assert status == 1 and errors == "Topic '/orders' has the type std_msgs/msg/String, not std_msgs/msg/Int32\n"
 
 
 def test_services(ros2, sees):

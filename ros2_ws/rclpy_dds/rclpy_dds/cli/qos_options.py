@@ -69,6 +69,23 @@ def profile_from_arguments(args: argparse.Namespace) -> QoSProfile:
     return profile
 
 
+def profile_for_subscriptions(args: argparse.Namespace, subscriptions: list[Any]) -> QoSProfile:
+    """Return the QoS to publish with: as given, otherwise what every subscription of the topic can hear.
+
+    `subscriptions` are TopicEndpointInfo. A publisher that keeps its last message is heard by all of them, one that
+    does not only by those that do not ask for it.
+    """
+    profile = profile_from_arguments(args)
+    if all(getattr(args, option) is None for option in _OPTIONS):
+        for policy, demanding in (
+            ("reliability", QoSReliabilityPolicy.RELIABLE),
+            ("durability", QoSDurabilityPolicy.TRANSIENT_LOCAL),
+        ):
+            if any(getattr(info.qos_profile, policy) == demanding for info in subscriptions):
+                setattr(profile, policy, demanding)
+    return profile
+
+
 def profile_for_publishers(args: argparse.Namespace, publishers: list[Any]) -> QoSProfile:
     """Return the QoS to subscribe with: as given, otherwise what fits every publisher of the topic.
 

@@ -35,12 +35,13 @@ from .messages import (
     to_csv,
     to_yaml,
 )
-from .qos_options import add_qos_arguments, profile_for_publishers, profile_from_arguments
+from .qos_options import add_qos_arguments, profile_for_publishers, profile_for_subscriptions, profile_from_arguments
 from .verbs import Verb, add_verbs, run_verb
 
 _DEFAULT_TRUNCATE_LENGTH = 128
 _REPORT_PERIOD_S = 1.0
 _ACKNOWLEDGE_TIMEOUT_S = 2.0
+_DISCOVERY_S = 1.0
 
 
 def _hidden_argument(parser: argparse.ArgumentParser) -> None:
@@ -549,7 +550,7 @@ def _pub(args: argparse.Namespace) -> str | None:
         stamp_setters = set_message_fields(message, values, expand_now=True)
     except ValueError as error:
         return f"Failed to populate field: {error}"
-    profile = profile_from_arguments(args)
+    profile_from_arguments(args)  # what is wrong in it is told before anybody is waited for
     times = 1 if args.once else args.times
     wanted = args.wait_matching_subscriptions
     if wanted is None:
@@ -557,8 +558,20 @@ def _pub(args: argparse.Namespace) -> str | None:
     if wanted == 0 and args.max_wait_time_secs is not None:
         return "--max-wait-time-secs option is only effective with --wait-matching-subscriptions, --once or --times"
     with joined_graph(args, args.node_name, wait=False) as node:
+        full_name = _full_name(node, args.topic_name)
+
+        def listening() -> list[Any]:
+            return node.get_subscriptions_info_by_topic(full_name)
+
+        subscriptions = wait_until(listening, _DISCOVERY_S) or []
+        failure = _type_failure(args, subscriptions)
+        if failure is not None:
+            return failure
+        profile = profile_for_subscriptions(args, subscriptions)
         publisher = node.create_publisher(type(message), args.topic_name, profile)
-        failure = _wait_for_subscriptions(publisher, wanted, args.max_wait_time_secs)
+        failure = _wait_for_subscriptions(
+            publisher, wanted, args.max_wait_time_secs, lambda: _type_failure(args, listening())
+        )
         if failure is not None:
             return failure
         print("publisher: beginning loop")
@@ -586,7 +599,19 @@ def _pub(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _wait_for_subscriptions(publisher: Any, wanted: int, max_wait_s: float | None) -> str | None:
+def _type_failure(args: argparse.Namespace, subscriptions: list[Any]) -> str | None:
+    """Why nobody would hear messages of this type; None when somebody would, or when nobody listens at all."""
+    parts = args.message_type.split("/")
+    mine = f"{parts[0]}/msg/{parts[-1]}"
+    theirs = sorted({info.topic_type for info in subscriptions})
+    if not theirs or mine in theirs:
+        return None
+    return f"Topic '{args.topic_name}' has the type {' and '.join(theirs)}, not {mine}"
+
+
+def _wait_for_subscriptions(
+    publisher: Any, wanted: int, max_wait_s: float | None, hopeless: Callable[[], str | None]
+) -> str | None:
     begin = time.monotonic()
     next_note = begin
     while publisher.get_subscription_count() < wanted and rclpy.ok():
@@ -594,6 +619,8 @@ def _wait_for_subscriptions(publisher: Any, wanted: int, max_wait_s: float | Non
         if now >= next_note:
             print(f"Waiting for at least {wanted} matching subscription(s)...")
             next_note = now + 1.0
+            if publisher.get_subscription_count() == 0 and (failure := hopeless()) is not None:
+                return failure
         if max_wait_s is not None and now - begin >= max_wait_s:
             return (
                 f"Timed out waiting for subscribers: Expected {wanted} subscribers but only got "

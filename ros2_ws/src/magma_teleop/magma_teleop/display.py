@@ -70,7 +70,7 @@ def status_lines(status: Status | None, typed: str | None, notice: str, width: i
 
 def in_keys(text: str) -> str:
     """A sentence of the controller with the operator's keys for the services in it: `re-arm with c`."""
-    keys = {request: key for key, request in reversed(REQUESTS.items())}
+    keys = {request: key for key, request in reversed(list(REQUESTS.items()))}
 
     def key(found: re.Match[str]) -> str:
         request = SERVICES.get(found[1])

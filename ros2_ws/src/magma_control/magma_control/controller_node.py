@@ -43,8 +43,8 @@ from magma_common.conversions import (
     state_to_msg,
 )
 from magma_common.instruction_topics import InstructionListener
-from magma_common.node_config import NodeParameters
 from magma_common.network import unauthenticated_reach
+from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.controller import Command, Outcome, Report, Source

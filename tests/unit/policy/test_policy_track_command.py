@@ -222,7 +222,7 @@ def test_a_video_is_known_by_its_content_not_by_its_name(tmp_path, capsys):
     first = done.read_bytes()
     assert json.loads((out / "rgb" / "report.json").read_text())["content"] == read_traces(done).source[:12]
     track.track(TrackConfig((kitchen,), out))
-    with pytest.raises(CommandError, match="traces of another file of this name .* choose another --output"):
+    with pytest.raises(CommandError, match=r"traces of another file of this name .* choose another --output"):
         track.track(TrackConfig((lab,), out))
     assert done.read_bytes() == first
     # The same film under another name is another entry, but the same content.

@@ -16,7 +16,7 @@ import tyro
 from magma_policy.checkpoint_options import CommandError, LoadOptions, run_command
 from magma_policy.config import ConfigError
 from magma_policy.mark_drawing import draw_point_marks
-from magma_policy.picture_files import read_picture, resize, write_picture
+from magma_policy.picture_files import described, read_picture, resize, write_picture
 
 TOOL_DOWN_XYZW = (1.0, 0.0, 0.0, 0.0)
 
@@ -57,6 +57,7 @@ def main() -> None:
 def act(config: ActConfig) -> int:
     """Acts once and prints it. Raises CommandError."""
     picture = read_picture(config.picture)
+    print(f"{config.picture}: {described(picture)}", file=sys.stderr)
     name = config.checkpoint
     remote = name.lower().startswith(("ws://", "wss://"))
     answer, spec, pixels = _ask_server(config, picture) if remote else _ask_checkpoint(config, picture)

@@ -22,7 +22,7 @@ from magma_policy import set_of_mark, trace_of_mark
 from magma_policy.checkpoint_options import CommandError, LoadOptions, run_command
 from magma_policy.config import ConfigError
 from magma_policy.mark_drawing import draw_box_marks, draw_point_marks, draw_traces
-from magma_policy.picture_files import read_picture, resize, write_picture
+from magma_policy.picture_files import described, read_picture, resize, write_picture
 
 if TYPE_CHECKING:
     from magma_policy.generation import GenerationSettings
@@ -83,6 +83,8 @@ def chat(config: ChatConfig) -> int:
     """Asks and prints. Raises CommandError."""
     names, question = _split(config)
     pictures = [read_picture(Path(name)) for name in names]
+    for name, picture in zip(names, pictures, strict=True):
+        print(f"{name}: {described(picture)}", file=sys.stderr)
     boxes = read_boxes(config.boxes) if config.boxes is not None else np.zeros((0, 4))
     settings = _settings(config)
     print(f"loading {config.checkpoint} …", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from magma_policy import published, robots
 from magma_policy.config import ConfigError, MagmaConfig, load_json, save_json
 from magma_policy.errors import CheckpointError as CheckpointError
+from magma_policy.finite import type_name
 from magma_policy.identity import IdentityUnderWay
 from magma_policy.model import Magma
 from magma_policy.quantisation import quantise
@@ -31,6 +32,7 @@ from magma_policy.weight_files import IGNORED, TORCH_TYPES, map_tensors, read_sh
 from magma_policy.weight_files import INDEX as INDEX
 from magma_policy.weight_files import WEIGHTS as WEIGHTS
 from magma_policy.weight_files import shards as shards
+from magma_policy.whole_files import whole_folder
 
 CONFIG = published.CONFIG
 TOKENIZER = published.TOKENIZER
@@ -242,16 +244,27 @@ def save(
     known: Mapping[str, Robot],
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a checkpoint directory; `state` is a Magma state dict, `known` the robots as in `Checkpoint.robots`. The
-    weights are written last and renamed into place, so that an interrupted save never leaves a directory that loads
-    with half of the tensors."""
-    directory.mkdir(parents=True, exist_ok=True)
-    save_json(config, directory / CONFIG)
-    for name, robot in known.items():
-        robots.write(robot, directory / robots.FOLDER / name if name else directory)
-    tokenizer.save(directory / TOKENIZER)
-    partial = directory / (WEIGHTS + ".partial")
-    save_file({n: t.detach().to("cpu", dtype).contiguous() for n, t in state.items()}, str(partial))
-    # The library creates its file for the owner alone; a checkpoint is for everyone who may read the directory.
-    partial.chmod(0o644)
-    partial.replace(directory / WEIGHTS)
+    """Write a checkpoint directory; `state` is a Magma state dict, `known` the robots as in `Checkpoint.robots`.
+
+    The files take their places when all are written, the weights last, so that neither an interrupted save nor a full
+    disk leaves a directory that loads with half of it.
+
+    Raises:
+        CheckpointError: a weight is not finite, or would not be in `dtype`; nothing was written.
+        OSError, SafetensorError: it cannot be written.
+    """
+    for name, tensor in state.items():
+        if tensor.numel() and not torch.stack(tensor.detach().aminmax()).to(dtype).isfinite().all():
+            raise CheckpointError(
+                f"{directory}: not written, tensor {name} is not finite in {type_name(dtype)}: its training has "
+                "diverged, or it needs the wider range of bfloat16 or float32"
+            )
+    with whole_folder(directory, WEIGHTS) as folder:
+        save_json(config, folder / CONFIG)
+        for name, robot in known.items():
+            robots.write(robot, folder / robots.FOLDER / name if name else folder)
+        tokenizer.save(folder / TOKENIZER)
+        tensors = {n: t.detach().to("cpu", dtype).contiguous() for n, t in state.items()}
+        save_file(tensors, str(folder / WEIGHTS))
+        # The library creates its file for the owner alone; a checkpoint is for everyone who may read the directory.
+        (folder / WEIGHTS).chmod(0o644)

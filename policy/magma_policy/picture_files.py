@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,16 @@ def flattened(picture: Image.Image) -> np.ndarray:
         return np.array(picture.convert("RGB"))
     above = picture.convert("RGBA")
     return np.array(Image.alpha_composite(Image.new("RGBA", above.size, BACKGROUND), above).convert("RGB"))
+
+
+def content_hash(pixels: np.ndarray) -> str:
+    """Twelve hexadecimal digits that tell pictures apart by what they show."""
+    return hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).hexdigest()[:12]
+
+
+def described(pixels: np.ndarray) -> str:
+    """Size and contents of a picture, for people: what a command looked at."""
+    return f"{pixels.shape[1]}x{pixels.shape[0]} pixels, contents {content_hash(pixels)}"
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:

@@ -119,7 +119,7 @@ class MagmaTokenizer:
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values())
 
     def save(self, path: Path) -> None:
-        self.tokenizer.save(str(path))
+        path.write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` with one begin-of-text prepended, as the original processor does (prompts bring their own)."""

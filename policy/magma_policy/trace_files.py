@@ -17,7 +17,7 @@ On disk:
 
 from __future__ import annotations
 
-import os
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ import numpy as np
 from magma_policy.array_files import ArrayFileError, read_arrays
 from magma_policy.text import printable
 from magma_policy.video_marks import ClipMarks
+from magma_policy.whole_files import whole_file
 
 FORMAT_VERSION = 1
 ARRAYS = (
@@ -48,6 +49,16 @@ class TrackedVideo:
     source: str = ""
     """digest of the file that was tracked, whatever it was called; "" where that is not known"""
 
+    @property
+    def identity(self) -> str:
+        """A hash of everything: other traces have another one."""
+        found = hashlib.sha256(repr((self.frame_size, self.instruction)).encode())
+        for start, clip in self.clips.items():
+            found.update(repr((start, clip.points.shape, clip.camera_moved)).encode())
+            for array in (clip.ids, clip.points, clip.visible, clip.moving):
+                found.update(array.tobytes())
+        return found.hexdigest()[:12]
+
 
 def write_traces(path: Path, video: TrackedVideo) -> None:
     """Writes a file whole or not at all."""
@@ -68,10 +79,8 @@ def write_traces(path: Path, video: TrackedVideo) -> None:
         "visible": np.concatenate([np.zeros((0, frames), dtype=bool), *(clip.visible.T for clip in clips)]),
         "moving": np.concatenate([np.zeros(0, dtype=bool), *(clip.moving for clip in clips)]),
     }
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    with partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
 
 
 def read_traces(path: Path) -> TrackedVideo:

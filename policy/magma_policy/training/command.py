@@ -6,19 +6,26 @@ import dataclasses
 import json
 import shlex
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import tyro
 
 from magma_policy.checkpoint import CheckpointError
 from magma_policy.checkpoint_paths import CheckpointNotFoundError
 from magma_policy.config import ConfigError
+from magma_policy.errors import NotFiniteError
 from magma_policy.hub import HubError
+from magma_policy.text import printable
 from magma_policy.training import processes, success
 from magma_policy.training.config import CHANGEABLE, TrainConfig
 from magma_policy.training.demonstrations import DemonstrationError, Demonstrations, read_demonstrations
+from magma_policy.training.divergence import DivergedError
+from magma_policy.training.run_lock import run_lock
 from magma_policy.training.saved_run import SavedRunError
 from magma_policy.training.starting_point import StartingPoint
 from magma_policy.training.trainer import Trainer, memory
+from magma_policy.whole_files import whole_file
 
 
 def check_output(config: TrainConfig) -> None:
@@ -31,7 +38,7 @@ def check_output(config: TrainConfig) -> None:
         mine = _as_json(config)
         # A setting that was not known yet had what is now its default.
         defaults = _as_json(TrainConfig(config.demonstrations, config.output))
-        stored = defaults | json.loads(path.read_text(encoding="utf-8"))
+        stored = defaults | _stored(path)
         different = {k: (stored[k], v) for k, v in mine.items() if k not in CHANGEABLE and stored[k] != v}
         if different:
             raise ConfigError(f"{path} is of a run with other settings {different}; choose another output")
@@ -45,8 +52,21 @@ def check_same_command(config: TrainConfig) -> None:
     """Store the command beside the run; ConfigError as `check_output`."""
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_as_json(config), indent=2)
-    (config.output / "train.json").write_text(text + "\n", encoding="utf-8")
+    with whole_file(config.output / "train.json") as partial:
+        partial.write_text(json.dumps(_as_json(config), indent=2) + "\n", encoding="utf-8")
+
+
+def _stored(path: Path) -> dict[str, object]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("expected an object")
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: not the settings of a run ({printable(error)}), maybe cut off by a crash; remove it to go on "
+            "with the settings of this command, or choose another output"
+        ) from error
+    return stored
 
 
 def _as_json(config: TrainConfig) -> dict[str, object]:
@@ -65,18 +85,34 @@ def describe(demos: Demonstrations) -> str:
 def main() -> None:
     """Entry point of `magma-train`."""
     try:
-        config = tyro.cli(TrainConfig, prog="magma-train")
-        if config.dry_run:
-            start = StartingPoint.of(config)
-            print(describe(read_demonstrations(config.demonstrations)))
-            print(f"{start.config.name}: {memory(start, config)}")
-            return
-        processes.join(config.device)
-        if processes.rank() == 0:
-            check_output(config)
+        status = train(tyro.cli(TrainConfig, prog="magma-train"))
+    except KeyboardInterrupt:
+        print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
+        sys.exit(130)
+    except (
+        ConfigError, DemonstrationError, SavedRunError, CheckpointError, CheckpointNotFoundError, HubError,
+        DivergedError, NotFiniteError, OSError,
+    ) as error:  # fmt: skip
+        sys.exit(f"magma-train: {error}")
+    if status:
+        sys.exit(status)
+
+
+def train(config: TrainConfig) -> int:
+    """Trains, or says what would be trained; the exit status. Raises what `main` makes a sentence of."""
+    if config.dry_run:
+        start = StartingPoint.of(config)
+        print(describe(read_demonstrations(config.demonstrations)))
+        print(f"{start.config.name}: {memory(start, config)}")
+        return 0
+    processes.join(config.device)
+    speaks = processes.rank() == 0
+    if speaks:
+        check_output(config)
+    with run_lock(config.output) if speaks else nullcontext():
         start = StartingPoint.of(config)
         needed = memory(start, config)
-        if processes.rank() == 0:
+        if speaks:
             # Before anything is allocated, so that it can be read when there is too little.
             print(f"{start.config.name}: {needed}", flush=True)
         if config.success_suites:
@@ -86,28 +122,17 @@ def main() -> None:
                 raise ConfigError("success_suites are for a run of one process; evaluate the checkpoint afterwards")
         trainer = Trainer(config, start)
         continued = trainer.restore()
-        if processes.rank() == 0:
+        if speaks:
             check_same_command(config)
-    except KeyboardInterrupt:
-        print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        sys.exit(f"magma-train: {error}")
-    except (
-        ConfigError, DemonstrationError, SavedRunError, CheckpointError, CheckpointNotFoundError, HubError,
-    ) as error:  # fmt: skip
-        sys.exit(f"magma-train: {error}")
-    if processes.rank() == 0:
-        state = f"continued at step {trainer.step}" if continued else "new run"
-        print(f"{describe(trainer.demos)}; {state}", flush=True)
-    interrupted_by = trainer.run()
-    processes.leave()
-    if interrupted_by:
-        if processes.rank() == 0:
-            again = shlex.join(["magma-train", *sys.argv[1:]])
-            print(f"interrupted at step {trainer.step} of {config.steps}; what was learnt is saved. To go on: {again}")
-        # As shells tell of a program that a signal has ended.
-        sys.exit(128 + interrupted_by)
+            state = f"continued at step {trainer.step}" if continued else "new run"
+            print(f"{describe(trainer.demos)}; {state}", flush=True)
+        interrupted_by = trainer.run()
+        processes.leave()
+    if interrupted_by and speaks:
+        again = shlex.join(["magma-train", *sys.argv[1:]])
+        print(f"interrupted at step {trainer.step} of {config.steps}; what was learnt is saved. To go on: {again}")
+    # As shells tell of a program that a signal has ended.
+    return 128 + interrupted_by if interrupted_by else 0
 
 
 if __name__ == "__main__":

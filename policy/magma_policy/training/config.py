@@ -108,6 +108,8 @@ class TrainConfig:
     plane_above_table_m: float = 0.02
     camera: str = "third_person"
     """Name of the camera, for the policy's action_spec."""
+    skip_limit: int = 10
+    """Steps in a row whose loss or gradient is not finite, at which the run ends with an error; each is left out."""
     validation_every: int = 20
     """One in so many episodes is held out."""
     validation_samples: int = 256
@@ -145,7 +147,7 @@ class TrainConfig:
         positive = (
             "steps", "image_batch", "decoder_batch", "accumulate", "learning_rate", "mark_sigma_cells",
             "action_sigma_bins", "validation_samples", "validation_steps", "checkpoint_steps", "threads",
-            "success_episodes", "success_steps",
+            "success_episodes", "success_steps", "skip_limit",
         )  # fmt: skip
         for name in positive:
             if getattr(self, name) <= 0:
@@ -179,7 +181,7 @@ class TrainConfig:
 CHANGEABLE = frozenset(
     {
         "threads", "device", "graphs", "checkpoint_steps", "gradient_checkpointing", "dry_run",
-        "success_suites", "success_episodes", "success_steps",
+        "success_suites", "success_episodes", "success_steps", "skip_limit",
     }
 )  # fmt: skip
 """What may differ when a run is continued: how it uses the machine, not what it learns."""

@@ -71,7 +71,7 @@ def merged(model: Magma, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
 
 
 def save(directory: Path, model: Magma, config: Any) -> None:
-    """Write the adapter as peft does: adapter_config.json and adapter_model.safetensors, the weights last."""
+    """Write the adapter as peft does: adapter_config.json and adapter_model.safetensors."""
     directory.mkdir(parents=True, exist_ok=True)
     config.inference_mode = True
     config.save_pretrained(str(directory))
@@ -80,7 +80,6 @@ def save(directory: Path, model: Magma, config: Any) -> None:
         for name, parameter in model.named_parameters()
         if is_adapter(name)
     }
-    partial = directory / (WEIGHTS + ".partial")
-    save_file(tensors, str(partial), {"format": "pt"})
-    partial.chmod(0o644)
-    partial.replace(directory / WEIGHTS)
+    save_file(tensors, str(directory / WEIGHTS), {"format": "pt"})
+    # The library creates its file for the owner alone.
+    (directory / WEIGHTS).chmod(0o644)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from magma_policy.whole_files import whole_file
+
 
 def plot(history: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Losses and held-out errors over optimiser steps, as a PNG; nothing when there are none yet."""
@@ -24,8 +26,11 @@ def plot(history: dict[str, list[dict[str, Any]]], path: Path) -> None:
     if successes:
         _success_curves(axes[2], successes)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    try:
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=110, format="png")
+    finally:
+        plt.close(figure)
 
 
 def _success_curves(axes: Any, entries: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -34,6 +35,7 @@ from magma_policy.model import Magma
 from magma_policy.projector import visual_token_count
 from magma_policy.robots import Robot
 from magma_policy.statistics import from_actions
+from magma_policy.text import printable
 from magma_policy.tiling import choose_grid
 from magma_policy.tokenizer import MagmaTokenizer, build_small_tokenizer
 from magma_policy.training import lora, processes, saved_run, success, text_samples
@@ -42,6 +44,7 @@ from magma_policy.training.batches import Batches, Prompts, pad_left
 from magma_policy.training.captured_gradients import CapturedGradients
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.demonstrations import DataCard, Demonstrations, held_out, read_demonstrations
+from magma_policy.training.divergence import DivergedError, SkippedSteps, all_finite
 from magma_policy.training.memory import Memory
 from magma_policy.training.objective import Objective
 from magma_policy.training.optimizer import make_optimizer
@@ -51,6 +54,7 @@ from magma_policy.training.starting_point import MODULES, StartingPoint, set_typ
 from magma_policy.training.step_batch import ActionSamples, StepBatch, TextBatch
 from magma_policy.training.text_samples import TextSamples
 from magma_policy.training.validation import Validator
+from magma_policy.whole_files import whole_folder
 
 LOSSES = ("marks", "action", "state", "text")
 LOG_STEPS = 20
@@ -147,6 +151,8 @@ class Trainer:
         self.codec = ActionTokens(self.model_config.tokens.base_vocab_size)
         self.optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay, config.seed)
         self.step = 0
+        self.skipped = SkippedSteps(config.skip_limit)
+        self._ahead: tuple[int, StepBatch] | None = None
         self.history: dict[str, list[dict[str, Any]]] = {"loss": [], "validation": [], "success": []}
         self.running = {name: deque[Tensor](maxlen=50) for name in LOSSES}
 
@@ -277,7 +283,10 @@ class Trainer:
         return TextBatch(ids, attention, text_samples.answer_labels(ids, lengths)[:, -count:])
 
     def train_step(self) -> None:
-        """One optimiser step on `accumulate` batches."""
+        """One optimiser step on `accumulate` batches; left out when a loss or gradient is not finite.
+
+        Raises DivergedError after `skip_limit` of these in a row.
+        """
         config = self.config
         self.model.train()
         rate = self.learning_rate()
@@ -285,19 +294,36 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=not self.captures)
         with_actions = self.progress >= self.marks_fraction
-        for part in range(config.accumulate):
-            seed = batch_seed(config.seed, self.step, part, processes.rank())
-            batch = self.draw(torch.Generator().manual_seed(seed))
-            # Kept where they are: reading them would wait for the GPU, which can work on while the next batch is drawn.
-            for name, loss in self.add_gradients(batch, with_actions).items():
-                self.running[name].append(loss)
+        losses = [self.add_gradients(self._batch(part), with_actions) for part in range(config.accumulate)]
         # Once per step, behind the last part: what the parts add up to is all that matters.
         parameters = list(self.parameters.values())
         processes.average_gradients(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        self.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        finite = (
+            torch.stack([norm.float(), *(loss.float() for part in losses for loss in part.values())]).isfinite().all()
+        )
+        # Drawn while a GPU still computes; only then its verdict is waited for.
+        self._ahead = (self.step + 1, self._drawn(self.step + 1, 0)) if self.step + 1 < config.steps else None
+        # Gradients are the same in all processes, losses are not.
+        taught = not processes.any_of(not bool(finite))
         self.step += 1
-        self.average.update(self.step)
+        if taught:
+            self.optimizer.step()
+            self.average.update(self.step)
+            for part in losses:
+                # Kept where they are: they are read when they are printed.
+                for name, loss in part.items():
+                    self.running[name].append(loss)
+        self.skipped.note(taught, self.step)
+
+    def _batch(self, part: int) -> StepBatch:
+        """Part of the step that comes next."""
+        ahead, self._ahead = self._ahead, None
+        return ahead[1] if ahead is not None and part == 0 and ahead[0] == self.step else self._drawn(self.step, part)
+
+    def _drawn(self, step: int, part: int) -> StepBatch:
+        seed = batch_seed(self.config.seed, step, part, processes.rank())
+        return self.draw(torch.Generator().manual_seed(seed))
 
     def averages(self) -> dict[str, float]:
         """Means of the last losses."""
@@ -306,27 +332,54 @@ class Trainer:
     # The run.
 
     def save(self, last: bool = True) -> None:
-        """Write the policy checkpoint, the state to continue from, and the plot.
+        """Write the state to continue from, the policy checkpoint, and the plot, each whole or not at all.
 
         With adapters the checkpoint is the base with the adapters merged into it, as large as the base, and only
         written with `last`; the adapters alone, in peft's format, every time.
+
+        Raises:
+            DivergedError: weights, average or optimiser are not finite; nothing was written.
+            SavedRunError: something cannot be written, such as on a full disk; what was saved before stays.
         """
         if processes.rank():
             return
+        moments = {
+            f"{key} {name}": value
+            for name, parameter in self.parameters.items()
+            for key, value in self.optimizer.state.get(parameter, {}).items()
+        }
+        if not all(all_finite(tensors) for tensors in (self.parameters, self.average.tensors, moments)):
+            raise DivergedError(
+                f"the weights, their average or the optimiser are not finite any more at step {self.step}: the "
+                "training has diverged; nothing was saved, the last checkpoint before is finite and stays. Train anew "
+                "with a lower learning_rate"
+            )
+        try:
+            self._write(last)
+        except (OSError, SafetensorError) as error:
+            raise SavedRunError(
+                f"{self.config.output}: step {self.step} cannot be saved ({printable(error)}); what was saved before "
+                "is whole, and the same command goes on from it"
+            ) from error
+
+    def _write(self, last: bool) -> None:
         output = self.config.output
+        scalars = {
+            "step": self.step, "history": self.history, "init": self.start.fingerprint(), "skipped": self.skipped.total,
+        }  # fmt: skip
+        saved_run.save(output / "training", self.parameters, self.average.tensors, self.optimizer, scalars)
         with self._averaged():
             if self.adapters is not None:
-                lora.save(output / "adapter", self.model, self.adapters)
-                for name, robot in self._known_robots().items():
-                    robots.write(robot, output / "adapter" / robots.FOLDER / name if name else output / "adapter")
+                with whole_folder(output / "adapter", lora.WEIGHTS) as folder:
+                    lora.save(folder, self.model, self.adapters)
+                    for name, robot in self._known_robots().items():
+                        robots.write(robot, folder / robots.FOLDER / name if name else folder)
             if self.adapters is None or last:
                 state = dict(lora.merged(self.model, self.start.dtype))
                 checkpoint.save(
                     output / "checkpoint", state, self.model_config, self.tokenizer, self._known_robots(),
                     self.start.dtype,
                 )  # fmt: skip
-        scalars = {"step": self.step, "history": self.history, "init": self.start.fingerprint()}
-        saved_run.save(output / "training", self.parameters, self.average.tensors, self.optimizer, scalars)
         plot(self.history, output / "loss.png")
 
     def _known_robots(self) -> dict[str, Robot]:
@@ -341,6 +394,7 @@ class Trainer:
             if scalars.get("init", "") != self.start.fingerprint():
                 raise SavedRunError(f"{directory}: the run began from other weights than {self.config.init} has now")
             self.step, self.history = scalars["step"], self.history | scalars["history"]
+            self.skipped.total = scalars.get("skipped", 0)
         if not processes.same_everywhere(self.step):
             raise SavedRunError(
                 f"{directory}: not every process sees the same saved run; give an output that all share"
@@ -380,7 +434,8 @@ class Trainer:
                 if self.step % LOG_STEPS == 0:
                     averages = self.averages()
                     self.history["loss"].append({"step": self.step, **averages})
-                    bar.set_postfix({name: f"{value:.3f}" for name, value in averages.items()})
+                    shown = {name: f"{value:.3f}" for name, value in averages.items()}
+                    bar.set_postfix(shown | ({"skipped": str(self.skipped.total)} if self.skipped.total else {}))
                 if self.step % config.validation_steps == 0 and self.step < config.steps:
                     self.report()
                 if self.step % config.checkpoint_steps == 0 and self.step < config.steps:

@@ -77,6 +77,35 @@ def test_sticks_are_soft_near_the_middle_and_slow_with_the_shoulder():
     assert person.sent[-1][2] == pytest.approx(0.15 * PERIOD_S), "the right trigger goes up"
 
 
+def xpad(*held, **axes):
+    """State of the same pad as joy_node reports it: triggers are 0 until they are touched, and then rest at 1."""
+    values = [axes.get(f"a{index}", 0.0) for index in range(8)]
+    return JoySample(tuple(values), tuple(int(index in held) for index in range(11)))
+
+
+@pytest.mark.parametrize("touched", ["a5", "a2"])
+def test_a_trigger_that_never_reported_moves_nothing(touched):
+    person, dead_man = Person("gamepad_joy"), 5
+    person.does(xpad())
+    person.does(xpad(dead_man), 0.4)
+    assert person.engaged
+    person.does(xpad(dead_man, **{touched: 0.99}), 0.4)
+    person.does(xpad(dead_man, **{touched: 1.0}), 0.4)
+    assert all(not delta[:6].any() for delta in person.sent)
+    person.does(xpad(dead_man, **{touched: -1.0}), 0.4)
+    up = 1.0 if touched == "a5" else -1.0
+    assert person.sent[-1][2] == pytest.approx(up * 0.15 * PERIOD_S)
+
+
+def test_a_trigger_of_a_device_that_comes_back_is_unknown_again():
+    person, dead_man = Person("gamepad_joy"), 5
+    person.does(xpad(a5=1.0, a2=1.0))
+    person.does(None, 2.0)
+    person.does(xpad())
+    person.does(xpad(dead_man, a5=1.0), 0.4)
+    assert person.engaged and all(not delta[:6].any() for delta in person.sent)
+
+
 def test_triggers_that_rest_at_one_end():
     person = Person("gamepad_joy")
     axes = [0.0] * 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from abc import abstractmethod
 from pathlib import Path
@@ -127,6 +128,8 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         self.get_logger().info(self._notice)
 
     def _on_end_effector_state(self, message: EndEffectorState) -> None:
+        if not math.isfinite(message.gripper_target):
+            return  # an opening that nobody knows is not to be repeated
         _, quaternion = pose_to_arrays(message.pose)
         opening = min(1.0, max(0.0, message.gripper_target))
         self._arm = (ArmPose(quaternion, opening), time.monotonic())

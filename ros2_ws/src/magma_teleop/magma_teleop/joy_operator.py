@@ -43,6 +43,7 @@ class JoyOperator:
         self._scale = np.array([profile.max_speed_m_s] * 3 + [profile.max_angular_speed_rad_s] * 3) * step_period_s
         self._stage = _Stage.LOST
         self._sample: JoySample | None = None
+        self._reported: set[int] = set()
         self._heard_s: float | None = None
         self._moved_s = 0.0
         self._last_sent_s: float | None = None
@@ -58,7 +59,10 @@ class JoyOperator:
             # Not "no input": a device that sends nonsense must not go on moving the arm.
             self._stage, self._sample, self._notice = _Stage.LOST, None, problem
             self._heard_s = None
+            self._reported.clear()
             return []
+        # Drivers say 0 of an axis until it is touched for the first time.
+        self._reported.update(index for index, value in enumerate(sample.axes) if value != 0.0)
         before, self._sample, self._heard_s = self._sample, sample, now_s
         self._notice = ""
         requests = self._requests(before, sample) if before is not None else []
@@ -139,6 +143,7 @@ class JoyOperator:
     def _expire(self, now_s: float) -> None:
         if self._heard_s is not None and now_s - self._heard_s > self._profile.device_timeout_s:
             self._stage, self._sample, self._heard_s = _Stage.LOST, None, None
+            self._reported.clear()
             self._gripper.forget()
             self._gripper_wanted = False
 
@@ -202,7 +207,11 @@ class JoyOperator:
     def _value(self, source: AxisSource, sample: JoySample) -> float:
         if source.button is not None:
             return source.scale * float(self._held(sample, source.button))
-        raw = sample.axes[source.axis or 0] - source.rest
+        axis = source.axis or 0
+        if source.rest != 0.0 and axis not in self._reported:
+            # Where it is is unknown; 0 is half the way of a trigger that rests at one end.
+            return 0.0
+        raw = sample.axes[axis] - source.rest
         # From a rest at one end the whole way to the other is two.
         way = raw / (1.0 + abs(source.rest))
         beyond = (abs(way) - self._profile.deadzone) / (1.0 - self._profile.deadzone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -79,7 +80,8 @@ class KeyboardTeleop(Node):
             self._session.operator_lost_the_arm()
 
     def _on_end_effector_state(self, message: EndEffectorState) -> None:
-        self._gripper_target = min(1.0, max(0.0, message.gripper_target))
+        if math.isfinite(message.gripper_target):
+            self._gripper_target = min(1.0, max(0.0, message.gripper_target))
 
     def _work(self) -> None:
         now_s = time.monotonic()

@@ -26,6 +26,7 @@ from fault_graph import (
 )
 from lifecycle_msgs.msg import Transition
 from magma_interfaces.msg import ActionChunk
+from sensor_msgs.msg import JointState
 from shuttle_policy import SPEC
 
 from magma_common.conversions import action_spec_to_msg, ns_to_stamp, stamp_to_ns
@@ -593,9 +594,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "arm state jumps by 0.3 m and back, again and again",
         _jumps,
-        phases=("AUTONOMOUS", "HOLD"),
-        reason="jumped",
-        recovery=UNDISTURBED,
+        reason="contradict",
+        limit_s=3 * STEP_PERIOD_S + TICK_S,
     ),
     Fault(
         "arm state in a wrong frame",
@@ -709,6 +709,35 @@ def _not_a_number(message: Any) -> None:
     message.position = [float("nan")] * len(message.position)
 
 
+def _second_publisher(message: Any) -> list[Any]:
+    """Another node shows another posture on the same topic."""
+    other = copy.deepcopy(message)
+    other.position = [message.position[0] + 0.6, *message.position[1:]]
+    _stamp(other, 1e-6)
+    return [message, other]
+
+
+def _twice(message: Any) -> None:
+    message.name = [*message.name, message.name[2]]
+    message.position = [*message.position, message.position[2] + 1.0]
+
+
+def _wheels(message: Any) -> list[Any]:
+    """Another driver says how fast its wheels turn, and that it does not know where its caster is."""
+    wheels = JointState(header=message.header, name=["wheel_left", "wheel_right"], velocity=[0.1, 0.1])
+    caster = JointState(header=message.header, name=["caster"], position=[float("nan")])
+    return [message, wheels, caster, JointState(header=message.header)]
+
+
+def _in_parts(message: Any) -> list[Any]:
+    """The arm in two messages, and the gripper in one of its own."""
+    parts = []
+    for first, last in ((0, 3), (3, 7), (7, None)):
+        names, positions = list(message.name)[first:last], list(message.position)[first:last]
+        parts.append(JointState(header=message.header, name=names, position=positions))
+    return parts
+
+
 JOINT_FAULTS: tuple[Fault, ...] = (
     Fault("joints: policy killed", _kill("policy"), _gone, reason="policy silent"),
     Fault("joints: joint states stop", _change("state", _nothing), reason="", limit_s=STATE_TIMEOUT_S + TICK_S),
@@ -728,6 +757,34 @@ JOINT_FAULTS: tuple[Fault, ...] = (
         phases=("FAULT",),
         recovery=REARM,
         limit_s=STEP_PERIOD_S + TICK_S,
+    ),
+    Fault(
+        "joints: a second publisher of joint states, 0.6 rad apart",
+        _change("state", _second_publisher),
+        phases=("FAULT",),
+        reason="two publishers",
+        recovery=REARM,
+        limit_s=STEP_PERIOD_S + TICK_S,
+    ),
+    Fault(
+        "joints: a joint named twice",
+        _joint(_twice),
+        phases=("FAULT",),
+        reason="twice",
+        recovery=REARM,
+        limit_s=STEP_PERIOD_S + TICK_S,
+    ),
+    Fault(
+        "joints: wheels and casters among the joint states",
+        _change("state", _wheels),
+        phases=("AUTONOMOUS",),
+        recovery=UNDISTURBED,
+    ),
+    Fault(
+        "joints: joint states in three messages",
+        _change("state", _in_parts),
+        phases=("AUTONOMOUS",),
+        recovery=UNDISTURBED,
     ),
     Fault(
         "joints: driver hung (SIGSTOP of the simulator)",

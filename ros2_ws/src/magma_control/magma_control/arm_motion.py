@@ -213,13 +213,18 @@ class ArmMotion:
         """Why it is not sure where the arm stands, or None. It is not moved then."""
         if self._accepted is not None and not self._doubted:
             return None
-        if self._agreement.contradicting:
+        if self.contradicted:
             return Refusal(
                 "joint states contradict",
                 "joint states report the arm here and there, faster than it can move: holding until they agree; "
                 f"are there two publishers on {self._robot.driver.joint_states}?",
             )
         return Refusal("arm not confirmed", "waiting for joint states that agree about where the arm stands")
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether reports of a resting arm, or of one that is not known yet, say different things in turn."""
+        return (self._accepted is None or self._doubted) and self._agreement.contradicting
 
     @property
     def confirmed(self) -> bool:

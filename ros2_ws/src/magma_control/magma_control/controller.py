@@ -685,6 +685,8 @@ class Controller:
 
     def _refuse_moving(self, now: Instant) -> Refusal | None:
         """Why the arm may not be moved at all now, whoever asks."""
+        if self._arm_trouble is not None:
+            return self._arm_trouble
         if self._state is None:
             return self._state_refusal or Refusal(
                 "no end effector state", "no end effector state received: is the arm driver or simulator running?"
@@ -696,7 +698,7 @@ class Controller:
             return Refusal("arm state too old", f"end effector state is {age_s:.1f} s old: arm driver silent")
         if self._rebase_after_s is not None and self._state_arrival_s <= self._rebase_after_s:
             return Refusal("waiting for arm state", "waiting for an end effector state from after the re-arm")
-        return self._arm_trouble or self._refuse_place()
+        return self._refuse_place()
 
     def _refuse_place(self) -> Refusal | None:
         """Why it is not sure where an arm that takes deltas is, or None."""

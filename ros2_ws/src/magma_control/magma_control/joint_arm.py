@@ -73,8 +73,8 @@ class JointArm:
     def on_joint_state(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, now: Instant, core: Controller
     ) -> EndEffectorState | None:
-        """A report of the arm. Returns the end effector's state for the core and the graph; None when it was refused or
-        is not about this arm."""
+        """A report of the arm. Returns the end effector's state for the core and the graph; None when it was refused,
+        contradicts others, or is not about this arm."""
         longest_age_s = core.config.state_timeout_s
         reading = self._reader.read(names, positions, stamp_ns, now.steady_s, longest_age_s)
         if reading is None:
@@ -112,6 +112,8 @@ class JointArm:
             motion.learn_gripper(reading.opening)
         self._bar(unknown or motion.doubt, core)
         self._latest = _Latest(reading, stamp_ns)
+        if motion.contradicted:
+            return None
         return self.end_effector_state(reading, stamp_ns, core.config.frame)
 
     def _place_others(self, reading: JointReading) -> Refusal | None:

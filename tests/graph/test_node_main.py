@@ -11,6 +11,8 @@ import time
 import pytest
 from lifecycle_msgs.srv import ChangeState, GetState
 from magma_interfaces.msg import ControllerState
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -20,6 +22,8 @@ NODE = """
 import sys, time
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from magma_common.node_main import run_node
@@ -100,13 +104,15 @@ def test_a_request_that_fails_is_refused_and_the_node_goes_on(speaker, peer):
     assert process.stderr.read().count("a request of /fail is refused: ValueError: this request is wrong") == 2
 
 
-def test_a_transition_that_does_not_exist_is_refused_and_the_controller_stays_active(start_node, peer):
+def test_requests_for_what_does_not_exist_are_refused_and_the_controller_stays_active(start_node, peer):
     node = start_node("magma_control.controller_node")
     states = peer.collect(ControllerState, "/magma/controller_state", qos.STATE)
     for number in (0, 1, 42, 255):
         request = ChangeState.Request()
         request.transition.id = number
         assert not peer.call(ChangeState, "/controller/change_state", request).success
+    wrong = Parameter(name="watchdog_s", value=ParameterValue(type=42))
+    peer.call(SetParameters, "/controller/set_parameters", SetParameters.Request(parameters=[wrong]))
     assert peer.call(GetState, "/controller/get_state").current_state.label == "active"
     states.clear()
     states.wait_for()

@@ -1,8 +1,9 @@
-"""What all tests share: nothing that they start outlives a test run, not even one that is killed."""
+"""What all tests share: what they start heeds signals, and does not outlive a test run, not even one that is killed."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,23 @@ for entry in filter(str.isdigit, os.listdir("/proc")):
 """
 
 
+HEEDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def heed_signals() -> None:
+    """Lets what the tests start be ended by signals, even in a run that ignores them (under nohup, or in the background
+    of a script). Processes inherit that a signal is ignored or blocked, but no handler: so one that does nothing keeps
+    the run itself as deaf as it was asked to be."""
+    for number in HEEDED:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*HEEDED, signal.SIGCHLD})
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    heed_signals()
     if not Path("/proc/self/environ").exists():
         return
     run = f"{os.getpid()}-{time.time_ns()}"

@@ -1,4 +1,4 @@
-"""The test run itself: what it starts ends with it."""
+"""The test run itself: what it starts ends with it, and heeds signals."""
 
 from __future__ import annotations
 
@@ -47,3 +47,38 @@ def test_a_killed_run_leaves_no_processes_behind(tmp_path: Path) -> None:
     while _runs(child):
         assert time.monotonic() < deadline, "a process outlived the run that had started it"
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux' /proc")
+@pytest.mark.parametrize("way", ["ignored", "blocked"])
+def test_what_a_deaf_run_starts_heeds_signals_and_the_run_stays_deaf(tmp_path: Path, way: str) -> None:
+    numbers = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+    (tmp_path / "test_inner.py").write_text(
+        "import os, pathlib, signal, subprocess, sys\n"
+        "def test():\n"
+        "    child = subprocess.run(['grep', '^Sig[BI]', '/proc/self/status'], stdout=subprocess.PIPE, text=True)\n"
+        "    pathlib.Path('masks').write_text(child.stdout)\n"
+        f"    if {way == 'ignored'}:\n"
+        "        for number in (signal.SIGHUP, signal.SIGINT):\n"
+        "            os.kill(os.getpid(), number)\n"
+    )
+
+    def deafen() -> None:
+        if way == "ignored":
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
+        else:
+            signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider", "test_inner.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=deafen,
+        check=True,
+        timeout=60,
+    )
+    masks = dict(line.split(":") for line in (tmp_path / "masks").read_text().splitlines())
+    assert set(masks) == {"SigBlk", "SigIgn"}
+    for mask in masks.values():
+        assert not any(int(mask, 16) >> (number - 1) & 1 for number in numbers), masks

@@ -30,11 +30,14 @@ def search_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
 
 
 def find_checkpoint(name: str, environment: Mapping[str, str] | None = None) -> Path:
-    """Folder of a checkpoint given by path, or by name such as ``magma-tiny``.
+    """Folder of a checkpoint given by path, or by name such as ``magma-tiny``; with ``magma:`` before it or not.
 
     Raises:
         CheckpointNotFoundError: nothing of that name or path.
     """
+    # As everywhere in this project a checkpoint may be named with magma: before it.
+    if not Path(name).is_dir():
+        name = name.removeprefix("magma:")
     if not name.strip():
         raise CheckpointNotFoundError("no checkpoint given; name one (magma-tiny) or give its folder")
     direct = Path(name).expanduser()
@@ -63,6 +66,7 @@ def locate(name: str, environment: Mapping[str, str] | None = None) -> Path | st
     try:
         return find_checkpoint(name, environment)
     except CheckpointNotFoundError:
+        name = name.removeprefix("magma:")
         if HUB_ID.fullmatch(name) and not name.startswith((".", "~")):
             return name
         raise

@@ -36,6 +36,7 @@ TASKS = (
 )
 ARMS = ("sim_delta", "joint_trajectory", "follow_joint_trajectory")
 """Those that the simulator has."""
+POLICY_HELP = "name or folder of a checkpoint, ws://host:port of a policy server, expert, hold or random"
 TELEOP = ("none", "keyboard", "gamepad", "spacemouse", "leader", "scripted")
 END_TIMEOUT_S = 5.0
 """The graph has so long to end by itself."""
@@ -95,6 +96,9 @@ class DemoOptions:
             "episodes": str(self.episodes),
             "first_layout": str(self.first_layout),
             "clock": self.clock,
+            "policy": self.policy,
+            "arm": self.arm,
+            "teleop": self.teleop,
             "success_hold_steps": str(self.hold),
             "out": str(self.out),
             "videos": str(self.videos).lower(),
@@ -122,7 +126,11 @@ def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
     add = parser.add_argument
     add("--task", default="carrot_on_plate", choices=TASKS, help="what the robot is asked to do")
     add("--episodes", type=_positive, default=10, help="number of episodes, on consecutive layouts")
-    add("--policy", default="magma-tiny", help="name or folder of a checkpoint, or expert, hold, random")
+    add(
+        "--policy",
+        default="magma-tiny",
+        help=POLICY_HELP,
+    )
     add("--variant", default="eval", choices=("eval", "random"), help="fixed evaluation layouts, or training layouts")
     add("--first-layout", type=_not_negative, default=0, help="layout of the first episode")
     add("--control", default="none", choices=("none", "blind", "deaf"), help="control experiment: cannot see or read")

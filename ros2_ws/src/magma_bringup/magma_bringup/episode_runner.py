@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from magma_bringup.episode_video import VideoFrame, write_video
-from magma_bringup.results import EpisodeResult, append, rate_text, success_rule
+from magma_bringup.results import EpisodeResult, append, corrections_text, policy_text, rate_text, success_rule
 from magma_bringup.step_times import Percentiles, StepTimes
 from magma_common.config import ConfigError, NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
@@ -34,6 +36,8 @@ from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
 if TYPE_CHECKING:
     from magma_sim.evaluation.episodes import Episode
 
+CONTENT_S = 3.0
+"""Longest wait for the policy's node to tell which policy it is; ours tell it at once, others' may never."""
 FIRST_STEPS_S = 3.0
 """A graph that has only just been discovered may need so long before its first step."""
 
@@ -70,6 +74,17 @@ class Seen:
     shortened: Mapping[str, int]
     """commands that the safety stage shortened, by limit, and steps that it refused"""
     frames: Sequence[VideoFrame]
+    corrected_by: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """commands of operators that were sent to the arm, by device"""
+
+
+@dataclass(frozen=True)
+class RunningPolicy:
+    """Which policy acts, as its node tells in /diagnostics."""
+
+    content: str = ""
+    """`magma_policy.identity`, or the name of a scripted policy; "" for nodes that do not tell"""
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,9 @@ class EpisodeRunnerConfig(NodeConfig):
     suite_tasks: tuple[str, ...] = parameter((), "Tasks of the suite to play; none = all of them.")
     suite_limit: int = parameter(0, "Play the first so many episodes of each task of the suite; 0 = all.", minimum=0)
     latency_ms: float = parameter(0.0, "Injected latency of the policy; written into the results.", minimum=0.0)
+    policy: str = parameter("", "The policy as it was asked for; written into the results.")
+    arm: str = parameter("", "Driver of the arm; written into the results.")
+    teleop: str = parameter("", "Who may take over; written into the results.")
     training: str = parameter("", "How the policy was trained; written into the results of a suite.")
     command: str = parameter("", "The command that started all this; written into the results of a suite.")
     start_timeout_s: float = parameter(120.0, "Longest wait for the graph to be there, in seconds.", minimum=1.0)
@@ -119,6 +137,9 @@ class EpisodeRunner(Node):
         self._controller: ControllerState | None = None
         self._status: EpisodeStatus | None = None
         self._troubles: dict[str, str] = {}
+        self._running: RunningPolicy | None = None
+        self._began_with: RunningPolicy | None = None
+        self._senders: Counter[str] = Counter()
         self._commands = 0
         self._pictures: dict[int, Image] = {}
         self._frames: dict[int, VideoFrame] = {}
@@ -157,6 +178,11 @@ class EpisodeRunner(Node):
 
     def _on_diagnostics(self, array: DiagnosticArray) -> None:
         for status in array.status:
+            values = {item.key: item.value for item in status.values}
+            if "content" in values:
+                with self._changed:
+                    self._running = RunningPolicy(values["content"], values.get("where", ""))
+                    self._changed.notify_all()
             if status.level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE):
                 self._troubles[status.name] = status.message
             else:
@@ -176,6 +202,7 @@ class EpisodeRunner(Node):
             times.command(stamp_to_ns(command.header.stamp), sent_ns)
         with self._changed:
             self._commands += 1
+            self._senders[command.source] += 1
             self._changed.notify_all()
 
     def _on_picture(self, picture: Image) -> None:
@@ -261,6 +288,9 @@ class EpisodeRunner(Node):
                 self._check_running()
                 time.sleep(0.02)
             on_part(f"  after {time.monotonic() - started_s:4.1f} s  {what} is there")
+        with self._changed:
+            self._changed.wait_for(lambda: self._running is not None, timeout=CONTENT_S)
+        self._began_with = self._running
 
     def episode(self, start: Start) -> Seen:
         """Plays one episode; raises GraphError when a part of the graph does not go on."""
@@ -268,27 +298,46 @@ class EpisodeRunner(Node):
         self._ask_for("")
         answer = self._call_reset(start)
         self._tell_policy(answer.robot)
+        self._check_policy()
         started_s = time.monotonic()
         counts = self._counts()
+        self._senders.clear()
         self._ask_for(answer.instruction)
         status = self._watch(start)
+        self._check_policy()
         spec = self._spec
+        policy = spec.policy if spec is not None else ""
         return Seen(
             start=start,
             status=status,
             instruction=answer.instruction,
             max_steps=int(answer.max_steps),
-            policy=spec.policy if spec is not None else "",
+            policy=policy,
             duration_s=time.monotonic() - started_s,
             first_success_step=self._first_success_step,
             times=self._episode_times,
             shortened={name: n - counts.get(name, 0) for name, n in self._counts().items() if n > counts.get(name, 0)},
             frames=[self._frames[step] for step in sorted(self._frames)],
+            corrected_by={name: n for name, n in sorted(self._senders.items()) if name and name != policy},
         )
+
+    def _check_policy(self) -> None:
+        """GraphError when another policy acts than the run began with: its episodes are not to be counted together."""
+        before, now = self._began_with, self._running
+        if before is not None and now is not None and now.content != before.content:
+            raise GraphError(
+                f"the policy was exchanged: the run began with content {before.content[:12]} ({before.where}), and now "
+                f"{now.content[:12]} ({now.where}) acts"
+            )
 
     def episode_of_suite(self, episode: Episode) -> Seen:
         """Plays an episode of a suite of the evaluator."""
         return self.episode(Start(episode.make, episode.reset_variant, episode.layout))
+
+    @property
+    def running(self) -> RunningPolicy:
+        """Which policy the run began with."""
+        return self._began_with or RunningPolicy()
 
     @property
     def policy(self) -> str:
@@ -326,6 +375,12 @@ class EpisodeRunner(Node):
             times_ms=_as_numbers(seen.times.table()),
             video=video,
             shortened=dict(seen.shortened),
+            policy_given=config.policy,
+            policy_path=self.running.where,
+            policy_identity=self.running.content,
+            arm=config.arm,
+            teleop=config.teleop,
+            corrected_by=dict(seen.corrected_by),
         )
 
     def _ask_for(self, instruction: str) -> None:
@@ -434,9 +489,11 @@ def summary(results: list[EpisodeResult], times: StepTimes, folder: Path, videos
     lines = [
         "",
         f"task         {first.task} ({first.variant} layouts {first.layout} to {results[-1].layout}, {first.clock})",
-        f"policy       {first.policy}",
+        f"policy       {policy_text(first)}",
+        f"arm          {first.arm or 'not told'}, teleop {first.teleop or 'not told'}",
         f"success      {rate_text(results)}",
         f"             ({first.success_rule})",
+        *corrections_text(results),
         f"steps        {steps}",
         "",
         f"{'milliseconds per step':<34}{'p50':>9}{'p95':>9}",

@@ -61,8 +61,8 @@ def play_suite(node: EpisodeRunner, say: Callable[[str], None]) -> None:
             )
     (folder / "episodes").mkdir(parents=True, exist_ok=True)
     node.wait_for_graph(say)
-    identity = _identity(config, node.policy)
-    training = _begin_run(folder, config, identity)
+    identity = _identity(config, node.policy, node.running.content)
+    training = _begin_run(folder, config, identity, node.running.where)
     with ResultStore(folder / "results.jsonl") as store:
         there = {result.key for result in store.results}
         for number, episode in enumerate(episodes, start=1):
@@ -79,10 +79,10 @@ def play_suite(node: EpisodeRunner, say: Callable[[str], None]) -> None:
         say(_summary(store.results, folder))
 
 
-def _identity(config: EpisodeRunnerConfig, policy: str) -> dict[str, Any]:
+def _identity(config: EpisodeRunnerConfig, policy: str, content: str) -> dict[str, Any]:
     return {
         "policy": policy,
-        "policy_files": policy,
+        "policy_identity": content,
         "clock": "lockstep" if config.clock == "lockstep" else "wall",
         "execute_steps": None,
         "rule": "last",
@@ -103,16 +103,18 @@ def _key(episode: Episode, identity: dict[str, Any]) -> Key:
         policy=identity["policy"],
         configuration=short_hash({**identity, "episode": episode.as_json()}),
         code=identity["code"],
+        policy_identity=identity["policy_identity"],
     )
 
 
-def _begin_run(folder: Path, config: EpisodeRunnerConfig, identity: dict[str, Any]) -> str:
+def _begin_run(folder: Path, config: EpisodeRunnerConfig, identity: dict[str, Any], where: str) -> str:
     """Writes run.json, or checks the one that is there; how the policy was trained, in words."""
     path = folder / RUN_FILE
     scripted = "none (scripted)" if identity["policy"] in SCRIPTED else "not stated"
     content: dict[str, Any] = {
         "format": RUN_FORMAT,
         "identity": identity,
+        "policy": {"given": config.policy, "where": where},
         "suite": config.suite,
         "training": config.training or scripted,
         "rule": "last",
@@ -150,6 +152,8 @@ def _result(
         clock="lockstep" if lockstep else "wall",
         latency_ms=None if lockstep else config.latency_ms,
         training=training,
+        settings={name: value for name, value in (("arm", config.arm), ("teleop", config.teleop)) if value},
+        corrected_by=tuple(seen.corrected_by),
         success=Success(last=bool(flags) and flags[-1], first=ever, ever=ever),
         first_success_step=flags.index(True) + 1 if ever else None,
         success_steps=sum(flags),

@@ -46,6 +46,10 @@ class ActingPolicy(Protocol):
 
     @property
     def spec(self) -> Any: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def where(self) -> str: ...
     def use(self, robot: str) -> None: ...
     def reset(self) -> None: ...
     def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult: ...
@@ -84,6 +88,16 @@ class LocalPolicy:
     @property
     def spec(self) -> Any:
         return self._session.robot.spec
+
+    @property
+    def identity(self) -> str:
+        """The policy's content (`magma_policy.identity`)."""
+        return str(self._policy.identity)
+
+    @property
+    def where(self) -> str:
+        """The checkpoint's folder, or its name on the Hugging Face Hub."""
+        return str(self.path.resolve()) if isinstance(self.path, Path) else str(self.path)
 
     def use(self, robot: str) -> None:
         """Acts for another of the checkpoint's robots from now on; for its default one if it does not know the name."""
@@ -133,12 +147,31 @@ class RemotePolicy:
     def spec(self) -> Any:
         return self._client.spec
 
+    @property
+    def identity(self) -> str:
+        """The policy's content, as its server says; "" from one that does not know."""
+        return self._client.identity
+
+    @property
+    def where(self) -> str:
+        """The server's address."""
+        return self._client.url
+
     def use(self, robot: str) -> None:
         """Acts for another of the server's robots from now on; for its default one if it does not know the name.
 
-        Raises PolicyClientError when the server cannot be reached.
+        Raises:
+            PolicyClientError: the server cannot be reached.
+            PolicyGoneError: the server has another policy now.
         """
-        before, self._client = self._client, self._connect(robot if robot in self._client.robots else "")
+        before, after = self._client, self._connect(robot if robot in self._client.robots else "")
+        if after.identity != before.identity:
+            after.close()
+            raise PolicyGoneError(
+                f"{before.url} served content {before.identity[:12] or 'unknown'} before and serves "
+                f"{after.identity[:12] or 'unknown'} now, another policy"
+            )
+        self._client = after
         before.close()
 
     def reset(self) -> None:

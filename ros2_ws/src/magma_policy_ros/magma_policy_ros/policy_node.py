@@ -176,6 +176,9 @@ class PolicyNode(Node):
 
     def _report(self) -> Report:
         values: dict[str, object] = {"chunks": self._sequence, "errors": self._errors, "dropped": self._dropped}
+        if self._policy is not None:
+            # Which policy it is, whatever it is called: results name it so.
+            values |= {"policy": self._policy_name, "content": self._policy.identity, "where": self._policy.where}
         report = self._status
         observation = self._observation
         if observation is not None:

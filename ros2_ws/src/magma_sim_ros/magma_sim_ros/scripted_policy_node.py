@@ -150,7 +150,9 @@ class ScriptedPolicyNode(Node):
         self._sequence += 1
 
     def _report(self) -> Report:
+        kind = self._config.kind
         values = {"chunks": self._sequence, "instruction": self._instruction}
+        values |= {"policy": kind, "content": kind, "where": kind}
         if self._trouble is not None:
             return Report(WARN, self._trouble, values)
         return Report(OK, f"{self._config.kind} is ready", values)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from magma_sim.evaluation.typed import check_fields, named, parse_json, shown
 from magma_sim.task import VARIANTS, Variant
 
 SUITE_FILE_FORMAT = "magma-eval-suite-1"
@@ -54,12 +55,13 @@ class Episode:
     def __post_init__(self) -> None:
         for name in ("suite", "task", "variant", "make", "factor"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise ValueError(f"an episode's {name} is a text that is not empty, got {getattr(self, name)!r}")
+                raise ValueError(f"an episode's {name} is a text that is not empty, got {shown(getattr(self, name))}")
         for name in ("episode_id", "layout"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
-                raise ValueError(f"an episode's {name} is a number from 0 on, got {getattr(self, name)!r}")
+                raise ValueError(f"an episode's {name} is a number from 0 on, got {shown(getattr(self, name))}")
+        check_fields(self)
         if self.reset_variant not in VARIANTS:
-            raise ValueError(f"reset_variant is one of {', '.join(VARIANTS)}, got {self.reset_variant!r}")
+            raise ValueError(f"reset_variant is one of {', '.join(VARIANTS)}, got {shown(self.reset_variant)}")
         canonical_json(dict(self.options))
 
     @property
@@ -75,16 +77,18 @@ class Episode:
     def from_json(cls, value: object) -> Episode:
         """Inverse of `as_json`; ValueError says what is wrong."""
         if not isinstance(value, dict):
-            raise ValueError(f"an episode is an object, got {value!r}")
+            raise ValueError(f"an episode is an object, got {shown(value)}")
         known = {item.name for item in dataclasses.fields(cls)}
         if unknown := sorted(set(value) - known):
-            raise ValueError(f"an episode has no fields {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+            raise ValueError(
+                f"an episode has no fields {', '.join(map(named, unknown[:5]))}; there are {', '.join(sorted(known))}"
+            )
         if not isinstance(value.get("options", {}), dict):
-            raise ValueError(f"an episode's options are an object, got {value['options']!r}")
+            raise ValueError(f"an episode's options are an object, got {shown(value['options'])}")
         try:
             return cls(**cast("dict[str, Any]", value))
         except TypeError as error:
-            raise ValueError(f"an episode is incomplete: {error}") from error
+            raise ValueError(f"an episode is incomplete: {shown(str(error))}") from error
 
 
 def write_suite_file(path: Path, episodes: Sequence[Episode]) -> None:
@@ -96,12 +100,20 @@ def write_suite_file(path: Path, episodes: Sequence[Episode]) -> None:
 def read_suite_file(path: Path) -> list[Episode]:
     """Inverse of `write_suite_file`; ValueError says what is wrong with the file, OSError when it cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        content = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a suite file: {error}") from error
     if not isinstance(content, dict) or content.get("format") != SUITE_FILE_FORMAT:
         raise ValueError(f'{path} is not a suite file: its "format" must be "{SUITE_FILE_FORMAT}"')
-    episodes = [Episode.from_json(row) for row in content.get("episodes", [])]
+    rows = content.get("episodes")
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: its episodes must be a list, got {shown(rows)}")
+    episodes = []
+    for number, row in enumerate(rows):
+        try:
+            episodes.append(Episode.from_json(row))
+        except ValueError as error:
+            raise ValueError(f"{path}, episode {number}: {error}") from error
     check_episodes(episodes, str(path))
     return episodes
 

@@ -48,6 +48,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
+def named(name: object) -> str:
+    """A name for an error message: as it is, or as `shown` has it where it is no plain short text."""
+    return name if isinstance(name, str) and name.isprintable() and len(name) <= 60 else shown(name)
+
+
 def check_fields(instance: Any) -> None:
     """ValueError when a field of a dataclass instance has not the type that its annotation names, a number is not
     finite or absurd, or a text is too long."""

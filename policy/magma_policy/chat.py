@@ -22,7 +22,8 @@ from magma_policy import set_of_mark, trace_of_mark
 from magma_policy.checkpoint_options import CommandError, LoadOptions, run_command
 from magma_policy.config import ConfigError
 from magma_policy.mark_drawing import draw_box_marks, draw_point_marks, draw_traces
-from magma_policy.picture_files import described, read_picture, resize, write_picture
+from magma_policy.picture_files import content_hash, described, read_picture, resize, write_picture
+from magma_policy.text import printable
 
 if TYPE_CHECKING:
     from magma_policy.generation import GenerationSettings
@@ -86,6 +87,8 @@ def chat(config: ChatConfig) -> int:
     for name, picture in zip(names, pictures, strict=True):
         print(f"{name}: {described(picture)}", file=sys.stderr)
     boxes = read_boxes(config.boxes) if config.boxes is not None else np.zeros((0, 4))
+    if config.boxes is not None:
+        print(f"{config.boxes}: {len(boxes)} boxes, contents {content_hash(boxes)}", file=sys.stderr)
     settings = _settings(config)
     print(f"loading {config.checkpoint} …", file=sys.stderr, flush=True)
     policy = config.load(config.checkpoint)
@@ -113,8 +116,8 @@ def read_boxes(path: Path) -> np.ndarray:
     """Boxes (N, 4), x1 y1 x2 y2 in pixels, of a JSON file. Raises CommandError."""
     try:
         boxes = np.array(json.loads(Path(path).read_text(encoding="utf-8")), dtype=np.float64)
-    except (OSError, ValueError, TypeError) as error:
-        raise CommandError(f"--boxes {path} cannot be read as [[x1, y1, x2, y2], ...]: {error}") from error
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise CommandError(f"--boxes {path} cannot be read as [[x1, y1, x2, y2], ...]: {printable(error)}") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise CommandError(f"--boxes {path} must hold [[x1, y1, x2, y2], ...], got an array of shape {boxes.shape}")
     return boxes

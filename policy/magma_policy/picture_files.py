@@ -91,7 +91,7 @@ def flattened(picture: Image.Image) -> np.ndarray:
 
 
 def content_hash(pixels: np.ndarray) -> str:
-    """Twelve hexadecimal digits that tell pictures apart by what they show."""
+    """Twelve hexadecimal digits that tell pictures, or other arrays, apart by what they hold."""
     return hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).hexdigest()[:12]
 
 

@@ -52,7 +52,7 @@ class TrackedVideo:
     @property
     def identity(self) -> str:
         """A hash of everything: other traces have another one."""
-        found = hashlib.sha256(repr((self.frame_size, self.instruction)).encode())
+        found = hashlib.sha256(repr((self.frame_size, self.instruction, self.source)).encode())
         for start, clip in self.clips.items():
             found.update(repr((start, clip.points.shape, clip.camera_moved)).encode())
             for array in (clip.ids, clip.points, clip.visible, clip.moving):

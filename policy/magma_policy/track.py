@@ -11,6 +11,7 @@ tracker, and how well they agree with the marks that a simulator knows.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import sys
 import zlib
@@ -265,6 +266,7 @@ def _draw(config: TrackConfig, frame: np.ndarray, marks: ClipMarks, folder: Path
 def _counts(videos: list[TrackedVideo]) -> dict[str, Any]:
     every = [clip for video in videos for clip in video.clips.values()]
     return {
+        "traces": hashlib.sha256("".join(video.identity for video in videos).encode()).hexdigest()[:12],
         "clips": len(every),
         "clips_with_camera_motion": sum(clip.camera_moved for clip in every),
         "clips_with_moving_marks": sum(bool(clip.moving.any()) for clip in every),

@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -23,6 +24,8 @@ from magma_policy.text import printable
 
 MAX_PIXELS = 1 << 26
 """Of one picture: a header that claims more is damaged or hostile."""
+THREADS = 4
+"""Of the decoder; its own choice is one for every core of a machine that has other work."""
 LONGEST_STILL_S = 60.0
 """How long a picture may stand when pictures are taken by the clock: more is a jump of the time stamps."""
 MISSING_END_S = 0.25
@@ -45,8 +48,10 @@ def read_video(path: Path, frame_step: int = 1, max_height: int = 512) -> Iterat
         raise CommandError(f"{path}: no such file")
     film = _survey(path)
     shown = _decoded(path, film)
+    # One for the whole film: every other one would start threads of its own.
+    colours = VideoReformatter()
     for frame in (frame for _, frame in shown) if frame_step == 1 else _by_the_clock(path, shown, film, frame_step):
-        yield _pixels(frame, film, max_height)
+        yield _pixels(frame, colours, film, max_height)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             ]
             if not films:
                 raise CommandError(f"{path} cannot be read as a video: there is no film in it that can be decoded")
+            films[0].codec_context.thread_count = THREADS
             films[0].codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
             yield container, films[0]
     except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
@@ -196,12 +202,12 @@ def _by_the_clock(
         beat += 1
 
 
-def _pixels(frame: VideoFrame, film: _Film, max_height: int) -> np.ndarray:
+def _pixels(frame: VideoFrame, colours: VideoReformatter, film: _Film, max_height: int) -> np.ndarray:
     """uint8 (H, W, 3) rgb, without hidden colours, with square pixels, turned as the camera was held, and shrunk."""
     if any(component.is_alpha for component in frame.format.components):
-        picture = flattened(Image.fromarray(frame.to_ndarray(format="rgba")))
+        picture = flattened(Image.fromarray(colours.reformat(frame, format="rgba", threads=1).to_ndarray()))
     else:
-        picture = frame.to_ndarray(format="rgb24")
+        picture = colours.reformat(frame, format="rgb24", threads=1).to_ndarray()
     height, width = picture.shape[:2]
     if film.pixel_aspect != 1.0:
         width = max(1, round(width * film.pixel_aspect))

@@ -10,9 +10,12 @@ from typing import Any
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import VideoReformatter
 
 MAX_PIXELS = 1 << 26
 """Of one picture: a header that claims more is damaged or hostile."""
+THREADS = 4
+"""Of the decoder; its own choice is one for every core of a machine that has other work."""
 LONGEST_PAUSE_S = 60.0
 """A longer step between two time stamps is a jump, not a pause."""
 STREAM_TIMEOUT_S = 10.0
@@ -53,10 +56,13 @@ class Film:
             self.close()
             raise
         self._stream = streams[0]
+        self._stream.codec_context.thread_count = THREADS
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         rate = self._stream.average_rate or self._stream.base_rate
         self._usual_s = 1.0 / float(rate) if rate else 1.0 / 30.0
         self._frames = self._decode()
+        # One for the whole film: every other one would start threads of its own.
+        self._colours = VideoReformatter()
         self._ahead: Any = None
         self._begun = False
         self.period_s = self._usual_s
@@ -79,7 +85,7 @@ class Film:
             pause_s = float(self._ahead.time - frame.time)
             if 0.0 < pause_s < LONGEST_PAUSE_S:
                 self.period_s = pause_s
-        return np.ascontiguousarray(_turned(frame.to_ndarray(format="bgr24"), frame))
+        return np.ascontiguousarray(_turned(self._colours.reformat(frame, format="bgr24").to_ndarray(), frame))
 
     def close(self) -> None:
         """Releases file or connection."""

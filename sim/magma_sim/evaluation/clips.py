@@ -53,8 +53,10 @@ def choose(results: Sequence[EpisodeResult], rule: SuccessRule, failures: int, s
     return chosen
 
 
-def film(task: Task, result: EpisodeResult, record: EpisodeRecord, path: Path, rule: SuccessRule) -> Clip:
-    """Executes a record in its task, made with images, and writes the video.
+def film(
+    task: Task, result: EpisodeResult, record: EpisodeRecord, path: Path, rule: SuccessRule, steps: int | None = None
+) -> Clip:
+    """Executes a record in its task, made with images, and writes the video; with `steps`, of its first so many steps.
 
     Raises:
         ResultsError: there is nothing to show.
@@ -69,7 +71,7 @@ def film(task: Task, result: EpisodeResult, record: EpisodeRecord, path: Path, r
     faithful = True
     partial = path.with_name(f".{path.name}.partial.mp4")
     with VideoWriter(partial, (width, height), per_second) as video:
-        for step, action in enumerate(record.actions):
+        for step, action in enumerate(record.actions[:steps]):
             line = f"step {step}/{result.max_steps}  {describe(record, step)}"
             video.write(_labelled(picture, observation.instruction, line, observation.success))
             late_s = float(record.late_s[step])

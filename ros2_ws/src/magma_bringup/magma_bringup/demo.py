@@ -20,6 +20,7 @@ from pathlib import Path
 
 import rclpy
 
+from magma_bringup.demo_page import RECORDS, film_episodes, read_results, write_page
 from magma_bringup.domain import check_alone, domain_id, free_domain
 from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
@@ -82,6 +83,7 @@ class DemoOptions:
             "success_hold_steps": str(self.hold),
             "instruction": "none",
             "end_with_node": "true",
+            **({"records": str((self.out / RECORDS).resolve())} if self.videos else {}),
             **({"config": self.config} if self.config else {}),
             # Nodes may be started in another folder.
             **({"record": str(Path(self.record).resolve())} if self.record else {}),
@@ -264,9 +266,15 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
         flush=True,
     )
     graph = Graph(options.launch_arguments(), options.out / "launch.log")
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        print(text, flush=True)
+
     try:
         runner.watch_over(graph.running)
-        status = run(runner, lambda text: print(text, flush=True))
+        status = run(runner, say)
     finally:
         # A second Ctrl-C must not leave nodes behind.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -274,6 +282,12 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
         signal.signal(signal.SIGINT, previous)
         runner.destroy_node()
         rclpy.try_shutdown()
+    results = read_results(options.out)
+    if results:
+        # A joint-level arm's motions are not what a film replays.
+        if options.videos and status == 0 and options.arm == ARMS[0]:
+            film_episodes(options.out, results)
+        print(f"page         {write_page(options.out, results, said[-1])}", flush=True)
     if status == 1:
         print(f"from {graph.log}:\n{graph.last_lines()}", flush=True)
     return status

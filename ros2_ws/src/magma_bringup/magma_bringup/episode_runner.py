@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 CONTENT_S = 3.0
 """Longest wait for the policy's node to tell which policy it is; ours tell it at once, others' may never."""
+QUIET_S = 2.0
+"""What takes no longer than this to start is not worth a word."""
 FIRST_STEPS_S = 3.0
 """A graph that has only just been discovered may need so long before its first step."""
 
@@ -281,7 +283,15 @@ class EpisodeRunner(Node):
             ("the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
             (f"the instruction keeper (service {ASK_SERVICE})", self._instruct.service_is_ready),
         ):
+            told, look_s = "", time.monotonic() + QUIET_S
             while not there():
+                if time.monotonic() > look_s:
+                    # Once, and again whenever the nodes say something else.
+                    look_s = time.monotonic() + 1.0
+                    known = self._known(f"building and loading; give up after {self.config.start_timeout_s:g} s")
+                    if known != told:
+                        told = known
+                        on_part(f"  after {time.monotonic() - started_s:4.1f} s  waiting for {what}: {known}")
                 if time.monotonic() > deadline_s:
                     waited = f"{self.config.start_timeout_s:g} s"
                     raise GraphError(f"{what} is not there after {waited}. {self._known()}")
@@ -452,13 +462,13 @@ class EpisodeRunner(Node):
         if not self._graph_running():
             raise GraphError("the robot graph has ended by itself")
 
-    def _known(self) -> str:
+    def _known(self, otherwise: str = "No node reports a problem; look at the output of the launch.") -> str:
         """What the nodes say about themselves."""
         parts = []
         if self._controller is not None:
             parts.append(f"controller: {self._controller.reason}")
         parts += [f"{name}: {message}" for name, message in sorted(self._troubles.items()) if name != "controller"]
-        return "; ".join(parts) if parts else "No node reports a problem; look at the output of the launch."
+        return "; ".join(parts) if parts else otherwise
 
 
 def _episode_of(status: EpisodeStatus) -> Start:

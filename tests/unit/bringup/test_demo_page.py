@@ -1,0 +1,51 @@
+"""What a demo leaves to look at."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from magma_bringup.demo_page import AFTER_SUCCESS_STEPS, read_results, steps_worth_seeing, write_page
+
+RESULT = {
+    "task": "carrot_on_plate",
+    "variant": "eval",
+    "layout": 3,
+    "policy": "magma <tiny>",
+    "instruction": "put the carrot on the plate",
+    "success": True,
+    "steps": 60,
+    "duration_s": 2.5,
+    "times_ms": {"capture → command": {"p50": 27.2, "p95": 34.4}},
+    "video": "carrot-003-success.mp4",
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        ([False] * 10, 10),
+        ([False] * 4 + [True] * 16, 4 + 1 + AFTER_SUCCESS_STEPS),
+        ([True] * 2 + [False] * 3 + [True] * 15, 5 + 1 + AFTER_SUCCESS_STEPS),
+        ([False] * 9 + [True], 10),
+        ([False, True, False], 3),
+        ([], 0),
+    ],
+)
+def test_a_film_ends_shortly_after_the_goal_holds_for_good(flags, steps):
+    assert steps_worth_seeing(flags) == steps
+
+
+def test_the_page_holds_films_verdicts_and_times_and_escapes_what_it_is_given(tmp_path):
+    failure = {**RESULT, "layout": 4, "success": False, "video": "", "times_ms": {}}
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in (RESULT, failure)))
+    page = write_page(tmp_path, read_results(tmp_path), "success 1/2 <b>").read_text(encoding="utf-8")
+    assert 'src="carrot-003-success.mp4"' in page and "no film" in page
+    assert "27 ms (p95 34)" in page and "success 1/2 &lt;b&gt;" in page
+    assert "magma &lt;tiny&gt;: put the carrot on the plate" in page and "<tiny>" not in page
+    assert page.count("<figure>") == 2 and ">failure</b>" in page
+
+
+def test_without_results_there_is_nothing_to_read(tmp_path):
+    assert read_results(tmp_path) == []

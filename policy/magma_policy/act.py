@@ -18,6 +18,8 @@ from magma_policy.config import ConfigError
 from magma_policy.mark_drawing import draw_point_marks
 from magma_policy.picture_files import described, read_picture, resize, write_picture
 
+DRAWN_SIDE = 512
+"""A drawing's smaller side is at least so many pixels: a policy's own picture is too small to look at."""
 TOOL_DOWN_XYZW = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -70,9 +72,18 @@ def act(config: ActConfig) -> int:
     if config.draw is not None:
         if answer.marks is None:
             raise CommandError(f"--draw: {spec.policy} does not point at places")
-        write_picture(config.draw, draw_point_marks(pixels, dict(enumerate(answer.marks.tolist()))))
+        write_picture(config.draw, _drawn(picture, pixels, answer.marks))
         print(f"drawn: {config.draw}", file=sys.stderr)
     return 0
+
+
+def _drawn(picture: np.ndarray, pixels: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """The picture as it was given, enlarged where it is small, with the marks that were found in the policy's pixels."""
+    height, width = picture.shape[:2]
+    zoom = max(1, -(-DRAWN_SIDE // min(height, width)))
+    large = resize(picture, width * zoom, height * zoom)
+    share = np.array([large.shape[1] / pixels.shape[1], large.shape[0] / pixels.shape[0]])
+    return draw_point_marks(large, dict(enumerate((np.asarray(marks) * share).tolist())))
 
 
 def _size(pixels: np.ndarray) -> str:

@@ -22,6 +22,8 @@ PHASE_COLOURS = {
 }
 ASKED, SENT, MEASURED = "#d62728", "#1f77b4", "#2ca02c"
 NANOSECONDS = 1e-9
+LEAD_NS = 1_000_000_000
+"""Shown of the time before anything happens."""
 
 
 def draw(result: Replay, out: Path, title: str = "") -> None:
@@ -31,7 +33,8 @@ def draw(result: Replay, out: Path, title: str = "") -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    start_ns = result.phases[0][0]
+    start_ns = shown_from(result)
+    idle_s = (start_ns - result.phases[0][0]) * NANOSECONDS
     figure, panels = plt.subplots(6, 1, figsize=(12, 13), sharex=True, constrained_layout=True)
     for panel in panels:
         shade(panel, result.phases, result.end_ns, start_ns)
@@ -43,11 +46,22 @@ def draw(result: Replay, out: Path, title: str = "") -> None:
     panels[0].legend(loc="upper right", ncols=4, fontsize=8)
     panels[3].legend(loc="upper right", ncols=4, fontsize=8)
     panels[-1].set_xlabel("s")
-    panels[0].set_title(title or f"{result.path.name}: asked, sent and executed", fontsize=10)
+    if idle_s > 0:
+        panels[0].set_xlim(left=0.0)
+    without = f" (without the first {idle_s:.0f} s, before anything moved)" if idle_s >= 1 else ""
+    panels[0].set_title(title or f"{result.path.name}: asked, sent and executed{without}", fontsize=10)
     handles = [plt.Rectangle((0, 0), 1, 1, color=PHASE_COLOURS[phase]) for phase in PHASE_COLOURS]
     figure.legend(handles, [phase.name for phase in PHASE_COLOURS], loc="outside lower center", ncols=5, fontsize=8)
     figure.savefig(out, dpi=80)
     plt.close(figure)
+
+
+def shown_from(result: Replay) -> int:
+    """Where the picture begins, ROS time: shortly before the first command or change of phase. A graph that loads a model
+    and builds a world stands still for a minute."""
+    begin_ns = result.phases[0][0]
+    moments = [item.ros_ns for item in result.commands[:1]] + [moment for moment, _ in result.phases[1:2]]
+    return max(begin_ns, min(moments) - LEAD_NS) if moments else begin_ns
 
 
 def shade(panel: Any, phases: Sequence[tuple[int, Phase]], end_ns: int, start_ns: int) -> None:

@@ -118,6 +118,11 @@ ARGUMENTS = [
         "record", default_value="none", description="Folder to record everything into; none = do not record."
     ),
     DeclareLaunchArgument(
+        "view",
+        default_value="none",
+        description="Port on 127.0.0.1 for a page with the camera's picture and the controller's state, such as 8088.",
+    ),
+    DeclareLaunchArgument(
         "arm",
         default_value="sim_delta",
         choices=["sim_delta", "joint_trajectory", "follow_joint_trajectory", "position", "servo", "interbotix"],
@@ -288,6 +293,9 @@ def robot(context):
         nodes.append(node("magma_teleop", program, parameters={"profile": device}, remappings=joy))
     if value("record") != "none":
         nodes.append(node("magma_recorder", "recorder", parameters={"directory": value("record")}))
+    if value("view") != "none":
+        settings = {"port": number("view", value("view"))}
+        nodes.append(node("magma_bringup", "live_view", parameters=settings, remappings=from_camera))
     check_alone(names, namespace)
     return nodes
 

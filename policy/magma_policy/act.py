@@ -78,7 +78,7 @@ def act(config: ActConfig) -> int:
 
 
 def _drawn(picture: np.ndarray, pixels: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """The picture as it was given, enlarged where it is small, with the marks that were found in the policy's pixels."""
+    """The picture as it was given, enlarged where it is small, with the marks found in the policy's pixels."""
     height, width = picture.shape[:2]
     zoom = max(1, -(-DRAWN_SIDE // min(height, width)))
     large = resize(picture, width * zoom, height * zoom)

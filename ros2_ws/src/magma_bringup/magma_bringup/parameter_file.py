@@ -30,6 +30,7 @@ NODES = (
     "leader_teleop",
     "scripted_operator",
     "recorder",
+    "live_view",
 )
 """Every node of this project, whether one launch starts it or not: a lab keeps one file for all its launches."""
 PARAMETERS = "ros__parameters"

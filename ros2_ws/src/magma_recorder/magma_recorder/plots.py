@@ -57,8 +57,10 @@ def draw(result: Replay, out: Path, title: str = "") -> None:
 
 
 def shown_from(result: Replay) -> int:
-    """Where the picture begins, ROS time: shortly before the first command or change of phase. A graph that loads a model
-    and builds a world stands still for a minute."""
+    """Where the picture begins, ROS time: shortly before the first command or change of phase.
+
+    A graph that loads a model and builds a world stands still for a minute.
+    """
     begin_ns = result.phases[0][0]
     moments = [item.ros_ns for item in result.commands[:1]] + [moment for moment, _ in result.phases[1:2]]
     return max(begin_ns, min(moments) - LEAD_NS) if moments else begin_ns

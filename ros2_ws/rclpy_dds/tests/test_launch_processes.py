@@ -326,6 +326,21 @@ def test_a_launch_ends_by_any_signal_although_its_terminal_is_gone(tmp_path, num
     assert not any(map(runs, pids))
 
 
+def test_a_home_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
+    file = tmp_path / "test.launch.py"
+    file.write_text(_HEADER.replace("{entities}", ""))
+    done = subprocess.run(
+        [sys.executable, "-m", "rclpy_dds.cli.main", "launch", str(file)],
+        env={name: value for name, value in os.environ.items() if not name.startswith("ROS_")} | {"HOME": "/proc/none"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT_S,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "cannot make the folder for logs" in done.stderr and "set ROS_LOG_DIR" in done.stderr
+
+
 def test_a_terminal_that_takes_nothing_holds_up_neither_children_nor_the_end(tmp_path):
     process, master = _in_a_terminal(tmp_path, _WRITER.format(folder=tmp_path, writes=True))
     try:

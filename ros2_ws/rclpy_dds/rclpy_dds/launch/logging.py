@@ -61,7 +61,13 @@ class LaunchConfig:
             now = time.time()
             stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.localtime(now)) + f"-{int(now % 1 * 1e6):06d}"
             path = log_root() / f"{stamp}-{socket.gethostname()}-{os.getpid()}"
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OSError(
+                    f"cannot make the folder for logs, {path}: {error.strerror}; set ROS_LOG_DIR to a folder that can "
+                    "be written"
+                ) from error
             self._log_dir = str(path)
         return self._log_dir
 

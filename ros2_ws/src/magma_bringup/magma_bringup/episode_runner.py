@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import dataclasses
 import threading
 import time
@@ -289,8 +290,9 @@ class EpisodeRunner(Node):
                     # Once, and again whenever the nodes say something else.
                     look_s = time.monotonic() + 1.0
                     known = self._known(f"building and loading; give up after {self.config.start_timeout_s:g} s")
-                    if known != told:
-                        told = known
+                    # Not for an age that has grown: the numbers in it are left out.
+                    if (said := re.sub(r"[\d.]+", "", known)) != told:
+                        told = said
                         on_part(f"  after {time.monotonic() - started_s:4.1f} s  waiting for {what}: {known}")
                 if time.monotonic() > deadline_s:
                     waited = f"{self.config.start_timeout_s:g} s"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import dataclasses
+import re
 import threading
 import time
 from collections import Counter

@@ -21,13 +21,12 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from magma_policy import published, robots
 from magma_policy.config import ConfigError, MagmaConfig, load_json, save_json
 from magma_policy.errors import CheckpointError as CheckpointError
-from magma_policy.finite import type_name
 from magma_policy.identity import IdentityUnderWay
 from magma_policy.model import Magma
 from magma_policy.quantisation import quantise
 from magma_policy.robots import Robot
 from magma_policy.tokenizer import MagmaTokenizer
-from magma_policy.weight_check import WeightCheck
+from magma_policy.weight_check import WeightCheck, require_finite
 from magma_policy.weight_files import IGNORED, TORCH_TYPES, map_tensors, read_shapes, refuse_other_folders
 from magma_policy.weight_files import INDEX as INDEX
 from magma_policy.weight_files import WEIGHTS as WEIGHTS
@@ -253,12 +252,7 @@ def save(
         CheckpointError: a weight is not finite, or would not be in `dtype`; nothing was written.
         OSError, SafetensorError: it cannot be written.
     """
-    for name, tensor in state.items():
-        if tensor.numel() and not torch.stack(tensor.detach().aminmax()).to(dtype).isfinite().all():
-            raise CheckpointError(
-                f"{directory}: not written, tensor {name} is not finite in {type_name(dtype)}: its training has "
-                "diverged, or it needs the wider range of bfloat16 or float32"
-            )
+    require_finite(state, dtype, directory)
     with whole_folder(directory, WEIGHTS) as folder:
         save_json(config, folder / CONFIG)
         for name, robot in known.items():

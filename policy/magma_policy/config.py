@@ -213,6 +213,22 @@ class CameraCalibration:
             _require(len(rows) == size and all(len(r) == size for r in rows), f"camera {name} must be {size}x{size}")
         values = [v for row in (*self.intrinsics, *self.extrinsics) for v in row]
         _require(all(math.isfinite(v) for v in values), "camera matrices must be finite")
+        (fx, _, _), (below, fy, _), last = self.intrinsics
+        _require(
+            min(fx, fy) >= 1e-3 and max(fx, fy) <= 1e6 and (below, *last) == (0.0, 0.0, 0.0, 1.0),
+            "camera intrinsics must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels with fx and fy positive, got "
+            f"{self.intrinsics}",
+        )
+        rotation = [row[:3] for row in self.extrinsics[:3]]
+        for i, row in enumerate(rotation):
+            for k, other in enumerate(rotation[: i + 1]):
+                product = sum(a * b for a, b in zip(row, other, strict=True))
+                _require(
+                    abs(product - (i == k)) <= 1e-3,
+                    "camera extrinsics must be [R t; 0 1] with a rotation R, but its rows "
+                    f"{k} and {i} multiply to {product:g}",
+                )
+        _require(self.extrinsics[3] == (0.0, 0.0, 0.0, 1.0), "camera extrinsics must end with the row [0, 0, 0, 1]")
         for side in (self.image_height, self.image_width):
             _require_size(side, MAX_PICTURE_SIDE, "camera image size")
         _require(

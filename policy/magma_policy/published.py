@@ -36,6 +36,7 @@ from magma_policy.config import (
 from magma_policy.errors import CheckpointError, shown
 from magma_policy.json_files import read_object
 from magma_policy.tokenizer import MagmaTokenizer, read_tokenizer
+from magma_policy.weight_check import require_finite
 from magma_policy.weight_files import INDEX
 
 CONFIG = "config.json"
@@ -316,9 +317,10 @@ def _add_declared_tokens(tokenizer: Tokenizer, path: Path) -> None:
     declared = _optional(path).get("added_tokens_decoder", {})
     if not isinstance(declared, dict):
         raise ConfigError(f"{path}: added_tokens_decoder must be an object, got {shown(declared)}")
-    for id_, entry in sorted(declared.items(), key=lambda item: int(item[0]) if item[0].isdigit() else -1):
+    for id_, entry in sorted(declared.items(), key=lambda item: (len(item[0]), item[0])):
         content = entry.get("content") if isinstance(entry, dict) else None
-        if not isinstance(content, str) or not id_.isdigit():
+        # Also other scripts have digits, and Python refuses to read thousands of them.
+        if not isinstance(content, str) or not re.fullmatch(r"[0-9]{1,9}", id_):
             raise ConfigError(f"{path}: added_tokens_decoder entry {shown(id_)} is not a token: {shown(entry)}")
         if tokenizer.token_to_id(content) is None:
             flags = {name: bool(entry.get(name, False)) for name in ("single_word", "lstrip", "rstrip", "normalized")}
@@ -377,10 +379,12 @@ def write(
     """Write a model in the published layout: shards with an index, and the JSON files that `read` reads.
 
     For tests, conversions and trying a robot out; the additions of this project have no place in that layout, so
-    ConfigError is raised for a model that has some.
+    ConfigError is raised for a model that has some. CheckpointError, and nothing is written, for weights that are not
+    finite in `dtype`.
     """
     if config.grounding is not None or config.state is not None:
         raise ConfigError(f"{config.name} has modules that the published layout does not know")
+    require_finite(state, dtype, directory)
     directory.mkdir(parents=True, exist_ok=True)
     tokens, text = config.tokens, config.text
     rows = state["language_model.model.embed_tokens.weight"].shape[0]

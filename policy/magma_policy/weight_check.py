@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from magma_policy.errors import CheckpointError
 from magma_policy.finite import type_name
 
 
@@ -41,4 +44,13 @@ class WeightCheck:
         if not math.isfinite(value):
             return f"tensor {name} holds {value}{others}; the file is damaged or its training diverged, take another"
         limit = f"{type_name(dtype)} ends at {torch.finfo(dtype).max:g}"
-        return f"tensor {name} holds {value:g}, and {limit}{others}; load with dtype bfloat16 or float32"
+        return f"tensor {name} holds {value:g}, and {limit}{others}; take bfloat16 or float32"
+
+
+def require_finite(state: Mapping[str, Tensor], dtype: torch.dtype, directory: Path) -> None:
+    """Before a checkpoint is written to `directory` in `dtype`. Raises CheckpointError."""
+    check = WeightCheck()
+    for name, weight in state.items():
+        check.add(name, weight, dtype)
+    if (problem := check.problem()) is not None:
+        raise CheckpointError(f"{directory}: not written: {problem}")

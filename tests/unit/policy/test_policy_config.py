@@ -95,6 +95,11 @@ def test_inconsistent_models_are_refused():
         ({"intrinsics": ((1.0, 0.0), (0.0, 1.0))}, "intrinsics must be 3x3"),
         ({"extrinsics": ((float("nan"),) * 4,) * 4}, "finite"),
         ({"image_height": 0}, "size"),
+        ({"intrinsics": ((0.0, 0.0, 64.0), (0.0, 0.0, 64.0), (0.0, 0.0, 1.0))}, "fx and fy positive"),
+        ({"intrinsics": ((150.0, 0.0, 64.0), (0.0, 150.0, 64.0), (0.0, 0.0, 0.0))}, r"\[0, 0, 1\]"),
+        ({"extrinsics": ((1.0, 0, 0, 0), (0, 2.0, 0, 0), (0, 0, 1.0, 0.5), (0, 0, 0, 1.0))}, "rows 1 and 1"),
+        ({"extrinsics": ((1.0, 0, 0, 0), (1.0, 0, 0, 0), (0, 0, 1.0, 0.5), (0, 0, 0, 1.0))}, "rows 0 and 1"),
+        ({"extrinsics": ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0.5), (0, 0, 1.0, 1.0))}, "end with the row"),
         ({"plane_height_m": 0.8}, "lies in the plane"),
     ],
 )

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from magma_policy import checkpoint, published
 from magma_policy.action_tokens import ACTION_DIMS, NUM_BINS
@@ -191,7 +192,12 @@ def test_weights_are_looked_at_on_the_way_in(tmp_path, plain_config, plain_model
     name = "language_model.model.layers.1.mlp.up_proj.weight"
     state[name][3, 5] = value
     tokenizer = build_small_tokenizer(plain_config.tokens)
-    published.write(tmp_path / "c", state, plain_config, tokenizer, torch.float32)
+    # As another tool writes them: ours would not.
+    sound = plain_model.state_dict()
+    published.write(tmp_path / "c", sound, plain_config, tokenizer, torch.float32)
+    (tmp_path / "c" / checkpoint.INDEX).unlink()
+    (tmp_path / "c" / "model-00001-of-00001.safetensors").unlink()
+    save_file(state, tmp_path / "c" / checkpoint.WEIGHTS)
     shown = f"{value:g}"
     with pytest.raises(CheckpointError, match=f"tensor {re.escape(name)} holds {re.escape(shown)}") as told:
         checkpoint.load(tmp_path / "c", CPU, torch.float16)
@@ -202,3 +208,19 @@ def test_weights_are_looked_at_on_the_way_in(tmp_path, plain_config, plain_model
     else:
         with pytest.raises(CheckpointError, match="take another"):
             checkpoint.load(tmp_path / "c", CPU, None)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(float("nan"), torch.float32), (1e6, torch.float16)])
+def test_what_is_not_finite_is_not_written(tmp_path, plain_config, plain_model, value, dtype):
+    state = {name: tensor.clone() for name, tensor in plain_model.state_dict().items()}
+    tokenizer = build_small_tokenizer(plain_config.tokens)
+    known = {"": Robot(spec_of(plain_config), STATISTICS)}
+    checkpoint.save(tmp_path / "own", state, plain_config, tokenizer, known, dtype)
+    before = (tmp_path / "own" / checkpoint.WEIGHTS).read_bytes()
+    state["language_model.model.norm.weight"][1] = value
+    with pytest.raises(CheckpointError, match=r"not written: tensor language_model\.model\.norm\.weight holds"):
+        checkpoint.save(tmp_path / "own", state, plain_config, tokenizer, known, dtype)
+    assert (tmp_path / "own" / checkpoint.WEIGHTS).read_bytes() == before
+    with pytest.raises(CheckpointError, match="not written"):
+        published.write(tmp_path / "new", state, plain_config, tokenizer, dtype)
+    assert not (tmp_path / "new").exists()

@@ -8,11 +8,12 @@
 The floor of a stage is the larger of bytes / bandwidth and operations / (operations per second), both measured here,
 right before, with the same number of threads: reading one large array, and one large matrix product in the model's own
 type. Weights are counted once per pass over them, so the floor of decoding is that of six passes one after the other;
-reading several drafted ids in one pass can fall below it. Every action sees another picture, as on a robot.
+reading several drafted ids in one pass can fall below it. Every action sees another picture, as on a robot that moves;
+with --alike one that hardly differs, as on a robot that stands still.
 
 `transformers` is the usual way to run the same weights: the same vision tower, then `generate(inputs_embeds=...)` of
-transformers' Llama over the whole prompt for the seven ids and the end of turn. Its logits are confined to the action
-ids too, so both must give the same seven, and that is checked.
+transformers' Llama over the whole prompt for the seven ids and the end of turn, on the same frames in turns. Its logits
+are confined to the action ids too, so both must give the same seven, and that is checked.
 
 Models `100m` and `8b` have random weights: their times are real, their actions mean nothing. On a busy machine the wall
 times say little; the CPU time per action still does.
@@ -195,14 +196,15 @@ class Run:
         return {"name": self.name, "ms": times, "floor_ms": self.floor_ms, **self.facts}
 
 
-def pictures(policy: Policy, count: int) -> list[np.ndarray]:
-    """Different pictures of the size that the policy wants: blurred noise, a shade apart from one to the next."""
+def pictures(policy: Policy, count: int, alike: bool = False) -> list[np.ndarray]:
+    """Pictures of the size that the policy wants, blurred noise: each another one, or `alike` to the one before, so
+    that the ids of that are always the right guess."""
     rng = np.random.default_rng(0)
     height, width = policy.spec.image_height, policy.spec.image_width
-    coarse = rng.integers(0, 256, (2, 8, 8, 3)).astype(np.float64)
+    coarse = rng.integers(0, 256, (max(2, count), 8, 8, 3)).astype(np.float64)
     frames = []
     for index in range(count):
-        mixed = coarse[0] + (coarse[1] - coarse[0]) * index / max(1, count - 1)
+        mixed = coarse[0] + (coarse[1] - coarse[0]) * index / max(1, count - 1) if alike else coarse[index]
         big = np.kron(mixed, np.ones((-(-height // 8), -(-width // 8), 1)))[:height, :width]
         frames.append(np.clip(big + rng.normal(0, 4, big.shape), 0, 255).astype(np.uint8))
     return frames
@@ -276,7 +278,7 @@ def act_with_transformers(policy: Policy, model: Magma, frame: np.ndarray) -> tu
     return made[0, :ACTION_DIMS].cpu().numpy(), stages
 
 
-def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: bool, dtype: str) -> Run:
+def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: bool, dtype: str, alike: bool) -> Run:
     """Acts `actions` times on different pictures. `plain` is the model in the modules that transformers knows."""
     device = policy.device
     machine = Machine.measure(device, policy._dtype)
@@ -285,7 +287,7 @@ def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: b
     if device.type == "cuda":
         where = torch.cuda.get_device_name(device)
     run = Run(f"{policy.spec.policy}, {parameters / 1e6:.1f} M parameters, {dtype}, {where}")
-    frames = pictures(policy, actions + WARM_UP)
+    frames = pictures(policy, actions + WARM_UP, alike)
     state = proprioception(policy)
     reads = count_reads(policy)
     for frame in frames[:WARM_UP]:
@@ -317,8 +319,7 @@ def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: b
         run.facts["decoder passes per action"] = f"{decoder_passes:.2f}"
     one_by_one(policy, frames, run)
     if compare and policy.model.config.state is None:
-        usual_cpu_ms = against_transformers(policy, plain, frames, ids, run)
-        run.facts["CPU time per action / transformers"] = f"{cpu_ms / usual_cpu_ms:.2f}"
+        against_transformers(policy, plain, frames[WARM_UP:], run)
     return run
 
 
@@ -352,28 +353,28 @@ def one_by_one(policy: Policy, frames: list[np.ndarray], run: Run) -> None:
         run.add("decode one by one", (clock(policy.device) - started) * 1e3)
 
 
-def against_transformers(
-    policy: Policy, plain: Magma, frames: list[np.ndarray], ids: list[np.ndarray], run: Run
-) -> float:
-    """Adds the usual stack's times, and whether it gives the same ids; returns its CPU time per action in ms."""
+def against_transformers(policy: Policy, plain: Magma, frames: list[np.ndarray], run: Run) -> None:
+    """Adds the usual stack's times, and whether it gives the same ids; frame by frame in turns, ours and theirs."""
     act_with_transformers(policy, plain, frames[0])
-    equal = 0
-    shown = frames[WARM_UP:][: max(5, len(ids) // 4)]
-    began_cpu = time.process_time()
-    for frame, own in zip(shown, ids, strict=False):
-        theirs, stages = act_with_transformers(policy, plain, frame)
-        equal += int(np.array_equal(theirs, own))
+    shown = frames[: max(5, len(frames) // 4)]
+    equal, ours, theirs = 0, np.zeros((len(shown), 3)), np.zeros((len(shown), 3))
+    for row, frame in enumerate(shown):
+        began, began_cpu = clock(policy.device), time.process_time()
+        own = policy.act(frame, INSTRUCTION, None)
+        language = own.stage_ms["prefill"] + own.stage_ms["decode"]
+        ours[row] = (clock(policy.device) - began) * 1e3, (time.process_time() - began_cpu) * 1e3, language
+        began_cpu = time.process_time()
+        usual, stages = act_with_transformers(policy, plain, frame)
+        theirs[row] = sum(stages.values()), (time.process_time() - began_cpu) * 1e3, stages["generate"]
+        equal += int(np.array_equal(usual, own.ids))
         for name, value in stages.items():
             run.add(f"transformers {name}", value)
         run.add("transformers action", sum(stages.values()))
-    cpu_ms = (time.process_time() - began_cpu) / len(shown) * 1e3
-    ours, usual = np.median(run.stages["action"]), np.median(run.stages["transformers action"])
-    language = np.median(np.add(run.stages["prefill"], run.stages["decode"]))
-    usual_language = np.median(run.stages["transformers generate"])
-    run.facts["time per action / transformers"] = f"{ours / usual:.2f}"
-    run.facts["prompt and ids alone / transformers"] = f"{language / usual_language:.2f}"
+    wall, cpu, language = np.median(ours / theirs, axis=0)
+    run.facts["time per action / transformers"] = f"{wall:.2f}, median of {len(shown)} pairs"
+    run.facts["CPU time per action / transformers"] = f"{cpu:.2f}"
+    run.facts["prompt and ids alone / transformers"] = f"{language:.2f}"
     run.facts["ids equal to transformers"] = f"{equal} of {len(shown)}"
-    return cpu_ms
 
 
 def fp8_effect(policy: Policy, plain_ids: list[tuple[int, ...]], frames: list[np.ndarray]) -> str:
@@ -395,6 +396,7 @@ def main() -> None:
     parser.add_argument("--robot", default=None, help="for a checkpoint that does not name its robot")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--actions", type=int, default=60)
+    parser.add_argument("--alike", action="store_true", help="pictures that hardly change, for which a guess is right")
     parser.add_argument("--no-compare", action="store_true", help="leave out transformers' generate")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     arguments = parser.parse_args()
@@ -423,7 +425,7 @@ def main() -> None:
                     plain = checkpoints.load(path, device, dtype, robot=arguments.robot).model
             label = f"{str(dtype).removeprefix('torch.')}{f' with {kind} weights' if kind else ''}"
             compare = not arguments.no_compare and kind is None
-            run = measure(policy, plain, arguments.actions, arguments.threads, compare, label)
+            run = measure(policy, plain, arguments.actions, arguments.threads, compare, label, arguments.alike)
             frames = pictures(policy, 16)
             if kind == "fp8" and plain_ids:
                 run.facts["ids equal to those without fp8"] = fp8_effect(policy, plain_ids, frames)

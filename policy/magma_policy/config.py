@@ -282,6 +282,7 @@ class MagmaConfig:
 
     def __post_init__(self) -> None:
         _require_word(self.name, "name")
+        _require(not set("/\\") & set(self.name), f"name must be no path, got {shown(self.name)}")
         _require(
             self.image.base_size % self.vision.stride == 0,
             f"image base_size {self.image.base_size} is not a multiple of the vision stride {self.vision.stride}",

@@ -21,6 +21,9 @@ CAMERA = "camera.json"
 FOLDER = "robots"
 """Folder of a checkpoint's further robots."""
 
+MAX_ROBOTS = 64
+"""Further robots of a checkpoint."""
+
 DEFAULT = ""
 """Name of a checkpoint's default robot."""
 
@@ -88,8 +91,15 @@ def write(robot: Robot, directory: Path) -> None:
 
 
 def names_in(checkpoint: Path) -> list[str]:
-    """Names of a checkpoint's further robots."""
-    return sorted(spec.parent.name for spec in (checkpoint / FOLDER).glob(f"*/{ACTION_SPEC}"))
+    """Names of a checkpoint's further robots. Raises ConfigError for more than a server can offer, or a name that could
+    not be printed or sent."""
+    names = sorted(spec.parent.name for spec in (checkpoint / FOLDER).glob(f"*/{ACTION_SPEC}"))
+    if len(names) > MAX_ROBOTS:
+        raise ConfigError(f"{checkpoint / FOLDER}: holds {len(names)} robots; at most {MAX_ROBOTS} are read")
+    odd = next((name for name in names if not name.isprintable()), None)
+    if odd is not None:
+        raise ConfigError(f"{checkpoint / FOLDER}: {odd!r} is no name of a robot; rename the folder")
+    return names
 
 
 def find(checkpoint: Path, name: str | Path) -> Path:

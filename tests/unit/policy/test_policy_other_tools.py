@@ -264,6 +264,7 @@ def test_what_contradicts_is_one_sentence(folder, entry, value, words):
         ("state", "fourier_bands", 10**6),
         (None, "name", "\x1b[2Jx"),
         (None, "name", ""),
+        (None, "name", "../../x"),
         (None, "name", "n" * 4000),
     ],
 )
@@ -296,6 +297,19 @@ def test_a_further_robot_is_judged_alike(tiny_checkpoint):
     robots.write(robots.read(tiny_checkpoint), home)
     change(home / "action_spec.json", lambda data: data.update(horizon=2))
     refused(tiny_checkpoint, "second", "horizon=2", "set 1")
+
+
+@pytest.mark.parametrize("name", ["\udcff", "\x1b[2J", "two\nlines"])
+def test_robots_have_names_that_can_be_said(tiny_checkpoint, name):
+    robots.write(robots.read(tiny_checkpoint), tiny_checkpoint / "robots" / name)
+    refused(tiny_checkpoint, "robots", "rename the folder")
+
+
+def test_a_checkpoint_has_no_more_robots_than_a_server_can_offer(tiny_checkpoint):
+    one = robots.read(tiny_checkpoint)
+    for number in range(robots.MAX_ROBOTS + 1):
+        robots.write(one, tiny_checkpoint / "robots" / f"r{number}")
+    refused(tiny_checkpoint, "65 robots", "at most 64")
 
 
 # --- Files of weights

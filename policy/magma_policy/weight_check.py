@@ -41,10 +41,10 @@ class WeightCheck:
             return None
         (name, value, dtype), more = found[0], len(found) - 1
         others = f" (and {more} more tensors are alike)" if more else ""
+        told = f"tensor {name} is not finite in {type_name(dtype)}: it holds {value:g}{others}"
         if not math.isfinite(value):
-            return f"tensor {name} holds {value}{others}; the file is damaged or its training diverged, take another"
-        limit = f"{type_name(dtype)} ends at {torch.finfo(dtype).max:g}"
-        return f"tensor {name} holds {value:g}, and {limit}{others}; take bfloat16 or float32"
+            return f"{told}; the file is damaged or its training diverged, take another"
+        return f"{told}, beyond {torch.finfo(dtype).max:g}; take bfloat16 or float32"
 
 
 def require_finite(state: Mapping[str, Tensor], dtype: torch.dtype, directory: Path) -> None:

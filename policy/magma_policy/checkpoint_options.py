@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from magma_policy.checkpoint_paths import CheckpointNotFoundError, locate
 from magma_policy.errors import ConfigError, NotFiniteError
 from magma_policy.hub import HubError
+from magma_policy.text import escaped
 
 if TYPE_CHECKING:
     from magma_policy.policy import Policy
@@ -78,7 +79,8 @@ def run_command(name: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except (CommandError, ConfigError, NotFiniteError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        # It may name what stands in a file of a stranger's.
+        print(escaped(f"{name}: {error}"), file=sys.stderr)
         return 1
     except ImportError as error:
         print(

@@ -14,3 +14,8 @@ def printable(text: object, longest: int = LONGEST) -> str:
     line = " ".join(str(text)[: 4 * longest].split())
     line = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line)
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def escaped(text: str) -> str:
+    """The text with its line breaks, but without what else is not printable: that stands as its escape."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -26,6 +26,7 @@ from magma_sim.evaluation.suites import SUITES, Shard, select, suite_episodes
 from magma_sim.evaluation.summary import summarise
 from magma_sim.evaluation.summary import text_table as rate_table
 from magma_sim.evaluation.text_tables import terminal_width
+from magma_sim.evaluation.typed import escaped
 from magma_sim.evaluation.worker import find_factory
 from magma_sim.statistics import episodes_needed
 
@@ -218,7 +219,7 @@ class ReportCommand:
         factory = find_factory(self.task_factory or DEFAULT_FACTORY)
 
         def complain(text: str) -> None:
-            print(f"magma-eval: {text}", file=sys.stderr)
+            print(escaped(f"magma-eval: {text}"), file=sys.stderr)
             remarks.append(text)
 
         if page.is_dir():
@@ -330,7 +331,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except (ValueError, OSError, ResultsError, RunError) as error:
-        sys.exit(f"magma-eval: {error}")
+        sys.exit(escaped(f"magma-eval: {error}"))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_sim.evaluation.episodes import Episode, canonical_json, short_hash
-from magma_sim.evaluation.typed import check_fields, parse_json, shown
+from magma_sim.evaluation.typed import check_fields, named, parse_json, shown
 
 RESULT_FORMAT = "magma-eval-result-2"
 RUN_FORMAT = "magma-eval-run-2"
@@ -190,6 +190,11 @@ class EpisodeResult:
             check_fields(result.success)
         if (result.success is None) != (result.status == "error"):
             raise ValueError("an error has no verdict, and every other result has one")
+        # These stand in tables on a terminal.
+        labels = {**vars(result.key), "training": result.training, **result.settings}
+        for name, item in labels.items():
+            if not f"{name}{item}".isprintable():
+                raise ValueError(f"{named(name)} must be printable, got {shown(item)}")
         record = PurePosixPath(result.record)
         if result.record and (record.is_absolute() or len(record.parts) != 2 or record.parts[0] != "episodes"):
             raise ValueError(f"record must be a file in episodes/, got {shown(result.record)}")
@@ -302,9 +307,9 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise ResultsError(f"{path}: rule must be one of {', '.join(SUCCESS_RULES)}, got {shown(run['rule'])}")
     if not all(isinstance(command, str) for command in run["commands"]):
         raise ResultsError(f"{path}: commands must be texts")
-    for name in ("policy", "factory"):
-        if not isinstance(run["identity"].setdefault(name, ""), str):
-            raise ResultsError(f"{path}: identity.{name} must be a text, got {shown(run['identity'][name])}")
+    for place, name in ((run["identity"], "policy"), (run["identity"], "factory"), (run, "training"), (run, "suite")):
+        if not isinstance(place.setdefault(name, ""), str) or not place[name].isprintable():
+            raise ResultsError(f"{path}: {name} must be a printable text, got {shown(place[name])}")
     return run
 
 

@@ -126,3 +126,14 @@ def test_a_picture_that_is_not_what_it_says_is_refused(change, text):
 def test_what_is_no_rgb8_picture_is_refused(picture):
     with pytest.raises(ValueError, match="rgb8 picture is"):
         image_to_msg(picture, STAMP_NS)
+
+
+def test_names_that_come_with_messages_reach_no_log_as_terminal_escapes():
+    hostile = "pad\x1b]0;owned\x07\n[INFO] all is well"
+    shown = "pad\\x1b]0;owned\\x07 [INFO] all is well"
+    assert delta_from_msg(delta_to_msg(np.zeros(7), 1, "base", hostile)).source == shown
+    spec = ActionSpec(hostile, 4, 0.2, hostile, "axis_angle", "absolute_open_1", "key", hostile, 96, 128, True)
+    read = action_spec_from_msg(action_spec_to_msg(spec))
+    assert (read.policy, read.frame, read.camera) == (shown, shown, shown)
+    chunk = ActionChunk(np.zeros((1, 7)), 1, 0.2, hostile, "go", 1)
+    assert chunk_from_msg(chunk_to_msg(chunk)).policy == shown

@@ -6,8 +6,9 @@ import pytest
 from arm_builders import panda_description
 
 from magma_common.config import ConfigError
-from magma_control.robot_config import DescriptionSection
-from magma_control.robot_description import read_description
+from magma_control.kinematics import Kinematics
+from magma_control.robot_config import DescriptionSection, RobotConfig
+from magma_control.robot_description import description_from_text, read_description
 from magma_control.urdf_check import MOST_PARTS, check_urdf
 
 
@@ -76,3 +77,16 @@ def test_a_package_is_found_without_running_anything_and_not_left(source: str, c
     with pytest.raises(ConfigError, match="top-level Python package and a file within it"):
         read_description(DescriptionSection(source=source))
     assert capsys.readouterr().out == ""
+
+
+def test_a_link_may_have_the_name_of_a_joint_but_not_the_tool():
+    robot = RobotConfig.from_mapping(
+        {"name": "r", "frames": {"base": "a", "tool": "b"}, "joints": {"names": ["j"], "home": [0.0]}}
+    )
+
+    def arm(text: str) -> Kinematics:
+        return Kinematics(robot, description_from_text(text, robot.description), 0.0)
+
+    assert arm(urdf(link("k", "b", "a"))).joints == 1
+    with pytest.raises(ConfigError, match="calls a joint 'b' like the tool's link"):
+        arm(urdf(link("c", "b", "b")))

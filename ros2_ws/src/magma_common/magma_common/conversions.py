@@ -22,8 +22,11 @@ from numpy.typing import ArrayLike, NDArray
 from sensor_msgs.msg import Image
 
 from magma_common.data import DELTA_SIZE, ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
+from magma_common.text import printable
 
 NANOSECONDS = 1_000_000_000
+NAME_LENGTH = 200
+"""Characters of a name that comes with a message."""
 
 
 class ActionSpecLike(Protocol):
@@ -116,12 +119,12 @@ def _delta_values(message: EndEffectorDeltaMsg) -> tuple[float, ...]:
 
 
 def delta_from_msg(message: EndEffectorDeltaMsg) -> EndEffectorDelta:
-    """EndEffectorDelta message -> dataclass; values are not judged."""
+    """EndEffectorDelta message -> dataclass; values are not judged, the source's name is made printable."""
     return EndEffectorDelta(
         delta=np.array(_delta_values(message), dtype=np.float64),
         stamp_ns=stamp_to_ns(message.header.stamp),
         frame=message.header.frame_id,
-        source=message.source,
+        source=printable(message.source, NAME_LENGTH),
     )
 
 
@@ -157,7 +160,7 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         deltas=np.array(rows, dtype=np.float64).reshape(len(rows), DELTA_SIZE),
         stamp_ns=stamp_to_ns(message.header.stamp),
         step_period_s=float(message.step_period_s),
-        policy=message.policy,
+        policy=printable(message.policy, NAME_LENGTH),
         instruction=message.instruction,
         sequence=int(message.sequence),
         frame=message.header.frame_id,
@@ -185,16 +188,16 @@ def action_spec_to_msg(spec: ActionSpecLike) -> ActionSpecMsg:
 
 
 def action_spec_from_msg(message: ActionSpecMsg) -> ActionSpec:
-    """ActionSpec message -> dataclass."""
+    """ActionSpec message -> dataclass; names are made printable, since they go on to logs."""
     return ActionSpec(
-        policy=message.policy,
+        policy=printable(message.policy, NAME_LENGTH),
         horizon=int(message.horizon),
         step_period_s=float(message.step_period_s),
-        frame=message.frame,
-        rotation=message.rotation,
-        gripper=message.gripper,
-        statistics_key=message.statistics_key,
-        camera=message.camera,
+        frame=printable(message.frame, NAME_LENGTH),
+        rotation=printable(message.rotation, NAME_LENGTH),
+        gripper=printable(message.gripper, NAME_LENGTH),
+        statistics_key=printable(message.statistics_key, NAME_LENGTH),
+        camera=printable(message.camera, NAME_LENGTH),
         image_height=int(message.image_height),
         image_width=int(message.image_width),
         proprioception=bool(message.proprioception),

@@ -54,7 +54,8 @@ class JointTree:
         index) are that do not hang on the arm."""
         full = self._full
         base, tool = (
-            self._ancestors(full.frames[full.getFrameId(link)].parentJoint) for link in (frames.base, frames.tool)
+            self._ancestors(full.frames[full.getFrameId(link, pin.FrameType.BODY)].parentJoint)
+            for link in (frames.base, frames.tool)
         )
         chain = (base ^ tool) - self._arm
         standing = {self._objects[part][0] for part in parts}
@@ -86,7 +87,7 @@ class JointTree:
             parent = full.parents[joint]
             arm.jointPlacements[arm.getJointId(name)] = relative(parent) * full.jointPlacements[joint]
         for frame in arm.frames:
-            original = full.getFrameId(frame.name)
+            original = full.getFrameId(frame.name, frame.type)
             if original < full.nframes and full.frames[original].parentJoint not in self._arm | {0}:
                 frame.placement = relative(full.frames[original].parentJoint) * full.frames[original].placement
         for index, (joint, placement) in enumerate(self._objects):

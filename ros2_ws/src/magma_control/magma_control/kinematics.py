@@ -96,7 +96,7 @@ class Kinematics:
                 f"{listed(list(full.names)[1:])}"
             )
         for link in (robot.frames.base, robot.frames.tool):
-            if not full.existFrame(link):
+            if not full.existFrame(link, pin.FrameType.BODY):
                 raise ConfigError(
                     f"robot {robot.name}: the URDF has no link {brief(link)}; it has "
                     f"{listed(frame.name for frame in full.frames if frame.type == pin.FrameType.BODY)}"
@@ -112,8 +112,13 @@ class Kinematics:
         self._to_model = np.argsort(order)
         self._order = np.array(order)
         self._data = self._model.createData()
+        if sum(frame.name == robot.frames.tool for frame in self._model.frames) > 1:
+            # Pink knows frames by their name alone.
+            raise ConfigError(
+                f"robot {robot.name}: the URDF calls a joint {brief(robot.frames.tool)} like the tool's link"
+            )
         self._tool = self._model.getFrameId(robot.frames.tool)
-        base = self._model.getFrameId(robot.frames.base)
+        base = self._model.getFrameId(robot.frames.base, pin.FrameType.BODY)
         if self._model.frames[base].parentJoint != 0:
             raise ConfigError(f"robot {robot.name}: base link {robot.frames.base!r} is moved by a joint of the arm")
         self._base_frame = base

@@ -54,9 +54,10 @@ make_environment() {
 
 install_packages() {
     # As ./run does: without an NVIDIA GPU the CPU build of PyTorch saves several GB.
-    local cpu=()
-    command -v nvidia-smi >/dev/null || cpu=(--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
-    "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" "${cpu[@]}" torch==2.13.0
+    # That build alone comes from that index; what it needs comes from the usual one.
+    command -v nvidia-smi >/dev/null ||
+        "$VENV/bin/python" -m pip install -q --no-deps --retries 1 --index-url https://download.pytorch.org/whl/cpu torch==2.13.0 || true
+    "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" torch==2.13.0
     "$VENV/bin/python" - "$ROOT"/ros2_ws/src/*/setup.py <<'PYTHON' >"$VENV/requirements.txt"
 import ast, sys
 for path in sys.argv[1:]:

@@ -55,13 +55,16 @@ watch_step() {
     done
 }
 
+# notice TEXT…: tells a person something from within a step, whose output goes to the log.
+notice() { printf '%s    %s\n' "$(if [ -t 3 ]; then printf '\r\033[K'; fi)" "$*" >&3; }
+
 # step TITLE FUNCTION…: runs the function with its output in the log.
 step() {
     local title=$1 begin=$SECONDS status; shift
     if [ -t 1 ]; then printf '  %-42s' "$title"; else printf '  %s\n' "$title"; fi
     watch_step "$title" & WATCHER=$!
     # A plain call in a subshell, so that `set -e` holds inside (it would not within `if` or `||`).
-    set +e; (set -e; "$@") >>"$SETUP_LOG" 2>&1; status=$?; set -e
+    set +e; (set -e; "$@") 3>&1 >>"$SETUP_LOG" 2>&1; status=$?; set -e
     end_watcher
     if [ -t 1 ]; then printf '\r\033[K  %-42s' "$title"; else printf '    done,'; fi
     if [ $status = 0 ]; then printf ' %3d s\n' "$((SECONDS - begin))"
@@ -160,15 +163,19 @@ install_torch() {
         2>/dev/null; then return; fi
     # Without an NVIDIA GPU the CPU build saves several GB. It alone comes from that index; what it needs is pinned and
     # comes later, with everything else.
-    if ! command -v nvidia-smi >/dev/null && pip_install --no-deps --retries 1 --index-url "$TORCH_CPU_INDEX" "$TORCH"; then return; fi
+    if ! command -v nvidia-smi >/dev/null; then
+        if pip_install --no-deps --retries 1 --index-url "$TORCH_CPU_INDEX" "$TORCH"; then return; fi
+        notice "$TORCH_CPU_INDEX has no build for this machine or cannot be reached: the CUDA build, several GB, is taken instead"
+    fi
     pip_install -c "$VENV/versions.txt" "$TORCH"
 }
 
 install_requirements() { # extras…
     local requirements=$VENV/requirements.txt
     "$VENV/bin/python" "$ROOT/setup/requirements.py" "$@" >"$requirements"
-    # What is imported is compiled then; compiling all of it at once takes as long as everything else.
-    pip_install --no-compile -c "$CONSTRAINTS" -r "$requirements"
+    # Wheels only: nothing is run to install them. What is imported is compiled then; compiling all of it at once takes
+    # as long as everything else.
+    pip_install --no-compile --only-binary :all: -c "$CONSTRAINTS" -r "$requirements"
     "$VENV/bin/python" "$ROOT/setup/requirements.py" --unlocked "$@" >"$requirements"
     if [ -s "$requirements" ]; then
         echo "setup/constraints.txt does not pin these yet (setup/lock.py does):"; cat "$requirements"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,25 @@ def test_a_path_that_no_environment_bears_is_refused(bare_checkout, tmp_path):
         result = bare_checkout.call("setup", MAGMA_VENV=str(tmp_path / name))
         assert result.returncode == 1 and name in result.stderr and "rename" in result.stderr
         assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_pytorch_alone_comes_from_the_index_of_cpu_builds(bare_checkout, tmp_path, reachable):
+    script = f"""
+        say() {{ echo "$*"; }}
+        ROOT='{tmp_path}' VENV='{tmp_path}'
+        . "$1/setup/setup.sh"
+        command() {{ [ "$2" != nvidia-smi ] && builtin command "$@"; }}
+        pip_install() {{ echo "pip $*" >> "$VENV/calls"; [[ $* != *--index-url* ]] || {str(reachable).lower()}; }}
+        step PyTorch install_torch
+    """
+    result = subprocess.run(
+        ["bash", "-euc", script, "bash", bare_checkout.root], capture_output=True, text=True, check=True
+    )
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert "--no-deps" in calls[0] and "--index-url https://download.pytorch.org/whl/cpu torch==" in calls[0]
+    if reachable:
+        assert len(calls) == 1 and "CUDA" not in result.stdout
+    else:
+        assert len(calls) == 2 and "pytorch.org" not in calls[1] and "--no-deps" not in calls[1]
+        assert "the CUDA build, several GB, is taken instead" in result.stdout

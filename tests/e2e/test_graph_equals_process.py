@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,12 @@ class ShippedPolicy:
 
 
 def played_through_graph(out: Path, suite: str, task: str, policy: str) -> tuple[EpisodeResult, EpisodeRecord]:
-    command = [str(Path(sys.executable).with_name("ros2")), "launch", "magma_bringup", "simpler_eval.launch.py"]
+    command = [
+        shutil.which("ros2") or str(Path(sys.executable).with_name("ros2")),
+        "launch",
+        "magma_bringup",
+        "simpler_eval.launch.py",
+    ]
     command += [f"suite:={suite}", f"tasks:={task}", "limit:=1", f"policy:={policy}", "device:=cpu", f"out:={out}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (out / "results.jsonl").exists(), done.stdout + done.stderr

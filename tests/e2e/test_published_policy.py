@@ -6,6 +6,7 @@ It is random and small, so what it says is meaningless, and the safety stage hol
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,7 +56,13 @@ class Robot:
         self.status = peer.collect(EpisodeStatus, "/magma/episode_status", qos.STATE, matched=0)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("ros2")), "launch", "magma_bringup", "robot.launch.py", *arguments],
+                [
+                    shutil.which("ros2") or str(Path(sys.executable).with_name("ros2")),
+                    "launch",
+                    "magma_bringup",
+                    "robot.launch.py",
+                    *arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

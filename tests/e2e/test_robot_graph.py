@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +75,13 @@ class Launched:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("ros2")), "launch", "magma_bringup", "robot.launch.py", *arguments],
+                [
+                    shutil.which("ros2") or str(Path(sys.executable).with_name("ros2")),
+                    "launch",
+                    "magma_bringup",
+                    "robot.launch.py",
+                    *arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

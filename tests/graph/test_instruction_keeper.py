@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,8 @@ from magma_common.conversions import ns_to_stamp
 from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC, IN_FORCE_TOPIC, InstructionListener
 
 KEEPER = "magma_bringup.instruction_keeper"
-ROS2 = Path(sys.executable).with_name("ros2")
+# Of the ROS 2 that is sourced, or else of this environment.
+ROS2 = shutil.which("ros2") or Path(sys.executable).with_name("ros2")
 TASK, OTHER = "put the carrot on the plate", "stack the blocks"
 
 

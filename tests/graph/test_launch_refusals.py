@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PATIENCE_S = 120.0
-ROS2 = str(Path(sys.executable).with_name("ros2"))
+ROS2 = shutil.which("ros2") or str(Path(sys.executable).with_name("ros2"))
 
 
 def command(*arguments: str) -> list[str]:

@@ -27,9 +27,10 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Magma, liv
 <style>body{font:16px system-ui,sans-serif;background:#18181c;color:#eee;margin:1rem;text-align:center}
 img{width:min(90vw,80vh);image-rendering:pixelated;background:#000}b{font-size:1.3rem}</style>
 <p><b id="phase">…</b> <span id="reason"></span><br><i id="instruction"></i></p><img src="/pictures" alt="camera">
-<script>setInterval(async () => { try { const s = await (await fetch("/state")).json();
+<script>async function look() { try { const s = await (await fetch("/state")).json();
 for (const name of ["phase", "reason", "instruction"]) document.getElementById(name).textContent = s[name] || ""; }
-catch { document.getElementById("phase").textContent = "the graph has ended"; } }, 500)</script></html>"""
+catch { document.getElementById("phase").textContent = "the graph has ended"; } }
+look(); setInterval(look, 500)</script></html>"""
 
 
 class LatestView:
@@ -120,14 +121,17 @@ def serve(view: LatestView, port: int) -> ThreadingHTTPServer:
             self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
+            boundary = f"\r\n--{BOUNDARY}\r\n".encode()
+            self.wfile.write(boundary.lstrip())
             number, pause = 0, threading.Event()
             while not view.closed:
                 number, pixels = view.picture_after(number, SILENCE_S)
                 if pixels is None:
                     continue
                 data = jpeg(pixels)
-                head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                self.wfile.write(head.encode() + data + b"\r\n")
+                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                # The boundary of the next picture at once: browsers show one when they know that it is whole.
+                self.wfile.write(head.encode() + data + boundary)
                 pause.wait(PICTURE_PERIOD_S)
 
         def log_message(self, format: str, *args: Any) -> None:

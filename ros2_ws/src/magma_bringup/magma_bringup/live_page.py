@@ -20,8 +20,8 @@ LOOPBACK = "127.0.0.1"
 MOST_VIEWERS = 4
 PICTURE_PERIOD_S = 0.1
 """At most so many pictures per second are encoded for each viewer; the arm needs the processor more."""
-SILENCE_S = 5.0
-"""A viewer hears from the stream at least so often, or it would not notice that it is gone."""
+SILENCE_S = 1.0
+"""A picture is sent again after so long: browsers show one when the next begins, and lost viewers are noticed."""
 BOUNDARY = "picture"
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Magma, live</title>
 <style>body{font:16px system-ui,sans-serif;background:#18181c;color:#eee;margin:1rem;text-align:center}

@@ -71,10 +71,11 @@ class ReportAgreement:
         if last is not None:
             # Reports that were held up on their way come together.
             elapsed_s = max(steady_s - last[0], min((stamp_ns - last[1]) * 1e-9, CONTRADICTION_S), 0.0)
-            jumped = bool((np.abs(place - last[2]) > self._jump + 1.5 * self._top_speed * elapsed_s).any())
+            way = np.abs(place - last[2])
+            jumped = way.max() > self._jump and bool((way > self._jump + 1.5 * self._top_speed * elapsed_s).any())
         if jumped:
             self._jumps.append(steady_s)
-        if self._first is None or (np.abs(place - self._first[1]) > self._still).any():
+        if self._first is None or np.abs(place - self._first[1]).max() > self._still:
             self._first, self._agreeing = (steady_s, place), 0
         self._agreeing += 1
         return jumped

@@ -15,7 +15,7 @@ No clock, no I/O, no ROS; not thread-safe. One call of `tick` is one period.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,7 +163,9 @@ class ArmMotion:
             top_speed=self._joint_limits.velocity,
         )
         self._doubted = False
-        self._history: deque[FloatArray] = deque(maxlen=max(1, round(robot.following.window_s / period_s)))
+        self._history = np.empty((max(1, round(robot.following.window_s / period_s)), kinematics.joints))
+        """what was commanded last, one row per period; a ring of `_commanded` rows so far"""
+        self._commanded = 0
         self._excused: frozenset[str] = frozenset()
         self._refusals: list[Refusal] = []
         self.counts: Counter[str] = Counter()
@@ -299,8 +301,8 @@ class ArmMotion:
         state = JointState.resting(measured)
         tool = self._kinematics.forward(state.position)
         self._accepted = _Checked(state, (state,), tool)
-        self._history.clear()
-        self._history.append(state.position)
+        self._commanded = 0
+        self._remember(state.position)
         self._kinematics.widen_ranges(measured)
         self._braking = None
         self._doubted = False
@@ -350,14 +352,16 @@ class ArmMotion:
         near = self._measured if self._accepted is None else self._accepted.state.position
         if near is not None:
             measured = self._kinematics.nearest_turn(measured, near)
-        self._agreement.add(measured, steady_s, round(stamp_s * 1e9))
         last, last_s, last_stamp_s = self._measured, self._measured_s, self._measured_stamp_s
         self._measured, self._measured_s, self._measured_stamp_s = measured, steady_s, stamp_s
         accepted = self._accepted
+        resting = self.at_rest
+        if resting:
+            # Reports of a moving arm are judged by what it was told.
+            self._agreement.add(measured, steady_s, round(stamp_s * 1e9))
         if accepted is None:
             return None
         following = self._robot.following
-        resting = self.at_rest
         if last is not None and not resting:
             elapsed_s = max(steady_s - last_s, min(stamp_s - last_stamp_s, 1.0), 0.0)
             allowed = following.jump_tolerance + 1.5 * self._joint_limits.velocity * elapsed_s
@@ -365,7 +369,7 @@ class ArmMotion:
                 worst = _worst(measured, last, self._robot)
                 text = f"a joint moved by {worst} between two reports; are there two publishers of joint states?"
                 return self._refuse(Refusal("joint state jumped", text, sender_broken=True))
-        commanded = np.array(self._history)
+        commanded = self._history[: self._commanded]
         nearest = commanded[int(np.argmin(np.abs(commanded - measured).max(axis=1)))]
         lag = float(np.abs(nearest - measured).max())
         moved = lag > following.resync_tolerance
@@ -462,7 +466,7 @@ class ArmMotion:
             accepted = self._follow_brake(accepted)
         self._accepted = accepted
         state = accepted.state
-        self._history.append(state.position)
+        self._remember(state.position)
         return ArmCommand(
             position=state.position,
             velocity=state.velocity,
@@ -476,6 +480,10 @@ class ArmMotion:
             period_s=self._period_s,
             stamp_ns=stamp_ns,
         )
+
+    def _remember(self, position: FloatArray) -> None:
+        self._history[self._commanded % len(self._history)] = position
+        self._commanded += 1
 
     def _next(self, accepted: _Checked) -> _Checked:
         """One period along the path, or _GivenUpError."""

@@ -77,32 +77,38 @@ class JointGuard:
         if last is None:
             return Refusal(CODE, "a joint command without a beginning: where the arm stands is not known", True)
         rows = np.concatenate([last, command.position[np.newaxis], command.brake_positions])
-        if not np.isfinite(rows).all():
-            return Refusal(CODE, f"a joint command is not finite: {command.position.tolist()}", True)
-        earlier, later = rows[2:-1], rows[3:]
-        low = np.minimum(self._lower, earlier) - _ROUNDING
-        high = np.maximum(self._upper, earlier) + _ROUNDING
-        outside = (later < low) | (later > high)
-        if outside.any():
-            return self._refuse("range", outside, np.abs(later), np.maximum(np.abs(low), np.abs(high)))
+        coming = rows[3:]
+        if (coming < self._lower).any() or (coming > self._upper).any():
+            refusal = self._refuse_ranges(rows[2:-1], coming)
+            if refusal is not None:
+                return refusal
         differences = rows
         for what, allowed in self._allowed:
             differences = differences[1:] - differences[:-1]
             reached = np.abs(differences)
-            if (reached > allowed).any():
-                return self._refuse(what, reached > allowed, reached, np.broadcast_to(allowed, reached.shape))
+            # Not "greater than the limit", so that a NaN is refused too.
+            if not (reached <= allowed).all():
+                if not np.isfinite(rows).all():
+                    return Refusal(CODE, f"a joint command is not finite: {command.position.tolist()}", True)
+                return self._refuse(what, reached > allowed, reached / allowed)
         if command.brake_velocities[-1].any():
             return Refusal(CODE, "a joint command came with a brake that does not end at rest", True)
         self._last = rows[1:4]
         return None
 
-    def _refuse(self, what: str, wrong: NDArray[np.bool_], reached: FloatArray, allowed: FloatArray) -> Refusal:
+    def _refuse_ranges(self, earlier: FloatArray, later: FloatArray) -> Refusal | None:
+        """A joint that was found outside its range may come back into it, never go farther out."""
+        low = np.minimum(self._lower, earlier) - _ROUNDING
+        high = np.maximum(self._upper, earlier) + _ROUNDING
+        outside = (later < low) | (later > high)
+        return self._refuse("range", outside, np.maximum(later / high, later / low)) if outside.any() else None
+
+    def _refuse(self, what: str, wrong: NDArray[np.bool_], shares: FloatArray) -> Refusal:
         row, joint = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-        share = reached[row, joint] / allowed[row, joint]
         return Refusal(
             CODE,
-            f"a joint command or its brake would break the {what} limit of {self._names[joint]} ({share:.2f} of it): "
-            "not sent, the arm brakes",
+            f"a joint command or its brake would break the {what} limit of {self._names[joint]} "
+            f"({shares[row, joint]:.2f} of it): not sent, the arm brakes",
             True,
         )
 

@@ -252,12 +252,12 @@ class Controller:
         if jump is not None:
             self._on_jump(jump, state, now)
         self._state, self._state_arrival_s, self._state_refusal = state, now.steady_s, None
-        place = np.concatenate([state.position, state.target_position])
-        self._jumped_since_rearm |= self._places.add(place, now.steady_s, state.stamp_ns)
         if config.arm != STEP_ARM:
-            # The stage behind this one has taken every command at once.
+            # The stage behind this one has taken every command at once, and judges the arm's reports.
             self._under_way.clear()
         else:
+            place = np.concatenate([state.position, state.target_position])
+            self._jumped_since_rearm |= self._places.add(place, now.steady_s, state.stamp_ns)
             waits = config.command_interval_s <= 0.0
             delay_s = 0.0 if waits else config.state_timeout_s
             give_up_s = delay_s + config.state_timeout_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,7 @@ class JointReading:
     """positions of the robot's other joints that are known, rad or m"""
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     position: float
     steady_s: float
     stamp_ns: int
@@ -80,7 +80,8 @@ class JointStateReader:
             The reading, once each of the arm's joints has been reported since the last one; None when it is not yet
             complete or the message is not about the arm.
         """
-        of_arm = [name for name in names if name in self._arm]
+        arm = self._arm
+        of_arm = [name for name in names if name in arm]
         if not of_arm and not any(name in self._beside for name in names):
             return None
         if len(positions) == 0:
@@ -90,37 +91,39 @@ class JointStateReader:
             if not of_arm:
                 return None
             return _senseless(f"joint state names {len(names)} joints, with {len(positions)} positions")
-        twice = sorted({name for name in of_arm if of_arm.count(name) > 1})
-        if twice:
+        if len(set(of_arm)) < len(of_arm):
+            twice = [name for name in of_arm if of_arm.count(name) > 1]
             values = [position for name, position in zip(names, positions, strict=True) if name == twice[0]]
             return Refusal(
                 "joint named twice", f"joint state names {twice[0]} twice, at {values}: which one is it?", True
             )
-        wrong = [name for name, position in zip(names, positions, strict=True) if not math.isfinite(position)]
-        if any(name in self._arm for name in wrong):
+        if any(not math.isfinite(position) and name in arm for name, position in zip(names, positions, strict=True)):
             return _senseless(f"joint positions are {[float(position) for position in positions]}")
         self._remember(names, positions, stamp_ns, steady_s)
         if not of_arm:
             return None
-        self._awaited.difference_update(of_arm)
-        if self._awaited:
-            silent = [name for name in self._awaited if self._is_old(name, steady_s)]
-            return _incomplete(silent) if silent else None
-        silent = [name for name in self._names if self._is_old(name, steady_s)]
-        if silent:
-            self._awaited = set(silent)
-            return _incomplete(silent)
-        self._awaited = set(self._arm)
+        if len(of_arm) < len(arm):
+            self._awaited.difference_update(of_arm)
+            if self._awaited:
+                silent = [name for name in self._awaited if self._is_old(name, steady_s)]
+                return _incomplete(silent) if silent else None
+            silent = [name for name in self._names if self._is_old(name, steady_s)]
+            if silent:
+                self._awaited = set(silent)
+                return _incomplete(silent)
+        self._awaited = set(arm)
         return self._reading(steady_s, longest_age_s)
 
     def _remember(self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, steady_s: float) -> None:
+        arm, beside, known = self._arm, self._beside, self._known
         for name, position in zip(names, positions, strict=True):
-            if name not in self._arm and name not in self._beside:
-                continue
-            if names.count(name) > 1 or not math.isfinite(position):
-                self._known.pop(name, None)
-            else:
-                self._known[name] = _Known(float(position), steady_s, stamp_ns)
+            if name in arm:
+                known[name] = _Known(position, steady_s, stamp_ns)
+            elif name in beside:
+                if names.count(name) > 1 or not math.isfinite(position):
+                    known.pop(name, None)
+                else:
+                    known[name] = _Known(float(position), steady_s, stamp_ns)
 
     def _is_old(self, name: str, steady_s: float) -> bool:
         known = self._known.get(name)
@@ -128,11 +131,11 @@ class JointStateReader:
 
     def _reading(self, steady_s: float, longest_age_s: float) -> JointReading:
         arm = [self._known[name] for name in self._names]
-        others = {
-            name: known.position
-            for name, known in self._known.items()
-            if name in self._beside and steady_s - known.steady_s <= longest_age_s
-        }
+        others = {}
+        for name in self._beside:
+            known = self._known.get(name)
+            if known is not None and steady_s - known.steady_s <= longest_age_s:
+                others[name] = known.position
         opening = None
         gripper = self._gripper
         if gripper.joint in others:

@@ -4,6 +4,7 @@ can hold."""
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -73,4 +74,9 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         raise ArrayFileError(f"{name} is cut off")
     if not raw:
         return np.zeros(shape, dtype)
+    if (
+        dtype.kind == "U"
+        and int(np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder)).max()) > sys.maxunicode
+    ):
+        raise ArrayFileError(f"{name} holds text that is none")
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if column_first else "C")

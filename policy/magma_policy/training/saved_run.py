@@ -127,13 +127,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _check_whole(path: Path, tensors: Mapping[str, Tensor], scalars: dict[str, Any]) -> None:
     """Takes the checksum out of `scalars`. Raises SavedRunError when anything was changed since it was saved, or a
     number is not finite."""
-    # Runs from before there was one have none.
+    # Runs from before there was one have none, and do not count skipped steps either.
     checksum = scalars.pop(CHECKSUM, None)
     step, history = scalars.get("step"), scalars.get("history")
     problem = None
     if type(step) is not int or step < 0 or not isinstance(history, dict):
         problem = "tells no step and history"
-    elif checksum is not None and checksum != _checksum(tensors, scalars):
+    elif (checksum is not None or "skipped" in scalars) and checksum != _checksum(tensors, scalars):
         problem = "is damaged, its checksum differs"
     elif not all_finite(tensors):
         problem = "holds numbers that are not finite"

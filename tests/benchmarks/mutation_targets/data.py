@@ -1,4 +1,4 @@
-"""What models learn from and look at: demonstrations, states of training runs, traces, pictures, videos."""
+"""What models learn from and look at: demonstrations, states of training runs, pictures, videos."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from PIL import Image
 from magma_policy.chat import read_boxes
 from magma_policy.checkpoint_options import CommandError
 from magma_policy.picture_files import content_hash, read_picture
-from magma_policy.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
 from magma_policy.training import saved_run
 from magma_policy.training.demonstrations import DataCard, DemonstrationError, list_episodes, read_demonstrations
 from magma_policy.training.saved_run import SavedRunError
 from magma_policy.video_files import read_video
-from magma_policy.video_marks import ClipMarks
 
 SIDE = 8
 STEPS = 3
@@ -44,7 +42,7 @@ def _demonstrations(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     state = np.zeros((STEPS, 16), np.float32)
     state[:, [3, 10]] = 1
-    for number in range(2):
+    for number in range(1):
         np.savez_compressed(
             folder / "episodes" / f"{number}.npz",
             proprioception=state,
@@ -113,29 +111,7 @@ def _read_state(path: Path) -> Reading:
     return Reading((digest(*(t.detach().numpy().tobytes() for t in tensors)), scalars), "")
 
 
-# Traces, boxes.
-
-
-def _traces(folder: Path) -> Path:
-    rng = np.random.default_rng(0)
-    clips = {
-        start: ClipMarks(
-            np.arange(1, 4), rng.uniform(0, 256, (5, 3, 2)).astype(np.float32), rng.random((5, 3)) > 0.1,
-            np.array([True, False, True]), start > 0,
-        )
-        for start in (0, 8)
-    }  # fmt: skip
-    write_traces(folder / "x.npz", TrackedVideo((48, 64), "push it", clips))
-    return folder / "x.npz"
-
-
-def _read_traces(path: Path) -> Reading:
-    video = read_traces(path)
-    clips = [
-        (start, digest(*(a.tobytes() for a in (c.ids, c.points, c.visible, c.moving))), c.camera_moved)
-        for start, c in video.clips.items()
-    ]
-    return Reading((video.frame_size, video.instruction, video.source, clips), video.identity)
+# Boxes.
 
 
 def _boxes(folder: Path) -> Path:
@@ -232,7 +208,6 @@ TARGETS = [
     Target("episode", _episode, _read_episode, (DemonstrationError,), NPZ_EDITS),
     Target("card", _card, _read_card, (DemonstrationError,), (bytes_edits, line_edits, json_edits)),
     Target("training-state", _state, _read_state, (SavedRunError,), (bytes_edits, safetensors_edits)),
-    Target("traces", _traces, _read_traces, (TraceFileError,), NPZ_EDITS),
     Target("boxes", _boxes, _read_boxes, (CommandError,), (bytes_edits, line_edits, json_edits)),
     *(
         Target(f"picture-{name}", _picture(kind, mode), _read_picture, (CommandError,), (bytes_edits,))

@@ -82,6 +82,7 @@ BAD = {
     "number": ({"instruction": np.array(7)}, "instruction holds int64, expected text"),
     "list": ({"instruction": np.array(["put it down"])}, r"instruction has shape \(1,\), expected \(\)"),
     "latin": ({"instruction": np.array("löffel".encode("latin-1"))}, "instruction is not valid text"),
+    "no letters": ({"instruction": np.frombuffer(bytes([255] * 8), "<U2")[0:1].reshape(())}, "text that is none"),
     "object": ({"actions": np.array([{"a": 1}], dtype=object)}, "Python objects"),
     "no marks": ({"marks": None}, r"lacks \['marks'\]"),
     "objects": ({"object_names": np.array(["a", "b"])}, r"object_positions has shape \(5, 1, 3\), expected \(5, 2"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,8 +168,11 @@ def test_the_emergency_stop_is_heard_and_latched_in_every_state(robot, life):
 def test_the_command_line_tool_leads_it_through_its_life(start_node, peer):
     start_node(NODE, {"autostart": False})
 
+    # Of the ROS 2 that is sourced, or else of this environment.
+    ros2 = shutil.which("ros2") or str(Path(sys.executable).with_name("ros2"))
+
     def lifecycle(*words):
-        command = [sys.executable, "-m", "rclpy_dds.cli.main", "lifecycle", *words]
+        command = [ros2, "lifecycle", *words, "--no-daemon", "--spin-time", "3"]
         return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
     peer.collect(ControllerState, "/magma/controller_state", qos.STATE).wait_for()

@@ -65,7 +65,7 @@ def test_defaults_are_declared_with_description_and_range(make_node):
 
 
 def test_values_from_the_command_line(make_node):
-    node = make_node(*given("rate_hz:=20", "corner_m:=[1, 2]", "name:=b", "fixed:=true", "names:=[x, y]"))
+    node = make_node(*given("rate_hz:=20", "corner_m:=[1, 2]", "name:=b", "fixed:=true", "names:=['x', 'y']"))
     config = NodeParameters(node, Example).config
     assert config == Example(rate_hz=20.0, corner_m=(1.0, 2.0), name="b", fixed=True, names=("x", "y"))
     assert node.get_parameter("rate_hz").value == 20.0

@@ -358,7 +358,9 @@ def collect(results: Iterable[EpisodeResult]) -> Collected:
             continue
         # In real time on a real clock nothing repeats exactly; there the first result stays.
         if result.clock != "wall" and canonical_json(before.outcome()) != canonical_json(result.outcome()):
-            raise ResultsError(f"two different results of one episode: {before.outcome()} and {result.outcome()}")
+            one, other = before.outcome(), result.outcome()
+            differ = ", ".join(f"{n} {shown(v)} and {shown(other[n])}" for n, v in one.items() if other[n] != v)
+            raise ResultsError(f"two different results of one episode, {shown(result.key.name)}: {differ[:500]}")
         duplicates += 1
     return Collected([kept[key] for key in sorted(kept)], duplicates)
 

@@ -22,6 +22,7 @@ from magma_control.robot_config import load_robot
 
 SPEC = ActionSpec("test", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)
 PANDA = load_robot("panda")
+INSTRUCTION = "put the carrot on the plate"
 HOME = np.array(PANDA.joints.home)
 FORWARD = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 REPORT_S = 0.02
@@ -51,7 +52,7 @@ class Robot:
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
-        self.instruction.publish(String(data="put the carrot on the plate"))
+        self.instruction.publish(String(data=INSTRUCTION))
         self.spec.publish(action_spec_to_msg(SPEC))
 
     def run(self):
@@ -66,7 +67,14 @@ class Robot:
                 self.chunks.publish(
                     chunk_to_msg(
                         ActionChunk(
-                            deltas, captured_ns, 0.2, "test", "go", self.sequence, self.frame, refusal=self.refusal
+                            deltas,
+                            captured_ns,
+                            0.2,
+                            "test",
+                            INSTRUCTION,
+                            self.sequence,
+                            self.frame,
+                            refusal=self.refusal,
                         )
                     )
                 )

@@ -345,6 +345,45 @@ class TestGrippers:
         gripper.send(0.5)
         assert len(goals) == 4
 
+    @pytest.mark.parametrize(
+        ("accepted", "status", "stalled", "again"),
+        [
+            (False, None, False, True),
+            (True, GoalStatus.STATUS_ABORTED, False, True),
+            (True, GoalStatus.STATUS_ABORTED, True, False),
+            (True, GoalStatus.STATUS_CANCELED, False, False),
+            (True, GoalStatus.STATUS_SUCCEEDED, False, False),
+        ],
+        ids=["rejected", "given up", "holds something", "replaced", "done"],
+    )
+    def test_a_wish_that_is_not_taken_is_told_and_repeated(self, node, monkeypatch, accepted, status, stalled, again):
+        from magma_control.drivers import gripper_action, gripper_command
+
+        monkeypatch.setattr(gripper_command, "ActionClient", FakeClient)
+        monkeypatch.setattr(gripper_action, "RETRY_S", 0.0)
+        gripper = make_gripper_driver(node, panda())
+        gripper.send(0.0)
+        result = Future()
+        gripper._client.answers[0].set_result(SimpleNamespace(accepted=accepted, get_result_async=lambda: result))
+        if status is not None:
+            result.set_result(
+                SimpleNamespace(status=status, result=SimpleNamespace(stalled=stalled, reached_goal=False))
+            )
+        assert (gripper.trouble is not None) is again
+        gripper.send(0.0)
+        assert len(gripper._client.goals) == (2 if again else 1)
+
+    def test_an_answer_to_an_older_wish_changes_nothing(self, node, monkeypatch):
+        from magma_control.drivers import gripper_command
+
+        monkeypatch.setattr(gripper_command, "ActionClient", FakeClient)
+        gripper = make_gripper_driver(node, panda())
+        gripper.send(0.0)
+        gripper.send(1.0)
+        gripper._client.answers[0].set_result(SimpleNamespace(accepted=False))
+        gripper.send(1.0)
+        assert gripper.trouble is None and len(gripper._client.goals) == 2
+
     def test_the_parallel_kind_names_its_joint(self, node, monkeypatch):
         from magma_control.drivers import parallel_gripper_command
 

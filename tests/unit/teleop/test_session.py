@@ -3,8 +3,8 @@ import pytest
 
 from magma_teleop.config import KeyboardConfig
 from magma_teleop.display import MOST_LINES, Status, status_line, status_lines
-from magma_teleop.keys import CTRL_X, ENTER, ESCAPE, HELP, Request, help_lines
-from magma_teleop.session import KeyboardSession, NewInstruction
+from magma_teleop.keys import CTRL_X, ENTER, ESCAPE, HELP, PASTE_BEGINS, PASTE_ENDS, Request, help_lines
+from magma_teleop.session import RELEASED_S, KeyboardSession, NewInstruction
 
 
 @pytest.fixture
@@ -125,3 +125,75 @@ def test_sentences_of_the_controller_name_the_keys_of_this_device():
     assert "re-arm with c" in status_line(estop, None, "", 200)
     assert "hand back with h" in status_line(estop, None, "the operator has it; hand back with /magma/hand_back", 200)
     assert "with /other/name" in status_line(estop, None, "works with /other/name", 200)
+
+
+def shell_line():
+    return [character for character in "cd /robot && source setup.bash"]
+
+
+@pytest.mark.parametrize("marks", [True, False], ids=["marked by the terminal", "only fast"])
+def test_a_pasted_line_moves_nothing_and_frees_nothing(marks):
+    session = KeyboardSession(KeyboardConfig())
+    keys = [PASTE_BEGINS, *shell_line(), PASTE_ENDS] if marks else shell_line()
+    asked = [session.press(key, 0.0) for key in session.meant(keys)]
+    assert all(item in (None, Request.ESTOP) for item in asked)
+    assert session.command(0.1, 1.0) is None and session.typed is None
+    assert "pasted" in session.notice
+    # One key after the other is a person again.
+    assert [session.press(key, 1.0) for key in session.meant(["c"])] == [Request.REARM]
+
+
+def test_a_marked_paste_may_come_in_several_pieces():
+    session = KeyboardSession(KeyboardConfig())
+    assert session.meant([PASTE_BEGINS, "w"]) == [] and session.meant(["c"]) == []
+    assert session.meant([PASTE_ENDS, "w"]) == ["w"]
+
+
+@pytest.mark.parametrize("keys", [["x", *"abcd"], [CTRL_X, *"abcd"], [PASTE_BEGINS, CTRL_X, PASTE_ENDS]])
+def test_the_emergency_stop_is_heard_in_any_heap_of_keys(keys):
+    session = KeyboardSession(KeyboardConfig())
+    assert Request.ESTOP in [session.press(key, 0.0) for key in session.meant(keys)]
+
+
+def test_a_held_key_is_no_paste():
+    session = KeyboardSession(KeyboardConfig())
+    assert session.meant(["w"] * 200) == ["w"] * 200
+
+
+def test_an_instruction_may_be_pasted_but_its_line_ends_do_not_send_it():
+    session = KeyboardSession(KeyboardConfig())
+    for key in session.meant(["i"]):
+        session.press(key, 0.0)
+    for key in session.meant([PASTE_BEGINS, *"open the", ENTER, *"drawer", ENTER, PASTE_ENDS]):
+        assert session.press(key, 0.0) is None
+    assert session.typed == "open the drawer "
+    (sent,) = [session.press(key, 0.0) for key in session.meant([ENTER])]
+    assert sent == NewInstruction("open the drawer")
+
+
+def test_a_motion_key_that_is_held_through_a_stop_moves_nothing_until_it_was_let_go():
+    session = KeyboardSession(KeyboardConfig())
+    session.press("w", 0.0)
+    assert session.command(0.0, 1.0) is not None
+    session.latched = True
+    session.operator_lost_the_arm()
+    for step in range(1, 30):
+        session.press("w", step / 30)
+    session.latched = False
+    for step in range(30, 90):
+        session.press("w", step / 30)
+        assert session.command(step / 30, 1.0) is None
+    assert "let go" in session.notice
+    session.press("w", 3.0 + RELEASED_S)
+    assert session.command(3.0 + RELEASED_S, 1.0) is not None
+
+
+def test_the_first_press_after_a_re_arm_moves_when_nothing_was_held():
+    session = KeyboardSession(KeyboardConfig())
+    session.press("w", 0.0)
+    session.command(0.0, 1.0)
+    session.latched = True
+    session.operator_lost_the_arm()
+    session.latched = False
+    session.press("w", 0.3)
+    assert session.command(0.3, 1.0) is not None

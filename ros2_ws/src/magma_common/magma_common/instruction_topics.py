@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from magma_interfaces.msg import Instruction
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
 from magma_common.conversions import stamp_to_ns
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.qos import STATE
 
 ASK_TOPIC = "/magma/instruction"
@@ -21,6 +22,8 @@ ASK_SERVICE = "/magma/instruct"
 IN_FORCE_TOPIC = "/magma/instruction_in_force"
 """magma_interfaces/Instruction: what is to be done. Published by the instruction keeper, and by nobody else."""
 
+MOST_BYTES = 16 * 1024
+"""Of an instruction: longer ones are refused before they are read."""
 LOOK_PERIOD_S = 0.25
 ABSENT_S = 1.0
 """A keeper that has not been seen for so long is not there: discovery on a busy machine takes a good part of that."""
@@ -48,15 +51,21 @@ class InstructionListener:
         self._keeper_known = False
         self._followed = ""
         self._absent_since_s: float | None = time.monotonic()
-        self._direct: Subscription | None = None
-        self._in_force = node.create_subscription(Instruction, IN_FORCE_TOPIC, self._on_in_force, STATE)
+        self._direct: ForeignSubscription | None = None
+        self._in_force = self._hear(Instruction, IN_FORCE_TOPIC, self._on_in_force)
         self._timer = node.create_timer(LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:
         """Hears no more."""
         self._node.destroy_timer(self._timer)
-        self._node.destroy_subscription(self._in_force)
+        self._in_force.close()
         self._stop_hearing_requests()
+
+    def _hear(self, kind: Any, topic: str, callback: Callable[[Any], None]) -> ForeignSubscription:
+        def refuse(why: str) -> None:
+            self._node.get_logger().warning(f"not followed: {why}")
+
+        return ForeignSubscription(self._node, kind, topic, callback, STATE, most_bytes=MOST_BYTES, on_refused=refuse)
 
     def _on_in_force(self, message: Instruction) -> None:
         self._keeper_known = True
@@ -91,7 +100,7 @@ class InstructionListener:
             return
         if not self._keeper_known:
             if self._direct is None:
-                self._direct = self._node.create_subscription(String, ASK_TOPIC, self._on_request, STATE)
+                self._direct = self._hear(String, ASK_TOPIC, self._on_request)
         elif self._heard is not None:
             self._heard = None
             self._node.get_logger().warning("the instruction keeper is gone: nothing is to be done until it is back")
@@ -99,5 +108,5 @@ class InstructionListener:
 
     def _stop_hearing_requests(self) -> None:
         if self._direct is not None:
-            self._node.destroy_subscription(self._direct)
+            self._direct.close()
             self._direct = None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from magma_common.data import GRIPPER, ROTATION, TRANSLATION
 from magma_control.config import ControllerConfig
-from magma_control.safety import Refusal
+from magma_control.safety import Refusal, motion_time_s
 
 if TYPE_CHECKING:
     from magma_control.arm_motion import ArmCommand
@@ -133,7 +133,7 @@ def refuse_delta(
         (TRANSLATION, config.max_step_translation_m, config.max_speed_m_s, "m"),
         (ROTATION, config.max_step_rotation_rad, config.max_angular_speed_rad_s, "rad"),
     ):
-        allowed = scale * min(step, speed * config.step_period_s)
+        allowed = scale * min(step, speed * motion_time_s(since_last_s, config))
         length = float(np.linalg.norm(delta[part]))
         if length > allowed * (1.0 + _RELATIVE):
             return _refusal(f"its step is {length:.4g} {unit}, {allowed:.4g} {unit} is allowed")

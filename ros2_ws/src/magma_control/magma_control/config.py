@@ -107,11 +107,15 @@ class ControllerConfig(NodeConfig):
         tighter=LOWER,
     )
     max_speed_m_s: float = parameter(
-        0.4, "Highest mean speed over one step period in metres per second.", minimum=0.001, maximum=5.0, tighter=LOWER
+        0.4,
+        "Highest mean speed from one command to the next, metres per second.",
+        minimum=0.001,
+        maximum=5.0,
+        tighter=LOWER,
     )
     max_angular_speed_rad_s: float = parameter(
         2.5,
-        "Highest mean angular speed over one step period in radians per second.",
+        "Highest mean angular speed from one command to the next in radians per second.",
         minimum=0.001,
         maximum=20.0,
         tighter=LOWER,
@@ -174,6 +178,14 @@ class ControllerConfig(NodeConfig):
     )
     max_frame_age_s: float = parameter(
         0.5, "Oldest capture time of a frame whose chunk may start, seconds.", minimum=0.01, maximum=60.0, tighter=LOWER
+    )
+    max_blind_s: float = parameter(
+        1.5,
+        "The steps of a chunk are carried out while its frame is no older than max_frame_age_s plus this, seconds; "
+        "then the arm holds until the policy has looked again.",
+        minimum=0.0,
+        maximum=60.0,
+        tighter=LOWER,
     )
     future_tolerance_s: float = parameter(
         0.05, "How far ahead of this machine's clock a stamp may be, seconds.", minimum=0.0, maximum=1.0, tighter=LOWER

@@ -7,7 +7,7 @@ command. All refusals and clips are counted by reason; `report` says what is goi
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -29,6 +29,7 @@ from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.freshness import Instant, StampGate
 from magma_control.gripper import GripperFilter
 from magma_control.heartbeat import Heartbeat
+from magma_control.operator_lease import OperatorLease, named
 from magma_control.phases import MOVING, Phase, check_transition
 from magma_control.rebase import StepSize, WayBack
 from magma_control.safety import (
@@ -37,6 +38,7 @@ from magma_control.safety import (
     keep_inside,
     limit,
     limit_change,
+    motion_time_s,
     refuse_chunk,
     refuse_deltas,
     refuse_frames,
@@ -49,6 +51,10 @@ from magma_control.under_way import UnderWay
 
 STILL_M = 0.005
 """Reports of an arm that stands differ by no more."""
+RIVAL_GONE_S = 2.0
+"""After so long without a word another controller counts as ended; a living one says something ten times a second."""
+REPLACED_KEPT = 64
+"""Instructions to remember that are no longer in force."""
 EXECUTED_KEPT = 256
 """Executed steps to remember: more than any policy can be late."""
 
@@ -152,6 +158,7 @@ class Controller:
         self._state_refusal: Refusal | None = None
         self._state_gate = StampGate("end effector state", "arm state")
         self._instruction: str | None = None
+        self._replaced: OrderedDict[str, None] = OrderedDict()
         self._schedule = ChunkSchedule()
         self._chunk_gate = StampGate("frame", "frame")
         self._chunk_arrival_s: float | None = None
@@ -162,7 +169,7 @@ class Controller:
         self._operator: _Arrived | None = None
         self._operator_gate = StampGate("operator command", "operator command")
         self._operator_arrival_s: float | None = None
-        self._operator_device = ""
+        self._lease = OperatorLease()
         self._operator_refusal: tuple[Refusal, float] | None = None
         self._last_command_s: float | None = None
         self._under_way = UnderWay()
@@ -174,7 +181,9 @@ class Controller:
         self._rebase_after_s: float | None = None
         self._way_back: WayBack | None = None
         self._gripper = GripperFilter()
-        self._heartbeats = {source: Heartbeat(source.value) for source in Source}
+        self._policy_heartbeat = Heartbeat(Source.POLICY.value)
+        self._rival: Refusal | None = None
+        self._rival_s = 0.0
         self._executed_ns: deque[int] = deque(maxlen=EXECUTED_KEPT)
         self._last_delta = np.zeros(7)
         self._last_source: Source | None = None
@@ -209,6 +218,11 @@ class Controller:
         """What the robot is to do; an empty text means nothing, and the arm holds."""
         if text == self._instruction:
             return
+        if self._instruction:
+            self._replaced[self._instruction.strip()] = None
+        self._replaced.pop(text.strip(), None)
+        if len(self._replaced) > REPLACED_KEPT:
+            self._replaced.popitem(last=False)
         self._instruction = text
         # What was planned for another instruction is not carried out.
         self._schedule.clear()
@@ -308,19 +322,29 @@ class Controller:
     def on_operator(self, command: EndEffectorDelta, now: Instant) -> Refusal | None:
         """An operator's command. Any one that is new takes the arm over, even if it cannot be carried out."""
         config = self._config
-        refusal = self._barred() or self._operator_gate.refuse(
+        barred = self._barred()
+        not_theirs = self._lease.refuse(
+            command.source, now.steady_s, config.teleop_timeout_s, self._pause_s, barred is not None
+        )
+        refusal = barred or self._operator_gate.refuse(
             command.stamp_ns, now, config.teleop_timeout_s, config.future_tolerance_s
         )
         if refusal is not None:
             self._operator_refusal = (refusal, now.steady_s)
             self._count(refusal)
             return refusal
-        refusal = self._other_operator(command.source, now)
-        if refusal is not None:
-            self._count(refusal)
-            return refusal
+        if not_theirs is not None:
+            if self._phase is not Phase.TELEOP:
+                self._operator_refusal = (not_theirs, now.steady_s)
+            self._count(not_theirs)
+            return not_theirs
         self._operator_gate.accept(command.stamp_ns)
-        self._operator_device = command.source
+        before = self._lease.take(command.source, now.steady_s)
+        if before is not None:
+            self._log(
+                True, "operator changed", f"{named(command.source)} has the arm now; {named(before)} was silent before"
+            )
+            self._counts["operator changed"] += 1
         self._operator_arrival_s = now.steady_s
         if self._phase is not Phase.TELEOP:
             self._schedule.clear()
@@ -335,9 +359,44 @@ class Controller:
         self._operator = _Arrived(command, now.steady_s)
         return None
 
-    def on_heartbeat(self, source: Source, now: Instant) -> None:
-        """A sign of life. Once one was heard, its absence counts as the loss of that source."""
-        self._heartbeats[source].beat(now.steady_s)
+    def on_heartbeat(self, source: Source, now: Instant, who: str = "") -> None:
+        """A sign of life. Once one was heard, its absence counts as the loss of that source.
+
+        Args:
+            who: which operator, as in its commands; one without a name speaks for all.
+        """
+        if source is Source.POLICY:
+            self._policy_heartbeat.beat(now.steady_s)
+        else:
+            self._lease.beat(who, now.steady_s)
+
+    def on_rival(self, what: str, now: Instant) -> None:
+        """Somebody else says what only this controller may say: nobody knows any more what the arm is told. It holds
+        until that has not happened for a while.
+
+        Args:
+            what: the topic, and who publishes on it besides.
+        """
+        self._rival_s = now.steady_s
+        self._rival = Refusal(
+            "another controller", f"{what}: the arm may have one controller only; end the other one, then it goes on"
+        )
+        self._count(self._rival)
+
+    def refuse_unread(self, refusal: Refusal, now: Instant, source: Source | None = None) -> None:
+        """An input that was refused before it was read: far too large, or no message of its type.
+
+        Args:
+            source: POLICY for an action chunk; None for what does not ask for a motion.
+        """
+        self._count(refusal)
+        if source is Source.POLICY:
+            self._chunks_received += 1
+            self._chunks_rejected += 1
+            self._chunk_arrival_s = now.steady_s
+            self._last_refusal = (refusal, now.steady_s)
+            if self._phase is Phase.AUTONOMOUS:
+                self._go(Phase.HOLD, refusal)
 
     def on_estop_button(self, pressed: bool, now: Instant) -> None:
         """What the button says about itself. A pressed one stops; a released one moves nothing."""
@@ -407,6 +466,7 @@ class Controller:
         self._chunk_gate.require_after(now, "the re-arm")
         self._operator_gate.require_after(now, "the re-arm")
         self._begin_anew(now)
+        self._lease.bar_who_asks(now.steady_s, self._pause_s)
         self._go(Phase.HOLD, Refusal("re-armed", "re-armed: waiting for a chunk from a frame captured after it"))
         return Outcome(True, "re-armed: holding until a fresh chunk or an operator's command comes")
 
@@ -440,6 +500,7 @@ class Controller:
         self._drop_pending()
         self._chunk_gate.require_after(now, "the activation")
         self._operator_gate.require_after(now, "the activation")
+        self._lease.bar_who_asks(now.steady_s, self._pause_s)
         if self._commands_sent:
             # Others may have moved the arm since.
             self._begin_anew(now)
@@ -496,7 +557,7 @@ class Controller:
     # How it decides
 
     def _tick_policy(self, now: Instant) -> Command | None:
-        trouble = self._refuse_moving(now) or self._lost(Source.POLICY, now)
+        trouble = self._refuse_moving(now) or self._policy_lost(now)
         if trouble is not None:
             self._go(Phase.HOLD, trouble)
             return None
@@ -514,6 +575,11 @@ class Controller:
                 True, "step overtaken", f"{lost} steps of a chunk were not executed: the control loop came too late"
             )
         if step is None:
+            return None
+        old = self._refuse_step_age(step.index, step.chunk.stamp_ns, now)
+        if old is not None:
+            self._count(old)
+            self._go(Phase.HOLD, old)
             return None
         self._frame_stamp_ns = step.chunk.stamp_ns
         delta = step.delta.copy()
@@ -535,7 +601,7 @@ class Controller:
             self._operator = None
             self._count(Refusal("operator command too old", f"operator command waited {age_s:.2f} s and was dropped"))
             return None
-        trouble = self._refuse_moving(now) or self._lost(Source.OPERATOR, now)
+        trouble = self._refuse_moving(now) or self._operator_lost(waiting.command.source, now)
         if trouble is not None:
             self._operator = None
             self._operator_refusal = (trouble, now.steady_s)
@@ -570,19 +636,20 @@ class Controller:
         targets = self._under_way.corners(state.target_position)
         eased, easing = self._ease(delta, source, now)
         begins = targets if way_back is None else [target + way_back.offset[TRANSLATION] for target in targets]
-        limited, clips = limit(eased, begins, config)
+        since_last_s = None if self._last_command_s is None else now.steady_s - self._last_command_s
+        period_s = motion_time_s(since_last_s, config)
+        limited, clips = limit(eased, begins, config, period_s)
         self._last_delta, self._last_source = limited, source
         if easing:
             clips = ("take-over", *clips)
         if way_back is not None:
             scale = config.bring_up_scale
             step = StepSize(
-                scale * min(config.max_step_translation_m, config.max_speed_m_s * config.step_period_s),
-                scale * min(config.max_step_rotation_rad, config.max_angular_speed_rad_s * config.step_period_s),
+                scale * min(config.max_step_translation_m, config.max_speed_m_s * period_s),
+                scale * min(config.max_step_rotation_rad, config.max_angular_speed_rad_s * period_s),
             )
             limited, self._way_back = way_back.take(limited, step)
             limited[TRANSLATION] = keep_inside(limited[TRANSLATION], targets, config)
-        since_last_s = None if self._last_command_s is None else now.steady_s - self._last_command_s
         wrong = refuse_delta(limited, targets, config, since_last_s)
         if wrong is not None:
             self._count(wrong)
@@ -624,11 +691,39 @@ class Controller:
     def _gripper_target(self) -> float:
         return self._state.gripper_target if self._state is not None else 1.0
 
-    def _lost(self, source: Source, now: Instant) -> Refusal | None:
-        """Why a source's wishes do not count although they come, or None."""
+    def _policy_lost(self, now: Instant) -> Refusal | None:
+        """Why the policy's wishes do not count although they come, or None."""
         config = self._config
-        required = config.require_policy_heartbeat if source is Source.POLICY else config.require_teleop_heartbeat
-        return self._heartbeats[source].refuse(now.steady_s, config.heartbeat_timeout_s, required, self._started_s)
+        return self._policy_heartbeat.refuse(
+            now.steady_s, config.heartbeat_timeout_s, config.require_policy_heartbeat, self._started_s
+        )
+
+    def _operator_lost(self, who: str, now: Instant) -> Refusal | None:
+        """The same for an operator's wishes."""
+        config = self._config
+        return self._lease.refuse_silent(
+            who, now.steady_s, config.heartbeat_timeout_s, config.require_teleop_heartbeat, self._started_s
+        )
+
+    @property
+    def _pause_s(self) -> float:
+        """A key or switch that is held asks once per step period."""
+        return 2.0 * self._config.step_period_s
+
+    def _refuse_step_age(self, index: int, stamp_ns: int, now: Instant) -> Refusal | None:
+        """Why a step of an accepted chunk is not carried out: nobody has looked at the world for too long."""
+        config = self._config
+        accepted_s = self._chunk_accepted_s if self._chunk_accepted_s is not None else now.steady_s
+        # The steady clock too, so that a clock that is set back makes no step younger.
+        age_s = max((now.ros_ns - stamp_ns) * 1e-9, now.steady_s - accepted_s)
+        allowed_s = config.max_frame_age_s + config.max_blind_s
+        if age_s <= allowed_s:
+            return None
+        return Refusal(
+            "step too old",
+            f"step {index} answers a frame captured {age_s:.2f} s ago, at most {allowed_s:g} s is allowed "
+            "(max_frame_age_s + max_blind_s): the policy must look again",
+        )
 
     def _button_trouble(self, now: Instant) -> str | None:
         """Why the button counts as pressed now, or None."""
@@ -655,24 +750,23 @@ class Controller:
             return self._no_instruction()
         return (
             refuse_chunk(chunk, self._spec, config)
-            or self._lost(Source.POLICY, now)
+            or self._refuse_instruction(chunk)
+            or self._policy_lost(now)
             or self._chunk_gate.refuse(chunk.stamp_ns, now, config.max_frame_age_s, config.future_tolerance_s)
             or self._refuse_moving(now)
         )
 
-    def _other_operator(self, device: str, now: Instant) -> Refusal | None:
-        """Two devices at once would pull the arm to and fro: the first one keeps it until it is silent."""
-        arrival_s = self._operator_arrival_s
-        if (
-            self._phase is not Phase.TELEOP
-            or device == self._operator_device
-            or arrival_s is None
-            or now.steady_s - arrival_s > self._config.teleop_timeout_s
-        ):
+    def _refuse_instruction(self, chunk: ActionChunk) -> Refusal | None:
+        """What was planned for an earlier instruction is not carried out, however late it comes.
+
+        A policy may name its instruction in its own words (another case, a template around it), so only a name that was
+        replaced tells that it is late.
+        """
+        if chunk.instruction.strip() not in self._replaced:
             return None
         return Refusal(
-            "another operator has the arm",
-            f"{device or 'a device without a name'} is not followed: {self._operator_device or 'another'} has the arm",
+            "chunk for an earlier instruction",
+            f"chunk follows the instruction {chunk.instruction!r}, in force is {self._instruction!r} by now",
         )
 
     def _barred(self) -> Refusal | None:
@@ -698,7 +792,13 @@ class Controller:
             return Refusal("arm state too old", f"end effector state is {age_s:.1f} s old: arm driver silent")
         if self._rebase_after_s is not None and self._state_arrival_s <= self._rebase_after_s:
             return Refusal("waiting for arm state", "waiting for an end effector state from after the re-arm")
-        return self._refuse_place()
+        return self._refuse_rival(now) or self._refuse_place()
+
+    def _refuse_rival(self, now: Instant) -> Refusal | None:
+        """Why the arm holds because of another controller, or None."""
+        if self._rival is not None and now.steady_s - self._rival_s > RIVAL_GONE_S:
+            self._rival = None
+        return self._rival
 
     def _refuse_place(self) -> Refusal | None:
         """Why it is not sure where an arm that takes deltas is, or None."""
@@ -783,6 +883,8 @@ class Controller:
         )
         self._phase = phase
         self._cause = cause
+        if phase is not Phase.TELEOP:
+            self._lease.release()
         if phase not in MOVING:
             self._gripper.reset()
             self._schedule.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import sys
 import threading
@@ -14,19 +15,16 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from magma_interfaces.msg import (
-    ActionChunk,
-    ActionSpec,
-    ControllerJournal,
-    ControllerState,
-    EndEffectorDelta,
-    EndEffectorState,
-)
+from magma_interfaces.msg import ActionChunk as ActionChunkMsg
+from magma_interfaces.msg import ActionSpec as ActionSpecMsg
+from magma_interfaces.msg import ControllerJournal, ControllerState
+from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
+from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Header
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from magma_common import diagnostics, qos
@@ -42,6 +40,8 @@ from magma_common.conversions import (
     state_from_msg,
     state_to_msg,
 )
+from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import InstructionListener
 from magma_common.network import unauthenticated_reach
 from magma_common.node_config import NodeParameters
@@ -49,13 +49,18 @@ from magma_common.node_main import run_node
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.controller import Command, Outcome, Report, Source
 from magma_control.description_topic import AwaitedError, DescriptionTopic
+from magma_control.emergency_stop import CALLED, EmergencyStopLine, StopInputs
 from magma_control.freshness import Instant
+from magma_control.input_limits import JOINTS, SMALL, TEXT, chunk_bytes
 from magma_control.journal import JournaledController
 from magma_control.latency import LatencyWindow
+from magma_control.log_thread import LogThread
 from magma_control.log_throttle import LogThrottle
 from magma_control.loop import FixedRateLoop
+from magma_control.own_words import OwnWords
 from magma_control.phases import Phase
 from magma_control.robot_config import load_robot
+from magma_control.safety import Refusal
 from magma_control.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -65,6 +70,10 @@ EXECUTOR, CONTROL_LOOP = "executor", "control loop"
 """Names of what the watchdog looks after."""
 SWITCH_INTERVAL_S = 0.0005
 """Python lets another thread run after so long; a control period has many of them."""
+STOP_PATIENCE_S = 0.03
+"""The emergency stop waits so long for the core; then it stops the arm past it."""
+RIVALS_LOOK_S = 1.0
+"""How often the name of another controller is looked up."""
 JOURNAL_PERIOD_S = 0.1
 LOG_PERIOD_S = 5.0
 """One log line per kind of refusal in this time."""
@@ -93,8 +102,10 @@ class ControllerNode(LifecycleNode):
     operator and arm it hears from the configuration on; commands go out while it is active only, which both the core
     and the publisher see to.
 
-    One lock guards the core (and the joint-level arm). The executor's thread feeds inputs; the core is ticked by a
-    timer, or, for a joint-level arm, by a control thread of its own. The watchdog's thread takes no lock.
+    One lock guards the core (and the joint-level arm). The executor's thread feeds inputs, which are read before the
+    lock is taken; the core is ticked by a timer, or, for a joint-level arm, by a control thread of its own. The
+    emergency stop has a thread of its own that waits for the lock no longer than a moment; the watchdog's thread takes
+    no lock. Log lines are written by another one, since a terminal may take its time.
     """
 
     def __init__(self) -> None:
@@ -106,6 +117,10 @@ class ControllerNode(LifecycleNode):
         self._lifecycle, self._trouble = "unconfigured", ""
         self._rest("unconfigured")
         self._throttle = LogThrottle(LOG_PERIOD_S)
+        self._lines = LogThread(self._write_line)
+        self._stop_inputs = StopInputs()
+        self._own_commands, self._own_states = OwnWords(), OwnWords()
+        self._rivals: tuple[str, float] = ("", -math.inf)
         self._latency = LatencyWindow()
         self._published_key: tuple[Any, ...] = ()
         self._changed_parameters: dict[str, Any] = {}
@@ -122,10 +137,9 @@ class ControllerNode(LifecycleNode):
 
         self._states = self.create_publisher(ControllerState, "/magma/controller_state", qos.STATE)
         self._journals = self.create_publisher(ControllerJournal, "/magma/controller_journal", qos.JOURNAL)
+        self._hear_always(ControllerState, "/magma/controller_state", self._on_any_state, qos.STATE, TEXT)
         # The core's own events are logged, so levels need not be.
         diagnostics.DiagnosticsPublisher(self, self._diagnose, log_changes=False)
-        self.create_subscription(Bool, "/magma/estop_button", self._on_estop_button, qos.SAFETY_INPUT)
-        self.create_service(Trigger, "/magma/estop", self._on_estop)
         self.create_service(Trigger, "/magma/rearm", self._on_rearm)
         self.create_service(Trigger, "/magma/hand_back", self._on_hand_back)
 
@@ -139,6 +153,7 @@ class ControllerNode(LifecycleNode):
             # wrong with the robot's file is said then.
             with contextlib.suppress(ConfigError):
                 self._description.listen(load_robot(config.robot).description)
+        self._stop_line = EmergencyStopLine(self, self._stop_inputs, self._on_stop_input)
         if self._starting:
             self._start_up()
         self._publish_state()
@@ -177,11 +192,11 @@ class ControllerNode(LifecycleNode):
         """Lets commands through, once those who watch over them run. Nothing moves by this."""
         result = super().on_activate(state)
         config = self._core.config
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         watchdog = Watchdog(config.executor_timeout_s, self._on_standstill)
         watchdog.watch(EXECUTOR)
         self._watchdog = watchdog
         if self._arm is not None and not self._lockstep:
-            sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._loop = FixedRateLoop(1.0 / config.control_rate_hz, self._control_tick, CONTROL_LOOP)
             watchdog.watch(CONTROL_LOOP)
             self._loop.start()
@@ -231,6 +246,8 @@ class ControllerNode(LifecycleNode):
             self._stand_still("finalized")
         except Exception as error:  # a driver whose topics are gone already
             self.get_logger().error(f"the brake could not be sent any more: {error}")
+        self._stop_line.close()
+        self._lines.close()
 
     def _rest(self, lifecycle: str, trouble: str = "") -> None:
         """From now on nobody moves the arm, and the state of the controller says why."""
@@ -257,23 +274,55 @@ class ControllerNode(LifecycleNode):
     def _configure(self, config: ControllerConfig) -> None:
         if config.realtime_priority:
             self._take_priority(config.realtime_priority)
-        self._commands = self.create_lifecycle_publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
+        self._commands = self.create_lifecycle_publisher(EndEffectorDeltaMsg, "/magma/command", qos.COMMAND)
         self._releases.append(lambda: self.destroy_lifecycle_publisher(self._commands))
         if config.arm == STEP_ARM:
-            self._hear(EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE)
+            topic, profile = "/magma/end_effector_state", qos.ROBOT_STATE
+            self._hear(EndEffectorStateMsg, topic, self._on_end_effector_state, profile, SMALL, state_from_msg)
         else:
             self._make_joint_arm(config)
-        self._hear(ActionSpec, "/magma/action_spec", self._on_spec, qos.STATE)
+        self._hear(EndEffectorDeltaMsg, "/magma/command", self._on_any_command, qos.COMMAND, SMALL)
+        self._hear(ActionSpecMsg, "/magma/action_spec", self._on_spec, qos.STATE, TEXT, action_spec_from_msg)
         self._releases.append(InstructionListener(self, self._on_instruction).close)
-        self._hear(ActionChunk, "/magma/action_chunk", self._on_chunk, qos.COMMAND)
-        self._hear(EndEffectorDelta, "/teleop/command", self._on_teleop, qos.COMMAND)
-        self._hear(Header, "/magma/policy_heartbeat", lambda _: self._on_heartbeat(Source.POLICY), qos.HEARTBEAT)
-        self._hear(Header, "/magma/teleop_heartbeat", lambda _: self._on_heartbeat(Source.OPERATOR), qos.HEARTBEAT)
+        most = chunk_bytes(config)
+        chunks, operators = "/magma/action_chunk", "/teleop/command"
+        self._hear(ActionChunkMsg, chunks, self._on_chunk, qos.COMMAND, most, chunk_from_msg, Source.POLICY)
+        self._hear(EndEffectorDeltaMsg, operators, self._on_teleop, qos.COMMAND, SMALL, delta_from_msg)
+        self._hear(Header, "/magma/policy_heartbeat", self._on_policy_heartbeat, qos.HEARTBEAT, SMALL)
+        self._hear(Header, "/magma/teleop_heartbeat", self._on_teleop_heartbeat, qos.HEARTBEAT, SMALL)
 
-    def _hear(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
-        """Subscribes until `_release`."""
-        subscription = self.create_subscription(kind, topic, callback, profile)
-        self._releases.append(lambda: self.destroy_subscription(subscription))
+    def _hear(
+        self,
+        kind: Any,
+        topic: str,
+        callback: Callable[[Any], None],
+        profile: QoSProfile,
+        most_bytes: int,
+        convert: Callable[[Any], Any] | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """Subscribes until `_release`; see `_hear_always`."""
+        self._releases.append(self._hear_always(kind, topic, callback, profile, most_bytes, convert, source).close)
+
+    def _hear_always(
+        self,
+        kind: Any,
+        topic: str,
+        callback: Callable[[Any], None],
+        profile: QoSProfile,
+        most_bytes: int,
+        convert: Callable[[Any], Any] | None = None,
+        source: Source | None = None,
+    ) -> ForeignSubscription:
+        """Subscribes. What is larger than it may be is refused before it is read."""
+
+        def refuse(why: str) -> None:
+            refusal = Refusal("unreadable message", why, sender_broken=True)
+            self._handle(lambda now: self._core.refuse_unread(refusal, now, source))
+
+        return ForeignSubscription(
+            self, kind, topic, callback, profile, most_bytes=most_bytes, convert=convert, on_refused=refuse
+        )
 
     def _release(self) -> None:
         """Gives back what `_configure` made, as far as it came."""
@@ -326,10 +375,10 @@ class ControllerNode(LifecycleNode):
         self._releases.append(gripper.close)
         with self._lock:
             self._arm = JointArm(robot, kinematics, motion, driver, gripper, waits=self._lockstep)
-        poses = self.create_publisher(EndEffectorState, "/magma/end_effector_state", qos.ROBOT_STATE)
+        poses = self.create_publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE)
         self._end_effector_states = poses
         self._releases.append(lambda: self.destroy_publisher(poses))
-        self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR)
+        self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR, JOINTS)
         checks = "with" if kinematics.checks_collisions else "WITHOUT"
         self.get_logger().info(
             f"{robot.name} (configuration {robot.identity}, description {description.identity}): "
@@ -377,8 +426,35 @@ class ControllerNode(LifecycleNode):
             arm.driver.stop()
         message = ControllerState(phase=ControllerState.FAULT, reason=f"fault: watchdog: {reason}")
         message.header.stamp = self.get_clock().now().to_msg()
-        self._states.publish(message)
-        self.get_logger().error(f"watchdog: {reason}; the arm is stopped")
+        self._say_state(message)
+        self._lines.put("error", f"watchdog: {reason}; the arm is stopped")
+
+    # The emergency stop.
+
+    def _on_stop_input(self, stop: bool) -> None:
+        """The emergency stop's thread: something was heard. Whoever holds the core takes it next; one who holds it for
+        too long is not waited for."""
+        if self._lock.acquire(timeout=STOP_PATIENCE_S if stop else 0.0):
+            try:
+                self._handle(lambda now: None)
+            finally:
+                self._lock.release()
+        elif stop:
+            arm = self._arm
+            if arm is not None:
+                arm.driver.stop()
+            message = ControllerState(phase=ControllerState.ESTOP, reason="emergency stop: the arm is stopped")
+            message.header.stamp = self.get_clock().now().to_msg()
+            self._say_state(message)
+            self._lines.put("error", "emergency stop while the controller was busy; the arm is stopped")
+
+    def _take_stops(self, now: Instant) -> None:
+        """Tells the core what the emergency stop's thread has heard; under the lock, before anything else."""
+        while (heard := self._stop_inputs.take()) is not None:
+            if heard.pressed is None:
+                self._core.estop(CALLED)
+            else:
+                self._core.on_estop_button(heard.pressed, now)
 
     # All arms.
 
@@ -421,8 +497,11 @@ class ControllerNode(LifecycleNode):
             self._publish_command(command)
 
     def _publish_command(self, command: Command) -> None:
-        frame = self._core.config.frame
-        self._commands.publish(delta_to_msg(command.delta, command.stamp_ns, frame, command.sender))
+        if self._stop_inputs.stop_waits:
+            return
+        message = delta_to_msg(command.delta, command.stamp_ns, self._core.config.frame, command.sender)
+        self._own_commands.say(_command_key(message))
+        self._commands.publish(message)
         self._latency.add((self._now().ros_ns - command.stamp_ns) * 1e-6)
 
     def _guarded(self, work: Callable[[Instant], Any]) -> Any:
@@ -431,9 +510,10 @@ class ControllerNode(LifecycleNode):
             now = self._now()
             answer = None
             try:
+                self._take_stops(now)
                 answer = work(now)
             except Exception as error:  # whatever it was, the arm must not go on
-                self.get_logger().error(traceback.format_exc())
+                self._lines.put("error", traceback.format_exc())
                 self._core.fault(f"internal error: {error!r}")
                 if self._arm is not None:
                     self._arm.motion.emergency_stop()
@@ -449,8 +529,17 @@ class ControllerNode(LifecycleNode):
         for event in self._core.take_events():
             line = self._throttle.pass_through(event.code, event.text, now.steady_s)
             if line is not None:
-                log = self.get_logger()
-                log.warning(line) if event.warning else log.info(line)
+                self._lines.put("warning" if event.warning else "info", line)
+
+    def _write_line(self, level: str, line: str) -> None:
+        """The log's thread. One call site for each level: rclpy refuses one that changes it."""
+        log = self.get_logger()
+        if level == "error":
+            log.error(line)
+        elif level == "warning":
+            log.warning(line)
+        else:
+            log.info(line)
 
     def _rest_first(self) -> str:
         """What has to be done before a limit may be loosened; empty when the arm can get no command."""
@@ -475,29 +564,47 @@ class ControllerNode(LifecycleNode):
                 }
             )
 
-    def _on_spec(self, message: ActionSpec) -> None:
-        self._handle(lambda now: self._core.on_spec(action_spec_from_msg(message), now))
+    def _on_spec(self, spec: ActionSpec) -> None:
+        self._handle(lambda now: self._core.on_spec(spec, now))
 
-    def _on_end_effector_state(self, message: EndEffectorState) -> None:
-        self._handle(lambda now: self._core.on_state(state_from_msg(message), now))
+    def _on_end_effector_state(self, state: EndEffectorState) -> None:
+        self._handle(lambda now: self._core.on_state(state, now))
 
     def _on_instruction(self, instruction: str) -> None:
         self._handle(lambda now: self._core.on_instruction(instruction))
 
-    def _on_chunk(self, message: ActionChunk) -> None:
-        self._handle(lambda now: self._core.on_chunk(chunk_from_msg(message), now))
+    def _on_chunk(self, chunk: ActionChunk) -> None:
+        self._handle(lambda now: self._core.on_chunk(chunk, now))
 
-    def _on_teleop(self, message: EndEffectorDelta) -> None:
-        self._handle(lambda now: self._core.on_operator(delta_from_msg(message), now))
+    def _on_teleop(self, command: EndEffectorDelta) -> None:
+        self._handle(lambda now: self._core.on_operator(command, now))
 
-    def _on_heartbeat(self, source: Source) -> None:
-        self._handle(lambda now: self._core.on_heartbeat(source, now))
+    def _on_policy_heartbeat(self, message: Header) -> None:
+        self._handle(lambda now: self._core.on_heartbeat(Source.POLICY, now))
 
-    def _on_estop_button(self, message: Bool) -> None:
-        self._handle(lambda now: self._core.on_estop_button(bool(message.data), now))
+    def _on_teleop_heartbeat(self, message: Header) -> None:
+        self._handle(lambda now: self._core.on_heartbeat(Source.OPERATOR, now, message.frame_id))
 
-    def _on_estop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return _answer(response, self._handle(lambda now: self._core.estop("service /magma/estop was called")))
+    def _on_any_command(self, message: EndEffectorDeltaMsg) -> None:
+        if not self._own_commands.are(_command_key(message)):
+            self._on_rival("/magma/command")
+
+    def _on_any_state(self, message: ControllerState) -> None:
+        if not self._own_states.are(_state_key(message)):
+            self._on_rival("/magma/controller_state")
+
+    def _on_rival(self, topic: str) -> None:
+        what, looked_s = self._rivals
+        now_s = steady_s()
+        if now_s - looked_s > RIVALS_LOOK_S:
+            own = (self.get_namespace(), self.get_name())
+            others = [(info.node_namespace, info.node_name) for info in self.get_publishers_info_by_topic(topic)]
+            if own in others:
+                others.remove(own)
+            names = ", ".join(sorted({f"{namespace.rstrip('/')}/{name}" for namespace, name in others}))
+            what = f"{names or 'somebody who is gone already'} publishes {topic} besides this controller"
+            self._rivals = what, now_s
+        self._handle(lambda now: self._core.on_rival(what, now))
 
     def _on_rearm(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return _answer(response, self._handle(self._rearm))
@@ -548,8 +655,12 @@ class ControllerNode(LifecycleNode):
         message.commands_clipped = report.commands_clipped
         message.rejection_reasons = list(report.counts)
         message.rejection_counts = list(report.counts.values())
-        self._states.publish(message)
+        self._say_state(message)
         self._published_key = _key(report)
+
+    def _say_state(self, message: ControllerState) -> None:
+        self._own_states.say(_state_key(message))
+        self._states.publish(message)
 
     def _diagnose(self) -> diagnostics.Report:
         with self._lock:
@@ -590,6 +701,17 @@ class ControllerNode(LifecycleNode):
             "control_work_p99_ms": f"{loop.work_p99_ms:.3f}",
             "control_work_max_ms": f"{loop.work_max_ms:.3f}",
         }
+
+
+def _command_key(message: EndEffectorDeltaMsg) -> tuple[Any, ...]:
+    """What tells one command from another."""
+    stamp, way, turn = message.header.stamp, message.translation, message.rotation
+    return (stamp.sec, stamp.nanosec, way.x, way.y, way.z, turn.x, turn.y, turn.z, message.gripper, message.source)
+
+
+def _state_key(message: ControllerState) -> tuple[Any, ...]:
+    """The same for reports of the controller."""
+    return (message.header.stamp.sec, message.header.stamp.nanosec, message.phase, message.reason)
 
 
 def _key(report: Report) -> tuple[Any, ...]:

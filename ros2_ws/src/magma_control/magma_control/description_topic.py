@@ -10,8 +10,12 @@ from std_msgs.msg import String
 
 from magma_common import qos
 from magma_common.config import ConfigError
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_control.robot_config import DescriptionSection
 from magma_control.robot_description import RobotDescription, description_from_text, read_description, topic_of
+
+MOST_BYTES = 32 * 2**20
+"""Of a description: with whole meshes in it, and no more."""
 
 
 class AwaitedError(ConfigError):
@@ -40,7 +44,15 @@ class DescriptionTopic:
         self.close()
         self._topic = topic
         if topic is not None:
-            self._subscription = self._node.create_subscription(String, topic, self._on_text, qos.STATE)
+            self._subscription = ForeignSubscription(
+                self._node,
+                String,
+                topic,
+                self._on_text,
+                qos.STATE,
+                most_bytes=MOST_BYTES,
+                on_refused=lambda why: self._node.get_logger().error(f"robot description: {why}"),
+            )
 
     def read(self, section: DescriptionSection) -> RobotDescription:
         """The description.
@@ -59,7 +71,7 @@ class DescriptionTopic:
     def close(self) -> None:
         """Unsubscribes and forgets."""
         if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+            self._subscription.close()
         self._topic = self._text = self._subscription = None
 
     def _on_text(self, message: String) -> None:

@@ -218,6 +218,9 @@ class JointArm:
         self._sent = joint_command
         if core.phase in MOVING and motion.gripper_known:
             self._gripper.send(motion.gripper)
+        trouble, self._gripper.trouble = self._gripper.trouble, None
+        if trouble is not None:
+            core.count_refusal(Refusal("gripper not taken", trouble))
 
     def _look_for_trouble(self, core: Controller) -> None:
         """What the driver, or the arm's own controller, found wrong."""

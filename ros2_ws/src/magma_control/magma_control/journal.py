@@ -72,7 +72,7 @@ class Kind(IntEnum):
     FAULT = 10
     """text: why"""
     HEARTBEAT = 11
-    """text: name of the source"""
+    """text: name of the source, and after a line break who, if it has a name"""
     ESTOP_BUTTON = 12
     """text: pressed or released"""
     ARM_REFUSED = 13
@@ -83,6 +83,10 @@ class Kind(IntEnum):
     FORGET = 16
     ARM_BARRED = 17
     """JSON: code, text and sender_broken of the refusal; null: no longer"""
+    UNREAD = 18
+    """JSON: the refusal, and the name of the source or null"""
+    RIVAL = 19
+    """text: what it says, and who"""
 
 
 @dataclass(frozen=True)
@@ -181,10 +185,16 @@ class JournaledController(Controller):
             Kind.OPERATOR, now, command, lambda: super(JournaledController, self).on_operator(command, now)
         )
 
-    def on_heartbeat(self, source: Source, now: Instant) -> None:
-        self._tell(
-            Kind.HEARTBEAT, now, source.value, lambda: super(JournaledController, self).on_heartbeat(source, now)
-        )
+    def on_heartbeat(self, source: Source, now: Instant, who: str = "") -> None:
+        text = f"{source.value}\n{who}" if who else source.value
+        self._tell(Kind.HEARTBEAT, now, text, lambda: super(JournaledController, self).on_heartbeat(source, now, who))
+
+    def on_rival(self, what: str, now: Instant) -> None:
+        self._tell(Kind.RIVAL, now, what, lambda: super(JournaledController, self).on_rival(what, now))
+
+    def refuse_unread(self, refusal: Refusal, now: Instant, source: Source | None = None) -> None:
+        text = json.dumps([dataclasses.asdict(refusal), None if source is None else source.value])
+        self._tell(Kind.UNREAD, now, text, lambda: super(JournaledController, self).refuse_unread(refusal, now, source))
 
     def on_estop_button(self, pressed: bool, now: Instant) -> None:
         text = PRESSED if pressed else "released"
@@ -366,6 +376,16 @@ def _refusal(text: str) -> Refusal | None:
     return None if values is None else Refusal(**values)
 
 
+def _heartbeat(core: Controller, entry: Entry) -> None:
+    source, _, who = _text(entry).partition("\n")
+    core.on_heartbeat(Source(source), entry.now, who)
+
+
+def _unread(core: Controller, entry: Entry) -> None:
+    refusal, source = json.loads(_text(entry))
+    core.refuse_unread(Refusal(**refusal), entry.now, None if source is None else Source(source))
+
+
 _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.SPEC: lambda core, entry: core.on_spec(
         action_spec_from_msg(deserialize_message(entry.data, ActionSpecMsg)), entry.now
@@ -384,7 +404,9 @@ _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.REARM: lambda core, entry: core.rearm(entry.now),
     Kind.HAND_BACK: lambda core, entry: core.hand_back(entry.now),
     Kind.FAULT: lambda core, entry: core.fault(_text(entry)),
-    Kind.HEARTBEAT: lambda core, entry: core.on_heartbeat(Source(_text(entry)), entry.now),
+    Kind.HEARTBEAT: lambda core, entry: _heartbeat(core, entry),
+    Kind.RIVAL: lambda core, entry: core.on_rival(_text(entry), entry.now),
+    Kind.UNREAD: lambda core, entry: _unread(core, entry),
     Kind.ESTOP_BUTTON: lambda core, entry: core.on_estop_button(_text(entry) == PRESSED, entry.now),
     Kind.ARM_REFUSED: lambda core, entry: core.refuse_arm(Refusal(**json.loads(_text(entry)))),
     Kind.ARM_BARRED: lambda core, entry: core.bar_arm(_refusal(_text(entry))),

@@ -156,8 +156,24 @@ def refuse_jump(before: EndEffectorState, after: EndEffectorState, config: Contr
     )
 
 
+def motion_time_s(since_last_s: float | None, config: ControllerConfig) -> float:
+    """The time over which a command moves the arm, which its speed is counted by: one step period, or less when the
+    last command was given less long ago. A world that waits for each command takes one period for each.
+
+    Args:
+        since_last_s: since the last command; None for the first one.
+    """
+    period_s = config.step_period_s
+    if since_last_s is None or config.command_interval_s <= 0.0 or since_last_s >= period_s * (1.0 - 1e-6):
+        return period_s
+    return since_last_s
+
+
 def limit(
-    delta: NDArray[np.float64], targets: Sequence[NDArray[np.float64]], config: ControllerConfig
+    delta: NDArray[np.float64],
+    targets: Sequence[NDArray[np.float64]],
+    config: ControllerConfig,
+    period_s: float | None = None,
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Shortens one sensible delta until it satisfies every limit.
 
@@ -165,6 +181,7 @@ def limit(
         delta: (7,), finite.
         targets: each (3,), metres, base frame: where the arm's target may be when the delta is added to it. Every one
             of them must end inside the workspace box.
+        period_s: the time that the motion takes, see `motion_time_s`; None = one step period.
 
     Returns:
         The delta (7,), and the names of the limits that shortened it. A target that is already outside the box may
@@ -178,7 +195,7 @@ def limit(
         (ROTATION, config.max_step_rotation_rad, config.max_angular_speed_rad_s, "step rotation", "angular speed"),
     ):
         length = float(np.linalg.norm(result[part]))
-        allowed = min(step_limit, speed_limit * config.step_period_s)
+        allowed = min(step_limit, speed_limit * (config.step_period_s if period_s is None else period_s))
         scaled = allowed * config.bring_up_scale
         if length > scaled:
             result[part] *= scaled / length

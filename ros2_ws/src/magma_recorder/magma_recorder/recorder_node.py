@@ -13,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from magma_common import diagnostics
 from magma_common.config import ConfigError
+from magma_common.foreign_subscription import ForeignSubscription, offer_of
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_recorder.config import RecorderConfig
@@ -49,10 +50,20 @@ class Recorder(Node):
             raise ConfigError(f"{folder} exists already: give the recording another name") from None
         except OSError as error:
             raise ConfigError(f"cannot record into {folder}: {error.strerror}") from error
-        for index, topic in enumerate(self._topics):
-            self.create_subscription(
-                message_class(topic.type_name), topic.name, self._taker(index), _profile(topic), raw=True
+        self._subscriptions = [
+            ForeignSubscription(
+                self,
+                message_class(topic.type_name),
+                topic.name,
+                self._taker(index),
+                _profile(topic),
+                best=None if topic.picture else _BEST,
+                raw=True,
+                with_info=True,
             )
+            for index, topic in enumerate(self._topics)
+        ]
+        self._unheard: tuple[str, ...] = ()
         self._diagnostics = diagnostics.DiagnosticsPublisher(self, self._report)
         self._writer.start()
         self.get_logger().info(f"recording {len(self._topics)} topics into {folder}")
@@ -84,7 +95,9 @@ class Recorder(Node):
             types = published.get(name)
             if not types:
                 raise ConfigError(f"nobody publishes {name}, so its type is unknown: start the recorder after it")
-            chosen.append(Topic(name, types[0], best_effort=True, stamped=False))
+            offers = [offer_of(info.qos_profile) for info in self.get_publishers_info_by_topic(name)]
+            latched = bool(offers) and all(offer.latched for offer in offers)
+            chosen.append(Topic(name, types[0], latched=latched, best_effort=not latched, stamped=False))
         for topic in chosen:
             schema_of(topic.recorded_type)
         return chosen
@@ -110,18 +123,39 @@ class Recorder(Node):
             "not a picture": status.unreadable,
             "megabytes waiting": f"{self._queue.waiting_bytes * 1e-6:.1f}",
         }
+        unheard = tuple(text for subscription in self._subscriptions for text in subscription.unheard)
+        if unheard:
+            values["not heard"] = "; ".join(unheard)
+        if set(unheard) - set(self._unheard):
+            self.get_logger().warning(f"not recorded: {'; '.join(sorted(set(unheard) - set(self._unheard)))}")
+        self._unheard = unheard
         if status.trouble:
             return diagnostics.Report(diagnostics.ERROR, status.trouble, values)
         if dropped or status.dropped_by_disk:
             return diagnostics.Report(diagnostics.WARN, "recording; messages were lost", values)
+        if unheard:
+            return diagnostics.Report(diagnostics.WARN, f"recording; not heard: {unheard[0]}", values)
         if status.unreadable:
             return diagnostics.Report(diagnostics.WARN, f"recording; {status.last_unreadable}", values)
         return diagnostics.Report(diagnostics.OK, "recording", values)
 
 
+_BEST = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""A recording wants all that there is, so each publisher is heard as well as it offers; but pictures are not sent
+again: the next one is as good."""
+
+
 def _profile(topic: Topic) -> QoSProfile:
-    """Deep enough to ride out a pause of this process. Publishers keep their last message only, so a recorder that
-    hangs makes none of them wait."""
+    """What to ask for before it is known who publishes.
+
+    Deep enough to ride out a pause of this process. Publishers keep their last message only, so a recorder that hangs
+    makes none of them wait.
+    """
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=PICTURE_DEPTH if topic.picture else DEPTH,

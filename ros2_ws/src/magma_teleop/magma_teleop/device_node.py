@@ -23,10 +23,12 @@ from tf2_msgs.msg import TFMessage
 from magma_common import qos
 from magma_common.config import ConfigError
 from magma_common.conversions import delta_to_msg, pose_to_arrays
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.node_config import NodeParameters
 from magma_common.transform_tree import TransformTree, UnknownPoseError
 from magma_teleop.config import DeviceConfig
 from magma_teleop.device_profile import DeviceProfile, LeaderProfile, read_profile
+from magma_teleop.identity import operator_identity
 from magma_teleop.keys import Request
 from magma_teleop.operator_device import ArmPose, DeviceStatus, FloatArray
 
@@ -66,6 +68,7 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         if config.activation != "profile":
             profile = dataclasses.replace(profile, activation=config.activation)
         self.profile: ProfileT = profile
+        self._identity = operator_identity(profile.name)
         self._arm: tuple[ArmPose, float] | None = None
         self._transforms = TransformTree()
         self._camera_trouble = ""
@@ -77,8 +80,8 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
         self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
         self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", qos.ROBOT_STATE)
-        self.create_subscription(
-            EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
+        ForeignSubscription(
+            self, EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
         )
         self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
         if self._seeks_camera:
@@ -135,7 +138,9 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         self._arm = (ArmPose(quaternion, opening), time.monotonic())
 
     def _on_controller(self, message: ControllerState) -> None:
-        if self._phase == ControllerState.TELEOP and message.phase != ControllerState.TELEOP:
+        lost = self._phase == ControllerState.TELEOP and message.phase != ControllerState.TELEOP
+        if lost or message.phase in (ControllerState.ESTOP, ControllerState.FAULT):
+            # What is held now must be let go before it counts again: a re-arm moves nothing.
             self.let_go()
         self._phase = int(message.phase)
 
@@ -174,7 +179,7 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         delta = self.motion(now_s, arm, self._camera_xyzw())
         if delta is not None:
             stamp_ns = self.get_clock().now().nanoseconds
-            self._commands.publish(delta_to_msg(delta, stamp_ns, config.base_frame, self.profile.name))
+            self._commands.publish(delta_to_msg(delta, stamp_ns, config.base_frame, self._identity))
         self._report(now_s)
 
     def _report(self, now_s: float) -> None:
@@ -189,12 +194,10 @@ class DeviceTeleop(Node, Generic[ProfileT]):
             shown = (status.connected, status.engaged, status.text)
             self.get_logger().info(f"{self.profile.name}: {status.text}")
         self._shown, self._shown_s = shown, now_s
-        message = TeleopStatus(
-            device=self.profile.name, connected=status.connected, engaged=status.engaged, text=shown[2]
-        )
+        message = TeleopStatus(device=self._identity, connected=status.connected, engaged=status.engaged, text=shown[2])
         message.header.stamp = self.get_clock().now().to_msg()
         self._statuses.publish(message)
         if status.connected:
-            heartbeat = Header(frame_id=self.profile.name)
+            heartbeat = Header(frame_id=self._identity)
             heartbeat.stamp = message.header.stamp
             self._heartbeats.publish(heartbeat)

@@ -18,11 +18,13 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.conversions import delta_to_msg
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_teleop.config import KeyboardConfig
 from magma_teleop.display import PHASE_NAMES, Status, status_lines
+from magma_teleop.identity import operator_identity
 from magma_teleop.keys import KeyDecoder, Request, help_lines
 from magma_teleop.session import KeyboardSession, NewInstruction
 from magma_teleop.terminal import KeyTerminal, TerminalClosedError
@@ -40,6 +42,7 @@ class KeyboardTeleop(Node):
     def __init__(self) -> None:
         super().__init__("keyboard_teleop", automatically_declare_parameters_from_overrides=True)
         self._node_parameters = NodeParameters(self, KeyboardConfig, self._on_config)
+        self._identity = operator_identity(DEVICE)
         self._session = KeyboardSession(self._node_parameters.config)
         self._decoder = KeyDecoder()
         self._controller: tuple[ControllerState, float] | None = None
@@ -52,8 +55,8 @@ class KeyboardTeleop(Node):
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self._instructions = self.create_publisher(String, ASK_TOPIC, qos.STATE)
         self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
-        self.create_subscription(
-            EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
+        ForeignSubscription(
+            self, EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
         )
         self._requests: dict[Request, Client] = {
             Request.ESTOP: self.create_client(Trigger, "/magma/estop"),
@@ -76,6 +79,7 @@ class KeyboardTeleop(Node):
     def _on_controller(self, message: ControllerState) -> None:
         before = self._controller[0].phase if self._controller else None
         self._controller = (message, time.monotonic())
+        self._session.latched = message.phase in (ControllerState.ESTOP, ControllerState.FAULT)
         if before == ControllerState.TELEOP and message.phase != ControllerState.TELEOP:
             self._session.operator_lost_the_arm()
 
@@ -91,7 +95,8 @@ class KeyboardTeleop(Node):
             self.get_logger().warning(f"{error}; ending")
             rclpy.try_shutdown()
             return
-        for key in self._decoder.feed(data) if data else self._decoder.flush():
+        keys = self._decoder.feed(data) if data else self._decoder.flush()
+        for key in self._session.meant(keys):
             wanted = self._session.press(key, now_s)
             if isinstance(wanted, NewInstruction):
                 self._ask_for(wanted.text)
@@ -100,16 +105,16 @@ class KeyboardTeleop(Node):
         delta = self._session.command(now_s, self._gripper_target)
         if delta is not None:
             stamp_ns = self.get_clock().now().nanoseconds
-            self._commands.publish(delta_to_msg(delta, stamp_ns, self._node_parameters.config.frame, DEVICE))
+            self._commands.publish(delta_to_msg(delta, stamp_ns, self._node_parameters.config.frame, self._identity))
         self._draw(now_s)
 
     def _report(self) -> None:
         """The heartbeat: the terminal is there, and whether the operator moves the arm."""
         engaged = self._controller is not None and self._controller[0].phase == ControllerState.TELEOP
-        message = TeleopStatus(device=DEVICE, connected=True, engaged=engaged, text=self._session.notice)
+        message = TeleopStatus(device=self._identity, connected=True, engaged=engaged, text=self._session.notice)
         message.header.stamp = self.get_clock().now().to_msg()
         self._statuses.publish(message)
-        heartbeat = Header(frame_id=DEVICE)
+        heartbeat = Header(frame_id=self._identity)
         heartbeat.stamp = message.header.stamp
         self._heartbeats.publish(heartbeat)
 

@@ -16,8 +16,11 @@ ESCAPE = "escape"
 BACKSPACE = "backspace"
 CTRL_X = "ctrl-x"
 UP, DOWN, RIGHT, LEFT = "up", "down", "right", "left"
+PASTE_BEGINS, PASTE_ENDS = "paste begins", "paste ends"
+"""Marks of a terminal around what is pasted."""
 
 _CONTROL_KEYS: Mapping[str, str] = {"\r": ENTER, "\n": ENTER, "\x7f": BACKSPACE, "\b": BACKSPACE}
+_PASTE_MARKS: Mapping[str, str] = {"\x1b[200~": PASTE_BEGINS, "\x1b[201~": PASTE_ENDS}
 _FINAL_KEYS: Mapping[str, str] = {"A": UP, "B": DOWN, "C": RIGHT, "D": LEFT}
 
 
@@ -64,8 +67,10 @@ class KeyDecoder:
             self._sequence = "\x1b" if character == "\x1b" else ""
             return [ESCAPE]
         if "\x40" <= character <= "\x7e":
-            arrow = _FINAL_KEYS.get(character) if len(self._sequence) == 2 else None
-            self._sequence = ""
+            whole, self._sequence = self._sequence + character, ""
+            if whole in _PASTE_MARKS:
+                return [_PASTE_MARKS[whole]]
+            arrow = _FINAL_KEYS.get(character) if len(whole) == 3 else None
             return [arrow] if arrow else []
         self._sequence += character
         return []

@@ -13,6 +13,9 @@ from typing import Any
 
 from magma_common.config import ConfigError
 
+BRACKETED_PASTE_ON, BRACKETED_PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
+"""The terminal puts marks around what is pasted, so that it is not taken for keys (xterm, "Bracketed Paste Mode")."""
+
 
 class TerminalClosedError(RuntimeError):
     """The terminal went away."""
@@ -42,6 +45,7 @@ class KeyTerminal:
         raw[6][termios.VSUSP] = b"\x00"
         atexit.register(self.close)
         termios.tcsetattr(self._fd, termios.TCSADRAIN, raw)
+        _write(BRACKETED_PASTE_ON)
 
     def read(self) -> bytes:
         """What was typed since the last call; empty when nothing was.
@@ -66,14 +70,12 @@ class KeyTerminal:
 
     def show_lines(self, lines: Sequence[str]) -> None:
         """Replaces the status. The last column stays free: some terminals wrap when it is written."""
-        sys.stdout.write(self._to_status() + "\r\n".join(lines))
-        sys.stdout.flush()
+        _write(self._to_status() + "\r\n".join(lines))
         self._shown = len(lines)
 
     def print_lines(self, lines: Sequence[str]) -> None:
         """Writes lines above the status, which has to be shown again."""
-        sys.stdout.write(self._to_status() + "".join(line + "\r\n" for line in lines))
-        sys.stdout.flush()
+        _write(self._to_status() + "".join(line + "\r\n" for line in lines))
         self._shown = 1
 
     def _to_status(self) -> str:
@@ -88,9 +90,13 @@ class KeyTerminal:
             return
         try:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, saved)
-            sys.stdout.write("\r\n")
-            sys.stdout.flush()
+            _write(BRACKETED_PASTE_OFF + "\r\n")
         except (OSError, termios.error):
             # The terminal is gone: there is nothing left to restore.
             pass
         atexit.unregister(self.close)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -157,13 +157,17 @@ class GripperDriver(Driver, abc.ABC):
     def __init__(self) -> None:
         super().__init__()
         self._last: float | None = None
+        self.trouble: str | None = None
+        """why the last opening was not taken; for whoever reads it to tell it and set it back to None"""
 
     def send(self, opening: float) -> None:
         """Opening 0 closed ... 1 open, as commanded now; called once per period."""
         if self._last is not None and abs(opening - self._last) < MINIMAL_OPENING_CHANGE:
             return
-        if self._send(opening):
-            self._last = opening
+        # First, for an answer may come before `_send` returns.
+        self._last = opening
+        if not self._send(opening):
+            self._last = None
 
     def forget(self) -> None:
         """The next opening is sent even if it is the last one's."""

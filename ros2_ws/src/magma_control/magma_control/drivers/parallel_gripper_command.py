@@ -3,30 +3,28 @@ later)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from rclpy.action import ActionClient
 from rclpy.node import Node
 
-from magma_control.drivers.base import GripperDriver, gripper_position, messages
+from magma_control.drivers.base import gripper_position, messages
+from magma_control.drivers.gripper_action import ActionGripper
 from magma_control.robot_config import RobotConfig
 
 
-class ParallelGripperCommandDriver(GripperDriver):
-    """Sends a goal per change of opening: position and effort of one named joint."""
+class ParallelGripperCommandDriver(ActionGripper):
+    """Position and effort of one named joint."""
 
     def __init__(self, node: Node, robot: RobotConfig) -> None:
-        super().__init__()
         self._robot = robot
         self._action = messages("control_msgs.action", "control_msgs").ParallelGripperCommand
-        self._client = ActionClient(node, self._action, robot.gripper.name)
-        self._release_by(self._client.destroy)
+        super().__init__(ActionClient(node, self._action, robot.gripper.name), robot.gripper.name)
 
-    def _send(self, opening: float) -> bool:
-        if not self._client.server_is_ready():
-            return False
+    def _goal(self, opening: float) -> Any:
         gripper = self._robot.gripper
         goal = self._action.Goal()
         goal.command.name = [gripper.joint]
         goal.command.position = [gripper_position(self._robot, opening)]
         goal.command.effort = [gripper.max_effort]
-        self._client.send_goal_async(goal)
-        return True
+        return goal

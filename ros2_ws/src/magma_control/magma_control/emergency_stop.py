@@ -1,0 +1,126 @@
+"""The way of an emergency stop into the controller: no other input can hold it up.
+
+A node and a thread of its own hear the button and the service. What they hear goes into a list that needs no lock;
+whoever works with the core next takes it from there before anything else. So neither a callback that takes long nor a
+flood on another topic stands between a press and the brake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from magma_common import qos
+from magma_common.foreign_subscription import ANYTHING, ForeignSubscription
+
+NAME_ENDING = "_emergency_stop"
+CALLED = "service /magma/estop was called"
+_MOST_BYTES = 64
+
+
+@dataclass(frozen=True)
+class StopInput:
+    """What the button says (`pressed`), or a call of the service (`pressed` is None)."""
+
+    pressed: bool | None
+
+
+class StopInputs:
+    """What was heard and not taken yet. Any thread may call anything; nobody waits."""
+
+    def __init__(self) -> None:
+        self._heard: deque[StopInput] = deque()
+        self._stops = 0
+        self._stops_taken = 0
+
+    def add(self, heard: StopInput) -> None:
+        """Takes what was heard."""
+        if heard.pressed is not False:
+            self._stops += 1
+        self._heard.append(heard)
+
+    def take(self) -> StopInput | None:
+        """The oldest that was not taken, or None. Only one thread at a time may take."""
+        try:
+            heard = self._heard.popleft()
+        except IndexError:
+            return None
+        if heard.pressed is not False:
+            self._stops_taken += 1
+        return heard
+
+    @property
+    def stop_waits(self) -> bool:
+        """Whether a stop was heard that the core does not know of yet: nothing may be sent to the arm."""
+        return self._stops != self._stops_taken
+
+
+class EmergencyStopLine:
+    """Hears `/magma/estop_button`, from publishers of every quality of service, and serves `/magma/estop`."""
+
+    def __init__(self, beside: Node, inputs: StopInputs, on_input: Callable[[bool], None]) -> None:
+        """
+        Args:
+            beside: the controller's node: whose name, namespace and context it shares.
+            inputs: where it puts what it hears.
+            on_input: called from its thread after each input; whether that was a stop.
+        """
+        self._inputs = inputs
+        self._on_input = on_input
+        name = beside.get_name() + NAME_ENDING
+        self._node = Node(
+            name,
+            namespace=beside.get_namespace(),
+            context=beside.context,
+            # Renaming the controller must not give both the same name.
+            cli_args=["--ros-args", "-r", f"__node:={name}", "-r", f"__ns:={beside.get_namespace()}"],
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        ForeignSubscription(
+            self._node,
+            Bool,
+            "/magma/estop_button",
+            self._on_button,
+            qos.SAFETY_INPUT,
+            best=qos.STATE,
+            always=(ANYTHING,),
+            most_bytes=_MOST_BYTES,
+        )
+        self._node.create_service(Trigger, "/magma/estop", self._on_service)
+        self._executor = SingleThreadedExecutor(context=beside.context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._run, name="emergency stop", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Hears no more."""
+        self._executor.shutdown(2.0)
+        if self._thread is not threading.current_thread():
+            self._thread.join(2.0)
+        self._node.destroy_node()
+
+    def _run(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def _on_button(self, message: Bool) -> None:
+        pressed = bool(message.data)
+        self._inputs.add(StopInput(pressed))
+        self._on_input(pressed)
+
+    def _on_service(self, request: Any, response: Any) -> Any:
+        self._inputs.add(StopInput(None))
+        self._on_input(True)
+        response.success = True
+        response.message = "stopped; re-arm with /magma/rearm"
+        return response

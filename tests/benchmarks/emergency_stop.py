@@ -2,8 +2,9 @@
 
     python tests/benchmarks/emergency_stop.py --presses 100
 
-The controller drives a simulated Panda by joint_trajectory at 100 Hz. Each command carries the brake that would follow
-it; the first command that is such a brake ends the measurement. A flood is a process that publishes as fast as it can.
+The controller drives a simulated Panda by joint_trajectory at 100 Hz; an operator moves it, so that no flood of a
+policy's topics stops it before the press does. Each command carries the brake that would follow it; the first command
+that is such a brake ends the measurement. A flood is a process that publishes as fast as it can.
 The machine's load is printed beside the times: they mean something on an idle one only.
 """
 
@@ -92,6 +93,7 @@ class Bench:
 
     def __init__(self, peer: Any) -> None:
         from controller_peers import Arm
+        from magma_interfaces.msg import EndEffectorDelta
         from std_msgs.msg import Bool
         from trajectory_msgs.msg import JointTrajectory
 
@@ -104,6 +106,11 @@ class Bench:
         self._brake: np.ndarray | None = None
         self._pressed = False
         self.arm = Arm(peer)
+        self._operator = peer.publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
+        self._drives = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._drive, daemon=True)
+        self._thread.start()
         topic = "/joint_trajectory_controller/joint_trajectory"
         peer.node.create_subscription(JointTrajectory, topic, self._look, qos.JOINT_COMMAND)
 
@@ -116,18 +123,38 @@ class Bench:
             self._braked.set()
         self._brake = np.array(message.points[1].positions) if moving and len(message.points) > 1 else None
 
+    def _drive(self) -> None:
+        """The operator: to and fro."""
+        from magma_common.conversions import delta_to_msg
+
+        count = 0
+        while not self._ended.wait(0.2):
+            if self._drives:
+                count += 1
+                way_m = 0.02 if count // 5 % 2 else -0.02
+                self._operator.publish(delta_to_msg((0, way_m, 0, 0, 0, 0, 1), self._peer.now_ns(), source="bench"))
+
+    def close(self) -> None:
+        """Ends the arm and its operator."""
+        self._ended.set()
+        self._thread.join()
+        self.arm.close()
+
     def press(self) -> float:
         """Waits until the arm moves, presses, and returns the milliseconds until the brake."""
-        self.arm.moves()
+        self._drives = True
         began_s = time.monotonic()
         while self._brake is None and time.monotonic() - began_s < PATIENCE_S:
             time.sleep(0.001)
         time.sleep(float(np.random.default_rng().uniform(0.0, 0.2)))
+        began_s = time.monotonic()
+        while self._brake is None and time.monotonic() - began_s < PATIENCE_S:
+            time.sleep(0.001)
         self._braked.clear()
         pressed_s, self._pressed = time.monotonic(), True
         self.arm.button.publish(self._bool(data=True))
         came = self._braked.wait(PATIENCE_S)
-        self._pressed = False
+        self._pressed = self._drives = False
         self.arm.button.publish(self._bool(data=False))
         return (self._braked_s - pressed_s) * 1e3 if came else float("inf")
 
@@ -135,7 +162,6 @@ class Bench:
         """Until it is armed again."""
         from std_srvs.srv import Trigger
 
-        self.arm.acts = False
         for _ in range(100):
             time.sleep(0.1)
             if self._peer.call(Trigger, "/magma/rearm").success:
@@ -161,7 +187,13 @@ def main() -> None:
     graph = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(graph)
     peer = graph.Peer(given.domain)
-    settings = {"arm": "joint_trajectory", "robot": "panda", "watchdog_s": 2.0, "executor_timeout_s": 20.0}
+    settings = {
+        "arm": "joint_trajectory",
+        "robot": "panda",
+        "watchdog_s": 2.0,
+        "executor_timeout_s": 20.0,
+        "teleop_timeout_s": 2.0,
+    }
     command = [sys.executable, "-m", "magma_control.controller_node", "--ros-args"]
     for name, value in {**settings, "max_frame_age_s": 2.0, "state_timeout_s": 2.0}.items():
         command += ["-p", f"{name}:={value}"]
@@ -172,7 +204,6 @@ def main() -> None:
         for what in ("none", *given.floods):
             times = []
             for _ in range(given.presses):
-                # The arm must move for a brake to be seen, so a flood that makes it hold begins with the press.
                 flooding = None
                 if what != "none":
                     flooding = subprocess.Popen(
@@ -188,7 +219,7 @@ def main() -> None:
             load = os.getloadavg()[0]
             print(f"| {what} | {len(times)} | {p50:.1f} | {p99:.1f} | {max(times):.1f} | {load:.1f} |", flush=True)
     finally:
-        bench.arm.close()
+        bench.close()
         controller.terminate()
         controller.wait()
         peer.close()

@@ -96,7 +96,7 @@ def test_an_operator_moves_stops_re_arms_and_instructs(robot, keyboard, wait):
     def shown(text):
         wait(lambda: text in keyboard.screen, lambda: f"{text!r} on the screen:\n{keyboard.screen}")
 
-    shown("emergency stop (always: Ctrl-X)")
+    shown("emergency stop (also Ctrl-X)")
     shown("HOLD")
     shown("gripper closed")
     keyboard.press(b"r")

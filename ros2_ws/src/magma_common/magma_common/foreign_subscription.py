@@ -19,7 +19,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.serialization import deserialize_message
 
 LOOK_PERIOD_S = 0.2
-"""How often it is looked who publishes."""
+"""How often it is looked whether others publish than before."""
+_LOOKS_AT_LEAST = 10
+"""One that replaces another does not change their number, so every tenth look asks who they are."""
 _REMEMBERED = 64
 
 
@@ -110,9 +112,18 @@ class ForeignSubscription:
         """publishers that cannot be heard: who, and why"""
         self._ask_for(set(self._always) or {offer_of(profile)})
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(LOOK_PERIOD_S, self.look, clock=steady)
+        self._looks, self._publishers = 0, 0
+        self._timer = node.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
 
-    def look(self) -> None:
+    def _look(self) -> None:
+        # Counting is cheap, asking who they are is not.
+        publishers = self._node.count_publishers(self._topic)
+        self._looks += 1
+        if publishers != self._publishers or self._looks % _LOOKS_AT_LEAST == 0:
+            self._publishers = publishers
+            self._follow()
+
+    def _follow(self) -> None:
         """Sees who publishes now and asks for what they offer."""
         offers, unheard = [], []
         type_name = _type_name(self._kind)

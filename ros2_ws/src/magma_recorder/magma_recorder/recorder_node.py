@@ -50,7 +50,7 @@ class Recorder(Node):
             raise ConfigError(f"{folder} exists already: give the recording another name") from None
         except OSError as error:
             raise ConfigError(f"cannot record into {folder}: {error.strerror}") from error
-        self._subscriptions = [
+        self._ears = [
             ForeignSubscription(
                 self,
                 message_class(topic.type_name),
@@ -123,7 +123,7 @@ class Recorder(Node):
             "not a picture": status.unreadable,
             "megabytes waiting": f"{self._queue.waiting_bytes * 1e-6:.1f}",
         }
-        unheard = tuple(text for subscription in self._subscriptions for text in subscription.unheard)
+        unheard = tuple(text for subscription in self._ears for text in subscription.unheard)
         if unheard:
             values["not heard"] = "; ".join(unheard)
         if set(unheard) - set(self._unheard):

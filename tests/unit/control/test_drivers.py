@@ -272,6 +272,15 @@ class TestGuard:
         driver.send(motion().tick())
         assert driver.violation is None and len(self.messages) == before + 1
 
+    def test_nothing_of_another_stream_is_sent_again(self, driver):
+        """An arm that was moved by hand since must not be sent back by a stop or a re-arm."""
+        driver.begin(motion().state.position + 0.1)
+        before = len(self.messages)
+        driver.resume()
+        driver.begin(motion().state.position + 0.1)
+        driver.stop()
+        assert len(self.messages) == before
+
     def test_halting_does_not_wait_and_stopping_does(self, driver):
         last = driver._last
         driver.halt()

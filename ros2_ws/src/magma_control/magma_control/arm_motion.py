@@ -330,6 +330,11 @@ class ArmMotion:
         self._accepted = None
         self._braking = None
 
+    def forget_reports(self) -> None:
+        """What was reported so far does not tell where the arm stands now."""
+        self.unsync()
+        self._agreement.forget()
+
     def on_measured(
         self, measured: FloatArray, steady_s: float, opening: float | None, stamp_s: float | None = None
     ) -> Refusal | None:

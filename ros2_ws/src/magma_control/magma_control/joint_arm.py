@@ -163,7 +163,7 @@ class JointArm:
 
     def start_anew(self) -> None:
         """A latch was left, or the controller was activated: the next report of the arm is where everything begins."""
-        self.motion.unsync()
+        self.motion.forget_reports()
         self._latest = None
         self._sent = None
         self._driver.resume()

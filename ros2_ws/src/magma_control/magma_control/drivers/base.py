@@ -66,6 +66,8 @@ class ArmDriver(Driver, abc.ABC):
     def begin(self, position: FloatArray) -> None:
         """A stream of commands begins at rest, at joint positions (n,) at which the arm is known to stand."""
         with self._sending:
+            # The last command was one of another stream: its brake is not to be followed any more.
+            self._last = None
             if self.guard is not None:
                 self.guard.begin(position)
 
@@ -114,8 +116,10 @@ class ArmDriver(Driver, abc.ABC):
             braking.join()
 
     def resume(self) -> None:
-        """Lets commands through again."""
-        self.stop()
+        """Lets commands through again. Nothing is sent by this."""
+        braking = self._braking
+        if braking is not None:
+            braking.join()
         with self._sending:
             self._stopped = False
             self._last = self._braking = None

@@ -27,8 +27,8 @@ LOADED_BY_NAME = ("cyclonedds", "daqp")
 """Used without an import statement: libddsc by path, the solver by qpsolvers."""
 OPTIONAL = frozenset({"bitsandbytes", "cotracker", "peft"})
 """Extras, checked where they are installed."""
-ELSEWHERE = frozenset({"mani_skill2_real2sim", "simpler_env"})
-"""Imported by the worker of the original SimplerEnv, which has an environment of its own."""
+ELSEWHERE = frozenset({"mani_skill2_real2sim", "ros2cli", "simpler_env"})
+"""Imported in other environments: the original SimplerEnv's, and one with a ROS 2 (its `ros2` command)."""
 BUILT_ON_TORCH = frozenset({"bitsandbytes", "cotracker", "mani_skill", "peft", "safetensors", "torch", "transformers"})
 
 

@@ -158,6 +158,10 @@ class Watch:
         self._last.clear()
         self._last.extend([np.array(position)] * 4)
 
+    def silence(self) -> bool:
+        """Nothing was sent in this period: the arm is to stay. Returns whether that would be a jerk."""
+        return bool(self._last) and bool(self.see(self._last[-1]))
+
     def see(self, position: FloatArray) -> list[str]:
         """Takes what was sent next; returns the limits that it breaks."""
         before = self._last[-1]
@@ -296,7 +300,10 @@ class _JointRun:
             if command is not None and (self._core.phase not in MOVING or not self._core.active):
                 self._tally.wrong("a command that nobody may give", self._where())
             self._arm.apply(command, self._core)
+            commands = self._tally.commands
             self._arm.advance(self._core)
+            if self._tally.commands == commands and self._watch.silence():
+                self._tally.wrong("silence in the middle of a motion", self._where())
             if self._driver.violation is not None:
                 self._tally.wrong(f"stopped by the guard: {self._driver.violation.text}", self._where())
                 return

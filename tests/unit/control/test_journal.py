@@ -17,6 +17,7 @@ from magma_control.journal import (
     JournaledController,
     JournalError,
     JournalPlayer,
+    Kind,
     commands_of,
     configuration_from,
     configuration_text,
@@ -117,6 +118,28 @@ def test_the_same_inputs_give_the_same_commands_bit_for_bit(seed):
     again = commands_of(messages)
     assert [bits(command) for command in again] == [bits(command) for command in recorded.commands]
     assert any(command.source is Source.OPERATOR for command in again)
+
+
+def without_refusals(message):
+    """As it was written before action chunks had the field `refusal`, which ends their messages: an empty text."""
+    data, sizes, end = b"", [], 0
+    for kind, size in zip(bytes(message.kinds), message.sizes, strict=True):
+        entry, end = bytes(message.data)[end : end + size], end + size
+        if kind == Kind.CHUNK:
+            # Length with the ending zero, that zero, and what fills up to four bytes.
+            assert entry.endswith(b"\x01\x00\x00\x00" + bytes(4))
+            entry = entry[:-8]
+        data, sizes = data + entry, [*sizes, len(entry)]
+    message.sizes, message.data = sizes, data
+    return message
+
+
+def test_a_journal_from_before_chunks_could_say_why_there_is_no_action_replays():
+    recorded = Recorded(4)
+    recorded.live(600)
+    again = commands_of([without_refusals(item.message()) for item in recorded.messages])
+    assert [bits(command) for command in again] == [bits(command) for command in recorded.commands]
+    assert any(command.source is Source.POLICY for command in again)
 
 
 def test_a_lost_message_and_a_late_start_are_noticed():

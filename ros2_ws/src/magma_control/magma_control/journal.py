@@ -386,6 +386,19 @@ def _unread(core: Controller, entry: Entry) -> None:
     core.refuse_unread(Refusal(**refusal), entry.now, None if source is None else Source(source))
 
 
+_EMPTY_TEXT = b"\x01\x00\x00\x00\x00"
+"""In CDR: its length with the ending zero, and that."""
+
+
+def _chunk_message(data: bytes) -> Any:
+    """An ActionChunk; of a journal from before its last field, `refusal`, too."""
+    try:
+        return deserialize_message(data, ActionChunkMsg)
+    except Exception:  # the two kinds of rclpy raise different ones
+        # CDR counts its alignment from behind the four bytes of its header.
+        return deserialize_message(data + bytes(-(len(data) - 4) % 4) + _EMPTY_TEXT, ActionChunkMsg)
+
+
 _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.SPEC: lambda core, entry: core.on_spec(
         action_spec_from_msg(deserialize_message(entry.data, ActionSpecMsg)), entry.now
@@ -394,9 +407,7 @@ _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
         state_from_msg(deserialize_message(entry.data, EndEffectorStateMsg)), entry.now
     ),
     Kind.INSTRUCTION: lambda core, entry: core.on_instruction(_text(entry)),
-    Kind.CHUNK: lambda core, entry: core.on_chunk(
-        chunk_from_msg(deserialize_message(entry.data, ActionChunkMsg)), entry.now
-    ),
+    Kind.CHUNK: lambda core, entry: core.on_chunk(chunk_from_msg(_chunk_message(entry.data)), entry.now),
     Kind.OPERATOR: lambda core, entry: core.on_operator(
         delta_from_msg(deserialize_message(entry.data, EndEffectorDeltaMsg)), entry.now
     ),

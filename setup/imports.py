@@ -60,11 +60,11 @@ def needed(sources: Iterable[Path], own: frozenset[str]) -> dict[str, list[str]]
     return found
 
 
-def try_imports(libraries: dict[str, list[str]]) -> dict[str, str]:
+def try_imports(libraries: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
     """Imports modules in a process of their own.
 
-    Returns:
-        What went wrong with each library, in one line; an empty text where nothing did.
+    Yields:
+        Each library, once it was tried, and what went wrong with it in one line; an empty text where nothing did.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -78,10 +78,15 @@ def try_imports(libraries: dict[str, list[str]]) -> dict[str, str]:
                 print(f"{top}\t{_problem(names)}", file=answers, flush=True)
         os._exit(0)
     os.close(writer)
+    left = list(libraries)
     with os.fdopen(reader, encoding="utf-8") as answers:
-        said = dict(line.rstrip("\n").split("\t", 1) for line in answers)
+        for line in answers:
+            top, text = line.rstrip("\n").split("\t", 1)
+            left.remove(top)
+            yield top, text
     _, status = os.waitpid(child, 0)
-    return {top: said.get(top, f"the import ended the process (status {status})") for top in libraries}
+    for top in left:
+        yield top, f"the import ended the process (status {status})"
 
 
 def _problem(names: Iterable[str]) -> str:
@@ -102,7 +107,7 @@ def main() -> int:
     alone = [{top: names} for top, names in libraries.items() if top not in BUILT_ON_TORCH]
     failed = False
     for group in (*alone, together):
-        for top, problem in try_imports(group).items():
+        for top, problem in try_imports(group):
             print(f"{top}: {problem or 'ok'}", flush=True)
             failed = failed or bool(problem)
     return int(failed)

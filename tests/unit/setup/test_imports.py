@@ -54,13 +54,13 @@ def test_what_fails_is_told_as_it_is(library):
     broken = library("magma_test_broken", f"print('noise'); raise ImportError({text!r} + '\\nmore')")
     dying = library("magma_test_dying", "import os; os._exit(7)")
     fine = library("magma_test_fine", "")
-    assert imports.try_imports({fine: [fine], broken: [broken]}) == {fine: "", broken: f"ImportError: {text}"}
-    said = imports.try_imports({fine: [fine], dying: [dying]})
+    assert dict(imports.try_imports({fine: [fine], broken: [broken]})) == {fine: "", broken: f"ImportError: {text}"}
+    said = dict(imports.try_imports({fine: [fine], dying: [dying]}))
     assert said[fine] == "" and "ended the process" in said[dying]
 
 
 def test_one_import_does_not_help_the_next(library):
     first = library("magma_test_first", "import sys; sys.magma_test_loaded = True")
     second = library("magma_test_second", "import sys; sys.magma_test_loaded")
-    assert imports.try_imports({first: [first]}) == {first: ""}
-    assert "AttributeError" in imports.try_imports({second: [second]})[second]
+    assert dict(imports.try_imports({first: [first]})) == {first: ""}
+    assert "AttributeError" in dict(imports.try_imports({second: [second]}))[second]

@@ -110,6 +110,8 @@ class _Checked:
     state: JointState
     brake: tuple[JointState, ...]
     """one state per period; the last one is at rest"""
+    positions: FloatArray
+    """(m, n) those of the brake"""
     tool: tuple[FloatArray, FloatArray]
 
 
@@ -300,7 +302,7 @@ class ArmMotion:
             )
         state = JointState.resting(measured)
         tool = self._kinematics.forward(state.position)
-        self._accepted = _Checked(state, (state,), tool)
+        self._accepted = _Checked(state, (state,), state.position[np.newaxis], tool)
         self._commanded = 0
         self._remember(state.position)
         self._kinematics.widen_ranges(measured)
@@ -403,7 +405,7 @@ class ArmMotion:
             return
         tool = self._kinematics.forward(accepted.state.position)
         if self.at_rest:
-            self._accepted = _Checked(accepted.state, accepted.brake, tool)
+            self._accepted = _Checked(accepted.state, accepted.brake, accepted.positions, tool)
             self._stand(accepted.state.position, tool)
         else:
             self._brake(Refusal("other joint moved", f"{joint} moved below the arm while the arm was moving"))
@@ -480,7 +482,7 @@ class ArmMotion:
             tool_quaternion_xyzw=quaternion_xyzw(accepted.tool[1]),
             tool_twist=self._kinematics.jacobian(state.position) @ state.velocity,
             gripper=self._gripper,
-            brake_positions=np.array([item.position for item in accepted.brake]),
+            brake_positions=accepted.positions,
             brake_velocities=np.array([item.velocity for item in accepted.brake]),
             period_s=self._period_s,
             stamp_ns=stamp_ns,
@@ -562,14 +564,19 @@ class ArmMotion:
         except RuntimeError as error:
             raise _GivenUpError(Refusal("no brake", str(error))) from None
         states = [state, *(brake.after(tick) for tick in range(1, brake.ticks + 1))]
-        self._check_ranges(states, before)
+        positions = self._check_ranges(states, before)
         tool = self._check_tool(states, before)
         self._check_collisions(states)
-        return _Checked(state, tuple(states[1:]) or (state,), tool)
+        # Of a state at rest the brake is to stay there.
+        return _Checked(state, tuple(states[1:]) or (state,), positions[1:] if len(states) > 1 else positions, tool)
 
-    def _check_ranges(self, states: list[JointState], before: _Checked) -> None:
+    def _check_ranges(self, states: list[JointState], before: _Checked) -> FloatArray:
         """Range and speed of every joint at every instant. An arm that was found outside a range may come back into it,
-        never go farther out."""
+        never go farther out.
+
+        Returns:
+            The positions of the states.
+        """
         limits, names = self._joint_limits, self._robot.joints.names
         positions = np.array([before.state.position, *(item.position for item in states)])
         earlier, later = positions[:-1], positions[1:]
@@ -588,6 +595,7 @@ class ArmMotion:
         fast = (np.abs(later - earlier) > self._scale * limits.velocity * self._period_s + _TOLERANCE).any(axis=0)
         if fast.any():
             raise _GivenUpError(Refusal("joint speed", f"{names[int(np.argmax(fast))]} would be too fast"))
+        return later
 
     def _check_tool(self, states: list[JointState], before: _Checked) -> tuple[FloatArray, FloatArray]:
         """Box and speed at every instant; the tool's pose at the first."""
@@ -646,10 +654,10 @@ class ArmMotion:
             self._excused &= self._kinematics.contacts(state.position)
         tool = self._kinematics.forward(state.position)
         if len(accepted.brake) > 1:
-            return _Checked(state, accepted.brake[1:], tool)
+            return _Checked(state, accepted.brake[1:], accepted.positions[1:], tool)
         self._braking = None
         self._stand(state.position, tool)
-        return _Checked(state, (state,), tool)
+        return _Checked(state, (state,), state.position[np.newaxis], tool)
 
     def _refuse(self, refusal: Refusal) -> Refusal:
         self.counts[refusal.code] += 1

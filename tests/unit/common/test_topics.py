@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SOURCES = Path(__file__).parents[3] / "ros2_ws" / "src"
@@ -26,31 +26,44 @@ SEVERAL_WRITERS = {
 }
 """Topics that more than one program publishes, and why their order does not matter."""
 EITHER_WAY = {
-    # Heard from an arm that knows where it is, said for one that is told joint by joint.
-    "controller_node": {"/magma/end_effector_state"},
+    # The state is heard from an arm that knows where it is, said for one that is told joint by joint. Commands are only
+    # heard to find out that somebody else says some, too; none is obeyed.
+    "controller_node": {"/magma/end_effector_state", "/magma/command"},
 }
-"""Topics that a node says or hears, never both in one life."""
+"""Topics that a node says and hears without obeying itself, and why."""
+
+
+def texts(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
+    """The texts that are given names, one by one or several at once."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for node in nodes:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            several = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+            pairs = zip(target.elts, node.value.elts, strict=False) if several else [(target, node.value)]
+            for name, value in pairs:
+                if isinstance(name, ast.Name) and isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    found[name.id].add(value.value)
+    return found
 
 
 def calls() -> Iterator[tuple[str, str, str]]:
     """Module, name of the called method, topic."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES.glob("*/*/**/*.py")}
-    constants: dict[str, str] = {}
+    constants: dict[str, set[str]] = {}
     for tree in trees.values():
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-                constants.update(
-                    {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
-                )
+        constants.update(texts(tree.body))
     for path, tree in trees.items():
+        names = {**constants, **texts(ast.walk(tree))}
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) > 2):
                 continue
             if node.func.attr in SAYING | HEARING:
                 topic = node.args[1]
-                name = topic.value if isinstance(topic, ast.Constant) else constants.get(ast.unparse(topic), "")
-                if isinstance(name, str) and name:
-                    yield path.stem, node.func.attr, name
+                known = {topic.value} if isinstance(topic, ast.Constant) else names.get(ast.unparse(topic), set())
+                for name in known:
+                    yield path.stem, node.func.attr, str(name)
 
 
 def test_no_node_obeys_what_it_says_itself():

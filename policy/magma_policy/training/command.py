@@ -19,7 +19,12 @@ from magma_policy.hub import HubError
 from magma_policy.text import printable
 from magma_policy.training import processes, success
 from magma_policy.training.config import CHANGEABLE, TrainConfig
-from magma_policy.training.demonstrations import DemonstrationError, Demonstrations, read_demonstrations
+from magma_policy.training.demonstrations import (
+    DemonstrationError,
+    Demonstrations,
+    held_out_text,
+    read_demonstrations,
+)
 from magma_policy.training.divergence import DivergedError
 from magma_policy.training.run_lock import run_lock
 from magma_policy.training.saved_run import SavedRunError
@@ -73,12 +78,12 @@ def _as_json(config: TrainConfig) -> dict[str, object]:
     return dict(json.loads(json.dumps(dataclasses.asdict(config), default=str)))
 
 
-def describe(demos: Demonstrations) -> str:
-    """The demonstrations in one line."""
+def describe(demos: Demonstrations, validation_every: int) -> str:
+    """The demonstrations in one line, and which of them only measure."""
     return (
         f"{len(demos.episode_names)} episodes of {len(demos.cards)} robots, {len(demos)} steps, {len(demos.frames)} "
         f"frames of {demos.frames.shape[2]}x{demos.frames.shape[1]}, contents {demos.identity}; instructions "
-        f"{list(demos.instructions)}"
+        f"{list(demos.instructions)}; {held_out_text(demos, validation_every)}"
     )
 
 
@@ -102,7 +107,7 @@ def train(config: TrainConfig) -> int:
     """Trains, or says what would be trained; the exit status. Raises what `main` makes a sentence of."""
     if config.dry_run:
         start = StartingPoint.of(config)
-        print(describe(read_demonstrations(config.demonstrations)))
+        print(describe(read_demonstrations(config.demonstrations), config.validation_every))
         print(f"{start.config.name}: {memory(start, config)}")
         return 0
     processes.join(config.device)
@@ -125,7 +130,7 @@ def train(config: TrainConfig) -> int:
         if speaks:
             check_same_command(config)
             state = f"continued at step {trainer.step}" if continued else "new run"
-            print(f"{describe(trainer.demos)}; {state}", flush=True)
+            print(f"{describe(trainer.demos, config.validation_every)}; {state}", flush=True)
         interrupted_by = trainer.run()
         processes.leave()
     if interrupted_by and speaks:

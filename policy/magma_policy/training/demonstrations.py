@@ -227,6 +227,16 @@ def held_out(demos: Demonstrations, every: int) -> np.ndarray:
     return by_name & (taught[group.reshape(-1)] > 0)
 
 
+def held_out_text(demos: Demonstrations, every: int) -> str:
+    """Which share is held out, and of which tasks it is none because they would not be taught otherwise; a sentence."""
+    held = held_out(demos, every)
+    named = np.array([is_held_out(name, every) for name in demos.episode_names])
+    first = np.searchsorted(demos.episode, np.flatnonzero(named & ~held))
+    spared = sorted({demos.instructions[number] for number in demos.instruction[first]})
+    text = f"{int(held.sum())} of {len(held)} episodes held out for validation"
+    return text + (f"; none of {', '.join(map(repr, spared))}, which have none to spare" if spared else "")
+
+
 def list_episodes(directory: Path) -> list[Path]:
     """Every episode file, ordered by name; DemonstrationError when there is none."""
     paths = sorted((directory / EPISODES).glob("*.npz"))

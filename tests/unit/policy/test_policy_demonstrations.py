@@ -17,6 +17,7 @@ from magma_policy.training.demonstrations import (
     DataCard,
     DemonstrationError,
     held_out,
+    held_out_text,
     is_held_out,
     read_demonstrations,
 )
@@ -237,6 +238,9 @@ def test_a_task_is_held_out_only_when_it_is_taught_too(write_set, tmp_path):
     states = write_set(tmp_path / "states", free[3:], seed=5, robot="third", frames=False)
     every = read_demonstrations([mixed, robot, task, pictured, states])
     assert np.flatnonzero(held_out(every, 4)).tolist() == np.flatnonzero(held_out(demos, 4)).tolist()
+    said = held_out_text(every, 4)
+    assert said.startswith("2 of 8 episodes held out for validation; none of 'lift the carrot'")
+    assert "none to spare" not in held_out_text(demos, 4)
 
 
 @pytest.mark.parametrize("names", [["0"], ["0", "1"]])

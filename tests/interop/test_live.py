@@ -142,8 +142,11 @@ def test_lifecycle_launch_file_on_stock_launch(domain: int) -> None:
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "launch").glob("*.launch.py")), ids=lambda file: file.stem)
-def test_arguments_of_our_launch_files(file: Path, domain: int) -> None:
+def test_arguments_of_our_launch_files(
+    file: Path, stand_ins: Path, domain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stock launch reads our launch files as rclpy_dds does."""
+    monkeypatch.setenv(SETUP_VARIABLE, f"{os.environ[SETUP_VARIABLE]}:{stand_ins / 'setup.bash'}")
     results = [run("launch", str(file), "--show-args", domain=domain) for run in (stock, ours)]
     assert results[0].returncode == 0, results[0].stderr
     names = [[line.strip() for line in result.stdout.splitlines() if line.startswith("    '")] for result in results]
@@ -178,7 +181,11 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (prefix / "share" / package).mkdir()
     shutil.copytree(REPOSITORY / "launch", prefix / "share/magma_bringup/launch")
     shutil.copytree(REPOSITORY / "launch", prefix / "share/magma_bringup/config")
-    (prefix / "setup.bash").write_text(f"export AMENT_PREFIX_PATH={prefix}:$AMENT_PREFIX_PATH\n")
+    # What the launch files themselves import, as an installed workspace has it.
+    sources = ":".join(str(REPOSITORY / "ros2_ws/src" / package) for package in ("magma_bringup", "magma_common"))
+    (prefix / "setup.bash").write_text(
+        f"export AMENT_PREFIX_PATH={prefix}:$AMENT_PREFIX_PATH PYTHONPATH={sources}:$PYTHONPATH\n"
+    )
     return prefix
 
 

@@ -107,12 +107,10 @@ def load(text: str | IO[str]) -> Any:
 
 
 def dump(value: Any) -> str:
-    """Return YAML, in the order of the dictionaries, that means the same to PyYAML and to rcl."""
+    """Return YAML, names in alphabetical order as ROS writes them, that means the same to PyYAML and to rcl."""
     import yaml
 
-    return yaml.dump(
-        value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False
-    )
+    return yaml.dump(value, Dumper=_dumper(), allow_unicode=True, width=float("inf"), default_flow_style=False)
 
 
 def one_line(value: Any) -> str:

@@ -53,7 +53,7 @@ class TrackedVideo:
     def identity(self) -> str:
         """A hash of everything: other traces have another one."""
         found = hashlib.sha256(repr((self.frame_size, self.instruction, self.source)).encode())
-        for start, clip in self.clips.items():
+        for start, clip in sorted(self.clips.items()):
             found.update(repr((start, clip.points.shape, clip.camera_moved)).encode())
             for array in (clip.ids, clip.points, clip.visible, clip.moving):
                 found.update(array.tobytes())
@@ -62,14 +62,15 @@ class TrackedVideo:
 
 def write_traces(path: Path, video: TrackedVideo) -> None:
     """Writes a file whole or not at all."""
-    clips = list(video.clips.values())
+    starts = sorted(video.clips)
+    clips = [video.clips[start] for start in starts]
     frames = len(clips[0].points) if clips else 1
     arrays = {
         "format_version": np.int64(FORMAT_VERSION),
         "frame_size": np.array(video.frame_size, dtype=np.int64),
         "instruction": np.array(video.instruction),
         "source": np.array(video.source),
-        "clip_starts": np.array(list(video.clips), dtype=np.int64),
+        "clip_starts": np.array(starts, dtype=np.int64),
         "camera_moved": np.array([clip.camera_moved for clip in clips], dtype=bool),
         "clip": np.repeat(np.arange(len(clips), dtype=np.int64), [len(clip.ids) for clip in clips]),
         "ids": np.concatenate([np.zeros(0, dtype=np.int64), *(clip.ids for clip in clips)]),
@@ -105,7 +106,9 @@ def read_traces(path: Path) -> TrackedVideo:
     version, starts, clip, points = (data[name] for name in ("format_version", "clip_starts", "clip", "points"))
     if version.shape or version != FORMAT_VERSION:
         raise TraceFileError(f"{path}: is of version {printable(version.tolist())}, expected {FORMAT_VERSION}")
-    marks, frames = points.shape[:2] if points.ndim == 3 else (0, 0)
+    if points.ndim != 3:
+        raise TraceFileError(f"{path}: points of another form, {points.shape} instead of (marks, frames, 2)")
+    marks, frames = points.shape[:2]
     shapes = {
         "frame_size": (2,),
         "instruction": (),

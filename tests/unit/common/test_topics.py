@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[3] / "ros2_ws" / "src"
 SAYING = {"create_publisher", "create_lifecycle_publisher"}
-HEARING = {"create_subscription", "_hear"}
+HEARING = {"create_subscription", "_hear", "ForeignSubscription"}
 
 OPERATORS = {"device_node", "keyboard_teleop_node", "scripted_operator_node"}
 POLICIES = {"policy_node", "scripted_policy_node"}
@@ -57,13 +57,15 @@ def calls() -> Iterator[tuple[str, str, str]]:
     for path, tree in trees.items():
         names = {**constants, **texts(ast.walk(tree))}
         for node in ast.walk(tree):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) > 2):
+            if not (isinstance(node, ast.Call) and len(node.args) > 2):
                 continue
-            if node.func.attr in SAYING | HEARING:
-                topic = node.args[1]
+            # Both the methods of a node and what hears for one, whose first argument is the node.
+            method = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if method in SAYING | HEARING:
+                topic = node.args[2 if method == "ForeignSubscription" else 1]
                 known = {topic.value} if isinstance(topic, ast.Constant) else names.get(ast.unparse(topic), set())
                 for name in known:
-                    yield path.stem, node.func.attr, str(name)
+                    yield path.stem, method, str(name)
 
 
 def test_no_node_obeys_what_it_says_itself():

@@ -427,7 +427,7 @@ def test_trace_files_round_trip(tmp_path_factory, video):
     path = tmp_path_factory.mktemp("traces") / "episode.npz"
     write_traces(path, video)
     read = read_traces(path)
-    assert (read.frame_size, list(read.clips)) == (video.frame_size, list(video.clips))
+    assert (read.frame_size, list(read.clips)) == (video.frame_size, sorted(video.clips))
     # NumPy's strings end at their last character that is not a null.
     assert read.instruction == video.instruction.rstrip("\0")
     for start, clip in video.clips.items():
@@ -442,7 +442,7 @@ def test_trace_files_round_trip(tmp_path_factory, video):
 
 def test_trace_files_that_are_none(tmp_path):
     path = tmp_path / "episode.npz"
-    with pytest.raises(TraceFileError, match="cannot be read"):
+    with pytest.raises(TraceFileError, match="no such file"):
         read_traces(path)
     video = TrackedVideo((8, 8), "push", {0: clip_marks(scene(3), TRACKER, OPTIONS, 0)})
     write_traces(path, video)

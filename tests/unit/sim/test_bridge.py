@@ -138,7 +138,9 @@ def test_missing_files_name_the_download(tmp_path: Path) -> None:
 
 
 def test_unknown_names_and_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="simpler-bridge: widowx_carrot_on_plate"):
+    with pytest.raises(ValueError, match=r"did you mean widowx_stack_cube\?"):
         make_task("widowx_juggle")
+    with pytest.raises(ValueError, match="simpler-bridge: widowx_carrot_on_plate"):
+        make_task("?")
     with pytest.raises(ValueError, match="no option size"):
         make_task("widowx_stack_cube", size=3)

@@ -53,7 +53,11 @@ class Interrupts:
         """Gives the signals back."""
         if not self._main:
             return
-        signal.set_wakeup_fd(self._fd_before)
+        try:
+            signal.set_wakeup_fd(self._fd_before)
+        except (OSError, ValueError):
+            # Whoever was told before has closed its end since.
+            signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._write.close()

@@ -11,6 +11,7 @@ import pytest
 from arm_builders import BOX, PERIOD_S, LimitChecker, motion, panda_kinematics
 
 from magma_control.arm_motion import GOAL_INSET_M, ArmMotion
+from magma_control.joint_motion import JointLimits, JointState, JointTracker
 from magma_control.reference import axis_angle, rotation_from_quaternion
 
 GOLDEN = Path(__file__).parent / "golden" / "panda_motion.json"
@@ -173,6 +174,18 @@ def test_a_scale_set_in_motion_brakes_first():
     for _ in range(100):
         checker.check(arm.tick())
     assert arm.at_rest
+
+
+def test_a_speed_limit_lowered_below_the_speed_does_not_lift_the_limit_of_acceleration():
+    velocity, acceleration, jerk = (np.full(1, value) for value in (1.0, 7.5, 1000.0))
+    for direction in (1.0, -1.0):
+        tracker = JointTracker(1, JointLimits(velocity, acceleration, jerk), PERIOD_S)
+        state = JointState(np.zeros(1), np.full(1, 0.9 * direction), np.zeros(1))
+        tracker.limits = JointLimits(0.3 * velocity, acceleration, jerk)
+        for tick in range(60):
+            state = tracker.follow(state, state.position, np.full(1, 0.25 * direction))
+            assert abs(state.acceleration[0]) <= 7.5 + 1e-9, tick
+        assert abs(state.velocity[0]) < 0.4
 
 
 class TestReports:

@@ -120,8 +120,10 @@ class JointTracker:
 
     def _advance(self, state: JointState, jerk: FloatArray) -> JointState:
         limits, period = self._limits, self._period_s
-        top = np.minimum(limits.acceleration, self._highest_acceleration(state.velocity, state.acceleration))
-        bottom = np.maximum(-limits.acceleration, -self._highest_acceleration(-state.velocity, -state.acceleration))
+        most = limits.acceleration
+        # A joint faster than its limit, which was lowered on the way, slows down no harder than it may.
+        top = np.clip(self._highest_acceleration(state.velocity, state.acceleration), -most, most)
+        bottom = np.clip(-self._highest_acceleration(-state.velocity, -state.acceleration), -most, most)
         following = np.clip(state.acceleration + period * jerk, bottom, np.maximum(bottom, top))
         # Jerk comes last: what the other two limits ask for beyond it is the brake's business.
         jerk = np.clip((following - state.acceleration) / period, -limits.jerk, limits.jerk)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from magma_common.conversions import stamp_to_ns, state_from_msg
 from magma_common.data import EndEffectorState
+from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_common.transform_tree import FramePose, TransformTree, UnknownPoseError
 from magma_recorder import topics
 from magma_recorder.marked_points import POINTS, FramePoint, MarkedPoints
@@ -246,7 +247,8 @@ class _Reader:
             camera.pose, camera.trouble = pose, ""
             return
         moved_m = float(np.linalg.norm(pose.matrix[:3, 3] - camera.pose.matrix[:3, 3]))
-        turned_rad = _angle_between(pose.quaternion_xyzw, camera.pose.quaternion_xyzw)
+        turned = multiply(pose.quaternion_xyzw, conjugate(camera.pose.quaternion_xyzw))
+        turned_rad = float(np.linalg.norm(axis_angle_from_quaternion(turned)))
         if moved_m > CAMERA_MOVED_M or turned_rad > CAMERA_MOVED_RAD:
             camera.trouble = (
                 f"{camera.frame!r} moved by {moved_m:.3f} m and {turned_rad:.3f} rad in {base!r} while it recorded; a "
@@ -431,10 +433,6 @@ def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) 
         "operator_weight": options.operator_weight,
         "policy_weight": options.policy_weight,
     }
-
-
-def _angle_between(one_xyzw: FloatArray, other_xyzw: FloatArray) -> float:
-    return 2.0 * float(np.arccos(np.clip(abs(one_xyzw @ other_xyzw), 0.0, 1.0)))
 
 
 def _without_numbers(reason: str) -> str:

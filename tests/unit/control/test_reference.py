@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from magma_common.rotations import matrix_from_quaternion
 from magma_control.reference import (
     PathLimits,
     ToolReference,
     angle_between,
     axis_angle,
     quaternion_xyzw,
-    rotation_from_quaternion,
     rotation_matrix,
 )
 
@@ -106,4 +106,4 @@ def test_rotations_and_back(vector):
     assert matrix @ matrix.T == pytest.approx(np.eye(3), abs=1e-12)
     assert rotation_matrix(axis_angle(matrix)) == pytest.approx(matrix, abs=1e-9)
     assert angle_between(matrix, np.eye(3)) == pytest.approx(np.linalg.norm(axis_angle(matrix)), abs=1e-7)
-    assert rotation_from_quaternion(quaternion_xyzw(matrix)) == pytest.approx(matrix, abs=1e-12)
+    assert matrix_from_quaternion(quaternion_xyzw(matrix)) == pytest.approx(matrix, abs=1e-12)

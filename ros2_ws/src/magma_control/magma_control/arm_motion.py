@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.data import GRIPPER, ROTATION, TRANSLATION
+from magma_common.rotations import matrix_from_quaternion
 from magma_control.agreement import Confirmation, ReportAgreement
 from magma_control.command_guard import JointGuard
 from magma_control.joint_motion import JointLimits, JointState, JointTracker
@@ -32,7 +33,6 @@ from magma_control.reference import (
     ToolReference,
     angle_between,
     quaternion_xyzw,
-    rotation_from_quaternion,
     rotation_matrix,
 )
 from magma_control.robot_config import RobotConfig
@@ -440,7 +440,7 @@ class ArmMotion:
             clips = ("workspace",)
         rotation = rotation_matrix(delta[ROTATION]) @ reference.goal_rotation
         # Products of many matrices drift; unit quaternions do not.
-        rotation = rotation_from_quaternion(quaternion_xyzw(rotation))
+        rotation = matrix_from_quaternion(quaternion_xyzw(rotation))
         end_velocity = None
         if following is not None and not clips:
             end_velocity = _passing_velocity(delta[:6] / duration_s, following[:6] / duration_s)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ruckig import ControlInterface, InputParameter, Ruckig, RuckigError, Synchronization, Trajectory
 
-from magma_common.rotations import axis_angle_from_quaternion, quaternion_from_axis_angle
+from magma_common.rotations import axis_angle_from_quaternion, matrix_from_quaternion, quaternion_from_axis_angle
 
 FloatArray = NDArray[np.float64]
 _AXES = 6
@@ -209,19 +209,7 @@ class ToolReference:
 
 def rotation_matrix(vector: FloatArray) -> FloatArray:
     """Axis-angle vector (3,) rad -> rotation matrix (3, 3)."""
-    return rotation_from_quaternion(quaternion_from_axis_angle(vector))
-
-
-def rotation_from_quaternion(quaternion_xyzw: FloatArray) -> FloatArray:
-    """Unit quaternion xyzw (4,) -> rotation matrix (3, 3)."""
-    x, y, z, w = quaternion_xyzw
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    return matrix_from_quaternion(quaternion_from_axis_angle(vector))
 
 
 def quaternion_xyzw(matrix: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ Served names:
 * ``rclpy``, ``launch``, ``launch_ros`` and ``ament_index_python``: aliases of ``rclpy_dds.rclpy`` and so on. A
   submodule under either name is the same module object. A package under its alias is a thin proxy, because the import
   system would otherwise load submodules a second time through the ``__path__`` of the aliased package.
-* message packages (``std_msgs.msg``, ``magma_interfaces.srv``, ...): modules whose classes are generated on first use.
+* message packages (``std_msgs.msg``, ``my_interfaces.srv``, ...): modules whose classes are generated on first use.
 """
 
 import os

@@ -3,7 +3,7 @@
 
     python ros2_ws/rclpy_dds/tests/names_table.py --write
 
-puts the table of what is missing into the package's README. The names of the real libraries come from a recording
+puts the table of what is missing into docs/coverage.md. The names of the real libraries come from a recording
 (tests/interop/record.py), so no ROS 2 is needed.
 """
 
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-REAL_NAMES = ROOT.parents[1] / "tests/interop/golden/jazzy_names.json"
+PAGE = ROOT / "docs/coverage.md"
+REAL_NAMES = ROOT / "tests/interop/golden/jazzy_names.json"
 BEGIN, END = "<!-- names: begin -->\n", "<!-- names: end -->\n"
 # Members that have no meaning here: XML and YAML launch files, and how rclpy's executor talks to rcl's wait set.
 INTERNAL = frozenset(
@@ -115,7 +115,7 @@ def table() -> str:
 
 
 def with_table(text: str) -> str:
-    """A README's text with the table in its place."""
+    """The page's text with the table in its place."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}{table()}{END}{tail}"
@@ -123,7 +123,7 @@ def with_table(text: str) -> str:
 
 def main() -> None:
     if "--write" in sys.argv:
-        README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(table())
 

@@ -1,4 +1,4 @@
-"""Everything that the nodes and launch files of this repository use of ROS 2's Python libraries is covered.
+"""Everything that the nodes and launch files of the workspace beside this package use of ROS 2 is covered.
 
 The files are read, not run: imported names, attributes of modules and classes, keyword arguments, and methods, of
 which the list of a real ROS 2 says which ones are the library's.
@@ -23,11 +23,12 @@ import rclpy_dds
 
 sys.path.append(str(Path(__file__).parent))
 
-from names_table import BEGIN, END, README, own_members, real_names
+from names_table import BEGIN, END, PAGE, own_members, real_names
 from names_table import missing as missing_names
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SOURCES = sorted([*(REPOSITORY / "ros2_ws/src").rglob("*.py"), *(REPOSITORY / "launch").rglob("*.py")])
+WORKSPACE = REPOSITORY / "ros2_ws/src"
+SOURCES = sorted([*WORKSPACE.rglob("*.py"), *(REPOSITORY / "launch").rglob("*.py")])
 LIBRARIES = (
     "rclpy",
     "launch",
@@ -162,7 +163,7 @@ def own_definitions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The message definitions of this repository can be found, whether its packages are installed or not."""
     prefix = tmp_path_factory.mktemp("prefix")
     (prefix / "share").mkdir()
-    for folder in (REPOSITORY / "ros2_ws/src").iterdir():
+    for folder in WORKSPACE.iterdir() if WORKSPACE.is_dir() else ():
         if any((folder / kind).is_dir() for kind in INTERFACES):
             (prefix / "share" / folder.name).symlink_to(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -294,8 +295,8 @@ def test_every_missing_name_raises_an_error_that_names_it() -> None:
                 getattr(getattr(import_module(entry.module), cls), attribute)
 
 
-def test_readme_lists_what_is_missing() -> None:
-    _, begin, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+def test_the_page_lists_what_is_missing() -> None:
+    _, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     listed = rest.partition(END)[0]
     missing = [
         name for entry in missing_names() for name in [*entry.names, *entry.members] if f"`{name}`" not in listed

@@ -3,10 +3,11 @@
 
 Runs unchanged on rclpy_dds and on a sourced ROS 2, because it uses rclpy's API and standard messages only::
 
-    python tests/benchmarks/transport.py --json ours.json
-    (source /opt/ros/jazzy/setup.bash; export RMW_IMPLEMENTATION=rmw_cyclonedds_cpp
-     export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST; python3 tests/benchmarks/transport.py --json stock.json)
-    python tests/benchmarks/transport.py --table ours.json stock.json
+    python ros2_ws/rclpy_dds/benchmarks/transport.py --json ours.json
+    (source /opt/ros/jazzy/setup.bash
+     export RMW_IMPLEMENTATION=rmw_cyclonedds_cpp ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
+     python3 ros2_ws/rclpy_dds/benchmarks/transport.py --json stock.json)
+    python ros2_ws/rclpy_dds/benchmarks/transport.py --table ours.json stock.json
 
 What is measured:
 

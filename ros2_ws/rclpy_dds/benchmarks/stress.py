@@ -1,9 +1,9 @@
 """Stress of rclpy_dds: memory over many nodes, many nodes at once, readers that cannot keep up.
 
-    python tests/benchmarks/rclpy_dds_stress.py cycles --count 10000   # nodes one after another; memory must be flat
-    python tests/benchmarks/rclpy_dds_stress.py nodes --count 50      # one process for each node, all connected
-    python tests/benchmarks/rclpy_dds_stress.py fast                   # a publisher that is faster than its reader
-    python tests/benchmarks/rclpy_dds_stress.py stalled                # a reader process that is stopped for 5 s
+    python ros2_ws/rclpy_dds/benchmarks/stress.py cycles --count 10000   # nodes one after another; memory must be flat
+    python ros2_ws/rclpy_dds/benchmarks/stress.py nodes --count 50      # one process for each node, all connected
+    python ros2_ws/rclpy_dds/benchmarks/stress.py fast                   # a publisher that is faster than its reader
+    python ros2_ws/rclpy_dds/benchmarks/stress.py stalled                # a reader process that is stopped for 5 s
 
 Choose a ROS_DOMAIN_ID of your own. Each command prints what it measured; "stalled" fails if a write takes over 50 ms.
 """

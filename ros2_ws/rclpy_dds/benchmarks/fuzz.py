@@ -1,8 +1,8 @@
-"""Fuzzes the CDR decoders of rclpy_dds for every message type that the nodes of this repository use.
+"""Fuzzes the CDR decoders of rclpy_dds for every message type that the workspace beside it defines or imports.
 
-    python tests/benchmarks/rclpy_dds_fuzz.py --inputs 1000000            # mutated and random messages
-    python tests/benchmarks/rclpy_dds_fuzz.py --engine atheris            # coverage-guided (pip install atheris)
-    python tests/benchmarks/rclpy_dds_fuzz.py --wire --inputs 100000      # through Cyclone DDS into subscriptions
+    python ros2_ws/rclpy_dds/benchmarks/fuzz.py --inputs 1000000            # mutated and random messages
+    python ros2_ws/rclpy_dds/benchmarks/fuzz.py --engine atheris            # coverage-guided (pip install atheris)
+    python ros2_ws/rclpy_dds/benchmarks/fuzz.py --wire --inputs 100000      # through Cyclone DDS into subscriptions
 
 Allowed are a message or MalformedMessageError. A message that was accepted must be serialisable again. Anything else
 ends the run with the type and the bytes. At the end stand the counts and how much the process has grown.
@@ -29,7 +29,8 @@ from rclpy_dds.interfaces.definition import EMPTY_MEMBER, INTEGER_RANGES, FieldT
 from rclpy_dds.interfaces.message import message_class
 from rclpy_dds.interfaces.store import definition, names
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+WORKSPACE = Path(__file__).resolve().parents[2] / "src"
+KINDS = ("msg", "srv", "action")
 # What rclpy_dds itself receives, whatever the nodes do.
 OWN_TYPES = (
     "rmw_dds_common/msg/ParticipantEntitiesInfo",
@@ -62,19 +63,21 @@ def structures(package: str, kind: str, name: str) -> list[str]:
 
 
 def used_types() -> list[str]:
-    """Return the types that the nodes import, those of magma_interfaces, and those that rclpy_dds receives itself."""
+    """Return the types that the workspace imports or defines, and those that rclpy_dds receives itself."""
     found = set(OWN_TYPES)
     for package in OWN_SERVICES:
         for name in names(package, "srv"):
             found.update(structures(package, "srv", name))
-    for kind in ("msg", "srv", "action"):
-        for name in names("magma_interfaces", kind):
-            found.update(structures("magma_interfaces", kind, name))
-    for path in (REPOSITORY / "ros2_ws" / "src").rglob("*.py"):
+    for folder in sorted(WORKSPACE.iterdir()) if WORKSPACE.is_dir() else ():
+        for kind in KINDS:
+            if (folder / kind).is_dir():
+                for name in names(folder.name, kind):
+                    found.update(structures(folder.name, kind, name))
+    for path in WORKSPACE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.count(".") == 1:
                 package, kind = node.module.split(".")
-                if kind in ("msg", "srv", "action") and package != "rclpy":
+                if kind in KINDS and package != "rclpy":
                     for alias in node.names:
                         found.update(structures(package, kind, alias.name))
     return sorted(found)

@@ -32,16 +32,16 @@ STEP_S = 0.05
 class Robot:
     """An arm that reports where it is, and a policy that acts on a frame captured just before, at 20 Hz."""
 
-    def __init__(self, peer, configured=True):
-        """`configured`: whether the controller listens to a robot already."""
+    def __init__(self, peer, configured=True, namespace=""):
+        """`configured`: whether the controller listens to a robot already. `namespace`: "/left", or empty."""
         self.peer = peer
         there = int(configured)
-        self.spec = peer.publisher(ActionSpecMsg, "/magma/action_spec", qos.STATE, there)
-        self.chunks = peer.publisher(ActionChunkMsg, "/magma/action_chunk", qos.COMMAND, there)
-        self.arm = peer.publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE, there)
-        self.instruction = peer.publisher(String, "/magma/instruction", qos.STATE, there)
-        self.states = peer.collect(ControllerState, "/magma/controller_state", qos.STATE)
-        self.commands = peer.collect(EndEffectorDelta, "/magma/command", qos.COMMAND, there)
+        self.spec = peer.publisher(ActionSpecMsg, f"{namespace}/magma/action_spec", qos.STATE, there)
+        self.chunks = peer.publisher(ActionChunkMsg, f"{namespace}/magma/action_chunk", qos.COMMAND, there)
+        self.arm = peer.publisher(EndEffectorStateMsg, f"{namespace}/magma/end_effector_state", qos.ROBOT_STATE, there)
+        self.instruction = peer.publisher(String, f"{namespace}/magma/instruction", qos.STATE, there)
+        self.states = peer.collect(ControllerState, f"{namespace}/magma/controller_state", qos.STATE)
+        self.commands = peer.collect(EndEffectorDelta, f"{namespace}/magma/command", qos.COMMAND, there)
         self.policy_runs = False
         self.frozen_stamp_ns = None
         self.delta = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)

@@ -15,20 +15,20 @@ OPERATORS = {"device_node", "keyboard_teleop_node", "scripted_operator_node"}
 POLICIES = {"policy_node", "scripted_policy_node"}
 SEVERAL_WRITERS = {
     # The controller lets one device have the arm, and each message names its device.
-    "/teleop/command": OPERATORS,
-    "/teleop/status": OPERATORS,
-    "/magma/teleop_heartbeat": OPERATORS,
+    "teleop/command": OPERATORS,
+    "teleop/status": OPERATORS,
+    "magma/teleop_heartbeat": OPERATORS,
     # The one or the other is started.
-    "/magma/action_chunk": POLICIES,
-    "/magma/action_spec": POLICIES,
-    "/magma/end_effector_state": {"controller_node", "simulator_node"},
-    "/camera/image_raw": {"camera_source", "simulator_node"},
+    "magma/action_chunk": POLICIES,
+    "magma/action_spec": POLICIES,
+    "magma/end_effector_state": {"controller_node", "simulator_node"},
+    "camera/image_raw": {"camera_source", "simulator_node"},
 }
 """Topics that more than one program publishes, and why their order does not matter."""
 EITHER_WAY = {
     # The state is heard from an arm that knows where it is, said for one that is told joint by joint. Commands are only
     # heard to find out that somebody else says some, too; none is obeyed.
-    "controller_node": {"/magma/end_effector_state", "/magma/command"},
+    "controller_node": {"magma/end_effector_state", "magma/command"},
 }
 """Topics that a node says and hears without obeying itself, and why."""
 
@@ -81,6 +81,6 @@ def test_every_other_topic_has_one_writer():
     for module, method, topic in calls():
         if method in SAYING:
             writers[topic].add(module)
-    assert writers["/magma/instruction_in_force"] == {"instruction_keeper"}
+    assert writers["magma/instruction_in_force"] == {"instruction_keeper"}
     several = {topic: modules for topic, modules in writers.items() if len(modules) > 1}
     assert several == SEVERAL_WRITERS

@@ -8,6 +8,7 @@ from magma_common.data import EndEffectorDelta
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller, Source
 from magma_control.freshness import Instant
+from magma_control.graph_names import GraphNames
 from magma_control.phases import Phase
 from magma_control.safety import Refusal
 
@@ -665,6 +666,49 @@ class TestButton:
         controller = ready(ControllerConfig(estop_button_timeout_s=0.5))
         controller.tick(at(0.6))
         assert controller.phase is Phase.ESTOP
+
+    def test_the_shared_button_stops_as_its_own_does_and_one_releases_nothing_for_the_other(self):
+        controller, _ = acting()
+        controller.on_estop_button(True, at(0.2), shared=True)
+        assert controller.phase is Phase.ESTOP
+        assert "the shared button is pressed" in controller.report(at(0.2)).reason
+        controller.on_estop_button(False, at(0.3))
+        assert controller.rearm(at(0.4)).message == "cannot re-arm: the shared button is pressed"
+        controller.on_estop_button(False, at(0.5), shared=True)
+        controller.on_estop_button(True, at(0.6))
+        assert controller.rearm(at(0.7)).message == "cannot re-arm: the button is pressed"
+        controller.on_estop_button(False, at(0.8))
+        assert controller.rearm(at(0.9)).success
+
+    @pytest.mark.parametrize("silent_is_shared", [False, True])
+    def test_neither_button_speaks_for_the_other(self, silent_is_shared):
+        config = ControllerConfig(estop_button_timeout_s=0.5, shared_estop_button_timeout_s=0.5)
+        controller, _ = acting(config)
+        controller.on_estop_button(False, at(0.2), shared=silent_is_shared)
+        for second in (0.3, 0.5, 0.7, 0.9):
+            controller.on_estop_button(False, at(second), shared=not silent_is_shared)
+            controller.tick(at(second))
+        assert controller.phase is Phase.ESTOP
+        silent = "shared emergency stop button" if silent_is_shared else "the emergency stop button"
+        assert silent in controller.rearm(at(0.9)).message
+
+    def test_the_shared_button_is_not_waited_for_unless_it_is_said_to_be_there(self):
+        controller = ready(ControllerConfig(estop_button_timeout_s=0.5))
+        controller.on_estop_button(False, at(0.9))
+        controller.tick(at(1.0))
+        assert controller.phase is Phase.HOLD
+
+
+def test_a_person_is_told_the_names_that_the_controller_has_in_the_graph():
+    names = GraphNames("/left/magma/rearm", "/left/magma/hand_back", "/left/magma/instruction")
+    controller = Controller(ControllerConfig(), at(0.0), names)
+    texts = [controller.estop("test").message, controller.report(at(0.0)).reason]
+    controller.rearm(at(0.1))
+    controller.on_instruction("")
+    texts += [controller.report(at(0.1)).reason]
+    controller.fault("test")
+    texts += [controller.report(at(0.2)).reason]
+    assert ["/left/magma/instruction" in text or "/left/magma/rearm" in text for text in texts] == [True] * 4
 
 
 class TestTakeOver:

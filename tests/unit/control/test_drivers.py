@@ -91,7 +91,7 @@ def seconds(time):
 class TestJointTrajectory:
     def test_each_message_holds_the_next_instant_and_the_brake(self, node):
         driver = make_arm_driver("joint_trajectory", node, panda())
-        assert node.publishers[0].topic == "/joint_trajectory_controller/joint_trajectory"
+        assert node.publishers[0].topic == "joint_trajectory_controller/joint_trajectory"
         command = commands(8)[-1]
         driver.send(command)
         message = node.publishers[0].messages[0]
@@ -199,7 +199,7 @@ class TestFollowJointTrajectory:
 
 def test_positions_as_the_forward_command_controller_takes_them(node):
     driver = make_arm_driver("position", node, panda())
-    assert node.publishers[0].topic == "/forward_position_controller/commands"
+    assert node.publishers[0].topic == "forward_position_controller/commands"
     command = commands(8)[-1]
     driver.send(command)
     assert list(node.publishers[0].messages[0].data) == command.position.tolist()
@@ -347,7 +347,7 @@ class TestGrippers:
         for opening in (1.0, 1.0, 0.999, 0.0, 0.0, 0.5):
             gripper.send(opening)
         goals = gripper._client.goals
-        assert gripper._client.name == "/gripper_controller/gripper_cmd"
+        assert gripper._client.name == "gripper_controller/gripper_cmd"
         assert [goal.command.position for goal in goals] == pytest.approx([0.04, -0.01, 0.015])
         assert goals[0].command.max_effort == 20.0
         gripper.forget()

@@ -86,7 +86,7 @@ class Recorded:
         elif chance < 0.975:
             core.estop("test")
         elif chance < 0.98:
-            core.on_estop_button(bool(self.rng.integers(0, 2)), now)
+            core.on_estop_button(bool(self.rng.integers(0, 2)), now, shared=chance > 0.9775)
         elif chance < 0.983:
             core.on_heartbeat(Source.POLICY, now)
         elif chance < 0.986:
@@ -102,6 +102,7 @@ class Recorded:
             core.activate(now)
         else:
             core.on_estop_button(False, now)
+            core.on_estop_button(False, now, shared=True)
             core.rearm(now)
 
 

@@ -102,7 +102,7 @@ class TestLift:
         kinematics = made(LIFT)
         refusal = kinematics.refuse_others({})
         assert "lift_joint is not reported" in refusal.text and "where the tool is" in refusal.text
-        assert "/joint_states" in refusal.text and "joints.unreported" in refusal.text
+        assert "joint_states" in refusal.text and "joints.unreported" in refusal.text
         assert kinematics.refuse_others({"lift_joint": 0.0}) is None
 
     def test_a_place_that_nobody_reports_may_be_written_down(self):

@@ -67,7 +67,8 @@ def test_one_value_holds_for_all_joints():
 
 
 def test_where_a_description_comes_from(tmp_path):
-    assert topic_of(DescriptionSection()) == "/robot_description"
+    assert topic_of(DescriptionSection()) == "robot_description"
+    assert topic_of(DescriptionSection(source="topic:///robot_description")) == "/robot_description"
     path = tmp_path / "arm.urdf"
     path.write_text("<robot name='arm'/>")
     description = read_description(DescriptionSection(source=str(path), package_dirs=("/meshes",)))
@@ -93,3 +94,14 @@ def test_an_arm_and_its_robot_belong_together():
     with pytest.raises(ConfigError, match="gripper_close_below"):
         ControllerConfig(gripper_close_below=0.9)
     assert ControllerConfig(table_height_m=0.1, table_clearance_m=0.05).lowest_corner_m[2] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(("robot", "grip"), [("panda", "/left/gripper_controller/gripper_cmd"), ("wx250s", "gripper")])
+def test_names_are_relative_until_the_graph_says_where_they_lie(robot, grip):
+    told = load_robot(robot)
+    names = (told.driver.joint_states, told.driver.name, told.description.source.removeprefix("topic://"))
+    assert not any(name.startswith("/") for name in names)
+    there = told.in_graph(lambda name: name if name.startswith("/") else f"/left/{name}")
+    assert there.driver.joint_states.startswith("/left/") and there.gripper.name == grip
+    assert there.driver.name == (f"/left/{told.driver.name}" if told.driver.name else "")
+    assert there.in_graph(lambda name: name if name.startswith("/") else "wrong") == there

@@ -123,6 +123,8 @@ def test_help_and_status_fit_any_terminal(width):
 def test_sentences_of_the_controller_name_the_keys_of_this_device():
     estop = Status("ESTOP", "emergency stop: pressed; re-arm with /magma/rearm", "go", 1.0, None)
     assert "re-arm with c" in status_line(estop, None, "", 200)
+    left = Status("ESTOP", "emergency stop: pressed; re-arm with /left/magma/rearm", "go", 1.0, None)
+    assert "re-arm with c" in status_line(left, None, "", 200)
     assert "hand back with h" in status_line(estop, None, "the operator has it; hand back with /magma/hand_back", 200)
     assert "with /other/name" in status_line(estop, None, "works with /other/name", 200)
 

@@ -151,17 +151,17 @@ class EpisodeRunner(Node):
         self._graph_running: Callable[[], bool] = lambda: True
 
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
-        self._reset = self.create_client(ResetEpisode, "/magma/reset_episode")
-        self._policy_parameters = self.create_client(SetParameters, "/policy/set_parameters")
+        self._reset = self.create_client(ResetEpisode, "magma/reset_episode")
+        self._policy_parameters = self.create_client(SetParameters, "policy/set_parameters")
         self._told_robot: str | None = None
-        self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, STATE)
-        self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, STATE)
-        self.create_subscription(ActionChunk, "/magma/action_chunk", self._on_chunk, COMMAND)
-        self.create_subscription(EndEffectorDelta, "/magma/command", self._on_command, COMMAND)
-        self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_status, STATE)
+        self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
+        self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, STATE)
+        self.create_subscription(ActionChunk, "magma/action_chunk", self._on_chunk, COMMAND)
+        self.create_subscription(EndEffectorDelta, "magma/command", self._on_command, COMMAND)
+        self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_status, STATE)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, DIAGNOSTICS)
         if self.config.videos:
-            self.create_subscription(Image, "/camera/image_raw", self._on_picture, SENSOR)
+            self.create_subscription(Image, "camera/image_raw", self._on_picture, SENSOR)
 
     def watch_over(self, running: Callable[[], bool]) -> None:
         """Makes `play` give up as soon as `running` says that the graph has ended."""

@@ -47,7 +47,7 @@ class InstructionKeeper(Node):
         self.create_subscription(String, ASK_TOPIC, self._on_topic, EVERY_STATE)
         self.create_service(Instruct, ASK_SERVICE, self._on_service)
         if first == "":
-            self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_status, STATE)
+            self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_status, STATE)
         elif first != NO_INSTRUCTION:
             self._ask(first, "the parameter instruction", 0)
 

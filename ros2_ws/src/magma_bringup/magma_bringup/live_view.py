@@ -45,8 +45,8 @@ class LiveView(Node):
             self._server = serve(self._view, config.port)
         except OSError as error:
             raise ConfigError(f"node live_view: port {config.port} cannot be used: {error.strerror}") from error
-        self.create_subscription(Image, "/camera/image_raw", self._on_picture, SENSOR)
-        self.create_subscription(ControllerState, "/magma/controller_state", self._on_state, STATE)
+        self.create_subscription(Image, "camera/image_raw", self._on_picture, SENSOR)
+        self.create_subscription(ControllerState, "magma/controller_state", self._on_state, STATE)
         self.get_logger().info(f"look at http://127.0.0.1:{self._server.server_address[1]}/")
 
     def close(self) -> None:

@@ -46,14 +46,14 @@ class TaskServer(Node):
         self._busy = False
         self._news: Future = Future()
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
-        self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_status, STATE)
+        self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_status, STATE)
         self.create_subscription(Instruction, IN_FORCE_TOPIC, self._on_instruction, STATE)
         # Silence is news too.
         self.create_timer(POLL_S, self._wake)
         self._server = ActionServer(
             self,
             ExecuteTask,
-            "/magma/execute_task",
+            "magma/execute_task",
             self._execute,
             goal_callback=self._on_goal,
             cancel_callback=lambda goal: CancelResponse.ACCEPT,

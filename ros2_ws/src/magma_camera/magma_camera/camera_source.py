@@ -57,7 +57,7 @@ class CameraSource(Node):
         self._trouble: str | None = "not opened yet"
         self._ended = False
         self._stop = threading.Event()
-        self._image = self.create_publisher(Image, "/camera/image_raw", SENSOR)
+        self._image = self.create_publisher(Image, "camera/image_raw", SENSOR)
         self._diagnostics = DiagnosticsPublisher(self, self._report, hardware_id=self._node_parameters.config.device)
         # Reading blocks for as long as the camera likes; the executor must keep answering meanwhile.
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)

@@ -108,14 +108,14 @@ class CameraSubscriber(Node):
         self._trouble: str | None = None
         self._refused_in_a_row = 0
 
-        self._frame = self.create_publisher(Image, "/magma/frame", FRAME)
+        self._frame = self.create_publisher(Image, "magma/frame", FRAME)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
-        self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, STATE)
-        self.create_subscription(EndEffectorState, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
+        self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
+        self.create_subscription(EndEffectorState, "magma/end_effector_state", self._on_state, ROBOT_STATE)
         if config.compressed:
-            self.create_subscription(CompressedImage, "/camera/image_raw/compressed", self._on_compressed, SENSOR)
+            self.create_subscription(CompressedImage, "camera/image_raw/compressed", self._on_compressed, SENSOR)
         else:
-            self.create_subscription(Image, "/camera/image_raw", self._on_image, SENSOR)
+            self.create_subscription(Image, "camera/image_raw", self._on_image, SENSOR)
 
     def _configure(self, config: CameraSubscriberConfig) -> None:
         self._preparation.configure(config.frame_settings())

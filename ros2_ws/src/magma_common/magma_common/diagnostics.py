@@ -35,7 +35,7 @@ class DiagnosticsPublisher:
     ) -> None:
         """
         Args:
-            node: whose name the status carries.
+            node: whose name the status carries, with its namespace if it has one: `left/controller`.
             report: asked for what to publish, from the executor's thread.
             hardware_id: as in DiagnosticStatus.
             log_changes: write a line to the node's log when the level changes; False for nodes that log this anyway.
@@ -73,7 +73,7 @@ class DiagnosticsPublisher:
         message.status = [
             DiagnosticStatus(
                 level=report.level,
-                name=self._node.get_name(),
+                name=self._node.get_fully_qualified_name().removeprefix("/"),
                 message=report.message,
                 hardware_id=self._hardware_id,
                 values=[KeyValue(key=key, value=str(value)) for key, value in report.values.items()],

@@ -97,6 +97,7 @@ class ForeignSubscription:
         self._node = node
         self._kind = kind
         self._topic = topic
+        self._resolved = node.resolve_topic_name(topic)
         self._callback = callback
         self._depth = profile.depth
         self._best = offer_of(best if best is not None else profile)
@@ -117,7 +118,7 @@ class ForeignSubscription:
 
     def _look(self) -> None:
         # Counting is cheap, asking who they are is not.
-        publishers = self._node.count_publishers(self._topic)
+        publishers = self._node.count_publishers(self._resolved)
         self._looks += 1
         if publishers != self._publishers or self._looks % _LOOKS_AT_LEAST == 0:
             self._publishers = publishers
@@ -130,7 +131,7 @@ class ForeignSubscription:
         for info in self._node.get_publishers_info_by_topic(self._topic):
             if info.topic_type != type_name:
                 name = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-                unheard.append(f"{name} publishes {info.topic_type} on {self._topic}, not {type_name}")
+                unheard.append(f"{name} publishes {info.topic_type} on {self._resolved}, not {type_name}")
             else:
                 offers.append(offer_of(info.qos_profile))
         self.unheard = tuple(sorted(unheard))
@@ -172,7 +173,7 @@ class ForeignSubscription:
         except Exception as error:  # the bytes come from anybody
             if self._on_refused is not None:
                 why = str(error) if isinstance(error, _TooLargeError) else f"cannot be read: {error}"
-                self._on_refused(f"a message on {self._topic} {why}")
+                self._on_refused(f"a message on {self._resolved} {why}")
             return
         if self._with_info:
             self._callback(message, info)

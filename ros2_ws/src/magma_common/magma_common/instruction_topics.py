@@ -15,11 +15,11 @@ from magma_common.conversions import stamp_to_ns
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.qos import STATE
 
-ASK_TOPIC = "/magma/instruction"
+ASK_TOPIC = "magma/instruction"
 """std_msgs/String: anybody says what to do."""
-ASK_SERVICE = "/magma/instruct"
+ASK_SERVICE = "magma/instruct"
 """magma_interfaces/Instruct: the same with an answer, for programs."""
-IN_FORCE_TOPIC = "/magma/instruction_in_force"
+IN_FORCE_TOPIC = "magma/instruction_in_force"
 """magma_interfaces/Instruction: what is to be done. Published by the instruction keeper, and by nobody else."""
 
 MOST_BYTES = 16 * 1024
@@ -89,7 +89,7 @@ class InstructionListener:
 
     def _look(self) -> None:
         """Whether there is a keeper."""
-        if self._node.count_publishers(IN_FORCE_TOPIC):
+        if self._node.count_publishers(self._node.resolve_topic_name(IN_FORCE_TOPIC)):
             self._absent_since_s = None
             self._stop_hearing_requests()
             return

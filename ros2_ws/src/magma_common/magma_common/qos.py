@@ -40,10 +40,10 @@ HEARTBEAT = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 """Signs of life: /magma/policy_heartbeat, /magma/teleop_heartbeat. A lost one is followed by the next."""
 
 SAFETY_INPUT = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=10)
-"""/magma/estop_button: no press is lost, and none is overwritten by the release that follows it."""
+"""magma/estop_button: no press is lost, and none is overwritten by the release that follows it."""
 
 JOURNAL = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, depth=600)
-"""/magma/controller_journal: a recorder that starts up to a minute late still gets it from its beginning."""
+"""magma/controller_journal: a recorder that starts up to a minute late still gets it from its beginning."""
 
 JOY = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, depth=10)
 """/joy: drivers differ in what they offer, and a press between two others must not be overwritten."""

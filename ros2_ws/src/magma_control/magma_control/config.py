@@ -28,7 +28,7 @@ class ControllerConfig(NodeConfig):
     )
     arm: str = parameter(
         STEP_ARM,
-        "Driver of the arm: sim_delta sends each step on /magma/command; the others drive joints and need `robot`.",
+        "Driver of the arm: sim_delta sends each step on magma/command; the others drive joints and need `robot`.",
         choices=(STEP_ARM, *ARM_DRIVERS),
         read_only=True,
     )
@@ -215,12 +215,19 @@ class ControllerConfig(NodeConfig):
     )
     estop_button_timeout_s: float = parameter(
         0.0,
-        "There is a button on /magma/estop_button, and its silence for this long counts as pressed, seconds; "
+        "There is a button on magma/estop_button, and its silence for this long counts as pressed, seconds; "
         "0 = there is none (a pressed one counts all the same).",
         minimum=0.0,
         maximum=10.0,
         tighter=LOWER,
         off=0.0,
+    )
+    shared_estop_button_timeout_s: float = parameter(
+        0.0,
+        "For an arm in a namespace: the same for the button on /magma/estop_button, which stops all arms.",
+        minimum=0.0,
+        maximum=10.0,
+        read_only=True,
     )
     executor_timeout_s: float = parameter(
         2.0,

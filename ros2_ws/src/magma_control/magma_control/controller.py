@@ -27,6 +27,7 @@ from magma_control.agreement import ONE_REPORT, Confirmation, ReportAgreement
 from magma_control.command_guard import refuse_delta
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.freshness import Instant, StampGate
+from magma_control.graph_names import GraphNames
 from magma_control.gripper import GripperFilter
 from magma_control.heartbeat import Heartbeat
 from magma_control.operator_lease import OperatorLease, named
@@ -47,6 +48,7 @@ from magma_control.safety import (
     refuse_state,
 )
 from magma_control.schedule import ChunkSchedule
+from magma_control.stop_button import StopButton
 from magma_control.under_way import UnderWay
 
 STILL_M = 0.005
@@ -132,14 +134,18 @@ class _Arrived:
 class Controller:
     """Mux, watchdog, safety stage and e-stop latch in front of the arm."""
 
-    def __init__(self, config: ControllerConfig, now: Instant) -> None:
+    def __init__(self, config: ControllerConfig, now: Instant, names: GraphNames | None = None) -> None:
+        """
+        Args:
+            names: what a person is told to call; None = those of a controller in no namespace.
+        """
         self._config = config
+        self._names = names or GraphNames()
         self._phase = Phase.HOLD
         self._cause = Refusal("waiting", "waiting for the first action chunk")
         self._inactive: Refusal | None = None
-        self._button = Heartbeat("emergency stop button")
-        self._button_pressed = False
-        self._button_expected_s = now.steady_s
+        self._button = StopButton(now.steady_s)
+        self._shared_button = StopButton(now.steady_s, shared=True)
         self._chunks_received = 0
         self._chunks_rejected = 0
         self._commands_sent = 0
@@ -398,12 +404,16 @@ class Controller:
             if self._phase is Phase.AUTONOMOUS:
                 self._go(Phase.HOLD, refusal)
 
-    def on_estop_button(self, pressed: bool, now: Instant) -> None:
-        """What the button says about itself. A pressed one stops; a released one moves nothing."""
-        self._button.beat(now.steady_s)
-        self._button_pressed = pressed
+    def on_estop_button(self, pressed: bool, now: Instant, shared: bool = False) -> None:
+        """What a button says about itself. A pressed one stops; a released one moves nothing.
+
+        Args:
+            shared: the button that stops every arm; otherwise the one of this arm.
+        """
+        button = self._shared_button if shared else self._button
+        button.hear(pressed, now.steady_s)
         if pressed:
-            self.estop("the button is pressed")
+            self.estop(button.pressed_text)
 
     def refuse_arm(self, refusal: Refusal) -> None:
         """A report of the arm that is not believed. One that makes no sense, or an arm that does not follow, is a FAULT
@@ -443,14 +453,14 @@ class Controller:
         """Stops at once, from any phase, and stays stopped until `rearm`."""
         self._drop_pending()
         if self._phase is not Phase.ESTOP:
-            self._go(Phase.ESTOP, Refusal("estop", f"emergency stop: {why}; re-arm with /magma/rearm"))
-        return Outcome(True, "stopped; re-arm with /magma/rearm")
+            self._go(Phase.ESTOP, Refusal("estop", f"emergency stop: {why}; re-arm with {self._names.rearm}"))
+        return Outcome(True, f"stopped; re-arm with {self._names.rearm}")
 
     def fault(self, why: str) -> None:
         """Stops at once because the controller cannot trust its inputs about the arm, or itself."""
         self._drop_pending()
         if self._phase not in (Phase.ESTOP, Phase.FAULT):
-            self._go(Phase.FAULT, Refusal("fault", f"fault: {why}; re-arm with /magma/rearm"))
+            self._go(Phase.FAULT, Refusal("fault", f"fault: {why}; re-arm with {self._names.rearm}"))
 
     def rearm(self, now: Instant) -> Outcome:
         """Leaves ESTOP or FAULT for HOLD. Nothing moves by that: the policy needs a frame captured after it, the
@@ -726,14 +736,11 @@ class Controller:
         )
 
     def _button_trouble(self, now: Instant) -> str | None:
-        """Why the button counts as pressed now, or None."""
-        if self._button_pressed:
-            return "the button is pressed"
-        timeout_s = self._config.estop_button_timeout_s
-        if timeout_s <= 0.0:
-            return None
-        lost = self._button.refuse(now.steady_s, timeout_s, True, self._button_expected_s)
-        return lost.text if lost is not None else None
+        """Why one of the buttons counts as pressed now, or None."""
+        config = self._config
+        return self._button.trouble(now.steady_s, config.estop_button_timeout_s) or self._shared_button.trouble(
+            now.steady_s, config.shared_estop_button_timeout_s
+        )
 
     def _refuse_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
         config = self._config
@@ -741,7 +748,7 @@ class Controller:
         if barred is not None:
             return barred
         if self._phase is Phase.TELEOP:
-            return Refusal("operator in charge", "the operator has the arm; hand back with /magma/hand_back")
+            return Refusal("operator in charge", f"the operator has the arm; hand back with {self._names.hand_back}")
         if self._spec is None:
             return Refusal("no action spec", f"policy {chunk.policy!r} has not announced an action spec")
         if self._spec_refusal is not None:
@@ -772,9 +779,9 @@ class Controller:
     def _barred(self) -> Refusal | None:
         """Why nobody may move the arm, whatever they ask for, or None."""
         if self._phase is Phase.ESTOP:
-            return Refusal("emergency stop", "the emergency stop is latched; re-arm with /magma/rearm")
+            return Refusal("emergency stop", f"the emergency stop is latched; re-arm with {self._names.rearm}")
         if self._phase is Phase.FAULT:
-            return Refusal("fault", "a fault is latched; re-arm with /magma/rearm")
+            return Refusal("fault", f"a fault is latched; re-arm with {self._names.rearm}")
         return self._inactive
 
     def _refuse_moving(self, now: Instant) -> Refusal | None:
@@ -849,7 +856,8 @@ class Controller:
         if arrival_s is not None and now.steady_s - arrival_s > self._config.teleop_timeout_s:
             return Refusal(
                 "operator silent",
-                f"holding: operator silent for {now.steady_s - arrival_s:.1f} s; hand back with /magma/hand_back",
+                f"holding: operator silent for {now.steady_s - arrival_s:.1f} s; "
+                f"hand back with {self._names.hand_back}",
             )
         return self._cause
 
@@ -864,9 +872,8 @@ class Controller:
             return Refusal("no chunk yet", "no action chunk received yet: policy silent")
         return Refusal("policy silent", f"no action chunk for {now.steady_s - since_s:.1f} s: policy silent")
 
-    @staticmethod
-    def _no_instruction() -> Refusal:
-        return Refusal("no instruction", "no instruction: publish one on /magma/instruction")
+    def _no_instruction(self) -> Refusal:
+        return Refusal("no instruction", f"no instruction: publish one on {self._names.instruction}")
 
     def _drop_pending(self) -> None:
         self._schedule.clear()

@@ -42,15 +42,16 @@ from magma_common.conversions import (
 )
 from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
 from magma_common.foreign_subscription import ForeignSubscription
-from magma_common.instruction_topics import InstructionListener
+from magma_common.instruction_topics import ASK_TOPIC, InstructionListener
 from magma_common.network import unauthenticated_reach
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.controller import Command, Outcome, Report, Source
 from magma_control.description_topic import AwaitedError, DescriptionTopic
-from magma_control.emergency_stop import CALLED, EmergencyStopLine, StopInputs
+from magma_control.emergency_stop import BUTTON, REARM, SHARED_BUTTON, EmergencyStopLine, StopInputs
 from magma_control.freshness import Instant
+from magma_control.graph_names import GraphNames
 from magma_control.input_limits import JOINTS, SMALL, TEXT, chunk_bytes
 from magma_control.journal import JournaledController
 from magma_control.latency import LatencyWindow
@@ -66,6 +67,7 @@ from magma_control.watchdog import Watchdog
 if TYPE_CHECKING:
     from magma_control.joint_arm import JointArm
 
+HAND_BACK = "magma/hand_back"
 EXECUTOR, CONTROL_LOOP = "executor", "control loop"
 """Names of what the watchdog looks after."""
 SWITCH_INTERVAL_S = 0.0005
@@ -112,8 +114,18 @@ class ControllerNode(LifecycleNode):
         super().__init__("controller", automatically_declare_parameters_from_overrides=True)
         self._node_parameters = NodeParameters(self, ControllerConfig, self._on_config, self._rest_first)
         config = self._node_parameters.config
+        if config.shared_estop_button_timeout_s and self.resolve_topic_name(BUTTON) == SHARED_BUTTON:
+            raise ConfigError(
+                f"shared_estop_button_timeout_s is {config.shared_estop_button_timeout_s:g}, but this controller is in "
+                "no namespace, where the shared button is its own: set estop_button_timeout_s"
+            )
         self._lock = threading.RLock()
-        self._core = JournaledController(config, self._now())
+        names = GraphNames(
+            rearm=self.resolve_service_name(REARM),
+            hand_back=self.resolve_service_name(HAND_BACK),
+            instruction=self.resolve_topic_name(ASK_TOPIC),
+        )
+        self._core = JournaledController(config, self._now(), names)
         self._lifecycle, self._trouble = "unconfigured", ""
         self._rest("unconfigured")
         self._throttle = LogThrottle(LOG_PERIOD_S)
@@ -135,13 +147,13 @@ class ControllerNode(LifecycleNode):
         if (exposed := unauthenticated_reach(os.environ)) is not None:
             self.get_logger().warning(exposed)
 
-        self._states = self.create_publisher(ControllerState, "/magma/controller_state", qos.STATE)
-        self._journals = self.create_publisher(ControllerJournal, "/magma/controller_journal", qos.JOURNAL)
-        self._hear_always(ControllerState, "/magma/controller_state", self._on_any_state, qos.STATE, TEXT)
+        self._states = self.create_publisher(ControllerState, "magma/controller_state", qos.STATE)
+        self._journals = self.create_publisher(ControllerJournal, "magma/controller_journal", qos.JOURNAL)
+        self._hear_always(ControllerState, "magma/controller_state", self._on_any_state, qos.STATE, TEXT)
         # The core's own events are logged, so levels need not be.
         diagnostics.DiagnosticsPublisher(self, self._diagnose, log_changes=False)
-        self.create_service(Trigger, "/magma/rearm", self._on_rearm)
-        self.create_service(Trigger, "/magma/hand_back", self._on_hand_back)
+        self.create_service(Trigger, REARM, self._on_rearm)
+        self.create_service(Trigger, HAND_BACK, self._on_hand_back)
 
         # Steady timers: a clock that is set, or a paused simulation, must not stop the watchdog.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -161,7 +173,7 @@ class ControllerNode(LifecycleNode):
     # Its life.
 
     def _start_up(self) -> None:
-        """Configures and activates; what is missing for that is in the log and in /magma/controller_state."""
+        """Configures and activates; what is missing for that is in the log and in the state of the controller."""
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
@@ -274,22 +286,22 @@ class ControllerNode(LifecycleNode):
     def _configure(self, config: ControllerConfig) -> None:
         if config.realtime_priority:
             self._take_priority(config.realtime_priority)
-        self._commands = self.create_lifecycle_publisher(EndEffectorDeltaMsg, "/magma/command", qos.COMMAND)
+        self._commands = self.create_lifecycle_publisher(EndEffectorDeltaMsg, "magma/command", qos.COMMAND)
         self._releases.append(lambda: self.destroy_lifecycle_publisher(self._commands))
         if config.arm == STEP_ARM:
-            topic, profile = "/magma/end_effector_state", qos.ROBOT_STATE
+            topic, profile = "magma/end_effector_state", qos.ROBOT_STATE
             self._hear(EndEffectorStateMsg, topic, self._on_end_effector_state, profile, SMALL, state_from_msg)
         else:
             self._make_joint_arm(config)
-        self._hear(EndEffectorDeltaMsg, "/magma/command", self._on_any_command, qos.COMMAND, SMALL)
-        self._hear(ActionSpecMsg, "/magma/action_spec", self._on_spec, qos.STATE, TEXT, action_spec_from_msg)
+        self._hear(EndEffectorDeltaMsg, "magma/command", self._on_any_command, qos.COMMAND, SMALL)
+        self._hear(ActionSpecMsg, "magma/action_spec", self._on_spec, qos.STATE, TEXT, action_spec_from_msg)
         self._releases.append(InstructionListener(self, self._on_instruction).close)
         most = chunk_bytes(config)
-        chunks, operators = "/magma/action_chunk", "/teleop/command"
+        chunks, operators = "magma/action_chunk", "teleop/command"
         self._hear(ActionChunkMsg, chunks, self._on_chunk, qos.COMMAND, most, chunk_from_msg, Source.POLICY)
         self._hear(EndEffectorDeltaMsg, operators, self._on_teleop, qos.COMMAND, SMALL, delta_from_msg)
-        self._hear(Header, "/magma/policy_heartbeat", self._on_policy_heartbeat, qos.HEARTBEAT, SMALL)
-        self._hear(Header, "/magma/teleop_heartbeat", self._on_teleop_heartbeat, qos.HEARTBEAT, SMALL)
+        self._hear(Header, "magma/policy_heartbeat", self._on_policy_heartbeat, qos.HEARTBEAT, SMALL)
+        self._hear(Header, "magma/teleop_heartbeat", self._on_teleop_heartbeat, qos.HEARTBEAT, SMALL)
 
     def _hear(
         self,
@@ -363,7 +375,8 @@ class ControllerNode(LifecycleNode):
         except ImportError as error:
             raise ConfigError(f"arm {config.arm}: {error}") from error
 
-        robot = load_robot(config.robot)
+        told = load_robot(config.robot)
+        robot = told.in_graph(lambda name: self.resolve_topic_name(name, only_expand=True))
         description = self._description.read(robot.description)
         kinematics = Kinematics(robot, description, config.table_height_m)
         motion = make_joint_motion(robot, kinematics, config)
@@ -375,13 +388,13 @@ class ControllerNode(LifecycleNode):
         self._releases.append(gripper.close)
         with self._lock:
             self._arm = JointArm(robot, kinematics, motion, driver, gripper, waits=self._lockstep)
-        poses = self.create_publisher(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE)
+        poses = self.create_publisher(EndEffectorStateMsg, "magma/end_effector_state", qos.ROBOT_STATE)
         self._end_effector_states = poses
         self._releases.append(lambda: self.destroy_publisher(poses))
         self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR, JOINTS)
         checks = "with" if kinematics.checks_collisions else "WITHOUT"
         self.get_logger().info(
-            f"{robot.name} (configuration {robot.identity}, description {description.identity}): "
+            f"{robot.name} (configuration {told.identity}, description {description.identity}): "
             f"{kinematics.joints} joints by {config.arm}, {checks} collision check, "
             f"speed scale {config.bring_up_scale:g}"
         )
@@ -452,9 +465,9 @@ class ControllerNode(LifecycleNode):
         """Tells the core what the emergency stop's thread has heard; under the lock, before anything else."""
         while (heard := self._stop_inputs.take()) is not None:
             if heard.pressed is None:
-                self._core.estop(CALLED)
+                self._core.estop(f"service {heard.name} was called")
             else:
-                self._core.on_estop_button(heard.pressed, now)
+                self._core.on_estop_button(heard.pressed, now, heard.shared)
 
     # All arms.
 
@@ -587,11 +600,11 @@ class ControllerNode(LifecycleNode):
 
     def _on_any_command(self, message: EndEffectorDeltaMsg) -> None:
         if not self._own_commands.are(_command_key(message)):
-            self._on_rival("/magma/command")
+            self._on_rival("magma/command")
 
     def _on_any_state(self, message: ControllerState) -> None:
         if not self._own_states.are(_state_key(message)):
-            self._on_rival("/magma/controller_state")
+            self._on_rival("magma/controller_state")
 
     def _on_rival(self, topic: str) -> None:
         what, looked_s = self._rivals
@@ -602,7 +615,8 @@ class ControllerNode(LifecycleNode):
             if own in others:
                 others.remove(own)
             names = ", ".join(sorted({f"{namespace.rstrip('/')}/{name}" for namespace, name in others}))
-            what = f"{names or 'somebody who is gone already'} publishes {topic} besides this controller"
+            heard = self.resolve_topic_name(topic)
+            what = f"{names or 'somebody who is gone already'} publishes {heard} besides this controller"
             self._rivals = what, now_s
         self._handle(lambda now: self._core.on_rival(what, now))
 

@@ -65,7 +65,8 @@ class DescriptionTopic:
         if self._topic is None:
             return read_description(section)
         if self._text is None:
-            raise AwaitedError(f"waiting for the robot description on {self._topic}: is robot_state_publisher running?")
+            name = self._node.resolve_topic_name(self._topic)
+            raise AwaitedError(f"waiting for the robot description on {name}: is robot_state_publisher running?")
         return description_from_text(self._text, section)
 
     def close(self) -> None:

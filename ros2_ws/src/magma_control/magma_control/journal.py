@@ -38,10 +38,11 @@ from magma_common.text import printable
 from magma_control.config import ControllerConfig
 from magma_control.controller import Command, Controller, Outcome, Source
 from magma_control.freshness import Instant
+from magma_control.graph_names import GraphNames
 from magma_control.safety import Refusal
 
 ResultT = TypeVar("ResultT")
-PRESSED = "pressed"
+PRESSED, SHARED = "pressed", "\nshared"
 
 
 class JournalError(ValueError):
@@ -158,8 +159,8 @@ class Journal:
 class JournaledController(Controller):
     """A controller that writes down what it is told before it acts on it."""
 
-    def __init__(self, config: ControllerConfig, now: Instant) -> None:
-        super().__init__(config, now)
+    def __init__(self, config: ControllerConfig, now: Instant, names: GraphNames | None = None) -> None:
+        super().__init__(config, now, names)
         self.journal = Journal(config, now)
         self._told_at = now
         self._inside = False
@@ -196,9 +197,11 @@ class JournaledController(Controller):
         text = json.dumps([dataclasses.asdict(refusal), None if source is None else source.value])
         self._tell(Kind.UNREAD, now, text, lambda: super(JournaledController, self).refuse_unread(refusal, now, source))
 
-    def on_estop_button(self, pressed: bool, now: Instant) -> None:
-        text = PRESSED if pressed else "released"
-        self._tell(Kind.ESTOP_BUTTON, now, text, lambda: super(JournaledController, self).on_estop_button(pressed, now))
+    def on_estop_button(self, pressed: bool, now: Instant, shared: bool = False) -> None:
+        text = (PRESSED if pressed else "released") + (SHARED if shared else "")
+        self._tell(
+            Kind.ESTOP_BUTTON, now, text, lambda: super(JournaledController, self).on_estop_button(pressed, now, shared)
+        )
 
     def refuse_arm(self, refusal: Refusal) -> None:
         text = json.dumps(dataclasses.asdict(refusal))
@@ -381,6 +384,11 @@ def _heartbeat(core: Controller, entry: Entry) -> None:
     core.on_heartbeat(Source(source), entry.now, who)
 
 
+def _estop_button(core: Controller, entry: Entry) -> None:
+    text = _text(entry)
+    core.on_estop_button(text.removesuffix(SHARED) == PRESSED, entry.now, text.endswith(SHARED))
+
+
 def _unread(core: Controller, entry: Entry) -> None:
     refusal, source = json.loads(_text(entry))
     core.refuse_unread(Refusal(**refusal), entry.now, None if source is None else Source(source))
@@ -418,7 +426,7 @@ _FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
     Kind.HEARTBEAT: lambda core, entry: _heartbeat(core, entry),
     Kind.RIVAL: lambda core, entry: core.on_rival(_text(entry), entry.now),
     Kind.UNREAD: lambda core, entry: _unread(core, entry),
-    Kind.ESTOP_BUTTON: lambda core, entry: core.on_estop_button(_text(entry) == PRESSED, entry.now),
+    Kind.ESTOP_BUTTON: _estop_button,
     Kind.ARM_REFUSED: lambda core, entry: core.refuse_arm(Refusal(**json.loads(_text(entry)))),
     Kind.ARM_BARRED: lambda core, entry: core.bar_arm(_refusal(_text(entry))),
     Kind.ACTIVATE: lambda core, entry: core.activate(entry.now),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,7 +25,7 @@ class DescriptionSection(NodeConfig):
     """Where the URDF comes from."""
 
     source: str = parameter(
-        "topic:///robot_description",
+        "topic://robot_description",
         "topic://NAME (std_msgs/String, latched), a file, or module://PACKAGE/PATH for a file in an installed Python "
         "package.",
     )
@@ -44,7 +44,7 @@ class FramesSection(NodeConfig):
 class JointsSection(NodeConfig):
     """The arm's joints in the order of the driver, and how fast each may go. Lists of one value hold for all joints."""
 
-    names: tuple[str, ...] = parameter((), "Names as in the URDF and in /joint_states.")
+    names: tuple[str, ...] = parameter((), "Names as in the URDF and in the joint states.")
     home: tuple[float, ...] = parameter((), "A comfortable posture, which inverse kinematics prefers, rad.")
     position_margin: float = parameter(
         0.05, "Distance kept from each end of a joint's range, rad.", minimum=0.0, maximum=0.5
@@ -164,7 +164,7 @@ class GripperSection(NodeConfig):
         0.0, "Position to command for closed; beyond `closed` to press on what is held.", minimum=-10.0, maximum=10.0
     )
     max_effort: float = parameter(20.0, "Highest effort to command, N or Nm.", minimum=0.0, maximum=1000.0)
-    name: str = parameter("/gripper_controller/gripper_cmd", "Action or topic.")
+    name: str = parameter("gripper_controller/gripper_cmd", "Action or topic.")
 
 
 ARM_DRIVERS = ("joint_trajectory", "follow_joint_trajectory", "position", "servo", "interbotix")
@@ -174,7 +174,7 @@ ARM_DRIVERS = ("joint_trajectory", "follow_joint_trajectory", "position", "servo
 class DriverSection(NodeConfig):
     """Names under which the arm is reached."""
 
-    joint_states: str = parameter("/joint_states", "Topic of the arm's reports.")
+    joint_states: str = parameter("joint_states", "Topic of the arm's reports.")
     name: str = parameter("", "Topic or action of the arm driver; empty: the usual one of that driver.")
     group: str = parameter("arm", "interbotix: name of the joint group.")
     servo_input: str = parameter("twist", "servo: what is sent.", choices=("twist", "pose"))
@@ -225,6 +225,22 @@ class RobotConfig:
     def identity(self) -> str:
         """Names the configuration by its content: equal for equal values, whatever file they stand in."""
         return content_hash(repr(self))
+
+    def in_graph(self, expand: Callable[[str], str]) -> RobotConfig:
+        """The same with full names of topics and actions, for texts too.
+
+        Args:
+            expand: a relative name to the full one, as a node in some namespace does.
+        """
+        driver, gripper = self.driver, self.gripper
+        full = dataclasses.replace(
+            driver,
+            joint_states=expand(driver.joint_states),
+            name=expand(driver.name) if driver.name else "",
+        )
+        # xs_sdk names its gripper by a word, within the robot's own topics.
+        grips = gripper if gripper.driver == "interbotix" else dataclasses.replace(gripper, name=expand(gripper.name))
+        return dataclasses.replace(self, driver=full, gripper=grips)
 
     def per_joint(self, name: str) -> tuple[float, ...]:
         """A limit of the section `joints`, one value per joint."""

@@ -54,7 +54,7 @@ def read_description(section: DescriptionSection) -> RobotDescription:
         if spec is None or not spec.submodule_search_locations:
             raise ConfigError(
                 f"description.source {source}: the Python package {package!r} is not installed here; "
-                "give a file, or topic:///robot_description"
+                "give a file, or topic://robot_description"
             )
         path = Path(next(iter(spec.submodule_search_locations)), inside)
     else:

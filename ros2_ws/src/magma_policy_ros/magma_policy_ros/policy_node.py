@@ -129,12 +129,12 @@ class PolicyNode(Node):
         self.exit_status = 0
         """Not 0 when the node cannot go on."""
 
-        self._chunks = self.create_publisher(ActionChunkMsg, "/magma/action_chunk", COMMAND)
-        self._spec = self.create_publisher(ActionSpecMsg, "/magma/action_spec", STATE)
+        self._chunks = self.create_publisher(ActionChunkMsg, "magma/action_chunk", COMMAND)
+        self._spec = self.create_publisher(ActionSpecMsg, "magma/action_spec", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
         InstructionListener(self, self._on_instruction)
-        self.create_subscription(EndEffectorStateMsg, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
-        self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
+        self.create_subscription(EndEffectorStateMsg, "magma/end_effector_state", self._on_state, ROBOT_STATE)
+        self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         # Once the node spins: an end that comes sooner would find no executor to stop.
         self._starter = self.create_timer(0.001, self._start)

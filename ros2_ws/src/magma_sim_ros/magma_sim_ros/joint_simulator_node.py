@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from magma_sim import Task
     from magma_sim.backends.tabletop.joint_control import JointTabletopTask
 
-TRAJECTORY_TOPIC = "/joint_trajectory_controller/joint_trajectory"
-GRIPPER_ACTION = "/gripper_controller/gripper_cmd"
+TRAJECTORY_TOPIC = "joint_trajectory_controller/joint_trajectory"
+GRIPPER_ACTION = "gripper_controller/gripper_cmd"
 UNANSWERED_S = 0.25
 """Lock-step: a report that nobody has answered for so long is sent again."""
 MAX_CATCH_UP_TICKS = 20

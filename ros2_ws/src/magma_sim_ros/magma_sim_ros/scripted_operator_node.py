@@ -51,16 +51,16 @@ class ScriptedOperatorNode(Node):
         self._world = MatchedWorld()
         self._in_charge = False
         self._trouble = ""
-        self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", COMMAND)
-        self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", ROBOT_STATE)
-        self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", ROBOT_STATE)
-        self._hand_back = self.create_client(Trigger, "/magma/hand_back")
+        self._commands = self.create_publisher(EndEffectorDelta, "teleop/command", COMMAND)
+        self._statuses = self.create_publisher(TeleopStatus, "teleop/status", ROBOT_STATE)
+        self._heartbeats = self.create_publisher(Header, "magma/teleop_heartbeat", ROBOT_STATE)
+        self._hand_back = self.create_client(Trigger, "magma/hand_back")
         InstructionListener(self, self._on_instruction)
         self._parts = WorldSubscriptions(self, self._world, self._act)
-        self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
-        self.create_subscription(EndEffectorDelta, "/magma/command", self._on_command, COMMAND)
-        self.create_subscription(EpisodeStatus, "/magma/episode_status", self._on_progress, STATE)
-        self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, STATE)
+        self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
+        self.create_subscription(EndEffectorDelta, "magma/command", self._on_command, COMMAND)
+        self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_progress, STATE)
+        self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, STATE)
         self.create_timer(STATUS_PERIOD_S, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_instruction(self, instruction: str) -> None:

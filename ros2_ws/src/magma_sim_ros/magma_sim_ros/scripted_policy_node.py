@@ -66,12 +66,12 @@ class ScriptedPolicyNode(Node):
         self._frame_received_s = 0.0
         self._frame_age_ms = 0.0
 
-        self._chunks = self.create_publisher(ActionChunkMsg, "/magma/action_chunk", COMMAND)
-        self._spec = self.create_publisher(ActionSpecMsg, "/magma/action_spec", STATE)
+        self._chunks = self.create_publisher(ActionChunkMsg, "magma/action_chunk", COMMAND)
+        self._spec = self.create_publisher(ActionSpecMsg, "magma/action_spec", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
         InstructionListener(self, self._on_instruction)
         self._parts = WorldSubscriptions(self, self._world, self._act)
-        self.create_subscription(Image, "/magma/frame", self._on_frame, FRAME)
+        self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
         spec = ActionSpec(
             policy=config.kind,
             horizon=1,

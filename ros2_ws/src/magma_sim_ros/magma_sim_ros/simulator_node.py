@@ -121,17 +121,17 @@ class Simulator(Node):
         spec = self._episode.task.spec
 
         if self.REPORTS_END_EFFECTOR:
-            self._state = self.create_publisher(EndEffectorStateMsg, "/magma/end_effector_state", ROBOT_STATE)
-        self._joints = self.create_publisher(JointState, "/joint_states", ROBOT_STATE)
+            self._state = self.create_publisher(EndEffectorStateMsg, "magma/end_effector_state", ROBOT_STATE)
+        self._joints = self.create_publisher(JointState, "joint_states", ROBOT_STATE)
         self._transforms = self.create_publisher(TFMessage, "/tf", TRANSFORMS)
         self._static = self.create_publisher(TFMessage, "/tf_static", TRANSFORMS_STATIC)
-        self._image = self.create_publisher(Image, "/camera/image_raw", SENSOR)
-        self._info = self.create_publisher(CameraInfo, "/camera/camera_info", SENSOR)
-        self._status = self.create_publisher(EpisodeStatus, "/magma/episode_status", STATE)
+        self._image = self.create_publisher(Image, "camera/image_raw", SENSOR)
+        self._info = self.create_publisher(CameraInfo, "camera/camera_info", SENSOR)
+        self._status = self.create_publisher(EpisodeStatus, "magma/episode_status", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report, hardware_id=spec.suite)
-        self.create_subscription(ActionSpec, "/magma/action_spec", self._on_spec, STATE)
-        self.create_subscription(EndEffectorDeltaMsg, "/magma/command", self._on_command, COMMAND)
-        self.create_service(ResetEpisode, "/magma/reset_episode", self._on_reset)
+        self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
+        self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, COMMAND)
+        self.create_service(ResetEpisode, "magma/reset_episode", self._on_reset)
         self._publish_camera_pose()
         self._publish()
         if self._lockstep:

@@ -15,7 +15,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 from magma_sim_ros.trajectory_following import TrajectoryFollower
 from magma_sim_ros.trajectory_goal import Code, FloatArray, Verdict, judge, tolerances_of_goal
 
-ACTION = "/joint_trajectory_controller/follow_joint_trajectory"
+ACTION = "joint_trajectory_controller/follow_joint_trajectory"
 FEEDBACK_EVERY = 5
 """Ticks: 20 Hz, that controller's `action_monitor_rate`."""
 RESULT_KEPT_S = 10.0

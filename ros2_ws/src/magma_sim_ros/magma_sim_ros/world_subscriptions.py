@@ -28,7 +28,7 @@ class WorldSubscriptions:
         """
         self._world = world
         self._on_part = on_part
-        node.create_subscription(EndEffectorStateMsg, "/magma/end_effector_state", self._on_state, ROBOT_STATE)
+        node.create_subscription(EndEffectorStateMsg, "magma/end_effector_state", self._on_state, ROBOT_STATE)
         node.create_subscription(TFMessage, "/tf", self._on_transforms, TRANSFORMS)
 
     def _on_state(self, message: EndEffectorStateMsg) -> None:

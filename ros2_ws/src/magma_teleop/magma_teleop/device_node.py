@@ -77,13 +77,13 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         self._shown: tuple[bool, bool, str] | None = None
         self._shown_s = 0.0
 
-        self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
-        self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
-        self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", qos.ROBOT_STATE)
+        self._commands = self.create_publisher(EndEffectorDelta, "teleop/command", qos.COMMAND)
+        self._statuses = self.create_publisher(TeleopStatus, "teleop/status", qos.ROBOT_STATE)
+        self._heartbeats = self.create_publisher(Header, "magma/teleop_heartbeat", qos.ROBOT_STATE)
         ForeignSubscription(
-            self, EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
+            self, EndEffectorState, "magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
         )
-        self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
+        self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, qos.STATE)
         if self._seeks_camera:
             self.create_subscription(
                 TFMessage, "/tf_static", lambda message: self._on_transforms(message, True), qos.TRANSFORMS_STATIC_ALL
@@ -92,9 +92,9 @@ class DeviceTeleop(Node, Generic[ProfileT]):
                 TFMessage, "/tf", lambda message: self._on_transforms(message, False), qos.TRANSFORMS
             )
         self._requests: dict[Request, Client] = {
-            Request.ESTOP: self.create_client(Trigger, "/magma/estop"),
-            Request.REARM: self.create_client(Trigger, "/magma/rearm"),
-            Request.HAND_BACK: self.create_client(Trigger, "/magma/hand_back"),
+            Request.ESTOP: self.create_client(Trigger, "magma/estop"),
+            Request.REARM: self.create_client(Trigger, "magma/rearm"),
+            Request.HAND_BACK: self.create_client(Trigger, "magma/hand_back"),
         }
         self.create_timer(POLL_PERIOD_S, self._work, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(

@@ -15,11 +15,11 @@ PHASE_NAMES = ("HOLD", "AUTONOMOUS", "TELEOP", "ESTOP", "FAULT")
 MOST_LINES = 3
 """Of the terminal, for the status."""
 SERVICES: Mapping[str, Request] = {
-    "/magma/estop": Request.ESTOP,
-    "/magma/rearm": Request.REARM,
-    "/magma/hand_back": Request.HAND_BACK,
+    "magma/estop": Request.ESTOP,
+    "magma/rearm": Request.REARM,
+    "magma/hand_back": Request.HAND_BACK,
 }
-"""What the controller's sentences name, and the operator has keys for."""
+"""What the controller's sentences name, in whatever namespace, and the operator has keys for."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def in_keys(text: str) -> str:
     keys = {request: key for key, request in reversed(list(REQUESTS.items()))}
 
     def key(found: re.Match[str]) -> str:
-        request = SERVICES.get(found[1])
+        request = next((request for service, request in SERVICES.items() if found[1].endswith(f"/{service}")), None)
         return found[0] if request is None else f"with {keys[request]}"
 
     return re.sub(r"\bwith (/[\w/]+)", key, text)

@@ -21,7 +21,7 @@ class JoyTeleop(DeviceTeleop[DeviceProfile]):
     def __init__(self) -> None:
         super().__init__("joy_teleop", DeviceProfile)
         self._operator = JoyOperator(self.profile, self._node_parameters.config.step_period_s)
-        self.create_subscription(Joy, "/joy", self._on_joy, qos.JOY)
+        self.create_subscription(Joy, "joy", self._on_joy, qos.JOY)
 
     def _on_joy(self, message: Joy) -> None:
         sample = JoySample(tuple(message.axes), tuple(message.buttons))

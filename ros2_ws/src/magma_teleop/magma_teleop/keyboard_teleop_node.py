@@ -49,19 +49,19 @@ class KeyboardTeleop(Node):
         self._gripper_target: float | None = None
         self._shown: list[str] = []
 
-        self._commands = self.create_publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
-        self._statuses = self.create_publisher(TeleopStatus, "/teleop/status", qos.ROBOT_STATE)
-        self._heartbeats = self.create_publisher(Header, "/magma/teleop_heartbeat", qos.ROBOT_STATE)
+        self._commands = self.create_publisher(EndEffectorDelta, "teleop/command", qos.COMMAND)
+        self._statuses = self.create_publisher(TeleopStatus, "teleop/status", qos.ROBOT_STATE)
+        self._heartbeats = self.create_publisher(Header, "magma/teleop_heartbeat", qos.ROBOT_STATE)
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self._instructions = self.create_publisher(String, ASK_TOPIC, qos.STATE)
-        self.create_subscription(ControllerState, "/magma/controller_state", self._on_controller, qos.STATE)
+        self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, qos.STATE)
         ForeignSubscription(
-            self, EndEffectorState, "/magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
+            self, EndEffectorState, "magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
         )
         self._requests: dict[Request, Client] = {
-            Request.ESTOP: self.create_client(Trigger, "/magma/estop"),
-            Request.REARM: self.create_client(Trigger, "/magma/rearm"),
-            Request.HAND_BACK: self.create_client(Trigger, "/magma/hand_back"),
+            Request.ESTOP: self.create_client(Trigger, "magma/estop"),
+            Request.REARM: self.create_client(Trigger, "magma/rearm"),
+            Request.HAND_BACK: self.create_client(Trigger, "magma/hand_back"),
         }
         # Last, so that whatever fails before it leaves the terminal alone.
         self._terminal = KeyTerminal()

@@ -23,8 +23,8 @@ class LeaderTeleop(DeviceTeleop[LeaderProfile]):
     def __init__(self) -> None:
         super().__init__("leader_teleop", LeaderProfile)
         self._operator = LeaderOperator(self.profile, self._node_parameters.config.step_period_s)
-        self.create_subscription(EndEffectorState, "/leader/end_effector_state", self._on_leader, qos.ROBOT_STATE)
-        self.create_subscription(Joy, "/leader/pedal", self._on_pedal, qos.JOY)
+        self.create_subscription(EndEffectorState, "leader/end_effector_state", self._on_leader, qos.ROBOT_STATE)
+        self.create_subscription(Joy, "leader/pedal", self._on_pedal, qos.JOY)
 
     def _on_leader(self, message: EndEffectorState) -> None:
         position, quaternion = pose_to_arrays(message.pose)

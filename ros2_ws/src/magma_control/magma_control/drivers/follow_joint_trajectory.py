@@ -21,7 +21,7 @@ from magma_control.drivers.base import ArmDriver, messages
 from magma_control.drivers.joint_trajectory import trajectory
 from magma_control.robot_config import RobotConfig
 
-DEFAULT_ACTION = "/joint_trajectory_controller/follow_joint_trajectory"
+DEFAULT_ACTION = "joint_trajectory_controller/follow_joint_trajectory"
 GOAL_S = 0.1
 
 

@@ -27,7 +27,7 @@ class InterbotixDriver(ArmDriver):
         self._message = messages(f"{PACKAGE}.msg", PACKAGE).JointGroupCommand
         self._group = robot.driver.group
         self._publisher = node.create_publisher(
-            self._message, f"{robot.driver.name.rstrip('/')}/commands/joint_group", qos.JOINT_COMMAND
+            self._message, _below(robot.driver.name, "commands/joint_group"), qos.JOINT_COMMAND
         )
         self._release_by(lambda: node.destroy_publisher(self._publisher))
 
@@ -46,7 +46,7 @@ class InterbotixGripper(GripperDriver):
         self._robot = robot
         self._message = messages(f"{PACKAGE}.msg", PACKAGE).JointSingleCommand
         self._publisher = node.create_publisher(
-            self._message, f"{robot.driver.name.rstrip('/')}/commands/joint_single", qos.JOINT_COMMAND
+            self._message, _below(robot.driver.name, "commands/joint_single"), qos.JOINT_COMMAND
         )
         self._release_by(lambda: node.destroy_publisher(self._publisher))
 
@@ -57,3 +57,8 @@ class InterbotixGripper(GripperDriver):
             self._message(name=self._robot.gripper.name, cmd=gripper_position(self._robot, opening))
         )
         return True
+
+
+def _below(namespace: str, name: str) -> str:
+    """A name in the robot's namespace; an empty one is the node's."""
+    return f"{namespace.rstrip('/')}/{name}" if namespace else name

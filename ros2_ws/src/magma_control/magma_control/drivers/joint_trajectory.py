@@ -19,7 +19,7 @@ from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver
 from magma_control.robot_config import RobotConfig
 
-DEFAULT_TOPIC = "/joint_trajectory_controller/joint_trajectory"
+DEFAULT_TOPIC = "joint_trajectory_controller/joint_trajectory"
 BRAKE_STRIDE = 4
 """Of the instants of a brake every so manieth becomes a point; cubic splines lie between."""
 

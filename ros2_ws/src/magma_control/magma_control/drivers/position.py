@@ -16,7 +16,7 @@ from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver, GripperDriver, gripper_position
 from magma_control.robot_config import RobotConfig
 
-DEFAULT_TOPIC = "/forward_position_controller/commands"
+DEFAULT_TOPIC = "forward_position_controller/commands"
 
 
 class PositionDriver(ArmDriver):

@@ -20,7 +20,7 @@ from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver
 from magma_control.robot_config import RobotConfig
 
-DEFAULT_TOPICS = {"twist": "/servo_node/delta_twist_cmds", "pose": "/servo_node/pose_target_cmds"}
+DEFAULT_TOPICS = {"twist": "servo_node/delta_twist_cmds", "pose": "servo_node/pose_target_cmds"}
 
 
 class ServoDriver(ArmDriver):

@@ -1,0 +1,121 @@
+"""Two arms in one graph, each in a namespace of its own."""
+
+from __future__ import annotations
+
+import pytest
+from controller_peers import Robot
+from magma_interfaces.msg import ControllerState, EndEffectorDelta
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from magma_common import qos
+from magma_common.conversions import delta_to_msg
+
+NODE = "magma_control.controller_node"
+LEFT, RIGHT = "/left", "/right"
+
+
+@pytest.fixture
+def arms(start_node, peer):
+    for namespace in (LEFT, RIGHT):
+        start_node(NODE, {"teleop_timeout_s": 1.0}, "-r", f"__ns:={namespace}")
+    made = [Robot(peer, namespace=namespace) for namespace in (LEFT, RIGHT)]
+    yield made
+    for robot in made:
+        robot.close()
+
+
+def stopped(robot, why):
+    state = robot.states.wait_for(lambda state: state.phase == ControllerState.ESTOP)
+    assert why in state.reason
+    robot.nothing_moves()
+    return state
+
+
+def rearmed(robot, namespace):
+    robot.peer.send_until(
+        lambda: robot.peer.call(Trigger, f"{namespace}/magma/rearm"),
+        lambda answer: answer.success or pytest.fail(answer.message),
+    )
+    robot.moves_again()
+
+
+def test_a_policy_moves_its_own_arm_only(arms):
+    left, right = arms
+    left.acts()
+    right.nothing_moves()
+    right.acts()
+    left.policy_runs = False
+    left.holds("policy silent")
+    right.moves_again()
+
+
+def test_a_stop_of_one_arm_stops_that_arm_and_says_what_to_call(arms):
+    left, right = arms
+    left.acts()
+    right.acts()
+    answer = left.peer.call(Trigger, "/left/magma/estop")
+    assert answer.success and "/left/magma/rearm" in answer.message
+    state = stopped(left, "service /left/magma/estop was called")
+    assert "re-arm with /left/magma/rearm" in state.reason
+    right.moves_again()
+    assert not right.peer.call(Trigger, "/right/magma/rearm").success
+    rearmed(left, LEFT)
+    button = right.peer.publisher(Bool, "/right/magma/estop_button", qos.SAFETY_INPUT)
+    button.publish(Bool(data=True))
+    stopped(right, "the button is pressed")
+    left.moves_again()
+
+
+def test_the_shared_button_stops_both_and_each_is_rearmed_by_itself(arms):
+    left, right = arms
+    left.acts()
+    right.acts()
+    button = left.peer.publisher(Bool, "/magma/estop_button", qos.SAFETY_INPUT, matched=2)
+    button.publish(Bool(data=True))
+    for robot in arms:
+        stopped(robot, "the shared button is pressed")
+    refused = left.peer.call(Trigger, "/left/magma/rearm")
+    assert not refused.success and "the shared button is pressed" in refused.message
+    own = left.peer.publisher(Bool, "/left/magma/estop_button", qos.SAFETY_INPUT)
+    own.publish(Bool(data=False))
+    assert not left.peer.call(Trigger, "/left/magma/rearm").success
+    button.publish(Bool(data=False))
+    rearmed(left, LEFT)
+    stopped(right, "the shared button is pressed")
+    rearmed(right, RIGHT)
+
+
+def test_a_call_of_the_shared_service_stops_both(arms, wait):
+    left, right = arms
+    left.acts()
+    right.acts()
+    wait(lambda: left.peer.node.count_services("/magma/estop") == 2, "both controllers' shared service")
+    assert left.peer.call(Trigger, "/magma/estop").success
+    for robot in arms:
+        stopped(robot, "service /magma/estop was called")
+    assert left.peer.node.count_services("/magma/rearm") == 0
+    rearmed(right, RIGHT)
+    stopped(left, "service /magma/estop was called")
+
+
+def test_an_operator_takes_one_arm_and_leaves_the_other(arms):
+    left, right = arms
+    left.acts()
+    right.acts()
+    operator = left.peer.publisher(EndEffectorDelta, "/left/teleop/command", qos.COMMAND)
+    operator.publish(delta_to_msg((0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), left.peer.now_ns(), source="test"))
+    left.states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    right.moves_again()
+    assert left.peer.call(Trigger, "/left/magma/hand_back").success
+    left.moves_again()
+
+
+def test_the_silence_of_a_shared_button_is_for_arms_that_share_one(start_node, peer):
+    waits = {"shared_estop_button_timeout_s": 0.5}
+    start_node(NODE, waits, "-r", "__ns:=/left")
+    states = peer.collect(ControllerState, "/left/magma/controller_state", qos.STATE)
+    states.wait_for(lambda state: "the shared emergency stop button has sent no heartbeat" in state.reason)
+    alone = start_node(NODE, waits)
+    assert alone.wait() == 2
+    assert "set estop_button_timeout_s" in alone.output

@@ -86,18 +86,30 @@ def test_ever_new_names_do_not_fill_the_memory():
     assert len(lease._asked_s) == len(lease._barred_s) == REMEMBERED and len(lease._heartbeats) <= REMEMBERED
 
 
-def test_a_late_chunk_of_an_earlier_instruction_is_not_carried_out():
+@pytest.mark.parametrize(
+    "follows", ["open the drawer", " open the drawer", "Open the drawer!", "What to do to open the drawer?", "wave"]
+)
+def test_a_chunk_for_an_instruction_that_is_not_in_force_is_not_carried_out(follows):
     controller = ready()
     controller.on_instruction("open the drawer")
     assert controller.on_chunk(chunk(0.0, instruction="open the drawer"), at(0.05)) is None
     controller.on_instruction("close the drawer ")
     for late_s in (0.1, 0.2):
         controller.on_state(state(late_s), at(late_s))
-        refusal = controller.on_chunk(chunk(late_s, instruction=" open the drawer"), at(late_s))
-        assert refusal.code == "chunk for an earlier instruction" and "close the drawer" in refusal.text
+        refusal = controller.on_chunk(chunk(late_s, instruction=follows), at(late_s))
+        assert refusal.code == "chunk for another instruction" and "close the drawer" in refusal.text
+        assert controller.tick(at(late_s)) is None
     assert controller.on_chunk(chunk(0.3, instruction="close the drawer"), at(0.3)) is None
     controller.on_instruction("open the drawer")
     assert controller.on_chunk(chunk(0.4, instruction="open the drawer"), at(0.4)) is None
+
+
+def test_a_policy_that_names_no_instruction_follows_the_one_in_force():
+    controller = ready()
+    controller.on_instruction("open the drawer")
+    assert controller.on_chunk(chunk(0.0, instruction=""), at(0.05)) is None
+    controller.on_instruction("")
+    assert controller.on_chunk(chunk(0.1, instruction=""), at(0.1)).code == "no instruction"
 
 
 @pytest.mark.parametrize(("period_s", "horizon"), [(0.2, 16), (0.2, 1000)])

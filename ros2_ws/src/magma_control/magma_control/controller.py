@@ -7,7 +7,7 @@ command. All refusals and clips are counted by reason; `report` says what is goi
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -55,8 +55,6 @@ STILL_M = 0.005
 """Reports of an arm that stands differ by no more."""
 RIVAL_GONE_S = 2.0
 """After so long without a word another controller counts as ended; a living one says something ten times a second."""
-REPLACED_KEPT = 64
-"""Instructions to remember that are no longer in force."""
 EXECUTED_KEPT = 256
 """Executed steps to remember: more than any policy can be late."""
 
@@ -164,7 +162,6 @@ class Controller:
         self._state_refusal: Refusal | None = None
         self._state_gate = StampGate("end effector state", "arm state")
         self._instruction: str | None = None
-        self._replaced: OrderedDict[str, None] = OrderedDict()
         self._schedule = ChunkSchedule()
         self._chunk_gate = StampGate("frame", "frame")
         self._chunk_arrival_s: float | None = None
@@ -224,11 +221,6 @@ class Controller:
         """What the robot is to do; an empty text means nothing, and the arm holds."""
         if text == self._instruction:
             return
-        if self._instruction:
-            self._replaced[self._instruction.strip()] = None
-        self._replaced.pop(text.strip(), None)
-        if len(self._replaced) > REPLACED_KEPT:
-            self._replaced.popitem(last=False)
         self._instruction = text
         # What was planned for another instruction is not carried out.
         self._schedule.clear()
@@ -764,16 +756,15 @@ class Controller:
         )
 
     def _refuse_instruction(self, chunk: ActionChunk) -> Refusal | None:
-        """What was planned for an earlier instruction is not carried out, however late it comes.
-
-        A policy may name its instruction in its own words (another case, a template around it), so only a name that was
-        replaced tells that it is late.
-        """
-        if chunk.instruction.strip() not in self._replaced:
+        """What was planned for another instruction than the one in force is not carried out: it comes late, or too
+        early. A policy that does not say what it follows is believed to follow that one."""
+        follows, in_force = chunk.instruction.strip(), self._instruction
+        if in_force is None or not follows or follows == in_force.strip():
             return None
         return Refusal(
-            "chunk for an earlier instruction",
-            f"chunk follows the instruction {chunk.instruction!r}, in force is {self._instruction!r} by now",
+            "chunk for another instruction",
+            f"chunk follows the instruction {chunk.instruction!r}, in force is {in_force!r}: a policy names the words that "
+            "it was given, or none",
         )
 
     def _barred(self) -> Refusal | None:

@@ -31,6 +31,7 @@ from magma_recorder.recording import Recording
 from magma_recorder.recording_command import describe, repair
 from magma_recorder.replay import replay
 
+INSTRUCTION = "put the carrot on the plate"
 SPEC = ActionSpec("test", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)
 PERIOD_S = 0.05
 
@@ -54,7 +55,7 @@ class World:
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.spec.publish(action_spec_to_msg(SPEC))
-        self.instruction.publish(String(data="put the carrot on the plate"))
+        self.instruction.publish(String(data=INSTRUCTION))
         self.thread.start()
 
     def run(self):
@@ -63,7 +64,7 @@ class World:
             stamp_ns = self.peer.now_ns()
             self.arm.publish(state_to_msg(EndEffectorState(stamp_ns, position, down, position, down, 1.0, 1.0)))
             self.frames.publish(image_to_msg(self.picture, stamp_ns))
-            chunk = ActionChunk(np.array([[0.01, 0, 0, 0, 0, 0, 1]]), stamp_ns, 0.2, "test", "go", self.sequence)
+            chunk = ActionChunk(np.array([[0.01, 0, 0, 0, 0, 0, 1]]), stamp_ns, 0.2, "test", INSTRUCTION, self.sequence)
             self.chunks.publish(chunk_to_msg(chunk))
             self.sequence += 1
 
@@ -116,7 +117,7 @@ def test_what_was_said_is_in_the_recording(record):
     for item in recording:
         seen.setdefault(item.topic, []).append(item.message)
     assert recording.complete
-    assert seen[topics.INSTRUCTION][-1].data == "put the carrot on the plate"
+    assert seen[topics.INSTRUCTION][-1].data == INSTRUCTION
     frames = seen[topics.FRAME + "/compressed"]
     np.testing.assert_array_equal(decompress(frames[-1]), world.picture)
     sequences = [message.sequence for message in seen[topics.ACTION_CHUNK]]

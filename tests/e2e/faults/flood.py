@@ -31,7 +31,7 @@ def main(what: str) -> None:
             publisher.publish(String(data=f"instruction {count}"))
         else:
             deltas = np.array([[0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 1.0]])
-            chunk = ActionChunk(deltas, time.time_ns(), 0.2, SPEC.policy, "flood", count)
+            chunk = ActionChunk(deltas, time.time_ns(), 0.2, SPEC.policy, "", count)
             publisher.publish(chunk_to_msg(chunk))
 
 

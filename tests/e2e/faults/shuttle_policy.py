@@ -69,7 +69,7 @@ class ShuttlePolicy(Node):
             self._direction = -1.0 if y > 0.0 else 1.0
         step = np.array([0.0, self._direction * config.step_m, np.clip(HEIGHT_M - z, -0.01, 0.01), 0, 0, 0, 1.0])
         chunk = ActionChunk(
-            np.array([step] * HORIZON), stamp_to_ns(message.header.stamp), 0.2, SPEC.policy, "go", self._sequence
+            np.array([step] * HORIZON), stamp_to_ns(message.header.stamp), 0.2, SPEC.policy, "", self._sequence
         )
         self._sequence += 1
         self._chunks.publish(chunk_to_msg(chunk))

@@ -763,8 +763,8 @@ class Controller:
             return None
         return Refusal(
             "chunk for another instruction",
-            f"chunk follows the instruction {chunk.instruction!r}, in force is {in_force!r}: a policy names the words that "
-            "it was given, or none",
+            f"chunk follows the instruction {chunk.instruction!r}, in force is {in_force!r}: a policy names "
+            "the words that it was given, or none",
         )
 
     def _barred(self) -> Refusal | None:

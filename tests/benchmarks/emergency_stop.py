@@ -5,9 +5,9 @@
 The controller drives a simulated Panda by joint_trajectory at 100 Hz; an operator moves it, so that no flood of a
 policy's topics stops it before the press does. Each command carries the brake that would follow it, down to the place
 where the arm would rest. From the press on every command is kept; the brake begins with the first one from which on
-that place does not change any more. An arm that happened to stand at the press has nothing to brake: such a press is counted
-apart and repeated. A press is lost when the controller does not say ESTOP, or commands go on: that ends the benchmark.
-A flood is a process that publishes as fast as it can.
+that place does not change any more. An arm that happened to stand at the press has nothing to brake: such a press is
+counted apart and repeated. A press is lost when the controller does not say ESTOP, or commands go on: that ends the
+benchmark. A flood is a process that publishes as fast as it can.
 
 Printed are the times until the brake reached a subscriber, until the controller wrote it, and until the core had the
 stop; beside them the longest that one thread of the controller stood in the queue for a core between press and brake,
@@ -308,7 +308,8 @@ def main() -> None:
     try:
         print(
             "| flood | presses | arm stood | p50 ms | p99 ms | longest ms "
-            "| written p99 ms | core p99 ms | queued p99 ms | cores in use |\n|---|---|---|---|---|---|---|---|---|---|",
+            "| written p99 ms | core p99 ms | queued p99 ms | cores in use |\n"
+            "|---|---|---|---|---|---|---|---|---|---|",
             flush=True,
         )
         for what in ("none", *given.floods):

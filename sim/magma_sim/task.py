@@ -177,6 +177,22 @@ class DemonstrableTask(Task):
         """
 
 
+class FilmableTask(Task):
+    """A task that can show states it has been in once more, so that a film costs the episode itself nothing."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> NDArray[np.float64]:
+        """Where everything that moves is now: a vector for `show`, of an order of its own."""
+
+    @abc.abstractmethod
+    def show(self, snapshot: NDArray[np.float64]) -> None:
+        """Puts everything where it was, for `render_large`; speeds and what the arm was told stay as they are.
+
+        Args:
+            snapshot: of the running episode.
+        """
+
+
 class LateCommandTask(Task):
     """A task whose simulator takes a command also in the middle of a step, as the arm of a robot does."""
 

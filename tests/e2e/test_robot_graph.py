@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
 import numpy as np
 import psutil
@@ -63,6 +64,8 @@ def test_demo_plays_an_episode_through_the_graph_and_leaves_nothing_behind(ros_d
     assert result["times_ms"]["capture → command"]["p50"] > 0
     count, seconds = imageio_ffmpeg.count_frames_and_secs(str(out / result["video"]))
     assert result["steps"] <= count <= result["steps"] + 10, "one picture per step, and a last one that stands"
+    width, height = cv2.VideoCapture(str(out / result["video"])).read()[1].shape[1::-1]
+    assert width == 512 and height > 512, "larger than what the policy sees, under a band with words"
     assert result["video"] in (out / "index.html").read_text(encoding="utf-8")
     assert "index.html" in demo.stdout and seconds > 1.0
     assert nodes_left(ros_domain) == []

@@ -48,6 +48,23 @@ def test_same_layout_same_pixels_whatever_was_played_before() -> None:
     assert np.array_equal(*pictures)
 
 
+def test_what_is_shown_once_more_looks_as_it_did() -> None:
+    world, expert = make_task("carrot_on_plate"), ScriptedExpert("carrot_on_plate")
+    now = world.reset("eval", 2)
+    snapshots, pictures = [], []
+    for _ in range(24):
+        snapshots.append(world.snapshot())
+        pictures.append(world.render_large())
+        now = world.step(expert.act(now.end_effector, now.object_poses), render=False)
+    assert now.object_poses["carrot"][0][2] > 0.02, "the carrot is lifted by then"
+    for number in (23, 0, 12):
+        world.show(snapshots[number])
+        difference = np.abs(world.render_large().astype(int) - pictures[number])
+        assert difference.max() <= 2, "to float32's accuracy of joints and poses"
+    with pytest.raises(ValueError, match="joints"):
+        world.show(snapshots[0][:-1])
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_marks_lie_on_what_they_mark(task: str) -> None:
     goal, world = GOALS[task], make_task(task)

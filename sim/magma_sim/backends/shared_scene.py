@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from magma_sim.task import (
     DemonstrableTask,
     EndEffectorState,
+    FilmableTask,
     LateCommandTask,
     Observation,
     Pose,
@@ -61,12 +62,18 @@ class SharedScene(Protocol):
     def advance(self, action: NDArray[np.float64] | None, late_steps: int = 0) -> None:
         """Runs one step period; the action comes before physics step `late_steps`."""
 
+    def snapshot(self) -> NDArray[np.float64]:
+        """See `FilmableTask.snapshot`."""
+
+    def show(self, snapshot: NDArray[np.float64]) -> None:
+        """See `FilmableTask.show`."""
+
 
 SceneT = TypeVar("SceneT", bound=SharedScene)
 LayoutT = TypeVar("LayoutT")
 
 
-class SharedSceneTask(DemonstrableTask, LateCommandTask, Generic[SceneT, LayoutT]):
+class SharedSceneTask(DemonstrableTask, LateCommandTask, FilmableTask, Generic[SceneT, LayoutT]):
     """Episodes of one task in a scene that other tasks of this process use too: only the task that was reset last can
     be stepped.
 
@@ -143,6 +150,12 @@ class SharedSceneTask(DemonstrableTask, LateCommandTask, Generic[SceneT, LayoutT
         if not self._images:
             raise RuntimeError("this task was made with images=False and cannot render")
         return self._large_picture(scene)
+
+    def snapshot(self) -> NDArray[np.float64]:
+        return self._require_scene().snapshot()
+
+    def show(self, snapshot: NDArray[np.float64]) -> None:
+        self._require_scene().show(snapshot)
 
     def close(self) -> None:
         self._scene = None

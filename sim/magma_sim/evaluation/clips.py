@@ -5,7 +5,7 @@ render more than the policy looks at. A replay that does not repeat the recorded
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from magma_sim.videos import VideoWriter
 
 GREEN, RED, GREY = (46, 160, 67), (200, 50, 47), (110, 110, 110)
 _STILL_S = 1.5
+AFTER_SUCCESS_STEPS = 3
+"""A film ends so many steps after the goal holds for good: what follows stands still."""
 
 
 @dataclass(frozen=True)
@@ -64,30 +66,85 @@ def film(
     """
     if len(record.actions) == 0:
         raise ResultsError(f"{result.key.name} has no steps")
-    observation = task.reset(result.episode.reset_variant, result.episode.layout)
-    picture = _even(task.render_large())
-    height, width = _labelled(picture, "", "", False).shape[:2]
-    per_second = 1.0 / task.spec.step_period_s
+    verdict = result.success.under(rule) if result.success is not None else None
     faithful = True
-    partial = path.with_name(f".{path.name}.partial.mp4")
-    with VideoWriter(partial, (width, height), per_second) as video:
+    first = task.reset(result.episode.reset_variant, result.episode.layout)
+
+    def moments() -> Iterator[Moment]:
+        nonlocal faithful
+        yield Moment(task.render_large(), first.success)
         for step, action in enumerate(record.actions[:steps]):
-            line = f"step {step}/{result.max_steps}  {describe(record, step)}"
-            video.write(_labelled(picture, observation.instruction, line, observation.success))
             late_s = float(record.late_s[step])
             commanded = bool(record.commanded[step])
             observation = advance(task, action, commanded=commanded, late_s=late_s, render=False)
-            picture = _even(task.render_large())
             faithful = faithful and bool(observation.success) == bool(record.success[step])
-        verdict = result.success.under(rule) if result.success is not None else None
-        words = ("SUCCESS" if verdict else "FAILURE") + f" ({rule})" + ("" if faithful else "  REPLAY DIFFERS")
+            yield Moment(task.render_large(), observation.success)
+
+    def words() -> str:
+        text = ("SUCCESS" if verdict else "FAILURE") + f" ({rule})" + ("" if faithful else "  REPLAY DIFFERS")
         if not verdict and result.first_success_step is not None:
-            words += f"  goal held at step {result.first_success_step}, lost later"
-        last = _labelled(picture, observation.instruction, words, observation.success, verdict)
-        for _ in range(max(1, round(_STILL_S * per_second))):
+            text += f"  goal held at step {result.first_success_step}, lost later"
+        return text
+
+    titles = Titles(first.instruction, result.max_steps, verdict, words)
+    write_film(path, moments(), record, titles, task.spec.step_period_s)
+    return Clip(result, path, faithful)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a film shows at once."""
+
+    picture: NDArray[np.uint8]
+    """(H, W, 3) RGB"""
+    success: bool
+    """whether the goal holds"""
+
+
+@dataclass(frozen=True)
+class Titles:
+    """What is written into a film."""
+
+    instruction: str
+    max_steps: int
+    verdict: bool | None
+    words: Callable[[], str]
+    """on the last picture; asked for when all the others are written"""
+
+
+def write_film(
+    path: Path, moments: Iterable[Moment], record: EpisodeRecord, titles: Titles, step_period_s: float
+) -> None:
+    """Writes a film, whole or not at all: a picture before each step, and one after the last that stands still.
+
+    Args:
+        path: of the film.
+        moments: the start, and what came of each step; at least one.
+        record: what was done in these steps.
+        titles: what is written into it.
+        step_period_s: time from picture to picture.
+    """
+    following = iter(moments)
+    now = next(following)
+    height, width = _labelled(_even(now.picture), "", "", False).shape[:2]
+    partial = path.with_name(f".{path.name}.partial.mp4")
+    with VideoWriter(partial, (width, height), 1.0 / step_period_s) as video:
+        for step, then in enumerate(following):
+            line = f"step {step}/{titles.max_steps}  {describe(record, step)}"
+            video.write(_labelled(_even(now.picture), titles.instruction, line, now.success))
+            now = then
+        last = _labelled(_even(now.picture), titles.instruction, titles.words(), now.success, titles.verdict)
+        for _ in range(max(1, round(_STILL_S / step_period_s))):
             video.write(last)
     partial.replace(path)
-    return Clip(result, path, faithful)
+
+
+def steps_worth_seeing(success: Sequence[bool]) -> int:
+    """How many steps a film shows: all, or up to shortly after the goal began to hold for good."""
+    steps = len(success)
+    while steps and success[steps - 1]:
+        steps -= 1
+    return len(success) if steps == len(success) else min(len(success), steps + 1 + AFTER_SUCCESS_STEPS)
 
 
 def film_all(

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from magma_sim.evaluation.charts import Bar, Curve, interval_plot, latency_plot
-from magma_sim.evaluation.clips import Clip, choose, describe, film, film_all
+from magma_sim.evaluation.clips import (
+    AFTER_SUCCESS_STEPS,
+    Clip,
+    choose,
+    describe,
+    film,
+    film_all,
+    steps_worth_seeing,
+)
 from magma_sim.evaluation.compare import compare, text_table
 from magma_sim.evaluation.episodes import Episode
 from magma_sim.evaluation.merge import merge
@@ -286,6 +294,21 @@ def test_film_writes_a_video_and_notices_a_replay_that_differs(tmp_path: Path) -
     jobs = [(tmp_path, result), (tmp_path, missing)]
     clips = film_all(jobs, tmp_path / "videos", "last", make_task, said.append)
     assert [c.result for c in clips] == [result] and len(said) == 1 and "none.npz" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        ([False] * 10, 10),
+        ([False] * 4 + [True] * 16, 4 + 1 + AFTER_SUCCESS_STEPS),
+        ([True] * 2 + [False] * 3 + [True] * 15, 5 + 1 + AFTER_SUCCESS_STEPS),
+        ([False] * 9 + [True], 10),
+        ([False, True, False], 3),
+        ([], 0),
+    ],
+)
+def test_a_film_ends_shortly_after_the_goal_holds_for_good(flags, steps):
+    assert steps_worth_seeing(flags) == steps
 
 
 def test_what_the_robot_is_told_in_words() -> None:

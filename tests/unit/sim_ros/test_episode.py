@@ -1,8 +1,10 @@
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from magma_sim.evaluation.clips import AFTER_SUCCESS_STEPS
 from magma_sim.evaluation.results import EpisodeRecord
-from magma_sim.task import EndEffectorState, Observation, TaskSpec
+from magma_sim.task import EndEffectorState, FilmableTask, Observation, TaskSpec
 from magma_sim_ros.episode import Episode, EpisodeSettings
 
 UNIT = np.array([0.0, 0.0, 0.0, 1.0])
@@ -164,3 +166,61 @@ def test_what_was_executed_is_kept_to_the_end_of_the_episode(tmp_path):
     np.testing.assert_array_equal(record.actions[1], [0, 0, 0, 0, 0, 0, 0.25])
     episode.reset("a", "eval", 1)
     assert len(episode.record().actions) == 0
+
+
+class ShownTask(CountingTask):
+    """Its snapshots are the numbers of its steps, and its pictures are as bright as that number."""
+
+    def __init__(self, name, **options):
+        super().__init__(name, **options)
+        self.shown = []
+        self.now = 0
+
+    def _observe(self):
+        self.now = len(self.actions)
+        return super()._observe()
+
+    def snapshot(self):
+        return np.array([float(self.now)])
+
+    def show(self, snapshot):
+        self.now = int(snapshot[0])
+
+    def render_large(self):
+        self.shown.append(self.now)
+        return np.full((64, 64, 3), 20 * self.now, np.uint8)
+
+
+FilmableTask.register(ShownTask)
+
+
+def filmed(steps, **task):
+    made = ShownTask("a", max_steps=12, **task)
+    episode = Episode(lambda name: made, EpisodeSettings(stop_when_done=True))
+    episode.reset("a", "eval", 0)
+    for number in range(steps):
+        episode.published(number + 1)
+        episode.step(ACTION, number + 1)
+    return episode, made
+
+
+def test_a_film_shows_the_episode_that_has_ended_and_leaves_the_world_where_it_was(tmp_path):
+    episode, task = filmed(12)
+    episode.film(tmp_path / "film.mp4")
+    assert task.shown == list(range(13)) and task.now == 12
+    frames, _ = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "film.mp4"))
+    assert frames >= 13, "a picture before each step, and the last one stands"
+
+
+def test_a_film_ends_shortly_after_the_goal_holds_for_good(tmp_path):
+    episode, task = filmed(12, succeeds_at=4)
+    episode.film(tmp_path / "film.mp4")
+    assert task.shown == list(range(4 + AFTER_SUCCESS_STEPS + 1)) and task.now == 12
+
+
+def test_there_is_no_film_of_an_episode_that_goes_on_or_of_a_world_that_cannot_show_it(tmp_path):
+    with pytest.raises(ValueError, match="no episode has ended"):
+        filmed(3)[0].film(tmp_path / "film.mp4")
+    with pytest.raises(ValueError, match="cannot show what is over"):
+        started().film(tmp_path / "film.mp4")
+    assert list(tmp_path.iterdir()) == []

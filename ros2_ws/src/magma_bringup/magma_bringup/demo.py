@@ -20,7 +20,7 @@ from pathlib import Path
 
 import rclpy
 
-from magma_bringup.demo_page import RECORDS, film_episodes, read_results, write_page
+from magma_bringup.demo_page import RECORDS, read_results, write_page
 from magma_bringup.domain import check_alone, domain_id, free_domain
 from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
@@ -284,9 +284,6 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
         rclpy.try_shutdown()
     results = read_results(options.out)
     if results:
-        # A joint-level arm's motions are not what a film replays.
-        if options.videos and status == 0 and options.arm == ARMS[0]:
-            film_episodes(options.out, results)
         print(f"page         {write_page(options.out, results, said[-1])}", flush=True)
     if status == 1:
         print(f"from {graph.log}:\n{graph.last_lines()}", flush=True)

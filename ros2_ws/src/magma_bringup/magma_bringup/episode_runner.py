@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import shutil
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from rclpy.executors import ExternalShutdownException, ShutdownException, Single
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
 from magma_bringup.episode_video import VideoFrame, write_video
 from magma_bringup.results import EpisodeResult, append, corrections_text, policy_text, rate_text, success_rule
@@ -152,6 +154,7 @@ class EpisodeRunner(Node):
 
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self._reset = self.create_client(ResetEpisode, "magma/reset_episode")
+        self._film = self.create_client(Trigger, "magma/film_episode")
         self._policy_parameters = self.create_client(SetParameters, "policy/set_parameters")
         self._told_robot: str | None = None
         self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
@@ -263,7 +266,7 @@ class EpisodeRunner(Node):
         results = []
         for number in range(config.episodes):
             seen = self.episode(Start(config.task, config.variant, config.first_layout + number))
-            result = self._result(seen, folder)
+            result = self._result(seen, folder, on_part)
             append(folder / "results.jsonl", result)
             results.append(result)
             on_result(result)
@@ -363,14 +366,28 @@ class EpisodeRunner(Node):
             return {}
         return dict(zip(state.rejection_reasons, (int(n) for n in state.rejection_counts), strict=True))
 
-    def _result(self, seen: Seen, folder: Path) -> EpisodeResult:
+    def _write_film(self, path: Path, seen: Seen, on_part: Callable[[str], None]) -> None:
+        """The simulator's own, larger than what the policy saw; where it makes none, of the camera's pictures."""
+        why = "the simulator serves no /magma/film_episode"
+        if self._film.service_is_ready():
+            # Nobody acts while the world shows what is over.
+            self.rest()
+            answer = self._call(self._film, Trigger.Request(), "the simulator did not finish /magma/film_episode")
+            if answer.success:
+                shutil.move(answer.message, path)
+                return
+            why = answer.message
+        on_part(f"film of {seen.start} from the camera's own pictures: {why}")
+        frames, fps = seen.frames, 1.0 / self.config.step_period_s
+        write_video(path, frames, fps, seen.instruction, seen.max_steps, seen.policy)
+
+    def _result(self, seen: Seen, folder: Path, on_part: Callable[[str], None]) -> EpisodeResult:
         config, start, status = self.config, seen.start, seen.status
         video = ""
         if seen.frames:
             verdict = "success" if status.success else "failure"
             video = f"{start.task}-{start.variant}-{start.layout:03d}-{verdict}.mp4"
-            period_s = config.step_period_s
-            write_video(folder / video, seen.frames, 1.0 / period_s, seen.instruction, seen.max_steps, seen.policy)
+            self._write_film(folder / video, seen, on_part)
         return EpisodeResult(
             task=start.task,
             variant=start.variant,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from magma_sim import Observation, Task, Variant
     from magma_sim.evaluation.results import EpisodeRecord
 
@@ -63,6 +66,8 @@ class Episode:
         self._actions: list[np.ndarray] = []
         self._commanded: list[bool] = []
         self._success: list[bool] = []
+        self._began_with_success = False
+        self._snapshots: list[NDArray[np.float64]] = []
 
     @property
     def task(self) -> Task:
@@ -108,6 +113,8 @@ class Episode:
         self._first_stamp_ns = 0
         self._last_command_ns = None
         self._actions, self._commanded, self._success = [], [], []
+        self._began_with_success, self._snapshots = bool(observation.success), []
+        self._remember()
         return observation
 
     def next_layout(self) -> int:
@@ -129,6 +136,44 @@ class Episode:
             query_step=np.zeros(0, dtype=np.int64),
             query_ms=np.zeros(0),
         )
+
+    def film(self, path: Path) -> None:
+        """Shows the episode that has ended once more, larger than the policy saw it, up to shortly after its success.
+
+        Raises:
+            ValueError: there is nothing to show, or this world cannot show what is over.
+            OSError: the film cannot be written.
+        """
+        from magma_sim.evaluation.clips import Moment, Titles, steps_worth_seeing, write_film
+        from magma_sim.task import FilmableTask
+
+        task, verdict = self.task, bool(self._success) and self._success[-1]
+        if not isinstance(task, FilmableTask):
+            raise ValueError(f"{task.spec.suite} cannot show what is over")
+        if not (self._ended and self._success):
+            raise ValueError("no episode has ended")
+        steps = steps_worth_seeing(self._success)
+
+        def moments() -> Iterator[Moment]:
+            flags = (self._began_with_success, *self._success)
+            for snapshot, success in zip(self._snapshots[: steps + 1], flags, strict=False):
+                task.show(snapshot)
+                yield Moment(task.render_large(), success)
+
+        titles = Titles(
+            self.observation.instruction, task.spec.max_steps, verdict, lambda: "SUCCESS" if verdict else "FAILURE"
+        )
+        now = task.snapshot()
+        try:
+            write_film(path, moments(), self.record(), titles, task.spec.step_period_s)
+        finally:
+            task.show(now)
+
+    def _remember(self) -> None:
+        from magma_sim.task import FilmableTask
+
+        if isinstance(self._task, FilmableTask):
+            self._snapshots.append(self._task.snapshot())
 
     def published(self, stamp_ns: int) -> None:
         """The present observation was published under this stamp, in nanoseconds."""
@@ -171,6 +216,7 @@ class Episode:
             self._actions.append(np.array(action, dtype=np.float64))
             self._commanded.append(commanded)
             self._success.append(bool(observation.success))
+            self._remember()
         self._last_command_ns = stamp_ns if stamp_ns is not None else self._last_command_ns
         if self._settings.lockstep:
             self._first_stamp_ns = 0

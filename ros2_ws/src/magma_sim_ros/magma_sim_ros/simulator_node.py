@@ -15,6 +15,7 @@ from magma_interfaces.srv import ResetEpisode
 from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from magma_common.config import ConfigError, NodeConfig, parameter
@@ -132,6 +133,7 @@ class Simulator(Node):
         self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
         self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, COMMAND)
         self.create_service(ResetEpisode, "magma/reset_episode", self._on_reset)
+        self.create_service(Trigger, "magma/film_episode", self._on_film)
         self._publish_camera_pose()
         self._publish()
         if self._lockstep:
@@ -212,13 +214,16 @@ class Simulator(Node):
         if self._episode.done and self._node_parameters.config.after_episode == "reset":
             self._begin("", "", self._episode.next_layout())
 
+    def _record_path(self) -> Path | None:
+        """Where what was executed in this episode is written to; None for nowhere."""
+        folder, episode = self._node_parameters.config.record, self._episode
+        return Path(folder) / record_name(episode.task.spec.task, episode.variant, episode.layout) if folder else None
+
     def _write_record(self) -> None:
-        folder = self._node_parameters.config.record
-        if not folder or self._recorded:
+        path, episode = self._record_path(), self._episode
+        if path is None or self._recorded:
             return
         self._recorded = True
-        episode = self._episode
-        path = Path(folder) / record_name(episode.task.spec.task, episode.variant, episode.layout)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             episode.record().write(path)
@@ -277,6 +282,24 @@ class Simulator(Node):
         response.instruction = spec.instruction
         response.robot = spec.robot
         response.max_steps = spec.max_steps
+        return response
+
+    def _on_film(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The world stands still meanwhile; the answer's message is the film's path, or why there is none."""
+        path = self._record_path()
+        if path is None:
+            response.message = (
+                "films go beside the records of the episodes: start the simulator with `record`, a folder"
+            )
+            return response
+        film = path.with_suffix(".mp4")
+        try:
+            film.parent.mkdir(parents=True, exist_ok=True)
+            self._episode.film(film)
+        except (ValueError, OSError) as error:
+            response.message = str(error)
+            return response
+        response.success, response.message = True, str(film.resolve())
         return response
 
     def _begin(self, task: str, variant: str, layout: int) -> None:

@@ -20,6 +20,7 @@ from magma_sim.backends.simpler_bridge.control import WidowXController
 from magma_sim.backends.simpler_bridge.goals import BridgeGoal, Setting
 from magma_sim.backends.simpler_bridge.layouts import BridgeLayout
 from magma_sim.backends.simpler_bridge.success import SuccessRule
+from magma_sim.backends.snapshots import show_snapshot, take_snapshot
 from magma_sim.backends.tabletop.control import pose_from_sapien, pose_to_sapien
 from magma_sim.rendering import use_fast_shader
 from magma_sim.task import Pose
@@ -222,6 +223,14 @@ class BridgeScene:
             if action is not None and index == late_steps:
                 self.controller.set_action(action)
             physics.step()
+
+    def snapshot(self) -> NDArray[np.float64]:
+        """See `FilmableTask.snapshot`."""
+        return take_snapshot(self._robot, list(self.objects.values()))
+
+    def show(self, snapshot: NDArray[np.float64]) -> None:
+        """See `FilmableTask.show`."""
+        show_snapshot(snapshot, self._robot, list(self.objects.values()))
 
     def object_poses(self, *, in_world: bool = False) -> dict[str, Pose]:
         """Pose of source and target by name."""

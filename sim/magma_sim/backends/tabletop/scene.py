@@ -13,6 +13,7 @@ from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.utils.structs.types import SceneConfig, SimConfig
 from numpy.typing import NDArray
 
+from magma_sim.backends.snapshots import show_snapshot, take_snapshot
 from magma_sim.backends.tabletop.control import EndEffectorController, pose_to_sapien
 from magma_sim.backends.tabletop.decimation import decimate_robot
 from magma_sim.backends.tabletop.layouts import TABLE_COLOUR, Layout
@@ -323,6 +324,17 @@ class TabletopEnv(BaseEnv):
     def physics_tick(self) -> None:
         """Runs one physics step, 1 / SIM_FREQUENCY_HZ, with the drive targets as they are."""
         self._world.physx_system.step()
+
+    def snapshot(self) -> NDArray[np.float64]:
+        """See `FilmableTask.snapshot`."""
+        return take_snapshot(self.agent.robot._objs[0], self._movable())
+
+    def show(self, snapshot: NDArray[np.float64]) -> None:
+        """See `FilmableTask.show`."""
+        show_snapshot(snapshot, self.agent.robot._objs[0], self._movable())
+
+    def _movable(self) -> list[sapien.Entity]:
+        return [*self.objects.values(), *self._strangers.values()]
 
     def contacts(self) -> list[sapien.physx.PhysxContact]:
         """Contacts of the last physics step."""

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from magma_bringup.demo import parse, said_by_the_first_dead
+from magma_bringup.demo import parse
 
 
 def test_defaults_and_what_they_become():
@@ -36,14 +36,3 @@ def test_a_wrong_command_line_is_refused(wrong, capsys):
     with pytest.raises(SystemExit):
         parse(wrong.split())
     assert wrong.split()[0] in capsys.readouterr().err
-
-
-def test_the_first_node_that_died_is_quoted():
-    lines = [
-        "[policy-5] [FATAL] [1.0] [policy]: cannot load policy: there is no checkpoint /nowhere",
-        "[controller-2] [INFO] [1.1] [controller]: waiting",
-        "[ERROR] [policy-5]: process has died [pid 7, exit code 1, cmd 'policy'].",
-        "[ERROR] [simulator-4]: process has died [pid 8, exit code -9, cmd 'simulator'].",
-    ]
-    assert said_by_the_first_dead(lines) == [lines[0], lines[2]]
-    assert said_by_the_first_dead(lines[:2]) == []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ import rclpy
 
 from magma_bringup.demo_page import RECORDS, read_results, write_page
 from magma_bringup.domain import check_alone, domain_id, free_domain
+from magma_bringup.launch_log import why_it_ended
 from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
 
@@ -41,8 +41,6 @@ POLICY_HELP = "name or folder of a checkpoint, ws://host:port of a policy server
 TELEOP = ("none", "keyboard", "gamepad", "spacemouse", "leader", "scripted")
 END_TIMEOUT_S = 5.0
 """The graph has so long to end by itself."""
-DIED = re.compile(r"\[ERROR\] \[([^\]]+)\]: process has died")
-"""As `ros2 launch` says it."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +206,12 @@ class Graph:
         """Whether the launch is still there."""
         return self._process.poll() is None
 
+    def ended(self) -> str | None:
+        """Why the launch has ended by itself; None while it is there."""
+        if self.running():
+            return None
+        return why_it_ended(self.log.read_text(encoding="utf-8", errors="replace").splitlines())
+
     def end(self) -> None:
         """Asks it to end, and makes it when it does not."""
         for number, patience_s in ((signal.SIGINT, END_TIMEOUT_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
@@ -221,21 +225,6 @@ class Graph:
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
         self._file.close()
-
-    def last_lines(self, count: int = 15) -> str:
-        """The end of its output; when a node ended before the others, the end of what that node said."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join((said_by_the_first_dead(lines) or lines)[-count:])
-
-
-def said_by_the_first_dead(lines: Sequence[str]) -> list[str]:
-    """What the first node that died wrote, and the line of the launch that says so; empty when none died."""
-    for number, line in enumerate(lines):
-        found = DIED.match(line)
-        if found:
-            mark = f"[{found.group(1)}] "
-            return [*(earlier for earlier in lines[:number] if earlier.startswith(mark)), line]
-    return []
 
 
 def play(options: DemoOptions) -> int:
@@ -273,7 +262,7 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
         print(text, flush=True)
 
     try:
-        runner.watch_over(graph.running)
+        runner.watch_over(graph.ended)
         status = run(runner, say)
     finally:
         # A second Ctrl-C must not leave nodes behind.
@@ -286,7 +275,7 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
     if results:
         print(f"page         {write_page(options.out, results, said[-1])}", flush=True)
     if status == 1:
-        print(f"from {graph.log}:\n{graph.last_lines()}", flush=True)
+        print(f"log          {graph.log}", flush=True)
     return status
 
 

@@ -150,7 +150,7 @@ class EpisodeRunner(Node):
         self._frames: dict[int, VideoFrame] = {}
         self._first_success_step: int | None = None
         self._episode_times = StepTimes()
-        self._graph_running: Callable[[], bool] = lambda: True
+        self._graph_ended: Callable[[], str | None] = lambda: None
 
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self._reset = self.create_client(ResetEpisode, "magma/reset_episode")
@@ -166,9 +166,9 @@ class EpisodeRunner(Node):
         if self.config.videos:
             self.create_subscription(Image, "camera/image_raw", self._on_picture, SENSOR)
 
-    def watch_over(self, running: Callable[[], bool]) -> None:
-        """Makes `play` give up as soon as `running` says that the graph has ended."""
-        self._graph_running = running
+    def watch_over(self, ended: Callable[[], str | None]) -> None:
+        """Makes `play` give up as soon as `ended` says why the graph has ended; None while it has not."""
+        self._graph_ended = ended
 
     # Executor's thread.
 
@@ -281,25 +281,26 @@ class EpisodeRunner(Node):
         """Returns when every part of the graph is there; GraphError when one is missing for too long."""
         started_s = time.monotonic()
         deadline_s = started_s + self.config.start_timeout_s
-        for what, there in (
-            ("the controller (topic /magma/controller_state)", lambda: self._controller is not None),
-            ("the policy (topic /magma/action_spec)", lambda: self._spec is not None),
-            ("the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
-            (f"the instruction keeper (service {ASK_SERVICE})", self._instruct.service_is_ready),
+        for node, what, there in (
+            ("controller", "the controller (topic /magma/controller_state)", lambda: self._controller is not None),
+            ("policy", "the policy (topic /magma/action_spec)", lambda: self._spec is not None),
+            ("simulator", "the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
+            ("instruction_keeper", f"the instruction keeper (service {ASK_SERVICE})", self._instruct.service_is_ready),
         ):
             told, look_s = "", time.monotonic() + QUIET_S
             while not there():
                 if time.monotonic() > look_s:
                     # Once, and again whenever the nodes say something else.
                     look_s = time.monotonic() + 1.0
-                    known = self._known(f"building and loading; give up after {self.config.start_timeout_s:g} s")
+                    patience = f"building and loading; give up after {self.config.start_timeout_s:g} s"
+                    known = self._known(patience, first_of=node)
                     # Not for an age that has grown: the numbers in it are left out.
                     if (said := re.sub(r"[\d.]+", "", known)) != told:
                         told = said
                         on_part(f"  after {time.monotonic() - started_s:4.1f} s  waiting for {what}: {known}")
                 if time.monotonic() > deadline_s:
                     waited = f"{self.config.start_timeout_s:g} s"
-                    raise GraphError(f"{what} is not there after {waited}. {self._known()}")
+                    raise GraphError(f"{what} is not there after {waited}: {self._known(first_of=node)}")
                 self._check_running()
                 time.sleep(0.02)
             on_part(f"  after {time.monotonic() - started_s:4.1f} s  {what} is there")
@@ -447,7 +448,7 @@ class EpisodeRunner(Node):
         while not answered.wait(0.2):
             self._check_running()
             if time.monotonic() > deadline_s:
-                raise GraphError(f"{silent}. {self._known()}")
+                raise GraphError(f"{silent}: {self._known()}")
         return future.result()
 
     def _watch(self, start: Start) -> EpisodeStatus:
@@ -471,18 +472,22 @@ class EpisodeRunner(Node):
                         deadline_s = time.monotonic() + config.step_timeout_s
                 if time.monotonic() > deadline_s:
                     silence = f"no step for {config.step_timeout_s:g} s"
-                    raise GraphError(f"{silence} in {start}. {self._known()}")
+                    raise GraphError(f"{silence} in {start}: {self._known()}")
                 self._check_running()
                 self._changed.wait(timeout=0.2)
 
     def _check_running(self) -> None:
         if not rclpy.ok():
             raise ExternalShutdownException
-        if not self._graph_running():
-            raise GraphError("the robot graph has ended by itself")
+        if (why := self._graph_ended()) is not None:
+            raise GraphError(f"the robot graph has ended: {why}")
 
-    def _known(self, otherwise: str = "No node reports a problem; look at the output of the launch.") -> str:
-        """What the nodes say about themselves."""
+    def _known(
+        self, otherwise: str = "no node reports a problem; look at the output of the launch", first_of: str = ""
+    ) -> str:
+        """What the nodes say about themselves: the node that is waited for, when it says something, else all."""
+        if first_of in self._troubles:
+            return self._troubles[first_of]
         parts = []
         if self._controller is not None:
             parts.append(f"controller: {self._controller.reason}")

@@ -31,14 +31,20 @@ def test_the_first_node_that_died_is_quoted():
             "policy: cannot load policy: no checkpoint '/nowhere'",
         ),
         (
-            ["[simulator-4] Traceback (most recent call last):", "[simulator-4] OSError: [Errno 28] No space left"]
-            + [f"[ERROR] [simulator-4]: {DIED.format(1)}"],
+            [
+                "[simulator-4] Traceback (most recent call last):",
+                "[simulator-4] OSError: [Errno 28] No space left",
+                f"[ERROR] [simulator-4]: {DIED.format(1)}",
+            ],
             "simulator: OSError: [Errno 28] No space left",
         ),
         (
-            ["[camera_subscriber-1] node camera_subscriber: unknown parameter 'siz'", ""]
-            + [f"[ERROR] [camera_subscriber-1]: {DIED.format(2)}"],
-            "camera_subscriber: node camera_subscriber: unknown parameter 'siz'",
+            [
+                "[camera_subscriber-1] node camera_subscriber: unknown parameter 'siz'",
+                "",
+                f"[ERROR] [camera_subscriber-1]: {DIED.format(2)}",
+            ],
+            "node camera_subscriber: unknown parameter 'siz'",
         ),
         (
             ["[simulator-4] [INFO] [1.0] [simulator]: building", f"[ERROR] [simulator-4]: {DIED.format(-9)}"],
@@ -46,8 +52,12 @@ def test_the_first_node_that_died_is_quoted():
         ),
         ([f"[ERROR] [controller-2]: {DIED.format(3)}"], "controller ended with status 3"),
         (
-            ["[ERROR] [launch]: Caught exception in launch (see debug for traceback): layout:=x is not a whole number"],
-            "layout:=x is not a whole number",
+            ["[ERROR] [launch]: Caught exception in launch (see debug for traceback): layout:=x is not a number"],
+            "layout:=x is not a number",
+        ),
+        (
+            ["[ERROR] [launch]: Caught exception in launch (see --debug for traceback): sim:=x is not known"],
+            "sim:=x is not known",
         ),
         (["[INFO] [controller-2]: process has finished cleanly [pid 8]", "[INFO] [a]: b"], "controller has ended"),
         (["ros2: error: no package magma_bringup"], "ros2: error: no package magma_bringup"),

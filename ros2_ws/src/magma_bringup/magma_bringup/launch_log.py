@@ -8,9 +8,7 @@ from collections.abc import Sequence
 DIED = re.compile(r"\[ERROR\] \[([^\]]+)\]: process has died(?: \[pid \d+, exit code (-?\d+))?")
 FINISHED = re.compile(r"\[INFO\] \[([^\]]+)\]: process has finished cleanly")
 """As `ros2 launch` says it."""
-FAILED = re.compile(
-    r"\[ERROR\] \[launch\]: (?:Caught (?:multiple )?exceptions? in launch \(see debug for traceback\): )?(.*)"
-)
+FAILED = re.compile(r"\[ERROR\] \[launch\]: (?:Caught (?:multiple )?exceptions? in launch \([^)]*\): )?(.*)")
 FROM_NODE = re.compile(r"\[[^\]]+\] (?:\[(?P<level>[A-Z]+)\] \[[\d.]+\] \[[^\]]*\]: )?(?P<text>.*)")
 CHATTER = ("DEBUG", "INFO", "WARN")
 
@@ -47,7 +45,8 @@ def _why_a_node_died(said: Sequence[str]) -> str:
     for line in reversed(its):
         written = FROM_NODE.match(line)
         if written and written["text"].strip() and written["level"] not in CHATTER:
-            return f"{_program(process)}: {written['text'].strip()}"
+            text = written["text"].strip()
+            return text if text.startswith(f"node {_program(process)}: ") else f"{_program(process)}: {text}"
     return f"{_program(process)} ended with status {status}"
 
 

@@ -25,6 +25,7 @@ except ModuleNotFoundError:  # Python 3.10; pip brings it along
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = ("policy", "policy/client", "sim", "ros2_ws/rclpy_dds")
 TOOLS = ("setup/build_tools.txt", "tests/requirements.txt")
+EXTRA_FILES = {"docs": "setup/docs.txt"}
 CONSTRAINTS = "setup/constraints.txt"
 ALL = "all"
 
@@ -52,7 +53,7 @@ def of_setup_py(text: str) -> tuple[list[str], dict[str, list[str]]]:
 def declared(root: Path) -> tuple[list[str], dict[str, list[str]]]:
     """The dependencies and the extras of everything in the repository."""
     dependencies = [line for path in TOOLS for line in lines_of(root / path)]
-    extras: dict[str, list[str]] = {}
+    extras = {name: lines_of(root / path) for name, path in EXTRA_FILES.items()}
     parts: list[tuple[list[str], Mapping[str, list[str]]]] = []
     for folder in PROJECTS:
         project = tomllib.loads((root / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,14 +1,14 @@
 """Hooks of MkDocs: pages that lie beside the code become pages of the site, and Markdown is read as GitHub reads it.
 
-A page's links are those of the repository, so that they work where the files lie. Here a link to another page leads to that page
-of the site, and a link to any other file to a copy of it, as text.
+A page's links are those of the repository, so that they work where the files lie. Here a link to another page leads to
+that page of the site, and a link to any other file to a copy of it, as text.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,13 +32,14 @@ BESIDE_THE_CODE = (
 )
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _CODE = re.compile(r"(^```.*?^```[^\n]*$|^ *```.*?^ *```[^\n]*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+_TEXT = re.compile(r"(?!\s|[-*] |\d+\. |\|).")
 _BLOCK = re.compile(r"^(?:[-*] |\d+\. |\|)")
 
 
 class _TwoSpaces(Extension):
     """What belongs to an item of a list is indented by two spaces, as in CommonMark; Python-Markdown wants four."""
 
-    def extendMarkdown(self, md: Markdown) -> None:
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 (Python-Markdown's name)
         md.tab_length = 2
 
 
@@ -85,13 +86,7 @@ def separate_blocks(markdown: str) -> str:
         before = lines[-1] if lines else ""
         if line.lstrip().startswith("```"):
             fenced = not fenced
-        elif (
-            not fenced
-            and _BLOCK.match(line)
-            and before.strip()
-            and not _BLOCK.match(before)
-            and not before.startswith(" ")
-        ):
+        elif not fenced and _BLOCK.match(line) and _TEXT.match(before):
             lines.append("")
         lines.append(line)
     return "\n".join(lines)
@@ -120,8 +115,3 @@ def relink(text: str, here: str, page: Page, config: MkDocsConfig, files: Files)
 def relative(uri: str, origin: str) -> str:
     """The way from one page of the site to another."""
     return posixpath.relpath(uri, posixpath.dirname(origin) or ".")
-
-
-def sources() -> Iterable[str]:
-    """All pages of the site, as paths in the repository."""
-    return [*(f"{DOCS}{path.name}" for path in sorted((ROOT / DOCS).glob("*.md"))), *pages_beside_the_code()]

@@ -3,8 +3,9 @@ declares, the tools of the tests, and the extras that are asked for (`all` for a
 
     .venv/bin/python setup/requirements.py [--unlocked] [EXTRA …]
 
-Two things are left out. PyTorch comes from an index of its own; what it needs is named here once it is installed. What
-setup/constraints.txt does not pin, because somebody forgot to write it anew, is only named with --unlocked, and alone.
+Three things are left out. What this repository holds itself is on no index, where anybody could take its name. PyTorch
+comes from an index of its own; what it needs is named here once it is installed. What setup/constraints.txt does not
+pin, because somebody forgot to write it anew, is only named with --unlocked, and alone.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ ALL = "all"
 def name_of(requirement: str) -> str:
     """The distribution that a requirement names, as indexes write it: `Foo_Bar[extra]>=1` is foo-bar."""
     return re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;(@]", requirement.strip(), maxsplit=1)[0]).lower()
+
+
+def is_own(requirement: str) -> bool:
+    """Whether the repository holds it itself."""
+    return name_of(requirement).startswith(("magma-", "rclpy-dds"))
 
 
 def lines_of(path: Path) -> list[str]:
@@ -88,7 +94,7 @@ def wanted(root: Path, names: Iterable[str]) -> list[str]:
     """The requirements of everything in the repository and of some extras. Raises KeyError for an unknown extra."""
     dependencies, extras = declared(root)
     lines = [*dependencies, *(line for name in names for line in extras[name]), *of_torch()]
-    return [*dict.fromkeys(line for line in lines if name_of(line) != "torch")]
+    return [*dict.fromkeys(line for line in lines if name_of(line) != "torch" and not is_own(line))]
 
 
 def main(words: list[str]) -> int:

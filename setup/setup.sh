@@ -185,7 +185,7 @@ install_requirements() { # extras…
 
 install_own() {
     cd "$ROOT"
-    pip_install --no-deps --no-build-isolation -e ros2_ws/rclpy_dds -e policy/client -e sim -e policy
+    pip_install --no-deps --no-build-isolation -e ros2_ws/rclpy_dds -e ros2_ws/src/magma_contracts -e policy/client -e sim -e policy
     "$VENV/bin/rclpy-dds" install ros2_ws/src
 }
 

@@ -117,13 +117,14 @@ def _ask_checkpoint(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, n
 
 
 def _ask_server(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, np.ndarray]:
-    from magma_policy_client import PolicyClient, PolicyClientError, Proprioception
+    from magma_contracts.arm_state import ArmState
+    from magma_policy_client import PolicyClient, PolicyClientError
     from magma_policy_client.local_server import TOKEN_VARIABLE
 
     try:
         with PolicyClient(config.checkpoint, os.environ.get(TOKEN_VARIABLE), timeout_s=60.0) as client:
             pixels = resize(picture, client.spec.image_width, client.spec.image_height)
-            state = Proprioception(**_state(config)) if client.spec.proprioception else None
+            state = ArmState(**_state(config)) if client.spec.proprioception else None
             return client.act(pixels, config.instruction, state), client.spec, pixels
     except (PolicyClientError, ValueError) as error:
         raise CommandError(str(error)) from error

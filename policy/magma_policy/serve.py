@@ -28,8 +28,8 @@ from magma_policy.checkpoint_options import CommandError, LoadOptions, run_comma
 from magma_policy.config import ConfigError
 
 if TYPE_CHECKING:
+    from magma_contracts.arm_state import ArmState
     from magma_policy.serve_connection import PolicyServer
-    from magma_policy_client.spec import Proprioception
 
 TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
 MIN_TOKEN_LENGTH = 16
@@ -131,7 +131,7 @@ class Served:
         """State of one robot's episode; "" is the policy's default robot."""
         return self.policy.new_session(robot)
 
-    def request(self, image: Any, instruction: str, proprioception: Proprioception | None, session: Any) -> Any:
+    def request(self, image: Any, instruction: str, proprioception: ArmState | None, session: Any) -> Any:
         """A checked observation. Raises ObservationError or InstructionError."""
         from magma_policy import policy as policies
 
@@ -148,13 +148,13 @@ class Served:
         """Makes the first, slow calls."""
         import numpy as np
 
-        from magma_policy_client.spec import STATE_SIZE, Proprioception
+        from magma_contracts.arm_state import STATE_SIZE, ArmState
 
         spec = self.policy.spec
         grey = np.full((spec.image_height, spec.image_width, 3), 128, dtype=np.uint8)
         rest = np.zeros(STATE_SIZE)
         rest[[6, 13]] = 1.0  # the identity rotation, twice
-        state = Proprioception.from_vector(rest) if spec.proprioception else None
+        state = ArmState.from_vector(rest) if spec.proprioception else None
         for _ in range(WARM_UP_CALLS):
             self.act_batch([self.request(grey, "do the task", state, self.new_session(""))])
 
@@ -171,10 +171,10 @@ def load(config: ServeConfig) -> Served:
 
 def make_server(served: Served, config: ServeConfig, token: str | None) -> tuple[PolicyServer, Any]:
     """The server and its batcher, not yet listening."""
+    from magma_contracts.action_spec import ActionSpec
     from magma_policy.serve_batching import Batcher
     from magma_policy.serve_connection import Limits, PolicyServer
     from magma_policy.serve_metrics import Metrics
-    from magma_policy_client.spec import ActionSpec
 
     metrics = Metrics()
     batcher = Batcher(served, config.max_batch, config.batch_window_ms * 1e-3, config.max_waiting, metrics.batch)

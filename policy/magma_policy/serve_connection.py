@@ -24,13 +24,14 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.arm_state import ArmState
 from magma_policy.errors import NotFiniteError
 from magma_policy.policy import ObservationError
 from magma_policy.prompt import InstructionError
 from magma_policy.serve_batching import Answer, Batcher, LateError, OverloadedError, StoppingError
 from magma_policy.serve_metrics import CONTENT_TYPE, Metrics
 from magma_policy_client import ProtocolError, messages
-from magma_policy_client.spec import ActionSpec, Proprioception
 
 HELLO_S = 5.0
 """A client that has not said hello by then is not one."""
@@ -56,7 +57,7 @@ class ServedPolicy(Protocol):
     """What the server needs of a policy besides `act_batch`."""
 
     def new_session(self, robot: str) -> Any: ...
-    def request(self, image: Any, instruction: str, proprioception: Proprioception | None, session: Any) -> Any: ...
+    def request(self, image: Any, instruction: str, proprioception: ArmState | None, session: Any) -> Any: ...
 
 
 @dataclass(frozen=True)

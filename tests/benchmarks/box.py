@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magma_common.data import EndEffectorDelta, EndEffectorState
+from magma_contracts.actions import EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.freshness import Instant

@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.config import ConfigError
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.errors import ConfigError
 from magma_control.config import ControllerConfig
 from magma_control.controller import Command, Controller
 from magma_control.freshness import Instant

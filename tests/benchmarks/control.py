@@ -29,8 +29,9 @@ EPOCH_NS = 1_800_000_000_000_000_000
 
 def stage(ticks: int, seed: int) -> None:
     """A policy's chunk of two steps every 0.2 s, the arm's report every tick: everything between message and driver."""
-    from magma_common.data import ActionChunk, ActionSpec
-    from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply
+    from magma_contracts.action_spec import ActionSpec
+    from magma_contracts.actions import ActionChunk
+    from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
     from magma_control.config import ControllerConfig
     from magma_control.controller import Controller
     from magma_control.drivers.base import ArmDriver, NoGripper

@@ -50,7 +50,7 @@ def flood(topic: str) -> None:
 
     from magma_common import qos
     from magma_common.conversions import chunk_to_msg, delta_to_msg
-    from magma_common.data import ActionChunk
+    from magma_contracts.actions import ActionChunk
 
     rclpy.init()
     node = rclpy.create_node("flood")

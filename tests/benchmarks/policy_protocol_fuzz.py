@@ -15,10 +15,12 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from magma_policy_client import ActionSpec, Proprioception, ProtocolError, messages
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.arm_state import ArmState
+from magma_policy_client import ProtocolError, messages
 
 SPEC = ActionSpec("m", 1, 0.2, "base", "axis_angle", "absolute_open_1", "k", "third_person", 8, 8, True)
-STATE = Proprioception.from_vector(np.arange(16.0))
+STATE = ArmState.from_vector(np.arange(16.0))
 MESSAGES = (
     messages.Hello(1, "client", "widowx"),
     messages.Welcome(1, "server", SPEC, ("widowx",), 2**24),

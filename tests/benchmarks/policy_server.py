@@ -14,10 +14,11 @@ import urllib.request
 
 import numpy as np
 
-from magma_policy_client import LocalServer, Proprioception
+from magma_contracts.arm_state import ArmState
+from magma_policy_client import LocalServer
 
 DOWN = [1.0, 0.0, 0.0, 0.0]
-STATE = Proprioception([0.45, 0.0, 0.2], DOWN, [0.45, 0.0, 0.2], DOWN, 1.0, 1.0)
+STATE = ArmState([0.45, 0.0, 0.2], DOWN, [0.45, 0.0, 0.2], DOWN, 1.0, 1.0)
 WARM_UP = 5
 
 

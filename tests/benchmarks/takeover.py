@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller, Source
 from magma_control.freshness import Instant

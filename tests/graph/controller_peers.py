@@ -17,7 +17,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from magma_common import qos
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, ns_to_stamp, state_to_msg
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.robot_config import load_robot
 
 SPEC = ActionSpec("test", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)

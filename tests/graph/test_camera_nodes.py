@@ -16,7 +16,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from magma_common import qos
 from magma_common.conversions import action_spec_to_msg, image_from_msg, ns_to_stamp, stamp_to_ns, state_to_msg
-from magma_common.data import ActionSpec, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.arm_state import EndEffectorState
 
 SUBSCRIBER = "magma_camera.camera_subscriber"
 SOURCE = "magma_camera.camera_source"

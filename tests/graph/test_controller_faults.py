@@ -12,7 +12,7 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.conversions import action_spec_to_msg, delta_to_msg
-from magma_common.data import ActionSpec
+from magma_contracts.action_spec import ActionSpec
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from magma_bringup.domain import FREE_DOMAINS, check_alone, domain_id, free_domain
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 
 
 def test_two_demos_at_once_get_domains_of_their_own():

@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.conversions import chunk_to_msg, delta_to_msg
-from magma_common.data import ActionChunk
+from magma_contracts.actions import ActionChunk
 from magma_control.controller_node import ControllerNode
 from magma_control.emergency_stop import StopInput, StopInputs
 from magma_control.log_thread import LogThread

@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from magma_common import qos
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg
-from magma_common.data import ActionChunk
+from magma_contracts.actions import ActionChunk
 
 pytestmark = pytest.mark.render
 ACTION = "/joint_trajectory_controller/follow_joint_trajectory"

@@ -10,8 +10,9 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from magma_common.config import HIGHER, LOWER, ConfigError, NodeConfig, parameter
+from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
 from magma_common.node_config import NodeParameters
+from magma_contracts.errors import ConfigError
 
 
 @dataclass(frozen=True)

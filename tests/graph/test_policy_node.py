@@ -22,7 +22,7 @@ from std_msgs.msg import String
 
 from magma_common import qos
 from magma_common.conversions import chunk_from_msg, image_to_msg, state_to_msg
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 from magma_policy import robots
 from magma_policy.checkpoint_paths import find_checkpoint
 

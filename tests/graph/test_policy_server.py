@@ -22,6 +22,7 @@ import pytest
 from websockets.sync.client import connect
 
 import magma_policy
+from magma_contracts.arm_state import ArmState
 from magma_policy import robots
 from magma_policy.checkpoint_paths import find_checkpoint
 from magma_policy.policy import Proprioception as PolicyProprioception
@@ -30,7 +31,6 @@ from magma_policy_client import (
     LocalServer,
     PolicyClient,
     PolicyTimeoutError,
-    Proprioception,
     RefusedError,
     ServerError,
     messages,
@@ -39,7 +39,7 @@ from magma_policy_client import (
 LONG_S = 60.0
 INSTRUCTION = "put the carrot on the plate"
 DOWN = [1.0, 0.0, 0.0, 0.0]
-STATE = Proprioception([0.45, 0.0, 0.2], DOWN, [0.45, 0.0, 0.2], DOWN, 1.0, 1.0)
+STATE = ArmState([0.45, 0.0, 0.2], DOWN, [0.45, 0.0, 0.2], DOWN, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_bad_observations_are_refused_with_the_policys_words(client):
         (picture(), "", STATE, "instruction is empty"),
         (picture(), "<|eot_id|>", STATE, "reserved markup"),
         (picture(), INSTRUCTION, None, "needs proprioception"),
-        (picture(), INSTRUCTION, Proprioception([np.nan] * 3, DOWN, [0] * 3, DOWN, 1, 1), "not finite"),
+        (picture(), INSTRUCTION, ArmState([np.nan] * 3, DOWN, [0] * 3, DOWN, 1, 1), "not finite"),
     ]:
         with pytest.raises(RefusedError, match=says) as caught:
             client.act(image, instruction, state)

@@ -24,7 +24,9 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, delta_to_msg, image_to_msg, state_to_msg
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk
+from magma_contracts.arm_state import EndEffectorState
 from magma_recorder import replay_command, topics
 from magma_recorder.pictures import decompress
 from magma_recorder.recording import Recording

@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
 from magma_common.conversions import chunk_from_msg, image_to_msg, ns_to_stamp, state_to_msg
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 SCENE = {"carrot": (0.45, -0.1), "plate": (0.45, 0.1), "spoon": (0.55, 0.15), "towel": (0.35, -0.15)}

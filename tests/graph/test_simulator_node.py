@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
 from magma_common.conversions import action_spec_to_msg, delta_to_msg, image_from_msg, pose_to_arrays, stamp_to_ns
-from magma_common.data import ActionSpec
+from magma_contracts.action_spec import ActionSpec
 
 pytestmark = pytest.mark.render
 STARTING_S = 120.0

@@ -21,7 +21,7 @@ from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
 from magma_common.conversions import state_to_msg
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 
 MODULE = "magma_teleop.keyboard_teleop_node"
 

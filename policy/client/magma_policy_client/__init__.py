@@ -1,4 +1,4 @@
-"""Talk to a Magma policy on another machine or in another environment: numpy, websockets and msgpack only."""
+"""Talk to a Magma policy on another machine or in another environment: no torch."""
 
 from magma_policy_client.client import PolicyClient, Result
 from magma_policy_client.errors import (
@@ -14,19 +14,15 @@ from magma_policy_client.errors import (
 )
 from magma_policy_client.local_server import LocalServer
 from magma_policy_client.messages import PROTOCOL_VERSION
-from magma_policy_client.spec import ActionSpec, EndEffectorLike, Proprioception
 
 __all__ = [
     "PROTOCOL_VERSION",
-    "ActionSpec",
     "ConnectionLostError",
-    "EndEffectorLike",
     "LocalServer",
     "PolicyChangedError",
     "PolicyClient",
     "PolicyClientError",
     "PolicyTimeoutError",
-    "Proprioception",
     "ProtocolError",
     "RefusedError",
     "Result",

@@ -19,6 +19,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.protocol import State
 
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.arm_state import ArmState
 from magma_policy_client import messages
 from magma_policy_client.errors import (
     ConnectionLostError,
@@ -31,7 +33,6 @@ from magma_policy_client.errors import (
     SpecChangedError,
     VersionMismatchError,
 )
-from magma_policy_client.spec import ActionSpec, EndEffectorLike, Proprioception
 
 DEFAULT_PORT = 8765
 DEFAULT_TIMEOUT_S = 10.0
@@ -155,7 +156,7 @@ class PolicyClient:
         self,
         image: np.ndarray,
         instruction: str,
-        proprioception: EndEffectorLike | None,
+        state: Any,
         deadline_s: float | None = None,
     ) -> Result:
         """One action chunk for a picture uint8 (H, W, 3) rgb of the spec's size.
@@ -163,7 +164,7 @@ class PolicyClient:
         Args:
             image: the picture.
             instruction: what to do.
-            proprioception: the arm's state if the spec asks for it, else it may be None.
+            state: an `ArmState`, or any object with its attributes, if the spec asks for it; else it may be None.
             deadline_s: seconds from now in which the answer must be here; None means the client's `timeout_s`.
 
         Raises:
@@ -171,17 +172,17 @@ class PolicyClient:
             RefusedError: the policy cannot act on this; `.code` is "observation" then.
             ConnectionLostError, ServerError, ProtocolError, VersionMismatchError, SpecChangedError: see there.
         """
-        state = None
-        if proprioception is not None:
+        proprioception = None
+        if state is not None:
             try:
-                state = Proprioception.of(proprioception)
+                proprioception = ArmState.of(state)
             except (AttributeError, TypeError, ValueError) as error:
                 raise RefusedError("observation", f"not a state of an arm: {error}") from error
 
         async def work(until_s: float) -> Result:
             connection = await self._connected()
             began_s = time.monotonic()
-            question = messages.Act(self._next(), self._session, _left(until_s), instruction, image, state)
+            question = messages.Act(self._next(), self._session, _left(until_s), instruction, image, proprioception)
             answer = await self._ask(connection, question)
             if not isinstance(answer, messages.Result):
                 raise ServerError(f"{self._url} answered an observation with {type(answer).__name__}")

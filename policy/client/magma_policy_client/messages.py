@@ -26,9 +26,10 @@ from typing import Any, TypeVar
 import msgpack
 import numpy as np
 
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.arm_state import STATE_SIZE, ArmState
 from magma_policy_client.arrays import pack_array, unpack_array
 from magma_policy_client.errors import ProtocolError
-from magma_policy_client.spec import STATE_SIZE, ActionSpec, Proprioception
 
 PROTOCOL_VERSION = 3
 """Rises with every change that an older peer would misread."""
@@ -89,7 +90,7 @@ class Act:
     budget_s: float
     instruction: str
     image: np.ndarray
-    proprioception: Proprioception | None
+    proprioception: ArmState | None
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,8 @@ def encode(message: Message) -> bytes:
     for name, value in fields.items():
         if isinstance(value, ActionSpec):
             fields[name] = dataclasses.asdict(value)
-        elif isinstance(value, Proprioception):
-            fields[name] = value.as_vector()
+        elif isinstance(value, ArmState):
+            fields[name] = value.as_vector(np.float64)
         elif isinstance(value, Mapping):
             fields[name] = dict(value)
     # The same checks on both sides: an error is raised where it is made, with the caller on the stack.
@@ -326,8 +327,8 @@ def _deltas(value: Any, name: str) -> np.ndarray:
     return deltas
 
 
-def _proprioception(value: Any, name: str) -> Proprioception:
-    return Proprioception.from_vector(_array(value, name, np.float64, (STATE_SIZE,)))
+def _proprioception(value: Any, name: str) -> ArmState:
+    return ArmState.from_vector(_array(value, name, np.float64, (STATE_SIZE,)))
 
 
 def _marks(value: Any, name: str) -> np.ndarray:
@@ -346,7 +347,9 @@ def _spec(value: Any, name: str) -> ActionSpec:
         if type(value[key]) is not hint:
             raise ProtocolError(f"{name}.{key} must be {hint.__name__}, got {_short(value[key])}")
     try:
-        return ActionSpec(**value)
+        spec = ActionSpec(**value)
+        spec.check()
+        return spec
     except ValueError as error:
         raise ProtocolError(f"{name}: {error}") from error
 

@@ -8,7 +8,7 @@ import numpy as np
 from file_mutations import Reading, Target, digest
 from mutation_edits import bytes_edits, line_edits, xml_edits, yaml_edits
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.kinematics import Kinematics
 from magma_control.robot_config import RobotConfig, load_robot
 from magma_control.robot_description import description_from_text

@@ -14,7 +14,7 @@ from std_msgs.msg import String
 
 from magma_common import qos
 from magma_common.conversions import chunk_to_msg
-from magma_common.data import ActionChunk
+from magma_contracts.actions import ActionChunk
 
 
 def main(what: str) -> None:

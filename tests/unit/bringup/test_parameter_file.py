@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from magma_bringup.parameter_file import NODES, check_parameter_file
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
 

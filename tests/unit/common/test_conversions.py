@@ -19,7 +19,9 @@ from magma_common.conversions import (
     state_from_msg,
     state_to_msg,
 )
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk
+from magma_contracts.arm_state import EndEffectorState
 
 STAMP_NS = 1_800_000_000_123_456_789
 DELTA = np.array([0.1, -0.2, 0.3, -0.4, 0.5, -0.6, 0.7])

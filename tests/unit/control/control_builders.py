@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.config import ControllerConfig
 from magma_control.controller import Command, Controller
 from magma_control.freshness import Instant

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from arm_builders import BOX, PERIOD_S, LimitChecker, motion, panda_kinematics
 
-from magma_common.rotations import matrix_from_quaternion
+from magma_contracts.rotations import matrix_from_quaternion
 from magma_control.arm_motion import GOAL_INSET_M, ArmMotion
 from magma_control.joint_motion import JointLimits, JointState, JointTracker
 from magma_control.reference import axis_angle

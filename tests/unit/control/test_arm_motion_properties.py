@@ -13,7 +13,7 @@ from control_builders import EPOCH_NS, spec
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from magma_common.data import ActionChunk, EndEffectorDelta
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_control.arm_motion import ArmMotion
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller

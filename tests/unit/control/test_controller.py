@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from control_builders import DOWN, EPOCH_NS, FORWARD, STILL, acting, at, chunk, operator, ready, spec, state
 
-from magma_common.data import EndEffectorDelta
+from magma_contracts.actions import EndEffectorDelta
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller, Source
 from magma_control.freshness import Instant

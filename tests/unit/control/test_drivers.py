@@ -13,7 +13,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.clock import Clock
 from rclpy.task import Future
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.drivers import base
 from magma_control.drivers.base import make_arm_driver, make_gripper_driver
 from magma_control.robot_config import DriverSection, GripperSection

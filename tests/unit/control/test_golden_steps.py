@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from control_builders import DOWN, EPOCH_NS, spec
 
-from magma_common.data import ActionChunk, EndEffectorState
+from magma_contracts.actions import ActionChunk
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.freshness import Instant

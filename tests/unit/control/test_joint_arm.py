@@ -9,7 +9,7 @@ import pytest
 from arm_builders import PERIOD_S, LimitChecker, RecordingDriver, RecordingGripper, panda, panda_kinematics
 from control_builders import EPOCH_NS, spec
 
-from magma_common.data import EndEffectorDelta
+from magma_contracts.actions import EndEffectorDelta
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.freshness import Instant

@@ -9,7 +9,9 @@ import pytest
 from magma_interfaces.msg import ControllerJournal
 from rclpy.serialization import deserialize_message, serialize_message
 
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.config import ControllerConfig
 from magma_control.controller import Source
 from magma_control.freshness import Instant

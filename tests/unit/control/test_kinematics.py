@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from arm_builders import PERIOD_S, panda, panda_description, panda_kinematics
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.kinematics import Kinematics
 from magma_control.reference import axis_angle, rotation_matrix
 from magma_control.robot_config import CollisionSection, FramesSection, JointsSection

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from control_builders import FORWARD, at, chunk, ready, spec, state
 
-from magma_common.data import EndEffectorDelta
+from magma_contracts.actions import EndEffectorDelta
 from magma_control.config import ControllerConfig
 from magma_control.controller import Source
 from magma_control.operator_lease import REMEMBERED, OperatorLease

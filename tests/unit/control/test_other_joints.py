@@ -11,7 +11,7 @@ from arm_builders import BOX, PERIOD_S, panda, panda_description
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.arm_motion import ArmMotion
 from magma_control.kinematics import Kinematics
 from magma_control.reference import rotation_matrix

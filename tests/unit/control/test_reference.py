@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_common.rotations import matrix_from_quaternion
+from magma_contracts.rotations import matrix_from_quaternion
 from magma_control.reference import (
     PathLimits,
     ToolReference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.config import ControllerConfig
 from magma_control.robot_config import DescriptionSection, RobotConfig, load_robot, shipped_robots
 from magma_control.robot_description import description_from_text, read_description, topic_of

@@ -4,7 +4,7 @@ from control_builders import FORWARD, STILL, chunk, spec, state
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.config import ControllerConfig
 from magma_control.safety import limit, refuse_chunk, refuse_deltas, refuse_spec, refuse_state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from arm_builders import panda_description
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.kinematics import Kinematics
 from magma_control.robot_config import DescriptionSection, RobotConfig
 from magma_control.robot_description import description_from_text, read_description

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from magma_contracts.action_spec import ActionSpec
 from magma_policy import serve, serve_connection
 from magma_policy.errors import NotFiniteError
 from magma_policy.processor import ObservationError
 from magma_policy.serve_batching import Batcher
 from magma_policy.serve_connection import Limits, PolicyServer
 from magma_policy.serve_metrics import Metrics
-from magma_policy_client import ActionSpec, PolicyClient, PolicyTimeoutError, RefusedError, ServerError
+from magma_policy_client import PolicyClient, PolicyTimeoutError, RefusedError, ServerError
 
 LONG_S = 30.0
 SPEC = ActionSpec("fake", 1, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 4, False)

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from magma_policy_client import ActionSpec, Proprioception, ProtocolError, messages
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.arm_state import STATE_SIZE, ArmState
+from magma_policy_client import ProtocolError, messages
 from magma_policy_client.arrays import DTYPES, MAX_DIMENSIONS, pack_array, unpack_array
 
 EXAMPLES = int(os.environ.get("MAGMA_FUZZ_EXAMPLES", "200"))
@@ -28,7 +30,7 @@ sequences = st.integers(0, messages.MAX_SEQUENCE)
 any_array = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
 )
-states = hnp.arrays(np.float64, messages.STATE_SIZE).map(Proprioception.from_vector)
+states = hnp.arrays(np.float64, STATE_SIZE).map(ArmState.from_vector)
 message = st.one_of(
     st.builds(messages.Hello, st.integers(0, 2**31), texts, texts),
     st.builds(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import serve
 
+from magma_contracts.action_spec import ActionSpec
 from magma_policy_client import (
-    ActionSpec,
     ConnectionLostError,
     PolicyChangedError,
     PolicyClient,

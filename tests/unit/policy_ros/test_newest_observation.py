@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 from magma_policy_ros.newest_observation import STATES_KEPT, NewestObservation
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)

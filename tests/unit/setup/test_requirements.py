@@ -39,6 +39,14 @@ def test_every_requirement_is_pinned_as_it_allows(python):
         )
 
 
+def test_what_the_repository_holds_itself_is_never_asked_of_the_index():
+    declared, extras = requirements.declared(ROOT)
+    assert "magma-contracts" in map(requirements.name_of, declared)
+    own = {path.parent.name for path in ROOT.glob("ros2_ws/src/*/setup.py")} | {"magma_policy_client", "rclpy_dds"}
+    wanted = {requirements.name_of(line) for line in requirements.wanted(ROOT, list(extras))}
+    assert not wanted & {requirements.name_of(name) for name in own}
+
+
 def test_what_the_requirements_need_is_pinned_too():
     pins = pinned("3.11")
     todo = [requirements.name_of(line) for line in requirements.wanted(ROOT, [requirements.ALL])]

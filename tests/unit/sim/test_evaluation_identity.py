@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import serve
 
-from magma_policy_client import ActionSpec, messages
+from magma_contracts.action_spec import ActionSpec
+from magma_policy_client import messages
 from magma_sim.evaluation.episodes import Episode, write_suite_file
 from magma_sim.evaluation.merge import merge
 from magma_sim.evaluation.policies import PolicyChoice

@@ -2,7 +2,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from scipy.spatial.transform import Rotation
 
-from magma_common.data import ActionSpec
+from magma_contracts.action_spec import ActionSpec
 from magma_sim.task import TaskSpec
 from magma_sim_ros import messages
 from magma_sim_ros.spec_agreement import disagreement

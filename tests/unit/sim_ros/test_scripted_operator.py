@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 from magma_sim_ros.scripted_operator import OperatorRules, ScriptedOperator
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 from magma_sim_ros.matched_world import KEPT, MatchedWorld
 from magma_sim_ros.scripted_policies import CannotActError, make_policy
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from magma_common.config import ConfigError
-from magma_common.rotations import matrix_from_quaternion
+from magma_contracts.errors import ConfigError
+from magma_contracts.rotations import matrix_from_quaternion
 from magma_teleop import device_profile
 from magma_teleop.device_node import find_profile
 from magma_teleop.device_profile import DeviceProfile, LeaderProfile, profile_from, read_profile

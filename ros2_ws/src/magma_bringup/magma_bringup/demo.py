@@ -22,8 +22,8 @@ import rclpy
 from magma_bringup.demo_page import RECORDS, read_results, write_page
 from magma_bringup.domain import check_alone, domain_id, free_domain
 from magma_bringup.launch_log import why_it_ended
-from magma_common.config import ConfigError
 from magma_common.hangup import survive_hangup
+from magma_contracts.errors import ConfigError
 
 TASKS = (
     "carrot_on_plate",

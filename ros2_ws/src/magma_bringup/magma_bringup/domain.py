@@ -16,7 +16,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 
 LOOK_AROUND_S = 0.5
 """Nodes of the same domain are discovered within so long."""

@@ -30,11 +30,12 @@ from std_srvs.srv import Trigger
 from magma_bringup.episode_video import VideoFrame, write_video
 from magma_bringup.results import EpisodeResult, append, corrections_text, policy_text, rate_text, success_rule
 from magma_bringup.step_times import Percentiles, StepTimes
-from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
 from magma_common.instruction_topics import ASK_SERVICE
 from magma_common.node_config import NodeParameters
 from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
+from magma_contracts.errors import ConfigError
 
 if TYPE_CHECKING:
     from magma_sim.evaluation.episodes import Episode

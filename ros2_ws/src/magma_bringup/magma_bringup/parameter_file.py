@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from magma_common.config import ConfigError
 from magma_common.yaml_files import read_yaml
+from magma_contracts.errors import ConfigError
 
 NODES = (
     "camera_subscriber",

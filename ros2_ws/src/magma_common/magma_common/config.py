@@ -17,11 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from magma_common.text import brief, listed
-
-
-class ConfigError(ValueError):
-    """A configuration value is unknown, of the wrong type or out of range; the text says which and what is allowed."""
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import brief, listed
 
 
 @dataclass(frozen=True)

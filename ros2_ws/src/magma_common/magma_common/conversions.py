@@ -1,4 +1,4 @@
-"""Between our messages and plain numpy data (`magma_common.data`); the only place that knows both.
+"""Between our messages and plain numpy data (`magma_contracts`); the only place that knows both.
 
 Functions named `..._from_msg` and `..._to_msg`. They copy; nothing they return shares memory with a message, except
 `image_from_msg`, which says so.
@@ -21,8 +21,10 @@ from magma_interfaces.msg import StageTime
 from numpy.typing import ArrayLike, NDArray
 from sensor_msgs.msg import Image
 
-from magma_common.data import DELTA_SIZE, ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
-from magma_common.text import printable
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import DELTA_SIZE, ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.text import printable
 
 NANOSECONDS = 1_000_000_000
 NAME_LENGTH = 200

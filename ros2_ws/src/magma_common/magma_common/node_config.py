@@ -11,7 +11,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from magma_common.config import HIGHER, ConfigError, NodeConfig, ParameterInfo, element_type, loosens, parameter_info
+from magma_common.config import HIGHER, NodeConfig, ParameterInfo, element_type, loosens, parameter_info
+from magma_contracts.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT", bound=NodeConfig)
 

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from magma_common.config import ConfigError
 from magma_common.ros_yaml import RosLoader
-from magma_common.text import brief, printable
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import brief, printable
 
 LARGEST_BYTES = 1 << 20
 """A robot's file has a few kilobytes."""

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.data import GRIPPER, ROTATION, TRANSLATION
-from magma_common.rotations import matrix_from_quaternion
+from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
+from magma_contracts.rotations import matrix_from_quaternion
 from magma_control.agreement import Confirmation, ReportAgreement
 from magma_control.command_guard import JointGuard
 from magma_control.joint_motion import JointLimits, JointState, JointTracker

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.data import GRIPPER, ROTATION, TRANSLATION
+from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
 from magma_control.config import ControllerConfig
 from magma_control.safety import Refusal, motion_time_s
 

@@ -15,14 +15,9 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.data import (
-    GRIPPER,
-    TRANSLATION,
-    ActionChunk,
-    ActionSpec,
-    EndEffectorDelta,
-    EndEffectorState,
-)
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import GRIPPER, TRANSLATION, ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.agreement import ONE_REPORT, Confirmation, ReportAgreement
 from magma_control.command_guard import refuse_delta
 from magma_control.config import STEP_ARM, ControllerConfig

@@ -29,7 +29,6 @@ from std_srvs.srv import Trigger
 
 from magma_common import diagnostics, qos
 from magma_common.clocks import steady_s
-from magma_common.config import ConfigError
 from magma_common.conversions import (
     action_spec_from_msg,
     chunk_from_msg,
@@ -40,12 +39,15 @@ from magma_common.conversions import (
     state_from_msg,
     state_to_msg,
 )
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_TOPIC, InstructionListener
 from magma_common.network import unauthenticated_reach
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.errors import ConfigError
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.controller import Command, Outcome, Report, Source
 from magma_control.description_topic import AwaitedError, DescriptionTopic

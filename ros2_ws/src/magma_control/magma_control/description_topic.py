@@ -9,8 +9,8 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from magma_common import qos
-from magma_common.config import ConfigError
 from magma_common.foreign_subscription import ForeignSubscription
+from magma_contracts.errors import ConfigError
 from magma_control.robot_config import DescriptionSection
 from magma_control.robot_description import RobotDescription, description_from_text, read_description, topic_of
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.agreement import ONE_REPORT, Confirmation
 from magma_control.arm_motion import MOVED_BY_OTHERS, ArmCommand, ArmMotion, FloatArray, MotionLimits
 from magma_control.config import ControllerConfig

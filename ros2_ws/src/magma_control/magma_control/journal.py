@@ -22,7 +22,6 @@ from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.serialization import deserialize_message, serialize_message
 
-from magma_common.config import ConfigError
 from magma_common.conversions import (
     action_spec_from_msg,
     action_spec_to_msg,
@@ -33,8 +32,11 @@ from magma_common.conversions import (
     state_from_msg,
     state_to_msg,
 )
-from magma_common.data import ActionChunk, ActionSpec, EndEffectorDelta, EndEffectorState
-from magma_common.text import printable
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
+from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import printable
 from magma_control.config import ControllerConfig
 from magma_control.controller import Command, Controller, Outcome, Source
 from magma_control.freshness import Instant
@@ -133,7 +135,7 @@ class Journal:
         """Takes one entry, before the core is told.
 
         Args:
-            payload: a dataclass of `magma_common.data`, a text, or nothing, as `Kind` says.
+            payload: a dataclass of `magma_contracts`, a text, or nothing, as `Kind` says.
         """
         self._entries.append((kind, now, payload))
 

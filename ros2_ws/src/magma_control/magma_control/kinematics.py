@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.config import ConfigError
-from magma_common.imports import import_problem
-from magma_common.text import brief, listed, printable
+from magma_contracts.errors import ConfigError
+from magma_contracts.imports import import_problem
+from magma_contracts.text import brief, listed, printable
 from magma_control.robot_config import RobotConfig
 from magma_control.robot_description import RobotDescription
 from magma_control.safety import Refusal

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pinocchio as pin
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_control.joint_tree import Dependence
 from magma_control.robot_config import RobotConfig
 from magma_control.safety import Refusal

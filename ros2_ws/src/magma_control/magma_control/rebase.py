@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.data import GRIPPER, ROTATION, TRANSLATION, EndEffectorState
-from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
+from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
 
 FloatArray = NDArray[np.float64]
 

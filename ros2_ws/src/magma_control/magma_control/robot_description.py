@@ -6,8 +6,9 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from magma_common.config import ConfigError
-from magma_common.text import brief, content_hash, printable
+from magma_contracts.digests import content_hash
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import brief, printable
 from magma_control.robot_config import DescriptionSection
 from magma_control.urdf_check import LARGEST_BYTES
 

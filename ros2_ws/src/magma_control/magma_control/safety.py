@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.data import GRIPPER, ROTATION, TRANSLATION, ActionChunk, ActionSpec, EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION, ActionChunk
+from magma_contracts.arm_state import EndEffectorState
 from magma_control.config import ControllerConfig
 
 MAX_PLAUSIBLE_REACH_M = 10.0

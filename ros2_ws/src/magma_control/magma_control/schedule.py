@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.data import GRIPPER, ActionChunk
+from magma_contracts.actions import GRIPPER, ActionChunk
 
 REPLACE, BLEND, ENSEMBLE = "replace", "blend", "ensemble"
 OVERLAPS = (REPLACE, BLEND, ENSEMBLE)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from xml.parsers import expat
 
-from magma_common.config import ConfigError
-from magma_common.text import brief, listed, printable
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import brief, listed, printable
 
 LARGEST_BYTES = 8 << 20
 MOST_ELEMENTS = 100_000

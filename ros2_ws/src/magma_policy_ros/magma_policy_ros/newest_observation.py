@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 
 STATES_KEPT = 64
 """Measured states to look through for the one that belongs to a frame; more than any camera delay needs."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from magma_common.data import EndEffectorState
-from magma_common.imports import import_problem
+from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.imports import import_problem
 
 if TYPE_CHECKING:
     from magma_policy_client import PolicyClient
@@ -251,7 +251,7 @@ def connect(
     try:
         from magma_policy_client import PolicyClient, PolicyClientError, RefusedError, VersionMismatchError
     except ImportError as error:
-        said = import_problem(error, "pip install ./policy/client", "magma_policy_client")
+        said = import_problem(error, "pip install ./ros2_ws/src/magma_contracts ./policy/client", "magma_policy_client")
         raise ValueError(f"policies on a server need magma-policy-client, and {said}") from error
 
     while True:

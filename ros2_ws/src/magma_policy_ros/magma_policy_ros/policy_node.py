@@ -16,14 +16,15 @@ from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, image_from_msg, stamp_to_ns, state_from_msg
-from magma_common.data import DELTA_SIZE, ActionChunk
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
+from magma_contracts.actions import DELTA_SIZE, ActionChunk
+from magma_contracts.errors import ConfigError
 from magma_policy_ros.control_experiment import CONTROLS, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
 from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect, is_server, read_token

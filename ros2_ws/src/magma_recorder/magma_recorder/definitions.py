@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from magma_common.text import printable
+from magma_contracts.text import printable
 
 
 class MessageError(ValueError):

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.conversions import stamp_to_ns, state_from_msg
-from magma_common.data import EndEffectorState
-from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_common.transform_tree import FramePose, TransformTree, UnknownPoseError
+from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_recorder import topics
 from magma_recorder.marked_points import POINTS, FramePoint, MarkedPoints
 from magma_recorder.pictures import PictureError, decompress

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_recorder.export import UNPLACED, ExportOptions, export
 from magma_recorder.marked_points import read_marked_points
 from magma_recorder.recording import RecordingError

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from magma_common.config import ConfigError
 from magma_common.yaml_files import read_yaml
+from magma_contracts.errors import ConfigError
 
 POINTS = ("source_centre", "source_tip", "target_rest_point")
 """In the order of magma-demos' marks, which have the tool as a fourth."""

@@ -12,10 +12,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from magma_common import diagnostics
-from magma_common.config import ConfigError
 from magma_common.foreign_subscription import ForeignSubscription, offer_of
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
+from magma_contracts.errors import ConfigError
 from magma_recorder.config import RecorderConfig
 from magma_recorder.definitions import message_class, schema_of
 from magma_recorder.message_queue import MessageQueue, Received

@@ -11,7 +11,7 @@ from typing import Any
 
 from mcap.records import Channel, Footer, Message, Metadata, Schema
 
-from magma_common.text import printable
+from magma_contracts.text import printable
 from magma_recorder.definitions import MessageError, decoded
 from magma_recorder.mcap_file import MAGIC
 from magma_recorder.mcap_reader import CutOffError, DamagedError, records

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_common.conversions import stamp_to_ns
-from magma_common.text import printable
+from magma_contracts.text import printable
 from magma_recorder import bag_metadata, topics
 from magma_recorder.audit import RecordingAudit
 from magma_recorder.definitions import MessageError, schema_of, type_hash

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.conversions import delta_from_msg, state_from_msg
-from magma_common.data import EndEffectorDelta
+from magma_contracts.actions import EndEffectorDelta
 from magma_control.controller import Command
 from magma_control.journal import JournalPlayer, Kind
 from magma_control.phases import Phase

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 
 KEPT = 16
 """Instants to keep; parts of one instant arrive within milliseconds of each other."""

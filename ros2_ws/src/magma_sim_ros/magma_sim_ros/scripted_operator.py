@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 from magma_sim_ros.scripted_policies import Pose, ScriptedPolicy
 
 FloatArray = np.ndarray

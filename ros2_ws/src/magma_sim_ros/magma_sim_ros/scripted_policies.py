@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from magma_common.data import EndEffectorState
+from magma_contracts.arm_state import EndEffectorState
 
 if TYPE_CHECKING:
     from magma_sim.expert import ScriptedExpert

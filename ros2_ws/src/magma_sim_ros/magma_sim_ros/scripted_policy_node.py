@@ -15,12 +15,13 @@ from sensor_msgs.msg import Image
 
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_ns
-from magma_common.data import ActionChunk, ActionSpec
 from magma_common.diagnostics import OK, WARN, DiagnosticsPublisher, Report
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import COMMAND, FRAME, STATE
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.actions import ActionChunk
 from magma_sim_ros.matched_world import MatchedWorld
 from magma_sim_ros.scripted_policies import KINDS, CannotActError, make_policy
 from magma_sim_ros.world_subscriptions import BASE_FRAME, WorldSubscriptions

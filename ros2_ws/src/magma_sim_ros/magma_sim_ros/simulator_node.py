@@ -18,13 +18,14 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from magma_common.config import ConfigError, NodeConfig, parameter
+from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_from_msg, delta_from_msg, image_to_msg, ns_to_stamp, state_to_msg
-from magma_common.data import EndEffectorDelta
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
+from magma_contracts.actions import EndEffectorDelta
+from magma_contracts.errors import ConfigError
 from magma_sim_ros import messages
 from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings, record_name
 from magma_sim_ros.spec_agreement import disagreement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from magma_common.data import ActionSpec
+from magma_contracts.action_spec import ActionSpec
 
 if TYPE_CHECKING:
     from magma_sim import TaskSpec

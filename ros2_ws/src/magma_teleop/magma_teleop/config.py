@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magma_common.config import HIGHER, LOWER, ConfigError, NodeConfig, parameter
+from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
+from magma_contracts.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
-from magma_common.config import ConfigError
 from magma_common.conversions import delta_to_msg, pose_to_arrays
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.node_config import NodeParameters
 from magma_common.transform_tree import TransformTree, UnknownPoseError
+from magma_contracts.errors import ConfigError
 from magma_teleop.config import DeviceConfig
 from magma_teleop.device_profile import DeviceProfile, LeaderProfile, read_profile
 from magma_teleop.identity import operator_identity

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magma_common.config import ConfigError
-from magma_common.text import brief, content_hash, listed
 from magma_common.yaml_files import read_yaml
+from magma_contracts.digests import content_hash
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import brief, listed
 
 MOTIONS = ("x", "y", "z", "roll", "pitch", "yaw")
 """What axes may drive: translations and rotations about x, y, z of the profile's frame."""

@@ -11,7 +11,7 @@ import termios
 from collections.abc import Sequence
 from typing import Any
 
-from magma_common.config import ConfigError
+from magma_contracts.errors import ConfigError
 
 BRACKETED_PASTE_ON, BRACKETED_PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 """The terminal puts marks around what is pasted, so that it is not taken for keys (xterm, "Bracketed Paste Mode")."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from rclpy.node import Node
 
-from magma_common.config import ConfigError
-from magma_common.imports import import_problem
+from magma_contracts.errors import ConfigError
+from magma_contracts.imports import import_problem
 from magma_control.arm_motion import ArmCommand, FloatArray
 from magma_control.command_guard import JointGuard
 from magma_control.robot_config import RobotConfig

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from magma_common.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
 
 vectors = st.tuples(*[st.floats(-1.8, 1.8)] * 3).map(np.array)
 

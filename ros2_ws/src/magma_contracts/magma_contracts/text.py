@@ -6,29 +6,51 @@ megabytes. `printable` makes one harmless line of it.
 
 from __future__ import annotations
 
-import hashlib
 import reprlib
 from collections.abc import Iterable
 
 LONGEST = 500
 """Characters of a line that a person still reads."""
+LONGEST_SENTENCE = 900
+"""Characters of a sentence about a file; what is longer buries its point."""
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 80
 
 
-def printable(text: str, longest: int = LONGEST) -> str:
-    """One line without control characters, those of terminals and of text direction included; shortened where too long.
+def escaped(text: str, kept: str = "\n") -> str:
+    """The text with what is not printable as its escape, such as \\x1b; the characters `kept` stay as they are."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in kept else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def printable(value: object, longest: int = LONGEST) -> str:
+    """The text of a value as one line without control characters, those of terminals and of text direction included;
+    shortened where too long.
 
     What is not printable stands as its escape, such as \\x1b; line breaks become spaces.
     """
+    text = str(value)
     if len(text) <= longest and text.isprintable():
         return text
-    line = " ".join(text[: 4 * longest].split())
-    line = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line)
+    line = escaped(" ".join(text[: 4 * longest].split()), kept="")
     if len(line) <= longest and len(text) <= 4 * longest:
         return line
     return f"{line[: longest - 1]}…"
+
+
+def sentence(text: str) -> str:
+    """One line that a terminal can show: what it cannot is escaped, and of a long text the middle is left out.
+
+    What is quoted from a file may be anything, also commands to the terminal or half a million digits.
+    """
+    if len(text) > LONGEST_SENTENCE:
+        text = f"{text[: LONGEST_SENTENCE * 3 // 4]} … {text[-LONGEST_SENTENCE // 5 :]}"
+    return escaped(text, kept="")
 
 
 def brief(value: object) -> str:
@@ -44,12 +66,3 @@ def listed(names: Iterable[object]) -> str:
     every = list(names)
     shown = ", ".join(printable(str(name), 60) for name in every[:10])
     return shown if len(every) <= 10 else f"{shown} and {len(every) - 10} more"
-
-
-def content_hash(*parts: str | bytes) -> str:
-    """Twelve hexadecimal digits that name a content: the beginning of the SHA-256 of its parts and their lengths."""
-    found = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        found.update(len(data).to_bytes(8, "little") + data)
-    return found.hexdigest()[:12]

@@ -57,3 +57,19 @@ def matrix_from_quaternion(quaternion_xyzw: ArrayLike) -> FloatArray:
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+def rotate(quaternion_xyzw: ArrayLike, vector: ArrayLike) -> FloatArray:
+    """Rotates a vector (3,) by a unit quaternion xyzw (4,)."""
+    return matrix_from_quaternion(quaternion_xyzw) @ np.asarray(vector, dtype=np.float64)
+
+
+def quaternion_from_yaw(yaw_rad: float) -> FloatArray:
+    """Rotation by `yaw_rad` about z as a quaternion xyzw (4,)."""
+    return np.array([0.0, 0.0, np.sin(yaw_rad / 2.0), np.cos(yaw_rad / 2.0)])
+
+
+def yaw_from_quaternion(quaternion_xyzw: ArrayLike) -> float:
+    """Heading of the rotated x axis in the xy plane, radians in (-pi, pi]."""
+    x, y, z, w = np.asarray(quaternion_xyzw, dtype=np.float64)
+    return float(np.arctan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z)))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import magma_common.imports
+import magma_contracts.imports
 import magma_policy.imports
 
 BROKEN = "libsomething.so.7: cannot open shared object file: No such file or directory"
 
 
-@pytest.fixture(params=[magma_common.imports, magma_policy.imports], ids=["nodes", "policy"])
+@pytest.fixture(params=[magma_contracts.imports, magma_policy.imports], ids=["contracts", "policy"])
 def import_problem(request):
     return request.param.import_problem
 

@@ -1,14 +1,12 @@
-"""YAML that people pass on, and text from outside on its way to a terminal."""
+"""YAML that people pass on."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from magma_common.config import ConfigError
-from magma_common.text import LONGEST, brief, content_hash, listed, printable
 from magma_common.yaml_files import LARGEST_BYTES, parse_yaml, read_yaml
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import LONGEST
 
 
 def test_what_yaml_says_is_read_anchors_and_merges_included() -> None:
@@ -61,23 +59,3 @@ def test_files_that_are_no_text_or_too_large(tmp_path) -> None:
     for missing in (tmp_path, tmp_path / "nothing.yaml"):
         with pytest.raises(ConfigError, match="cannot be read"):
             read_yaml(missing)
-
-
-@given(st.text())
-def test_text_from_outside_is_one_printable_line(text: str) -> None:
-    line = printable(text)
-    assert line.isprintable() and len(line) <= LONGEST
-    if text.isprintable() and len(text) <= LONGEST:
-        assert line == text
-
-
-def test_terminal_escapes_stand_as_their_names_and_long_text_is_cut() -> None:
-    assert printable("pad\x1b]0;owned\x07\n[INFO] all is well") == "pad\\x1b]0;owned\\x07 [INFO] all is well"
-    assert printable("\u202egnp") == "\\u202egnp"
-    assert len(printable("a" * 10**6)) == LONGEST and len(brief(["a" * 10**6] * 1000)) < 1000
-    assert brief(1 << 40000).isprintable() and brief("\x1b") == "'\\x1b'"
-    assert listed(range(12)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
-
-
-def test_a_content_hash_tells_parts_apart() -> None:
-    assert content_hash("ab", "c") != content_hash("a", "bc") and content_hash("a") == content_hash(b"a")

@@ -1,4 +1,4 @@
-"""What to say when a library that only some robots need cannot be imported."""
+"""What to say when a library that only some uses need cannot be imported."""
 
 from __future__ import annotations
 

@@ -25,10 +25,8 @@ BESIDE_THE_CODE = (
     "CHANGELOG.md",
     "policy/**/README.md",
     "sim/**/README.md",
-    "ros2_ws/src/*/README.md",
-    "ros2_ws/rclpy_dds/README.md",
+    "ros2_ws/**/README.md",
     "ros2_ws/rclpy_dds/docs/*.md",
-    "ros2_ws/rclpy_dds/tests/interop/README.md",
 )
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _CODE = re.compile(r"(^```.*?^```[^\n]*$|^ *```.*?^ *```[^\n]*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)

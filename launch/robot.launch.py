@@ -3,6 +3,7 @@
 ros2 launch magma_bringup robot.launch.py
 ros2 launch magma_bringup robot.launch.py policy:=expert instruction:="put the spoon on the towel"
 ros2 launch magma_bringup robot.launch.py sim:=none camera:=/dev/video0 policy:=/data/my-checkpoint
+ros2 launch magma_bringup robot.launch.py namespace:=left
 """
 
 import os
@@ -16,6 +17,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from magma_bringup.domain import check_alone, domain_id
+from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
 from magma_bringup.parameter_file import check_parameter_file
 from magma_common.node_main import EXIT_CONFIGURATION
 
@@ -32,6 +34,16 @@ TASK_ROBOTS = {
 }
 
 ARGUMENTS = [
+    DeclareLaunchArgument(
+        "namespace",
+        default_value="",
+        description="Namespace of every node, such as left: each of several arms in one graph has its own.",
+    ),
+    DeclareLaunchArgument(
+        "frame_prefix",
+        default_value="auto",
+        description="Before the names of frames in /tf; auto = the namespace and a slash, none = nothing.",
+    ),
     DeclareLaunchArgument(
         "sim", default_value="tabletop", choices=["tabletop", "none"], description="Simulated camera and arm, or none."
     ),
@@ -79,7 +91,7 @@ ARGUMENTS = [
         "task_server",
         default_value="false",
         choices=["false", "true"],
-        description="Simulation: serve the action /magma/execute_task.",
+        description="Simulation: serve the action magma/execute_task.",
     ),
     DeclareLaunchArgument(
         "end_with_node",
@@ -105,7 +117,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "instruction",
         default_value="",
-        description="First instruction; empty = the simulated task's own; none = wait for one on /magma/instruction.",
+        description="First instruction; empty = the simulated task's own; none = wait for one on magma/instruction.",
     ),
     DeclareLaunchArgument(
         "teleop",
@@ -144,7 +156,9 @@ ARGUMENTS = [
         description="Camera to open without a driver of its own: 0, /dev/video0, a video file or a stream's URL.",
     ),
     DeclareLaunchArgument(
-        "camera_topic", default_value="/camera/image_raw", description="Where the camera's driver publishes."
+        "camera_topic",
+        default_value="camera/image_raw",
+        description="Where the camera's driver publishes; without a slash in front: in the namespace.",
     ),
     DeclareLaunchArgument(
         "config", default_value="", description="YAML file with parameters of any node; goes before the defaults."
@@ -213,7 +227,7 @@ def robot(context):
         return LaunchConfiguration(name).perform(context).strip()
 
     domain_id()  # before any node stumbles over it
-    namespace = context.launch_configurations.get("ros_namespace") or "/"
+    namespace = full_namespace(value("namespace"), context.launch_configurations.get("ros_namespace") or "")
     simulated = value("sim") != "none"
     camera = value("camera")
     if simulated and camera != "none":
@@ -227,6 +241,8 @@ def robot(context):
     if value("config"):
         check_parameter_file(Path(value("config")), namespace)
         files.append(value("config"))
+    files = files_in_namespace(files, namespace)
+    prefix = {"frame_prefix": "" if value("frame_prefix") == "none" else value("frame_prefix")}
 
     names = []
 
@@ -236,12 +252,20 @@ def robot(context):
         name = name or executable
         names.append(name)
         ended = when_it_ends(name, value("end_with_node") == "true")
-        return Node(package=package, executable=executable, name=name, parameters=settings, on_exit=ended, **rest)
+        return Node(
+            package=package,
+            executable=executable,
+            name=name,
+            namespace=namespace if namespace != NONE else None,
+            parameters=settings,
+            on_exit=ended,
+            **rest,
+        )
 
     topic = value("camera_topic")
     arm = joint_level_arm(value, simulated) if value("arm") != "sim_delta" else {}
     controller = {"autostart": value("autostart") == "true", **arm}
-    from_camera = [("/camera/image_raw", topic), ("/camera/image_raw/compressed", topic + "/compressed")]
+    from_camera = [("camera/image_raw", topic), ("camera/image_raw/compressed", topic + "/compressed")]
     nodes = [
         node("magma_camera", "camera_subscriber", remappings=from_camera),
         node("magma_control", "controller", parameters=controller),
@@ -256,6 +280,7 @@ def robot(context):
             "success_hold_steps": number("success_hold_steps", value("success_hold_steps")),
             "record": value("records"),
             **image_size(value("image_size")),
+            **prefix,
         }
         program = "joint_simulator" if arm else "simulator"
         nodes.append(node("magma_sim_ros", program, "simulator", parameters=world, remappings=from_camera))
@@ -269,7 +294,7 @@ def robot(context):
             raise RuntimeError("policy:=expert needs sim:=tabletop, which knows where the objects are")
         if value("control") != "none":
             raise RuntimeError(f"control:={value('control')} is for policies that see and read; {policy} does neither")
-        settings = {"kind": policy, "injected_latency_ms": number("latency_ms", value("latency_ms"), float)}
+        settings = {"kind": policy, "injected_latency_ms": number("latency_ms", value("latency_ms"), float), **prefix}
         nodes.append(node("magma_sim_ros", "scripted_policy", parameters=settings))
     elif policy != "none":
         settings = {
@@ -286,13 +311,14 @@ def robot(context):
     elif device == "scripted":
         if not simulated:
             raise RuntimeError("teleop:=scripted needs sim:=tabletop, which knows where the objects are")
-        nodes.append(node("magma_sim_ros", "scripted_operator"))
+        nodes.append(node("magma_sim_ros", "scripted_operator", parameters=prefix))
     elif device != "none":
         program = "leader_teleop" if device == "leader" else "joy_teleop"
-        joy = [("/joy", "/spacenav/joy")] if device == "spacemouse" else []
-        nodes.append(node("magma_teleop", program, parameters={"profile": device}, remappings=joy))
+        joy = [("joy", "spacenav/joy")] if device == "spacemouse" else []
+        nodes.append(node("magma_teleop", program, parameters={"profile": device, **prefix}, remappings=joy))
     if value("record") != "none":
-        nodes.append(node("magma_recorder", "recorder", parameters={"directory": value("record")}))
+        recorded = {"directory": value("record")}
+        nodes.append(node("magma_recorder", "recorder", parameters=recorded, remappings=from_camera))
     if value("view") != "none":
         settings = {"port": number("view", value("view"))}
         nodes.append(node("magma_bringup", "live_view", parameters=settings, remappings=from_camera))

@@ -18,6 +18,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
+
 FIRST_TASK = {"tabletop": "carrot_on_plate", "simpler-bridge": "widowx_spoon_on_towel"}
 
 ARGUMENTS = [
@@ -58,6 +60,11 @@ ARGUMENTS = [
         "step_timeout_s", default_value="60.0", description="Give up when no step comes for so many seconds."
     ),
     DeclareLaunchArgument("config", default_value="", description="YAML file with parameters of any node."),
+    DeclareLaunchArgument(
+        "namespace",
+        default_value="",
+        description="Namespace of every node, such as left, beside another robot's graph.",
+    ),
 ]
 
 
@@ -67,6 +74,7 @@ def evaluation(context):
 
     if value("clock") == "lockstep" and float(value("latency_ms")):
         raise RuntimeError("in lock-step the world waits, so latency_ms means nothing: use clock:=realtime")
+    namespace = full_namespace(value("namespace"), context.launch_configurations.get("ros_namespace") or "")
     tasks = [task.strip() for task in value("tasks").split(",") if task.strip()]
     out = value("out") or os.path.join("runs", "simpler_eval", time.strftime("%Y%m%d-%H%M%S"))
     # Nodes may be started in another folder.
@@ -82,6 +90,7 @@ def evaluation(context):
             "latency_ms": value("latency_ms"),
             "image_size": value("image_size"),
             "config": value("config"),
+            "namespace": namespace,
             "records": os.path.join(out, "episodes"),
             "after_episode": "stop",
             "instruction": "none",
@@ -92,6 +101,7 @@ def evaluation(context):
         package="magma_bringup",
         executable="episode_runner",
         name="episode_runner",
+        namespace=namespace if namespace != NONE else None,
         output="screen",
         parameters=[
             {
@@ -109,7 +119,7 @@ def evaluation(context):
                 "videos": False,
                 "step_timeout_s": float(value("step_timeout_s")),
             },
-            *([value("config")] if value("config") else []),
+            *files_in_namespace([value("config")] if value("config") else [], namespace),
         ],
         on_exit=Shutdown(reason="the evaluation has ended"),
     )

@@ -20,6 +20,14 @@ def test_a_node_that_is_there_already_is_named(ros_domain, peer):
     check_alone(["test_peer"], "/left")
 
 
+def test_the_same_node_in_another_namespace_is_another_node(ros_domain, start_node, wait):
+    start_node("magma_control.controller_node", {}, "-r", "__ns:=/left").wait_for_output("active: holding")
+    check_alone(["controller"])
+    check_alone(["controller"], "/right")
+    with pytest.raises(ConfigError, match="left/controller run in ROS domain"):
+        check_alone(["controller"], "/left")
+
+
 @pytest.mark.parametrize("text", ["abc", "-1", "233", "1.5", "0x3"])
 def test_a_domain_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv("ROS_DOMAIN_ID", text)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from magma_bringup.parameter_file import NODES, check_parameter_file
+from magma_bringup.parameter_file import NODES, check_parameter_file, write_for_namespace
+from magma_common.yaml_files import read_yaml
 from magma_contracts.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,13 +57,96 @@ def test_what_would_be_dropped_in_silence_is_refused(tmp_path, text, says):
     assert says in str(refused.value) and str(path) in str(refused.value)
 
 
-def test_in_a_namespace_the_names_are_those_of_the_namespace(tmp_path):
+def test_in_a_namespace_names_are_plain_or_those_of_the_namespace(tmp_path):
     path = tmp_path / "place.yaml"
     path.write_text("left:\n  controller:\n    ros__parameters: {a: 1}\n")
     check_parameter_file(path, "/left")
     path.write_text("controller:\n  ros__parameters: {a: 1}\n")
+    check_parameter_file(path, "/left")
+    path.write_text("right:\n  controller:\n    ros__parameters: {a: 1}\n")
     with pytest.raises(ConfigError, match="in the namespace /left"):
         check_parameter_file(path, "/left")
+    path.write_text("left:\n  controler:\n    ros__parameters: {a: 1}\n")
+    with pytest.raises(ConfigError, match="did you mean controller"):
+        check_parameter_file(path, "/left")
+
+
+def written(tmp_path, text, namespace="/cell/left"):
+    path = tmp_path / "place.yaml"
+    path.write_text(text, encoding="utf-8")
+    folder = tmp_path / "written"
+    folder.mkdir()
+    return read_yaml(write_for_namespace(path, namespace, folder))
+
+
+def test_a_plain_file_is_written_for_the_nodes_of_a_namespace(tmp_path):
+    text = """
+controller:
+  ros__parameters:
+    box: [0.25, -.3, 1e-2]
+    fine: 2e-6
+    name: "5"
+    limits: {speed: 1.0, turn: 2.0}
+    said: "größer \U0001f600"
+cell:
+  left:
+    policy: {ros__parameters: {checkpoint: one}}
+"""
+    found = written(tmp_path, text)
+    assert found == {
+        "/cell/left/controller": {
+            "ros__parameters": {
+                "box": [0.25, -0.3, 0.01],
+                "fine": 2e-6,
+                "name": "5",
+                "limits": {"speed": 1.0, "turn": 2.0},
+                "said": "größer \U0001f600",
+            }
+        },
+        "/cell/left/policy": {"ros__parameters": {"checkpoint": "one"}},
+    }
+
+
+def test_what_stands_later_in_the_file_counts(tmp_path):
+    text = """
+controller: {ros__parameters: {limits: {speed: 1.0, turn: 1.0}, only: 1}}
+/**: {ros__parameters: {limits: {speed: 2.0}}}
+/cell/left/controller: {ros__parameters: {limits: {turn: 3.0}}}
+"""
+    found = written(tmp_path, text)
+    assert set(found) == {f"/cell/left/{node}" for node in NODES}
+    assert found["/cell/left/controller"]["ros__parameters"] == {"limits": {"speed": 2.0, "turn": 3.0}, "only": 1}
+    assert found["/cell/left/policy"]["ros__parameters"] == {"limits": {"speed": 2.0}}
+
+
+@pytest.mark.parametrize("value", [".nan", "-.inf", ""])
+def test_a_value_that_no_parameter_takes_is_refused_in_a_namespace(tmp_path, value):
+    with pytest.raises(ConfigError, match="a value that no parameter takes"):
+        written(tmp_path, f"controller:\n  ros__parameters:\n    limit: {value}\n")
+
+
+@given(
+    st.dictionaries(
+        st.text("abcdefg_", min_size=1, max_size=5),
+        st.one_of(
+            st.booleans(),
+            st.integers(-(2**63), 2**63 - 1),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8),
+            st.lists(st.floats(-1e300, 1e300), max_size=3),
+        ),
+        min_size=1,
+    )
+)
+def test_values_are_the_same_in_a_namespace(values):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "place.yaml")
+        path.write_text(json.dumps({"controller": {"ros__parameters": values}}, ensure_ascii=False), encoding="utf-8")
+        out = Path(folder, "written")
+        out.mkdir()
+        found = read_yaml(write_for_namespace(path, "/left", out))
+    again = found["/left/controller"]["ros__parameters"]
+    assert again == values and [type(item) for item in again.values()] == [type(item) for item in values.values()]
 
 
 def test_all_nodes_of_this_project_are_known():

@@ -26,6 +26,12 @@ def test_camera_info_counts_pixels_as_ros_does():
     assert INTRINSICS[0, 2] == 64.0, "the spec's own array is left alone"
 
 
+def test_a_prefix_stands_before_every_frame():
+    assert messages.camera_info(SPEC, STAMP, "left/").header.frame_id == "left/camera_optical"
+    camera = messages.camera_transform(SPEC, STAMP, "left/")
+    assert (camera.header.frame_id, camera.child_frame_id) == ("left/base", "left/camera_optical")
+
+
 def test_camera_transform_is_the_inverse_of_the_extrinsics():
     message = messages.camera_transform(SPEC, STAMP)
     t, q = message.transform.translation, message.transform.rotation

@@ -60,9 +60,10 @@ def check_alone(names: Iterable[str], namespace: str = "/") -> None:
         while time.monotonic() < deadline_s:
             there = {name for name, space in node.get_node_names_and_namespaces() if space == (namespace or "/")}
             if wanted & there:
+                where = "" if namespace in ("", "/") else f"{namespace.strip('/')}/"
                 raise ConfigError(
-                    f"{' and '.join(sorted(wanted & there)[:2])} run in ROS domain {domain} already; end that launch "
-                    "(one that was killed is forgotten after 10 s), or set another ROS_DOMAIN_ID"
+                    f"{' and '.join(where + name for name in sorted(wanted & there)[:2])} run in ROS domain {domain} already; end that launch "
+                    "(one that was killed is forgotten after 10 s), or set another ROS_DOMAIN_ID or namespace:="
                 )
             time.sleep(0.02)
 

@@ -32,6 +32,7 @@ from magma_bringup.results import EpisodeResult, append, corrections_text, polic
 from magma_bringup.step_times import Percentiles, StepTimes
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
+from magma_common.diagnostics import name_in
 from magma_common.instruction_topics import ASK_SERVICE
 from magma_common.node_config import NodeParameters
 from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
@@ -40,6 +41,7 @@ from magma_contracts.errors import ConfigError
 if TYPE_CHECKING:
     from magma_sim.evaluation.episodes import Episode
 
+CONTROLLER_TOPIC, SPEC_TOPIC, RESET_SERVICE = "magma/controller_state", "magma/action_spec", "magma/reset_episode"
 CONTENT_S = 3.0
 """Longest wait for the policy's node to tell which policy it is; ours tell it at once, others' may never."""
 QUIET_S = 2.0
@@ -154,12 +156,12 @@ class EpisodeRunner(Node):
         self._graph_ended: Callable[[], str | None] = lambda: None
 
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
-        self._reset = self.create_client(ResetEpisode, "magma/reset_episode")
+        self._reset = self.create_client(ResetEpisode, RESET_SERVICE)
         self._film = self.create_client(Trigger, "magma/film_episode")
         self._policy_parameters = self.create_client(SetParameters, "policy/set_parameters")
         self._told_robot: str | None = None
-        self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
-        self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, STATE)
+        self.create_subscription(ActionSpec, SPEC_TOPIC, self._on_spec, STATE)
+        self.create_subscription(ControllerState, CONTROLLER_TOPIC, self._on_controller, STATE)
         self.create_subscription(ActionChunk, "magma/action_chunk", self._on_chunk, COMMAND)
         self.create_subscription(EndEffectorDelta, "magma/command", self._on_command, COMMAND)
         self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_status, STATE)
@@ -185,15 +187,18 @@ class EpisodeRunner(Node):
 
     def _on_diagnostics(self, array: DiagnosticArray) -> None:
         for status in array.status:
+            name = name_in(self.get_namespace(), status.name)
+            if name is None:
+                continue  # another robot's
             values = {item.key: item.value for item in status.values}
             if "content" in values:
                 with self._changed:
                     self._running = RunningPolicy(values["content"], values.get("where", ""))
                     self._changed.notify_all()
             if status.level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE):
-                self._troubles[status.name] = status.message
+                self._troubles[name] = status.message
             else:
-                self._troubles.pop(status.name, None)
+                self._troubles.pop(name, None)
 
     def _on_chunk(self, chunk: ActionChunk) -> None:
         if chunk.refusal:
@@ -282,11 +287,13 @@ class EpisodeRunner(Node):
         """Returns when every part of the graph is there; GraphError when one is missing for too long."""
         started_s = time.monotonic()
         deadline_s = started_s + self.config.start_timeout_s
+        topic, service = self.resolve_topic_name, self.resolve_service_name
+        keeper = f"the instruction keeper (service {service(ASK_SERVICE)})"
         for node, what, there in (
-            ("controller", "the controller (topic /magma/controller_state)", lambda: self._controller is not None),
-            ("policy", "the policy (topic /magma/action_spec)", lambda: self._spec is not None),
-            ("simulator", "the simulator (service /magma/reset_episode)", self._reset.service_is_ready),
-            ("instruction_keeper", f"the instruction keeper (service {ASK_SERVICE})", self._instruct.service_is_ready),
+            ("controller", f"the controller (topic {topic(CONTROLLER_TOPIC)})", lambda: self._controller is not None),
+            ("policy", f"the policy (topic {topic(SPEC_TOPIC)})", lambda: self._spec is not None),
+            ("simulator", f"the simulator (service {service(RESET_SERVICE)})", self._reset.service_is_ready),
+            ("instruction_keeper", keeper, self._instruct.service_is_ready),
         ):
             told, look_s = "", time.monotonic() + QUIET_S
             while not there():
@@ -418,13 +425,15 @@ class EpisodeRunner(Node):
         """Returns once the instruction is in force."""
         request = Instruct.Request(instruction=instruction, asked_by=self.get_name())
         request.asked = self.get_clock().now().to_msg()
-        answer = self._call(self._instruct, request, f"the instruction keeper did not answer {ASK_SERVICE}")
+        name = self.resolve_service_name(ASK_SERVICE)
+        answer = self._call(self._instruct, request, f"the instruction keeper did not answer {name}")
         if not answer.accepted:
             raise GraphError(f"the instruction keeper refused {instruction!r}: {answer.message}")
 
     def _call_reset(self, start: Start) -> ResetEpisode.Response:
         request = ResetEpisode.Request(task=start.task, variant=start.variant, layout=start.layout)
-        answer = self._call(self._reset, request, "the simulator did not answer /magma/reset_episode")
+        name = self.resolve_service_name(RESET_SERVICE)
+        answer = self._call(self._reset, request, f"the simulator did not answer {name}")
         if not answer.success:
             raise GraphError(f"the simulator refused {start}: {answer.message}")
         return answer

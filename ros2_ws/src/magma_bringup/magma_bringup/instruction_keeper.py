@@ -55,10 +55,10 @@ class InstructionKeeper(Node):
         # The middleware's stamp of the moment of publishing is system time, which simulated time has no part in.
         asked_ns = 0 if self.get_clock().ros_time_is_active else info["source_timestamp"]
         names = sorted({endpoint.node_name for endpoint in self.get_publishers_info_by_topic(ASK_TOPIC)})
-        self._ask(message.data, ", ".join(names) or f"somebody on {ASK_TOPIC}", asked_ns)
+        self._ask(message.data, ", ".join(names) or f"somebody on {self.resolve_topic_name(ASK_TOPIC)}", asked_ns)
 
     def _on_service(self, request: Instruct.Request, response: Instruct.Response) -> Instruct.Response:
-        asked_by = request.asked_by or f"somebody who called {ASK_SERVICE}"
+        asked_by = request.asked_by or f"somebody who called {self.resolve_service_name(ASK_SERVICE)}"
         answer = self._ask(request.instruction, asked_by, stamp_to_ns(request.asked), int(request.replaces))
         in_force = self._arbiter.in_force
         response.accepted, response.message = answer.accepted, answer.message

@@ -65,7 +65,8 @@ class LiveView(Node):
 
     def _on_state(self, message: ControllerState) -> None:
         phase = PHASES.get(message.phase, f"phase {message.phase}")
-        self._view.tell(phase, message.reason, message.instruction)
+        # Of several arms each has a page.
+        self._view.tell(f"{self.get_namespace().strip('/')} {phase}".lstrip(), message.reason, message.instruction)
 
 
 def main() -> int:

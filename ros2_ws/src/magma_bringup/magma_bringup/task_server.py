@@ -1,4 +1,4 @@
-"""Node task_server: the action /magma/execute_task, in simulation."""
+"""Node task_server: the action magma/execute_task, in simulation."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from magma_common.node_main import run_node
 from magma_common.qos import STATE
 
 POLL_S = 0.2
+STATUS_TOPIC = "magma/episode_status"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TaskServer(Node):
         self._busy = False
         self._news: Future = Future()
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
-        self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_status, STATE)
+        self.create_subscription(EpisodeStatus, STATUS_TOPIC, self._on_status, STATE)
         self.create_subscription(Instruction, IN_FORCE_TOPIC, self._on_instruction, STATE)
         # Silence is news too.
         self.create_timer(POLL_S, self._wake)
@@ -76,9 +77,9 @@ class TaskServer(Node):
         if self._busy:
             why = "a task is being carried out"
         elif self._status is None:
-            why = "there is no simulator (/magma/episode_status)"
+            why = f"there is no simulator ({self.resolve_topic_name(STATUS_TOPIC)})"
         elif not self._instruct.service_is_ready():
-            why = f"there is no instruction keeper ({ASK_SERVICE})"
+            why = f"there is no instruction keeper ({self.resolve_service_name(ASK_SERVICE)})"
         if why is not None:
             self.get_logger().warning(f"task {goal.instruction!r} rejected: {why}")
             return GoalResponse.REJECT
@@ -121,7 +122,8 @@ class TaskServer(Node):
         while not future.done():
             if time.monotonic() > deadline_s:
                 self._instruct.remove_pending_request(future)
-                return Instruct.Response(message=f"no answer of {ASK_SERVICE} for {patience_s:g} s")
+                name = self.resolve_service_name(ASK_SERVICE)
+                return Instruct.Response(message=f"no answer of {name} for {patience_s:g} s")
             await self._news
         return future.result()
 

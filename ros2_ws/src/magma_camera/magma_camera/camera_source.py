@@ -48,7 +48,7 @@ class CameraSourceConfig(NodeConfig):
 
 
 class CameraSource(Node):
-    """Publishes /camera/image_raw (bgr8) with the time at which each picture was taken from the device."""
+    """Publishes camera/image_raw (bgr8) with the time at which each picture was taken from the device."""
 
     def __init__(self) -> None:
         super().__init__("camera_source", automatically_declare_parameters_from_overrides=True)

@@ -22,6 +22,7 @@ from magma_common.node_main import run_node
 from magma_common.qos import FRAME, ROBOT_STATE, SENSOR, STATE
 from magma_contracts.errors import ConfigError
 
+SPEC_TOPIC = "magma/action_spec"
 REPORTED_AFTER = 3
 """So many refused pictures in a row are trouble; a single stray one is only counted."""
 _REPORTED_AT_ONCE = frozenset({"frozen", "size_unknown", "bit_depth"})
@@ -32,13 +33,13 @@ class CameraSubscriberConfig(NodeConfig):
     """Parameters of the node."""
 
     compressed: bool = parameter(
-        False, "Take JPEG or PNG pictures from /camera/image_raw/compressed instead.", read_only=True
+        False, "Take JPEG or PNG pictures from camera/image_raw/compressed instead.", read_only=True
     )
     image_height: int = parameter(
-        0, "Pixels of the frame; 0 = what /magma/action_spec says.", minimum=0, maximum=MAX_SIDE_PX, read_only=True
+        0, "Pixels of the frame; 0 = what magma/action_spec says.", minimum=0, maximum=MAX_SIDE_PX, read_only=True
     )
     image_width: int = parameter(
-        0, "Pixels of the frame; 0 = what /magma/action_spec says.", minimum=0, maximum=MAX_SIDE_PX, read_only=True
+        0, "Pixels of the frame; 0 = what magma/action_spec says.", minimum=0, maximum=MAX_SIDE_PX, read_only=True
     )
     max_age_s: float = parameter(
         1.0,
@@ -96,7 +97,7 @@ class CameraSubscriberConfig(NodeConfig):
 
 
 class CameraSubscriber(Node):
-    """Publishes /magma/frame from /camera/image_raw; see the package's README for topics and parameters."""
+    """Publishes magma/frame from camera/image_raw; see the package's README for topics and parameters."""
 
     def __init__(self) -> None:
         super().__init__("camera_subscriber", automatically_declare_parameters_from_overrides=True)
@@ -111,7 +112,7 @@ class CameraSubscriber(Node):
 
         self._frame = self.create_publisher(Image, "magma/frame", FRAME)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
-        self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
+        self.create_subscription(ActionSpec, SPEC_TOPIC, self._on_spec, STATE)
         self.create_subscription(EndEffectorState, "magma/end_effector_state", self._on_state, ROBOT_STATE)
         if config.compressed:
             self.create_subscription(CompressedImage, "camera/image_raw/compressed", self._on_compressed, SENSOR)
@@ -188,7 +189,8 @@ class CameraSubscriber(Node):
         if silent_s > self._node_parameters.config.silent_after_s:
             return Report(ERROR, "no picture from the camera", {**values, "silent for s": f"{silent_s:.1f}"})
         if self._trouble == "size_unknown":
-            return Report(WARN, "waiting for a policy to announce its frame size on /magma/action_spec", values)
+            topic = self.resolve_topic_name(SPEC_TOPIC)
+            return Report(WARN, f"waiting for a policy to announce its frame size on {topic}", values)
         if self._trouble is not None:
             values["last refusal"] = preparation.last_refusal
             return Report(ERROR, f"pictures are refused ({self._trouble})", values)

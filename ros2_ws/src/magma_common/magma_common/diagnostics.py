@@ -18,6 +18,23 @@ PERIOD_S = 1.0
 """As the ROS diagnostic aggregator expects; a status older than a few seconds counts as stale there."""
 
 
+def name_in(namespace: str, status_name: str) -> str | None:
+    """The name of a status without the namespace that it was told from; None for one of another namespace.
+
+    Args:
+        namespace: as nodes tell it, beginning with a slash.
+        status_name: as published: a node's name, what a driver's task is called after a colon, and before both the
+            namespace, if there is one.
+    """
+    inside = namespace.strip("/")
+    name = status_name.lstrip("/")
+    if inside:
+        if not name.startswith(f"{inside}/"):
+            return None
+        name = name[len(inside) + 1 :]
+    return None if "/" in name.partition(":")[0] else name
+
+
 @dataclass(frozen=True)
 class Report:
     """How a node is doing: a level (OK, WARN, ERROR), one sentence for a person, and details by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +46,14 @@ class NewestObservation:
     one.
     """
 
-    def __init__(self, with_state: bool, tolerance_s: float = 0.0) -> None:
+    def __init__(
+        self, with_state: bool, tolerance_s: float = 0.0, full_name: Callable[[str], str] = lambda name: f"/{name}"
+    ) -> None:
         """
         Args:
             with_state: whether a frame needs a measured state.
             tolerance_s: how far the stamps of frame and state may lie apart, in seconds; 0 = equal stamps.
+            full_name: of a topic, for texts; as it is in no namespace if not given.
 
         Raises:
             ValueError: negative or not finite tolerance.
@@ -57,6 +61,7 @@ class NewestObservation:
         if not (np.isfinite(tolerance_s) and tolerance_s >= 0):
             raise ValueError(f"tolerance_s must be a number of at least 0, not {tolerance_s}")
         self._with_state = with_state
+        self._full_name = full_name
         self._tolerance_ns = round(tolerance_s * 1e9)
         self._changed = threading.Condition()
         self._frame: tuple[int, np.ndarray, float] | None = None
@@ -127,11 +132,12 @@ class NewestObservation:
 
     def _obstacle(self) -> str | None:
         if not self._instruction:
-            return "an instruction on /magma/instruction"
+            return f"an instruction on {self._full_name('magma/instruction')}"
         if self._frame is None:
-            return "a frame on /magma/frame"
+            return f"a frame on {self._full_name('magma/frame')}"
         if self._with_state and self._matching(self._frame[0]) is None:
-            return "the end effector state that belongs to the frame on /magma/end_effector_state"
+            topic = self._full_name("magma/end_effector_state")
+            return f"the end effector state that belongs to the frame on {topic}"
         return None
 
     def _matching(self, stamp_ns: int) -> EndEffectorState | None:

@@ -106,7 +106,7 @@ class PolicyConfig(NodeConfig):
 
 
 class PolicyNode(Node):
-    """Publishes /magma/action_spec once the model is ready, and one /magma/action_chunk per frame acted on.
+    """Publishes magma/action_spec once the model is ready, and one magma/action_chunk per frame acted on.
 
     The executor's thread only receives; the model runs in a thread of its own, which takes the newest frame whenever
     it is free. Publishing from there is safe: rclpy's publishers may be used from any thread.
@@ -203,7 +203,9 @@ class PolicyNode(Node):
         if policy is None:
             return
         self._policy = policy
-        observation = NewestObservation(policy.spec.proprioception, self._config.state_tolerance_s)
+        observation = NewestObservation(
+            policy.spec.proprioception, self._config.state_tolerance_s, self.resolve_topic_name
+        )
         # In this order an instruction that arrives in between is not lost.
         self._observation = observation
         observation.set_instruction(self._instruction)

@@ -1,6 +1,6 @@
-"""Node simulator, with an arm that speaks ros2_control's topics instead of /magma/command.
+"""Node simulator, with an arm that speaks ros2_control's topics instead of magma/command.
 
-The same worlds, the same camera; but the arm knows joints only: /joint_states out, a joint_trajectory_controller and a
+The same worlds, the same camera; but the arm knows joints only: joint_states out, a joint_trajectory_controller and a
 gripper_action_controller in. It moves exactly as it is told by them.
 """
 
@@ -39,8 +39,8 @@ ARM_JOINTS = 7
 class JointSimulator(Simulator):
     """The simulator with a joint-level arm.
 
-    Lock-step: /magma/command says that somebody has decided on a step, and the world then runs one step period, tick by
-    tick: each tick is a report in /joint_states and a trajectory that answers it (it carries the report's stamp). Real
+    Lock-step: magma/command says that somebody has decided on a step, and the world then runs one step period, tick by
+    tick: each tick is a report in joint_states and a trajectory that answers it (it carries the report's stamp). Real
     time: the world goes on by itself and the arm follows the newest trajectory.
     """
 

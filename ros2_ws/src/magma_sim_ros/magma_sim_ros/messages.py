@@ -54,13 +54,14 @@ def transform(
     return message
 
 
-def transforms(observation: Observation, stamp: Time, frame: str) -> TFMessage:
-    """End effector and every object of the scene in the base frame."""
+def transforms(observation: Observation, stamp: Time, frame: str, prefix: str = "") -> TFMessage:
+    """End effector and every object of the scene in the base frame; `prefix` stands before each name."""
     measured = observation.end_effector
     poses = {END_EFFECTOR_FRAME: (measured.position, measured.quaternion_xyzw), **observation.object_poses}
     return TFMessage(
         transforms=[
-            transform(frame, child, position, quaternion, stamp) for child, (position, quaternion) in poses.items()
+            transform(prefix + frame, prefix + child, position, quaternion, stamp)
+            for child, (position, quaternion) in poses.items()
         ]
     )
 
@@ -72,7 +73,7 @@ def joint_state(positions: Mapping[str, float], stamp: Time) -> JointState:
     return message
 
 
-def camera_info(spec: TaskSpec, stamp: Time) -> CameraInfo:
+def camera_info(spec: TaskSpec, stamp: Time, prefix: str = "") -> CameraInfo:
     """Pinhole model of the simulated camera, without distortion.
 
     The simulator puts pixel centres at half-integers, ROS (image_geometry, OpenCV) at integers; hence the half pixel.
@@ -81,7 +82,7 @@ def camera_info(spec: TaskSpec, stamp: Time) -> CameraInfo:
     intrinsics[:2, 2] -= 0.5
     message = CameraInfo(height=spec.image_height, width=spec.image_width, distortion_model="plumb_bob")
     message.header.stamp = stamp
-    message.header.frame_id = CAMERA_FRAME
+    message.header.frame_id = prefix + CAMERA_FRAME
     message.d = [0.0] * 5
     message.k = intrinsics.reshape(9).tolist()
     message.r = np.eye(3).reshape(9).tolist()
@@ -89,12 +90,12 @@ def camera_info(spec: TaskSpec, stamp: Time) -> CameraInfo:
     return message
 
 
-def camera_transform(spec: TaskSpec, stamp: Time) -> TransformStamped:
+def camera_transform(spec: TaskSpec, stamp: Time, prefix: str = "") -> TransformStamped:
     """Pose of the camera's optical frame in the base frame."""
     camera_in_base = np.linalg.inv(spec.camera_extrinsics)
     rotation_vector, _ = cv2.Rodrigues(camera_in_base[:3, :3])
     quaternion = quaternion_from_axis_angle(rotation_vector.ravel())
-    return transform(spec.frame, CAMERA_FRAME, camera_in_base[:3, 3], quaternion, stamp)
+    return transform(prefix + spec.frame, prefix + CAMERA_FRAME, camera_in_base[:3, 3], quaternion, stamp)
 
 
 def episode_status(episode: Episode, stamp: Time) -> EpisodeStatus:

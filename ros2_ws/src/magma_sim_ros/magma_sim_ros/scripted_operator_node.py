@@ -14,6 +14,7 @@ from std_srvs.srv import Trigger
 
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import delta_from_msg, delta_to_msg, stamp_to_ns
+from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
@@ -32,6 +33,7 @@ DEFAULTS = OperatorRules()
 class ScriptedOperatorConfig(NodeConfig):
     """Parameters of the node; `OperatorRules` says what they mean."""
 
+    frame_prefix: str = parameter(FRAME_PREFIX_OF_NAMESPACE, FRAME_PREFIX_HELP, read_only=True)
     tolerated_m: float = parameter(DEFAULTS.tolerated_m, "A larger difference is a mistake.", minimum=0.0)
     patience_steps: int = parameter(DEFAULTS.patience_steps, "Mistakes in a row before a take-over.", minimum=1)
     late_after_steps: int = parameter(DEFAULTS.late_after_steps, "Not done by then: takes over.", minimum=1)
@@ -39,7 +41,7 @@ class ScriptedOperatorConfig(NodeConfig):
 
 
 class ScriptedOperatorNode(Node):
-    """Publishes /teleop/command while it corrects, and hands the arm back when it has."""
+    """Publishes teleop/command while it corrects, and hands the arm back when it has."""
 
     def __init__(self) -> None:
         super().__init__("scripted_operator", automatically_declare_parameters_from_overrides=True)
@@ -56,7 +58,8 @@ class ScriptedOperatorNode(Node):
         self._heartbeats = self.create_publisher(Header, "magma/teleop_heartbeat", ROBOT_STATE)
         self._hand_back = self.create_client(Trigger, "magma/hand_back")
         InstructionListener(self, self._on_instruction)
-        self._parts = WorldSubscriptions(self, self._world, self._act)
+        prefix = frame_prefix(config.frame_prefix, self.get_namespace())
+        self._parts = WorldSubscriptions(self, self._world, self._act, prefix)
         self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
         self.create_subscription(EndEffectorDelta, "magma/command", self._on_command, COMMAND)
         self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_progress, STATE)

@@ -16,6 +16,7 @@ from sensor_msgs.msg import Image
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_ns
 from magma_common.diagnostics import OK, WARN, DiagnosticsPublisher, Report
+from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
@@ -45,13 +46,14 @@ class ScriptedPolicyConfig(NodeConfig):
         maximum=60_000.0,
     )
     step_period_s: float = parameter(0.2, "Seconds per action.", minimum=0.001, read_only=True)
+    frame_prefix: str = parameter(FRAME_PREFIX_OF_NAMESPACE, FRAME_PREFIX_HELP, read_only=True)
     camera: str = parameter("third_person", "Name of the camera to announce.", read_only=True)
     image_height: int = parameter(128, "Pixels of the frame to announce.", minimum=1, maximum=8192, read_only=True)
     image_width: int = parameter(128, "Pixels of the frame to announce.", minimum=1, maximum=8192, read_only=True)
 
 
 class ScriptedPolicyNode(Node):
-    """Publishes one /magma/action_chunk for each /magma/frame, as a policy that looks at the picture does."""
+    """Publishes one magma/action_chunk for each magma/frame, as a policy that looks at the picture does."""
 
     def __init__(self) -> None:
         super().__init__("scripted_policy", automatically_declare_parameters_from_overrides=True)
@@ -71,7 +73,8 @@ class ScriptedPolicyNode(Node):
         self._spec = self.create_publisher(ActionSpecMsg, "magma/action_spec", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
         InstructionListener(self, self._on_instruction)
-        self._parts = WorldSubscriptions(self, self._world, self._act)
+        prefix = frame_prefix(config.frame_prefix, self.get_namespace())
+        self._parts = WorldSubscriptions(self, self._world, self._act, prefix)
         self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
         spec = ActionSpec(
             policy=config.kind,

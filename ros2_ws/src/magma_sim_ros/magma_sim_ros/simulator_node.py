@@ -21,6 +21,7 @@ from tf2_msgs.msg import TFMessage
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_from_msg, delta_from_msg, image_to_msg, ns_to_stamp, state_to_msg
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
+from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
@@ -72,6 +73,7 @@ class SimulatorConfig(NodeConfig):
         maximum=2048,
         read_only=True,
     )
+    frame_prefix: str = parameter(FRAME_PREFIX_OF_NAMESPACE, FRAME_PREFIX_HELP, read_only=True)
     record: str = parameter(
         "",
         "Folder for what was executed in each episode (actions, success), one file each; empty = none is written.",
@@ -97,7 +99,7 @@ class SimulatorConfig(NodeConfig):
 
 
 class Simulator(Node):
-    """Publishes what camera and arm would; moves on /magma/command only. See the package's README."""
+    """Publishes what camera and arm would; moves on magma/command only. See the package's README."""
 
     REPORTS_END_EFFECTOR = True
     """whether this arm does its own kinematics and reports the end effector; otherwise the controller does"""
@@ -107,6 +109,7 @@ class Simulator(Node):
         self._node_parameters = NodeParameters(self, SimulatorConfig)
         config = self._node_parameters.config
         self._lockstep = config.clock == "lockstep"
+        self._prefix = frame_prefix(config.frame_prefix, self.get_namespace())
         self._refused: Counter[str] = Counter()
         self._spec_problem: str | None = None
         self._spec: ActionSpec | None = None
@@ -245,7 +248,7 @@ class Simulator(Node):
             return
         self._camera_of = spec.task
         stamp = self.get_clock().now().to_msg()
-        self._static.publish(TFMessage(transforms=[messages.camera_transform(spec, stamp)]))
+        self._static.publish(TFMessage(transforms=[messages.camera_transform(spec, stamp, self._prefix)]))
 
     def _republish(self) -> None:
         if self._now_ns() - self._published_ns >= self._node_parameters.config.republish_s * 1e9:
@@ -259,14 +262,14 @@ class Simulator(Node):
         self._published_ns = stamp_ns
         self._episode.published(stamp_ns)
         self._publish_arm(stamp_ns)
-        self._transforms.publish(messages.transforms(observation, stamp, spec.frame))
+        self._transforms.publish(messages.transforms(observation, stamp, spec.frame, self._prefix))
         if observation.image is None:
             raise RuntimeError("the task was made without pictures; the simulator node is also the camera")
         if not self._node_parameters.config.freeze_camera or self._picture is None:
             self._picture = observation.image
-        self._image.publish(image_to_msg(self._picture, stamp_ns, messages.CAMERA_FRAME))
+        self._image.publish(image_to_msg(self._picture, stamp_ns, self._prefix + messages.CAMERA_FRAME))
         self._status.publish(messages.episode_status(self._episode, stamp))
-        self._info.publish(messages.camera_info(spec, stamp))
+        self._info.publish(messages.camera_info(spec, stamp, self._prefix))
 
     # Episodes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
+from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE
 from magma_contracts.errors import ConfigError
 
 
@@ -85,6 +86,7 @@ class DeviceConfig(NodeConfig):
     )
     base_frame: str = parameter("base", "Frame in which the arm takes deltas.", read_only=True)
     camera_frame: str = parameter("camera_optical", "Name of the camera's optical frame.", read_only=True)
+    frame_prefix: str = parameter(FRAME_PREFIX_OF_NAMESPACE, FRAME_PREFIX_HELP, read_only=True)
 
     def check(self) -> None:
         quaternion = self.camera_quaternion_xyzw

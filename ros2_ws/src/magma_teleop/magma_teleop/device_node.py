@@ -23,6 +23,7 @@ from tf2_msgs.msg import TFMessage
 from magma_common import qos
 from magma_common.conversions import delta_to_msg, pose_to_arrays
 from magma_common.foreign_subscription import ForeignSubscription
+from magma_common.frames import frame_prefix
 from magma_common.node_config import NodeParameters
 from magma_common.transform_tree import TransformTree, UnknownPoseError
 from magma_contracts.errors import ConfigError
@@ -71,6 +72,7 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         self._identity = operator_identity(profile.name)
         self._arm: tuple[ArmPose, float] | None = None
         self._transforms = TransformTree()
+        self._prefix = frame_prefix(config.frame_prefix, self.get_namespace())
         self._camera_trouble = ""
         self._phase: int | None = None
         self._notice = ""
@@ -164,7 +166,10 @@ class DeviceTeleop(Node, Generic[ProfileT]):
             return None
         try:
             pose = self._transforms.pose(
-                config.camera_frame, config.base_frame, self.get_clock().now().nanoseconds, config.state_timeout_s
+                self._prefix + config.camera_frame,
+                self._prefix + config.base_frame,
+                self.get_clock().now().nanoseconds,
+                config.state_timeout_s,
             )
         except UnknownPoseError as error:
             self._camera_trouble = str(error)

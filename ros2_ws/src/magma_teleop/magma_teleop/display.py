@@ -46,7 +46,7 @@ def status_line(status: Status | None, typed: str | None, notice: str, width: in
         prompt = "new instruction (Enter sends, Esc drops): "
         return (prompt + typed[-max(0, width - len(prompt) - 1) :] + "_")[:width]
     if status is None:
-        parts = ["no controller heard: is it running, with the same ROS_DOMAIN_ID?"]
+        parts = ["no controller heard: is it running, with the same ROS_DOMAIN_ID and namespace?"]
         return " · ".join([notice, *parts] if notice else parts)[:width]
     parts = [status.phase]
     if notice:

@@ -16,7 +16,7 @@ from magma_teleop.operator_device import ArmPose, DeviceStatus, FloatArray
 
 
 class JoyTeleop(DeviceTeleop[DeviceProfile]):
-    """Listens to /joy; remap it for spacenav_node's /spacenav/joy."""
+    """Listens to joy; remap it for spacenav_node's spacenav/joy."""
 
     def __init__(self) -> None:
         super().__init__("joy_teleop", DeviceProfile)

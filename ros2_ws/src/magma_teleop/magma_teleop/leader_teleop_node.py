@@ -18,7 +18,7 @@ from magma_teleop.operator_device import ArmPose, DeviceStatus, FloatArray
 
 
 class LeaderTeleop(DeviceTeleop[LeaderProfile]):
-    """Listens to /leader/end_effector_state, and to /leader/pedal for the dead-man switch."""
+    """Listens to leader/end_effector_state, and to leader/pedal for the dead-man switch."""
 
     def __init__(self) -> None:
         super().__init__("leader_teleop", LeaderProfile)

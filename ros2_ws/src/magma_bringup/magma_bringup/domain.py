@@ -61,8 +61,9 @@ def check_alone(names: Iterable[str], namespace: str = "/") -> None:
             there = {name for name, space in node.get_node_names_and_namespaces() if space == (namespace or "/")}
             if wanted & there:
                 where = "" if namespace in ("", "/") else f"{namespace.strip('/')}/"
+                found = " and ".join(where + name for name in sorted(wanted & there)[:2])
                 raise ConfigError(
-                    f"{' and '.join(where + name for name in sorted(wanted & there)[:2])} run in ROS domain {domain} already; end that launch "
+                    f"{found} run in ROS domain {domain} already; end that launch "
                     "(one that was killed is forgotten after 10 s), or set another ROS_DOMAIN_ID or namespace:="
                 )
             time.sleep(0.02)

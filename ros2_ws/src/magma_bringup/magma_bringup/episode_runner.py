@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from magma_sim.evaluation.episodes import Episode
 
 CONTROLLER_TOPIC, SPEC_TOPIC, RESET_SERVICE = "magma/controller_state", "magma/action_spec", "magma/reset_episode"
+FILM_SERVICE = "magma/film_episode"
 CONTENT_S = 3.0
 """Longest wait for the policy's node to tell which policy it is; ours tell it at once, others' may never."""
 QUIET_S = 2.0
@@ -157,7 +158,7 @@ class EpisodeRunner(Node):
 
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self._reset = self.create_client(ResetEpisode, RESET_SERVICE)
-        self._film = self.create_client(Trigger, "magma/film_episode")
+        self._film = self.create_client(Trigger, FILM_SERVICE)
         self._policy_parameters = self.create_client(SetParameters, "policy/set_parameters")
         self._told_robot: str | None = None
         self.create_subscription(ActionSpec, SPEC_TOPIC, self._on_spec, STATE)
@@ -377,11 +378,12 @@ class EpisodeRunner(Node):
 
     def _write_film(self, path: Path, seen: Seen, on_part: Callable[[str], None]) -> None:
         """The simulator's own, larger than what the policy saw; where it makes none, of the camera's pictures."""
-        why = "the simulator serves no /magma/film_episode"
+        film = self.resolve_service_name(FILM_SERVICE)
+        why = f"the simulator serves no {film}"
         if self._film.service_is_ready():
             # Nobody acts while the world shows what is over.
             self.rest()
-            answer = self._call(self._film, Trigger.Request(), "the simulator did not finish /magma/film_episode")
+            answer = self._call(self._film, Trigger.Request(), f"the simulator did not finish {film}")
             if answer.success:
                 shutil.move(answer.message, path)
                 return

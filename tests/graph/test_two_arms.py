@@ -32,6 +32,15 @@ def stopped(robot, why):
     return state
 
 
+class Button:
+    """A button that says what it is several times a second, as a real one does."""
+
+    def __init__(self, peer, topic):
+        publisher = peer.publisher(Bool, topic, qos.SAFETY_INPUT)
+        self.pressed = False
+        self.timer = peer.node.create_timer(0.1, lambda: publisher.publish(Bool(data=self.pressed)))
+
+
 def rearmed(robot, namespace):
     robot.peer.send_until(
         lambda: robot.peer.call(Trigger, f"{namespace}/magma/rearm"),
@@ -61,8 +70,7 @@ def test_a_stop_of_one_arm_stops_that_arm_and_says_what_to_call(arms):
     right.moves_again()
     assert not right.peer.call(Trigger, "/right/magma/rearm").success
     rearmed(left, LEFT)
-    button = right.peer.publisher(Bool, "/right/magma/estop_button", qos.SAFETY_INPUT)
-    button.publish(Bool(data=True))
+    Button(right.peer, "/right/magma/estop_button").pressed = True
     stopped(right, "the button is pressed")
     left.moves_again()
 
@@ -71,19 +79,22 @@ def test_the_shared_button_stops_both_and_each_is_rearmed_by_itself(arms):
     left, right = arms
     left.acts()
     right.acts()
-    button = left.peer.publisher(Bool, "/magma/estop_button", qos.SAFETY_INPUT, matched=2)
-    button.publish(Bool(data=True))
+    shared, own = Button(left.peer, "/magma/estop_button"), Button(left.peer, "/left/magma/estop_button")
+    shared.pressed = True
     for robot in arms:
         stopped(robot, "the shared button is pressed")
     refused = left.peer.call(Trigger, "/left/magma/rearm")
     assert not refused.success and "the shared button is pressed" in refused.message
-    own = left.peer.publisher(Bool, "/left/magma/estop_button", qos.SAFETY_INPUT)
-    own.publish(Bool(data=False))
-    assert not left.peer.call(Trigger, "/left/magma/rearm").success
-    button.publish(Bool(data=False))
-    rearmed(left, LEFT)
+    own.pressed = True
+    shared.pressed = False
     stopped(right, "the shared button is pressed")
     rearmed(right, RIGHT)
+    left.peer.send_until(
+        lambda: left.peer.call(Trigger, "/left/magma/rearm").message,
+        lambda answer: answer == "cannot re-arm: the button is pressed" or pytest.fail(answer),
+    )
+    own.pressed = False
+    rearmed(left, LEFT)
 
 
 def test_a_call_of_the_shared_service_stops_both(arms, wait):

@@ -24,7 +24,7 @@ except ModuleNotFoundError:  # Python 3.10; pip brings it along
     from pip._vendor import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECTS = ("policy", "policy/client", "sim", "ros2_ws/rclpy_dds")
+PROJECTS = ("policy", "policy/client", "sim", "sim/magma_eval", "ros2_ws/rclpy_dds")
 TOOLS = ("setup/build_tools.txt", "tests/requirements.txt")
 EXTRA_FILES = {"docs": "setup/docs.txt"}
 CONSTRAINTS = "setup/constraints.txt"

@@ -185,7 +185,8 @@ install_requirements() { # extras…
 
 install_own() {
     cd "$ROOT"
-    pip_install --no-deps --no-build-isolation -e ros2_ws/rclpy_dds -e ros2_ws/src/magma_contracts -e policy/client -e sim -e policy
+    pip_install --no-deps --no-build-isolation -e ros2_ws/rclpy_dds -e ros2_ws/src/magma_contracts -e policy/client \
+        -e sim/magma_eval -e sim -e policy
     "$VENV/bin/rclpy-dds" install ros2_ws/src
 }
 
@@ -199,7 +200,7 @@ can_render() { "$VENV/bin/python" -m magma_sim.render_check; }
 fingerprint() { # changes when anything that set-up installs from changes
     cd "$ROOT"
     { "$PYTHON" --version; echo "$VENV"
-      find setup tests/requirements.txt policy/pyproject.toml policy/client/pyproject.toml sim/pyproject.toml \
+      find setup tests/requirements.txt policy/pyproject.toml policy/client/pyproject.toml sim/pyproject.toml sim/magma_eval/pyproject.toml \
           ros2_ws/rclpy_dds/pyproject.toml ros2_ws/src launch -type f '(' -name pyproject.toml -o -name 'setup.*' -o -name package.xml \
           -o -name '*.msg' -o -name '*.srv' -o -name '*.action' -o -path 'setup/*' -not -name '*.pyc' -o -path 'launch/*' \
           -o -name requirements.txt ')' -print0 |

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import sapien
 
-from magma_sim.rendering import REMEDY, RenderingUnavailableError, choose_render_device, use_fast_shader
+from magma_sim.backends.shared.rendering import REMEDY, RenderingUnavailableError, choose_render_device, use_fast_shader
 
 
 def render_test_picture(device: sapien.Device) -> np.ndarray:

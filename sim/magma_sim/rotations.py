@@ -1,7 +1,7 @@
 """Rotations as numpy arrays: unit quaternions xyzw (as in ROS) and axis-angle vectors in radians.
 
 Pure functions on small arrays; no simulator types. The only other quaternion order in this package is SAPIEN's
-wxyz, which is converted in `magma_sim.backends.tabletop.control` and nowhere else.
+wxyz, which is converted in `magma_sim.backends.shared.poses` and nowhere else.
 """
 
 from __future__ import annotations

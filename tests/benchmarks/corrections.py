@@ -23,9 +23,9 @@ from typing import Any
 import tyro
 import yaml
 
-from magma_sim.evaluation.results import load
-from magma_sim.skills import skill_of
-from magma_sim.statistics import Rate
+from magma_eval.confidence_intervals import Rate
+from magma_eval.results.run_folder import load
+from magma_sim.registry import skill_of
 
 TASKS = ("carrot_on_plate", "spoon_on_towel", "stack_blocks", "eggplant_in_basket")
 FIRST_LAYOUT = 200_000
@@ -128,7 +128,7 @@ def finetune(config: Config, policy: Path, sets: list[Path], output: Path, seed:
 def evaluate(config: Config, policy: Path, out: Path) -> Rate:
     """Success on the evaluation layouts; plays what is missing."""
     call(
-        out.with_suffix(".log"), "magma_sim.evaluation.command", "run", "--suite", "tabletop",
+        out.with_suffix(".log"), "magma_eval.command", "run", "--suite", "tabletop",
         *("--policy", f"magma:{policy}", "--limit", str(config.limit), "--workers", str(config.workers)),
         *("--policy-name", out.name, "--training-label", "in-domain simulation", "--out", str(out)),
     )  # fmt: skip

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import tyro
 
-from magma_sim.evaluation.episodes import canonical_json
-from magma_sim.evaluation.results import load
+from magma_eval.episodes import canonical_json
+from magma_eval.results.run_folder import load
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Config:
 
 def timed(config: Config, workers: int, out: Path) -> tuple[float, float]:
     """Seconds of the whole command, and of the part after the first finished episode (scaled to all episodes)."""
-    command = [sys.executable, "-m", "magma_sim.evaluation.command", "run", "--policy", config.policy]
+    command = [sys.executable, "-m", "magma_eval.command", "run", "--policy", config.policy]
     command += ["--suite", config.suite, "--tasks", *config.tasks, "--limit", str(config.episodes)]
     begin = time.monotonic()
     process = subprocess.Popen([*command, "--workers", str(workers), "--out", str(out)], stderr=subprocess.DEVNULL)

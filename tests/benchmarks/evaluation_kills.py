@@ -22,8 +22,9 @@ from pathlib import Path
 
 import tyro
 
-from magma_sim.evaluation.episodes import canonical_json
-from magma_sim.evaluation.results import EpisodeRecord, load, read_lines
+from magma_eval.episodes import canonical_json
+from magma_eval.results.episode_record import EpisodeRecord
+from magma_eval.results.run_folder import load, read_lines
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Config:
 def command(out: Path, config: Config) -> list[str]:
     """The run."""
     return [
-        *(sys.executable, "-m", "magma_sim.evaluation.command", "run", "--policy", "expert", "--suite", "tabletop"),
+        *(sys.executable, "-m", "magma_eval.command", "run", "--policy", "expert", "--suite", "tabletop"),
         *("--limit", str(config.limit), "--workers", str(config.workers), "--out", str(out)),
     ]
 

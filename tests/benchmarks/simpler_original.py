@@ -111,7 +111,7 @@ def own_loop(installation: Installation, server: LocalServer, config: Config, fo
 
 
 def our_loop(server: LocalServer, config: Config, workers: int, folder: Path) -> Timing:
-    command = [sys.executable, "-m", "magma_sim.evaluation.command", "run", "--suite", "simpler-widowx"]
+    command = [sys.executable, "-m", "magma_eval.command", "run", "--suite", "simpler-widowx"]
     command += ["--tasks", "widowx_carrot_on_plate", "--limit", str(config.episodes), "--policy", server.url]
     command += ["--workers", str(workers), "--out", str(folder)]
     all_s, _ = timed(command, {**os.environ, "MAGMA_SERVE_TOKEN": server.token})

@@ -24,9 +24,9 @@ from typing import Any
 import tyro
 from safetensors import safe_open
 
+from magma_eval.confidence_intervals import Rate
+from magma_eval.results.run_folder import load
 from magma_policy.training.saved_run import FILE, SCALARS
-from magma_sim.evaluation.results import load
-from magma_sim.statistics import Rate
 
 NO_TEXT = ("--text-batch", "0")
 ARMS = {
@@ -98,7 +98,7 @@ def steps_of(config: Config, arm: str) -> int:
 def evaluate(config: Config, checkpoint: Path, out: Path) -> dict[str, list[int]]:
     """Plays the suite; successes and episodes by task."""
     command = [
-        *(sys.executable, "-m", "magma_sim.evaluation.command", "run", "--suite", config.suite),
+        *(sys.executable, "-m", "magma_eval.command", "run", "--suite", config.suite),
         *("--policy", f"magma:{checkpoint}", "--limit", str(config.limit), "--workers", str(config.workers)),
         *("--policy-name", out.parent.name, "--training-label", "in-domain simulation", "--out", str(out)),
     ]

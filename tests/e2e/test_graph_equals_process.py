@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from magma_eval.policies.interface import PolicySpec
+from magma_eval.results.episode_record import EpisodeRecord
+from magma_eval.results.episode_result import EpisodeResult
+from magma_eval.results.run_folder import load
+from magma_eval.rollout.loop import rollout
+from magma_eval.rollout.settings import RolloutSettings
+from magma_eval.suites import select, suite_episodes
 from magma_sim import make_task
 from magma_sim.backends.simpler_bridge.assets import data_folder, missing_downloads
-from magma_sim.evaluation.playing import Manner, play
-from magma_sim.evaluation.policies import ExpertPolicy, PolicySpec
-from magma_sim.evaluation.results import EpisodeRecord, EpisodeResult, load
-from magma_sim.evaluation.suites import select, suite_episodes
+from magma_sim.benchmark import ExpertPolicy
 
 pytestmark = pytest.mark.render
 NEEDS_FILES = pytest.mark.skipif(
@@ -83,7 +87,7 @@ def test_graph_and_process_execute_the_same_actions(ros_domain, tmp_path, suite,
     assert not any("clipped" in note for note in result.notes), "no limit of the safety stage is in the way"
     (episode,) = select(suite_episodes(suite), tasks=(task,), limit=1)
     direct = ExpertPolicy(episode) if policy == "expert" else ShippedPolicy()
-    in_process = play(make_task(episode.make), direct, episode, Manner())
+    in_process = rollout(make_task(episode.make), direct, episode, RolloutSettings())
     assert len(through_graph.actions) == in_process.steps == result.steps == result.max_steps
     np.testing.assert_array_equal(through_graph.actions, in_process.record.actions)
     np.testing.assert_array_equal(through_graph.success, in_process.record.success)

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from magma_eval.policies.choice import PolicyChoice
+from magma_eval.results.run_folder import load
+from magma_eval.rollout.loop import advance, rollout
+from magma_eval.rollout.settings import RolloutSettings
+from magma_eval.run.plan import RunConfig
+from magma_eval.run.runner import Runner
+from magma_eval.suites import suite_episodes
 from magma_sim.backends.tabletop.task import TabletopTask
-from magma_sim.evaluation.playing import Manner, advance, play
-from magma_sim.evaluation.policies import ExpertPolicy, PolicyChoice
-from magma_sim.evaluation.results import load
-from magma_sim.evaluation.runner import RunConfig, Runner
-from magma_sim.evaluation.suites import suite_episodes
+from magma_sim.benchmark import ExpertPolicy
 
 CHECKPOINT = Path(__file__).parents[2] / "policy" / "checkpoints" / "magma-tiny"
 
@@ -47,9 +50,9 @@ def test_a_late_command_moves_the_arm_late_and_to_the_same_place() -> None:
 
 
 def test_commands_in_the_middle_of_steps_can_be_filmed_as_they_were(tmp_path: Path) -> None:
-    manner = Manner("realtime", 130.0)
+    manner = RolloutSettings("realtime", 130.0)
     episode = suite_episodes("tabletop")[0]
-    first = play(TabletopTask(episode.make, images=False), ExpertPolicy(episode), episode, manner)
+    first = rollout(TabletopTask(episode.make, images=False), ExpertPolicy(episode), episode, manner)
     task = TabletopTask(episode.make, images=False)
     task.reset(episode.reset_variant, episode.layout)
     record = first.record

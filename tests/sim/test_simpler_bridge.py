@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from magma_sim import make_task
+from magma_sim.backends.shared.rendering import choose_render_device
 from magma_sim.backends.simpler_bridge.assets import data_folder, missing_downloads
 from magma_sim.backends.simpler_bridge.control import maniskill_action
 from magma_sim.backends.simpler_bridge.goals import GOALS, TASKS
 from magma_sim.backends.simpler_bridge.layouts import make_layout
 from magma_sim.backends.simpler_bridge.scene import CONTROL_MODE
-from magma_sim.expert import make_expert
-from magma_sim.rendering import choose_render_device
+from magma_sim.experts.pick_and_place import make_expert
 
 pytestmark = [
     pytest.mark.render,

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from magma_eval.suites import suite_episodes
 from magma_sim import make_task
 from magma_sim.backends.simpler_original.installation import NotInstalledError, find
-from magma_sim.evaluation.suites import suite_episodes
 
 try:
     INSTALLATION = find()

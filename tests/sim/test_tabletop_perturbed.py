@@ -7,7 +7,7 @@ import pytest
 
 from magma_sim import make_task
 from magma_sim.backends.tabletop.perturbations import PERTURBATIONS
-from magma_sim.expert import ScriptedExpert
+from magma_sim.experts.pick_and_place import ScriptedExpert
 
 
 @pytest.mark.render

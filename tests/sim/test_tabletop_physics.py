@@ -10,10 +10,11 @@ import pytest
 from magma_sim.backends.tabletop.layouts import EVALUATION_LAYOUTS
 from magma_sim.backends.tabletop.objects import GOALS, OBJECTS, TASKS
 from magma_sim.backends.tabletop.task import TabletopTask
-from magma_sim.demos import DemonstrationConfig, generate
-from magma_sim.expert import ScriptedExpert
+from magma_sim.demonstrations.config import DemonstrationConfig
+from magma_sim.demonstrations.generation import generate
+from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.rotations import conjugate, multiply, quaternion_from_axis_angle
-from magma_sim.task import Observation
+from magma_sim.tasks.interface import Observation
 
 STILL = np.array([0.0, 0, 0, 0, 0, 0, 1])
 

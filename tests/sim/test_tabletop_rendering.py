@@ -15,9 +15,12 @@ import pytest
 
 from magma_sim import make_task
 from magma_sim.backends.tabletop.objects import GOALS, TASKS
-from magma_sim.demos import DemonstrationConfig, NoiseConfig, episode_path, generate, project
-from magma_sim.expert import ScriptedExpert
-from magma_sim.skills import skill_of
+from magma_sim.demonstrations.config import DemonstrationConfig, NoiseConfig
+from magma_sim.demonstrations.files import episode_path
+from magma_sim.demonstrations.generation import generate
+from magma_sim.demonstrations.recording import project
+from magma_sim.experts.pick_and_place import ScriptedExpert
+from magma_sim.registry import skill_of
 
 pytestmark = pytest.mark.render
 
@@ -187,7 +190,7 @@ def test_only_policies_that_look_at_pictures_are_actors(tmp_path: Path, actor: s
 
 
 def test_video_of_an_episode(tmp_path: Path) -> None:
-    from magma_sim.videos import VideoWriter, captioned
+    from magma_eval.videos import VideoWriter, captioned
 
     world = make_task("eggplant_in_basket")
     world.reset("eval", 0)

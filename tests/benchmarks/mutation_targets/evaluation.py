@@ -11,21 +11,14 @@ import numpy as np
 from file_mutations import Reading, Target, digest
 from mutation_edits import bytes_edits, json_edits, jsonl_edits, line_edits, npy_edits, zip_edits
 
+from magma_eval.episodes import Episode, read_suite_file, short_hash, write_suite_file
+from magma_eval.report.page import numbers, render
+from magma_eval.results.episode_record import EpisodeRecord
+from magma_eval.results.episode_result import EpisodeResult, Key, ResultsError, Stage, Success
+from magma_eval.results.run_folder import RUN_FORMAT, RunFolder, without_repetitions, write_json
 from magma_policy.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
 from magma_policy.video_marks import ClipMarks
 from magma_policy_client.content import file_digests
-from magma_sim.evaluation.episodes import Episode, read_suite_file, short_hash, write_suite_file
-from magma_sim.evaluation.report import RunFolder, numbers, render, without_repetitions
-from magma_sim.evaluation.results import (
-    RUN_FORMAT,
-    EpisodeRecord,
-    EpisodeResult,
-    Key,
-    ResultsError,
-    Stage,
-    Success,
-    write_json,
-)
 
 TAGS = frozenset(
     {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "span", "table", "thead", "tbody", "tr"}

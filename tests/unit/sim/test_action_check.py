@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from magma_sim.task import EndEffectorState, check_action
+from magma_sim.tasks.interface import EndEffectorState, check_action
 
 
 @pytest.mark.parametrize(

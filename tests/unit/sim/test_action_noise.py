@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magma_sim.demos import ActionNoise, DemonstrationConfig, NoiseConfig, episode_path
-from magma_sim.skills import skill_of
+from magma_sim.demonstrations.config import DemonstrationConfig, NoiseConfig
+from magma_sim.demonstrations.files import episode_path
+from magma_sim.demonstrations.noise import ActionNoise
+from magma_sim.registry import skill_of
 
 CLEAN = np.array([0.02, -0.01, -0.03, 0.0, 0.0, 0.1, 1.0])
 WORKSPACE = skill_of("carrot_on_plate").workspace

@@ -24,7 +24,7 @@ from magma_sim.backends.simpler_bridge.layouts import (
 )
 from magma_sim.backends.simpler_bridge.success import SuccessRule
 from magma_sim.rotations import matrix_from_quaternion, quaternion_from_axis_angle, quaternion_from_yaw
-from magma_sim.task import Pose
+from magma_sim.tasks.interface import Pose
 
 
 def test_names_and_step_limits() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from magma_sim.backends.tabletop.control import apply_delta, finger_target, pose_from_sapien, pose_to_sapien
+from magma_sim.backends.shared.poses import apply_delta, pose_from_sapien, pose_to_sapien
+from magma_sim.backends.tabletop.control import finger_target
 
 
 def test_delta_is_added_and_turned_in_the_base_frame() -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from magma_sim.backends.tabletop.objects import GOALS, OBJECTS, TASKS
-from magma_sim.expert import ExpertConfig, ScriptedExpert
+from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.rotations import quaternion_from_axis_angle
-from magma_sim.task import EndEffectorState, Pose
+from magma_sim.tasks.interface import EndEffectorState, Pose
+from magma_sim.tasks.skill import ExpertConfig
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 LEVEL = np.array([0.0, 0.0, 0.0, 1.0])

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from magma_eval.suites import suite_episodes
 from magma_sim.backends.tabletop.layouts import footprint, make_layout
 from magma_sim.backends.tabletop.objects import GOALS, OBJECTS, TASKS
 from magma_sim.backends.tabletop.perturbations import (
@@ -16,7 +17,6 @@ from magma_sim.backends.tabletop.perturbations import (
     instruction_of,
     with_sources_swapped,
 )
-from magma_sim.evaluation.suites import suite_episodes
 
 
 def test_paraphrases_are_other_sentences_that_name_the_same_things() -> None:

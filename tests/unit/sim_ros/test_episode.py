@@ -2,9 +2,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from magma_sim.evaluation.clips import AFTER_SUCCESS_STEPS
-from magma_sim.evaluation.results import EpisodeRecord
-from magma_sim.task import EndEffectorState, FilmableTask, Observation, TaskSpec
+from magma_eval.report.clips import AFTER_SUCCESS_STEPS
+from magma_eval.results.episode_record import EpisodeRecord
+from magma_sim.tasks.interface import EndEffectorState, FilmableTask, Observation, TaskSpec
 from magma_sim_ros.episode import Episode, EpisodeSettings
 
 UNIT = np.array([0.0, 0.0, 0.0, 1.0])

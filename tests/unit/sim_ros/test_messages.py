@@ -3,7 +3,7 @@ from builtin_interfaces.msg import Time
 from scipy.spatial.transform import Rotation
 
 from magma_contracts.action_spec import ActionSpec
-from magma_sim.task import TaskSpec
+from magma_sim.tasks.interface import TaskSpec
 from magma_sim_ros import messages
 from magma_sim_ros.spec_agreement import disagreement
 

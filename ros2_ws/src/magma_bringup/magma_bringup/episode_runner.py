@@ -39,7 +39,7 @@ from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
 from magma_contracts.errors import ConfigError
 
 if TYPE_CHECKING:
-    from magma_sim.evaluation.episodes import Episode
+    from magma_eval.episodes import Episode
 
 CONTROLLER_TOPIC, SPEC_TOPIC, RESET_SERVICE = "magma/controller_state", "magma/action_spec", "magma/reset_episode"
 FILM_SERVICE = "magma/film_episode"

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from magma_sim.videos import VideoWriter, captioned
+from magma_eval.videos import VideoWriter, captioned
 
 PICTURE_PX = 512
 """Side of the picture in the video; the policy's own are too small to look at."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from magma_sim.statistics import Rate
+from magma_eval.confidence_intervals import Rate
 
 
 @dataclass(frozen=True)

@@ -7,38 +7,27 @@ that was interrupted goes on where it stopped.
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magma_bringup.step_times import StepTimes
-from magma_sim.evaluation.episodes import Episode, short_hash
-from magma_sim.evaluation.results import (
-    RUN_FILE,
-    RUN_FORMAT,
-    EpisodeRecord,
-    EpisodeResult,
-    Key,
-    ResultsError,
-    ResultStore,
-    Stage,
-    Success,
-    read_run,
-    write_json,
-)
-from magma_sim.evaluation.runner import DEFAULT_FACTORY
-from magma_sim.evaluation.suites import select, suite_episodes
-from magma_sim.evaluation.version import code_version, versions
-from magma_sim.statistics import Rate
+from magma_eval.confidence_intervals import Rate
+from magma_eval.episodes import Episode, short_hash
+from magma_eval.policies.scripted import SCRIPTED
+from magma_eval.results.episode_record import EpisodeRecord
+from magma_eval.results.episode_result import EpisodeResult, Key, Stage, Success
+from magma_eval.run.plan import DEFAULT_FACTORY
+from magma_eval.run.recorder import Recorder, RunDescription
+from magma_eval.suites import select, suite_episodes
+from magma_eval.version import code_version, versions
 from magma_sim_ros.episode import record_name
 
 if TYPE_CHECKING:
     from magma_bringup.episode_runner import EpisodeRunner, EpisodeRunnerConfig, Seen
 
 NOTE = "played through the robot graph"
-SCRIPTED = ("expert", "hold", "random")
 
 
 def play_suite(node: EpisodeRunner, say: Callable[[str], None]) -> None:
@@ -59,24 +48,22 @@ def play_suite(node: EpisodeRunner, say: Callable[[str], None]) -> None:
             raise ValueError(
                 f"{episode.make} needs options that the simulator node cannot set: {dict(episode.options)}"
             )
-    (folder / "episodes").mkdir(parents=True, exist_ok=True)
     node.wait_for_graph(say)
     identity = _identity(config, node.policy, node.running.content)
-    training = _begin_run(folder, config, identity, node.running.where)
-    with ResultStore(folder / "results.jsonl") as store:
-        there = {result.key for result in store.results}
+    with Recorder(folder, "results.jsonl", _description(config, identity, node.running.where)) as recorder:
+        there = {result.key for result in recorder.results}
         for number, episode in enumerate(episodes, start=1):
             key = _key(episode, identity)
             if key in there:
                 continue
             seen = node.episode_of_suite(episode)
-            result = _result(key, episode, seen, folder, config, training)
-            store.append(result)
+            result = _result(key, episode, seen, folder, config, recorder.training)
+            recorder.keep(result)
             verdict = "success" if result.success is not None and result.success.last else "failure"
             shortened = f"  safety stage: {_counted(seen)}" if seen.shortened else ""
             say(f"{number:>4}/{len(episodes)}  {seen.start}  {verdict}  {seen.duration_s:5.1f} s{shortened}")
         node.rest()
-        say(_summary(store.results, folder))
+        say(_summary(recorder.results, folder))
 
 
 def _identity(config: EpisodeRunnerConfig, policy: str, content: str) -> dict[str, Any]:
@@ -87,7 +74,7 @@ def _identity(config: EpisodeRunnerConfig, policy: str, content: str) -> dict[st
         "execute_steps": None,
         "rule": "last",
         "factory": DEFAULT_FACTORY,
-        "code": code_version(),
+        "code": code_version(suite_episodes(config.suite)),
         "played": "graph",
         "latency_ms": config.latency_ms,
     }
@@ -107,30 +94,17 @@ def _key(episode: Episode, identity: dict[str, Any]) -> Key:
     )
 
 
-def _begin_run(folder: Path, config: EpisodeRunnerConfig, identity: dict[str, Any], where: str) -> str:
-    """Writes run.json, or checks the one that is there; how the policy was trained, in words."""
-    path = folder / RUN_FILE
-    scripted = "none (scripted)" if identity["policy"] in SCRIPTED else "not stated"
-    content: dict[str, Any] = {
-        "format": RUN_FORMAT,
-        "identity": identity,
-        "policy": {"given": config.policy, "where": where},
-        "suite": config.suite,
-        "training": config.training or scripted,
-        "rule": "last",
-        "commands": [],
-        "versions": versions(),
-        "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
-    }
-    if path.exists():
-        before = read_run(folder)
-        if before["identity"] != identity:
-            raise ResultsError(f"{folder} holds results of another run: {before['identity']}. Choose another folder")
-        content = before
-    if config.command and config.command not in content["commands"]:
-        content["commands"].append(config.command)
-    write_json(path, content)
-    return str(content["training"])
+def _description(config: EpisodeRunnerConfig, identity: dict[str, Any], where: str) -> RunDescription:
+    return RunDescription(
+        identity=identity,
+        policy={"given": config.policy, "where": where},
+        suite=config.suite,
+        rule="last",
+        versions=versions(suite_episodes(config.suite)),
+        training=config.training,
+        known_training="none (scripted)" if identity["policy"] in SCRIPTED else "",
+        command=config.command,
+    )
 
 
 def _result(

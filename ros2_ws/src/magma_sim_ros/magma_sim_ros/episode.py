@@ -12,8 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from magma_eval.results.episode_record import EpisodeRecord
     from magma_sim import Observation, Task, Variant
-    from magma_sim.evaluation.results import EpisodeRecord
 
 VARIANTS = ("eval", "random")
 
@@ -125,7 +125,7 @@ class Episode:
     def record(self) -> EpisodeRecord:
         """What was executed from the reset to the end of the episode, as the evaluator keeps it; without the policy's
         times."""
-        from magma_sim.evaluation.results import EpisodeRecord
+        from magma_eval.results.episode_record import EpisodeRecord
 
         return EpisodeRecord(
             actions=np.array(self._actions, dtype=np.float64).reshape(-1, 7),
@@ -144,8 +144,8 @@ class Episode:
             ValueError: there is nothing to show, or this world cannot show what is over.
             OSError: the film cannot be written.
         """
-        from magma_sim.evaluation.clips import Moment, Titles, steps_worth_seeing, write_film
-        from magma_sim.task import FilmableTask
+        from magma_eval.report.clips import Moment, Titles, steps_worth_seeing, write_film
+        from magma_sim.tasks.interface import FilmableTask
 
         task, verdict = self.task, bool(self._success) and self._success[-1]
         if not isinstance(task, FilmableTask):
@@ -170,7 +170,7 @@ class Episode:
             task.show(now)
 
     def _remember(self) -> None:
-        from magma_sim.task import FilmableTask
+        from magma_sim.tasks.interface import FilmableTask
 
         if isinstance(self._task, FilmableTask):
             self._snapshots.append(self._task.snapshot())

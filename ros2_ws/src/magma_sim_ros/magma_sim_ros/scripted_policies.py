@@ -11,7 +11,7 @@ import numpy as np
 from magma_contracts.arm_state import EndEffectorState
 
 if TYPE_CHECKING:
-    from magma_sim.expert import ScriptedExpert
+    from magma_sim.experts.pick_and_place import ScriptedExpert
 
 Pose = tuple[np.ndarray, np.ndarray]
 """(position (3,) m, quaternion xyzw (4,)) in the base frame."""
@@ -38,14 +38,13 @@ class Expert:
     sentence by the objects that are there."""
 
     def __init__(self) -> None:
-        from magma_sim.backends.simpler_bridge import goals as bridge
-        from magma_sim.backends.tabletop import objects as tabletop
+        from magma_sim.registry import entries
 
         self._tasks: dict[str, dict[str, frozenset[str]]] = {}
-        goals: list[tabletop.Goal | bridge.BridgeGoal] = [*tabletop.GOALS.values(), *bridge.GOALS.values()]
-        for goal in goals:
-            needed = frozenset((goal.source, goal.target))
-            self._tasks.setdefault(_plain(goal.instruction), {})[goal.task] = needed
+        for name, entry in entries().items():
+            if entry.instruction and entry.skill is not None:
+                needed = frozenset((entry.skill.source, entry.skill.target))
+                self._tasks.setdefault(_plain(entry.instruction), {})[name] = needed
         self._instruction = ""
         self._candidates: dict[str, frozenset[str]] = {}
         self._experts: dict[str, ScriptedExpert] = {}
@@ -68,7 +67,7 @@ class Expert:
         return self._expert_for(objects).act(simulated, objects)
 
     def _expert_for(self, objects: Mapping[str, Pose]) -> ScriptedExpert:
-        from magma_sim.expert import make_expert
+        from magma_sim.experts.pick_and_place import make_expert
 
         if not self._instruction:
             raise CannotActError("the expert has no instruction")

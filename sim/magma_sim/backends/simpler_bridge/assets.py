@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from magma_sim.task import SimulatorUnavailableError
+from magma_sim.tasks.interface import SimulatorUnavailableError
 
 DATA_SET = "tasks/bridge_v2_real2sim_dataset"
 ROBOT = "robots/widowx"

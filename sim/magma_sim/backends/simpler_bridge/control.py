@@ -17,7 +17,7 @@ import sapien
 from numpy.typing import NDArray
 from sapien.pysapien_pinocchio import PinocchioModel
 
-from magma_sim.backends.tabletop.control import apply_delta, pose_from_sapien, pose_to_sapien
+from magma_sim.backends.shared.poses import apply_delta, pose_from_sapien, pose_to_sapien
 from magma_sim.rotations import matrix_from_quaternion, quaternion_from_axis_angle
 
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.014, 0.038

@@ -22,6 +22,8 @@ class BridgeGoal:
 
     task: str
     """SimplerEnv's name"""
+    place: int
+    """in SimplerEnv's own order"""
     environment: str
     """ManiSkill's class in `bridge_dataset_eval.put_on_in_scene`"""
     instruction: str
@@ -41,6 +43,7 @@ GOALS: dict[str, BridgeGoal] = {
     for goal in (
         BridgeGoal(
             task="widowx_carrot_on_plate",
+            place=1,
             environment="PutCarrotOnPlateInScene",
             instruction="put carrot on plate",
             source="bridge_carrot_generated_modified",
@@ -52,6 +55,7 @@ GOALS: dict[str, BridgeGoal] = {
         ),
         BridgeGoal(
             task="widowx_spoon_on_towel",
+            place=0,
             environment="PutSpoonOnTableClothInScene",
             instruction="put the spoon on the towel",
             source="bridge_spoon_generated_modified",
@@ -63,6 +67,7 @@ GOALS: dict[str, BridgeGoal] = {
         ),
         BridgeGoal(
             task="widowx_stack_cube",
+            place=2,
             environment="StackGreenCubeOnYellowCubeBakedTexInScene",
             instruction="stack the green block on the yellow block",
             source="baked_green_cube_3cm",
@@ -74,6 +79,7 @@ GOALS: dict[str, BridgeGoal] = {
         ),
         BridgeGoal(
             task="widowx_put_eggplant_in_basket",
+            place=3,
             environment="PutEggplantInBasketScene",
             instruction="put eggplant into yellow basket",
             source="eggplant",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from magma_sim.backends.simpler_bridge.goals import TASKS, goal_of
 from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw
-from magma_sim.task import VARIANTS, Pose, Variant
+from magma_sim.tasks.interface import VARIANTS, Pose, Variant
 
 EVALUATION_LAYOUTS = 24
 RANDOM_STREAM = 0x5EED_B21D

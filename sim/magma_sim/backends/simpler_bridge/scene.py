@@ -14,16 +14,16 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
+from magma_sim.backends.shared.poses import pose_from_sapien, pose_to_sapien
+from magma_sim.backends.shared.rendering import use_fast_shader
+from magma_sim.backends.shared.snapshots import show_snapshot, take_snapshot
 from magma_sim.backends.simpler_bridge import cameras
 from magma_sim.backends.simpler_bridge.assets import DATA_SET, ROBOT, check_assets, data_folder
 from magma_sim.backends.simpler_bridge.control import WidowXController
 from magma_sim.backends.simpler_bridge.goals import BridgeGoal, Setting
 from magma_sim.backends.simpler_bridge.layouts import BridgeLayout
 from magma_sim.backends.simpler_bridge.success import SuccessRule
-from magma_sim.backends.snapshots import show_snapshot, take_snapshot
-from magma_sim.backends.tabletop.control import pose_from_sapien, pose_to_sapien
-from magma_sim.rendering import use_fast_shader
-from magma_sim.task import Pose
+from magma_sim.tasks.interface import Pose
 
 SIM_FREQUENCY_HZ = 500
 CONTROL_FREQUENCY_HZ = 5

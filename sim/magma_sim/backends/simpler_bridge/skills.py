@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from magma_sim.backends.simpler_bridge.goals import GOALS, BridgeGoal, Setting
-from magma_sim.skills import ExpertConfig, Poses, Skill, Workspace
+from magma_sim.tasks.skill import ExpertConfig, Poses, Skill, Workspace
 
 _GAP_CLOSED_M, _GAP_OPEN_M = 0.008, 0.056
 """between the finger tips at the openings 0 and 1"""

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_sim.backends.shared_scene import SharedSceneTask
+from magma_sim.backends.shared.rendering import choose_render_device
+from magma_sim.backends.shared.scene_task import SharedSceneTask
 from magma_sim.backends.simpler_bridge import cameras
 from magma_sim.backends.simpler_bridge.goals import ROBOTS, SUITE, goal_of
 from magma_sim.backends.simpler_bridge.layouts import EVALUATION_LAYOUTS, BridgeLayout, make_layout
 from magma_sim.backends.simpler_bridge.scene import BASE_POSITION, PHYSICS_STEPS, TABLE_TOP_M, BridgeScene
-from magma_sim.rendering import choose_render_device
-from magma_sim.task import Pose, TaskSpec, Variant
+from magma_sim.tasks.interface import Pose, TaskSpec, Variant
 
 IMAGE_SIZE: cameras.Size = (128, 128)
 LARGE_IMAGE_SIZE: cameras.Size = (480, 640)
@@ -43,7 +43,7 @@ class BridgeTask(SharedSceneTask[BridgeScene, BridgeLayout]):
     Raises:
         ValueError: unknown task, or an image size out of range.
         AssetsMissingError: the data files are not there; the message names ManiSkill's download command.
-        magma_sim.rendering.RenderingUnavailableError: images wanted and no device can render.
+        magma_sim.backends.shared.rendering.RenderingUnavailableError: images wanted and no device can render.
     """
 
     def __init__(self, name: str, *, images: bool = True, image_size: Sequence[int] = IMAGE_SIZE) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import tyro
 
 from magma_sim.backends.simpler_original import vulkan_layer
-from magma_sim.task import SimulatorUnavailableError
+from magma_sim.tasks.interface import SimulatorUnavailableError
 
 REQUIREMENTS = (
     "sapien==2.2.2",  # SimplerEnv is written for it; SAPIEN 3 has another interface

@@ -12,8 +12,8 @@ from magma_sim.backends.simpler_original.client import Worker
 from magma_sim.backends.simpler_original.google_gripper import StickyGripper
 from magma_sim.backends.simpler_original.installation import find, has_gpu
 from magma_sim.backends.simpler_original.names import EPISODES, PREFIX, SEEDED_STEPS, SUITE, TASKS
-from magma_sim.simpler_options import SimplerOptions
-from magma_sim.task import EndEffectorState, Observation, Task, TaskSpec, Variant, check_action
+from magma_sim.backends.simpler_original.options import SimplerOptions
+from magma_sim.tasks.interface import EndEffectorState, Observation, Task, TaskSpec, Variant, check_action
 
 MAKE_TIMEOUT_S = 300.0
 RESET_TIMEOUT_S = 300.0

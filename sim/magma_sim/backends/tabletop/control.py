@@ -1,7 +1,7 @@
 """The arm's controller: EndEffectorDelta in, joint drive targets out.
 
-This is the one place where this project's conventions (axis-angle in the base frame, quaternions xyzw, absolute
-opening of the gripper) meet SAPIEN's (wxyz, finger joint positions). The controller keeps the target pose itself, in
+This is where this project's absolute opening of the gripper meets finger joint positions; poses are converted in
+`magma_sim.backends.shared.poses`. The controller keeps the target pose itself, in
 float64, so that deltas applied open loop add up exactly; ManiSkill's own `pd_ee_target_delta_pose` sends rotations
 through float32 Euler angles.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sapien.pysapien_pinocchio import PinocchioModel
 from sapien.wrapper.urdf_exporter import export_kinematic_chain_urdf
 
-from magma_sim.rotations import multiply, quaternion_from_axis_angle
+from magma_sim.backends.shared.poses import apply_delta, pose_from_sapien, pose_to_sapien
 
 FINGER_OPEN_M = 0.04
 """position of each finger joint when the gripper is fully open (80 mm between the fingers)"""
@@ -25,30 +25,6 @@ FINGER_STIFFNESS, FINGER_DAMPING, FINGER_FORCE_LIMIT = 1000.0, 60.0, 100.0
 INTERPOLATED_FRACTION = 0.6
 """part of a step period over which the joint targets travel; the rest lets the arm arrive before the next frame"""
 _ARM_JOINTS = 7
-
-
-def pose_to_sapien(position: NDArray[np.float64], quaternion_xyzw: NDArray[np.float64]) -> sapien.Pose:
-    """(3,) m and xyzw (4,) -> sapien.Pose, which stores wxyz."""
-    x, y, z, w = quaternion_xyzw
-    return sapien.Pose(p=position, q=[w, x, y, z])
-
-
-def pose_from_sapien(pose: sapien.Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """sapien.Pose -> position (3,) m and quaternion xyzw (4,), both float64, w not negative."""
-    w, x, y, z = (float(v) for v in pose.q)
-    quaternion = np.array([x, y, z, w])
-    return np.asarray(pose.p, dtype=np.float64), -quaternion if w < 0 else quaternion
-
-
-def apply_delta(
-    position: NDArray[np.float64], quaternion_xyzw: NDArray[np.float64], action: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Target pose after one EndEffectorDelta: translation added, rotation applied on the left, both in the base frame.
-
-    Args:
-        position: (3,) m; quaternion_xyzw: (4,); action: (7,), of which the gripper is ignored.
-    """
-    return position + action[:3], multiply(quaternion_from_axis_angle(action[3:6]), quaternion_xyzw)
 
 
 def finger_target(opening: float) -> float:

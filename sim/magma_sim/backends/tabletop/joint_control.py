@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from magma_sim.backends.tabletop.control import FINGER_OPEN_M
 from magma_sim.backends.tabletop.scene import PHYSICS_STEPS, SIM_FREQUENCY_HZ
 from magma_sim.backends.tabletop.task import TabletopTask
-from magma_sim.task import Observation, check_action
+from magma_sim.tasks.interface import Observation, check_action
 
 ARM_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
 FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")

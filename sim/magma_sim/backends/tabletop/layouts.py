@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from magma_sim.backends.tabletop.objects import GOALS, OBJECTS, TASKS, Colour, ObjectModel, goal_of
-from magma_sim.task import VARIANTS, Variant
+from magma_sim.tasks.interface import VARIANTS, Variant
 
 EVALUATION_LAYOUTS = 24
 STREAMS: dict[Variant, int] = {"eval": 0x5EED_E7A1, "random": 0x5EED_0A2D}

@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+SUITE = "tabletop"
+ROBOT = "panda"
 Colour = tuple[float, float, float]
 
 
@@ -302,7 +304,7 @@ def goal_of(task: str) -> Goal:
     try:
         return GOALS[task]
     except KeyError:
-        raise ValueError(f"unknown task {task!r}; the tabletop suite has {', '.join(TASKS)}") from None
+        raise ValueError(f"unknown task {task!r}; the {SUITE} suite has {', '.join(TASKS)}") from None
 
 
 def part_mesh(part: Part) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.float32]]:

@@ -27,7 +27,7 @@ from magma_sim.backends.tabletop.scene import (
     look_at_matrix,
 )
 from magma_sim.backends.tabletop.task import TabletopTask
-from magma_sim.task import Observation, Variant
+from magma_sim.tasks.interface import Observation, Variant
 
 
 class PerturbedTask(TabletopTask):

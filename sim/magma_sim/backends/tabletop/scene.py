@@ -13,12 +13,13 @@ from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.utils.structs.types import SceneConfig, SimConfig
 from numpy.typing import NDArray
 
-from magma_sim.backends.snapshots import show_snapshot, take_snapshot
-from magma_sim.backends.tabletop.control import EndEffectorController, pose_to_sapien
+from magma_sim.backends.shared.poses import pose_to_sapien
+from magma_sim.backends.shared.rendering import use_fast_shader
+from magma_sim.backends.shared.snapshots import show_snapshot, take_snapshot
+from magma_sim.backends.tabletop.control import EndEffectorController
 from magma_sim.backends.tabletop.decimation import decimate_robot
 from magma_sim.backends.tabletop.layouts import TABLE_COLOUR, Layout
 from magma_sim.backends.tabletop.objects import OBJECTS, ObjectModel, Part, part_mesh
-from magma_sim.rendering import use_fast_shader
 from magma_sim.rotations import quaternion_from_yaw
 
 SIM_FREQUENCY_HZ = 100
@@ -108,7 +109,7 @@ class TabletopEnv(BaseEnv):
 
     def _setup_scene(self) -> None:
         # ManiSkill's render_backend string cannot name lavapipe ("pci:0" is split at the colon), so the device chosen
-        # by magma_sim.rendering is set here, before the scene is made with it.
+        # by magma_sim.backends.shared.rendering is set here, before the scene is made with it.
         self._render_device = self._chosen_device
         self.backend.render_device = self._chosen_device
         super()._setup_scene()

@@ -10,7 +10,7 @@ import numpy as np
 from magma_sim.backends.tabletop.layouts import WORKSPACE_HIGH, WORKSPACE_LOW
 from magma_sim.backends.tabletop.objects import BASKET_RIM_HEIGHT, GOALS, OBJECTS, Goal
 from magma_sim.backends.tabletop.success import placed
-from magma_sim.skills import ExpertConfig, Poses, Skill, Workspace
+from magma_sim.tasks.skill import ExpertConfig, Poses, Skill, Workspace
 
 _GAP_OPEN_M = 0.08
 _WORKSPACE = Workspace(

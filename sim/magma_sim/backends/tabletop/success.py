@@ -19,7 +19,7 @@ from magma_sim.backends.tabletop.objects import (
     Goal,
 )
 from magma_sim.rotations import conjugate, rotate
-from magma_sim.task import Pose
+from magma_sim.tasks.interface import Pose
 
 STILL_LINEAR_M_S = 0.05
 STILL_ANGULAR_RAD_S = 0.8

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_sim.backends.shared_scene import SharedSceneTask
-from magma_sim.backends.tabletop.control import pose_from_sapien
+from magma_sim.backends.shared.poses import pose_from_sapien
+from magma_sim.backends.shared.rendering import choose_render_device
+from magma_sim.backends.shared.scene_task import SharedSceneTask
 from magma_sim.backends.tabletop.layouts import EVALUATION_LAYOUTS, Layout, make_layout
-from magma_sim.backends.tabletop.objects import OBJECTS, goal_of
+from magma_sim.backends.tabletop.objects import OBJECTS, ROBOT, SUITE, goal_of
 from magma_sim.backends.tabletop.scene import (
     LARGE_IMAGE_SIZE,
     PHYSICS_STEPS,
@@ -21,8 +22,7 @@ from magma_sim.backends.tabletop.scene import (
     camera_intrinsics,
 )
 from magma_sim.backends.tabletop.success import ContactFacts, succeeded
-from magma_sim.rendering import choose_render_device
-from magma_sim.task import Pose, TaskSpec, Variant
+from magma_sim.tasks.interface import Pose, TaskSpec, Variant
 
 IMAGE_SIZE = 128
 MAX_STEPS = 60
@@ -49,13 +49,13 @@ class TabletopTask(SharedSceneTask[TabletopEnv, Layout]):
 
     Raises:
         ValueError: unknown task.
-        magma_sim.rendering.RenderingUnavailableError: images wanted and no device can render.
+        magma_sim.backends.shared.rendering.RenderingUnavailableError: images wanted and no device can render.
     """
 
     def __init__(self, name: str, *, images: bool = True) -> None:
         self._goal = goal_of(name)
         spec = TaskSpec(
-            suite="tabletop",
+            suite=SUITE,
             task=name,
             instruction=self._goal.instruction,
             max_steps=MAX_STEPS,
@@ -64,7 +64,7 @@ class TabletopTask(SharedSceneTask[TabletopEnv, Layout]):
             camera_intrinsics=camera_intrinsics(IMAGE_SIZE),
             camera_extrinsics=camera_extrinsics(),
             table_height_m=0.0,
-            robot="panda",
+            robot=ROBOT,
             object_names=tuple(OBJECTS),
         )
         super().__init__(

@@ -1,0 +1,92 @@
+"""What a policy offers the evaluator, and how it says that it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class PolicyMismatchError(ValueError):
+    """A policy does not fit a task; the message names the field."""
+
+
+class PolicyFailedError(RuntimeError):
+    """A policy could not be asked, so nothing is known about its skill; the message says why."""
+
+
+class PolicyNeeds(Protocol):
+    """What the evaluator has to know of any policy before it plays."""
+
+    @property
+    def name(self) -> str:
+        """As the policy calls itself."""
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether it looks at images."""
+
+    def check_fits(self, task: Any) -> None:
+        """Raises PolicyMismatchError for the first field in which the task's specification differs."""
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy for arms needs and returns. None: any."""
+
+    name: str
+    needs_image: bool
+    horizon: int = 1
+    step_period_s: float | None = None
+    frame: str = "base"
+    rotation: str = "axis_angle"
+    gripper: str = "absolute_open_1"
+    camera: str | None = None
+    image_height: int | None = None
+    image_width: int | None = None
+
+    def check_fits(self, task: Any) -> None:
+        """Raises PolicyMismatchError for the first field in which the task differs.
+
+        Images may be larger than the policy's own: they are scaled down as on the robot. Smaller ones lack detail
+        that the policy was made for.
+        """
+        for field in ("frame", "rotation", "gripper", "camera", "step_period_s"):
+            mine, theirs = getattr(self, field), getattr(task, field)
+            equal = mine is None or mine == theirs
+            if field == "step_period_s" and mine is not None:
+                equal = abs(mine - theirs) <= 1e-3 * theirs
+            if not equal:
+                raise PolicyMismatchError(
+                    f"policy {self.name!r} and task {task.task!r} disagree on {field}: {mine!r} against {theirs!r}"
+                )
+        height, width = self.image_height or 0, self.image_width or 0
+        if self.needs_image and (task.image_height < height or task.image_width < width):
+            raise PolicyMismatchError(
+                f"policy {self.name!r} looks at pictures of {height}x{width}, task {task.task!r} renders "
+                f"{task.image_height}x{task.image_width}: give --image-size {height}x{width} where the suite can"
+            )
+
+
+class EpisodePolicy(Protocol):
+    """A policy for one episode."""
+
+    @property
+    def spec(self) -> PolicyNeeds:
+        """What it needs and returns."""
+
+    @property
+    def stage_ms(self) -> Mapping[str, float]:
+        """Times of the stages of the last `act`, in milliseconds; may be empty."""
+
+    def reset(self, instruction: str) -> None:
+        """Begins the episode."""
+
+    def act(self, observation: Any) -> Any:
+        """The next action or actions, as the task's action type takes them; None: no command.
+
+        Raises PolicyFailedError when there is no answer.
+        """
+
+    def close(self) -> None:
+        """Ends the episode."""

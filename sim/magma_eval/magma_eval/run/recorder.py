@@ -1,0 +1,116 @@
+"""The one writer of a run's folder: which run it belongs to, and every result as it comes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from magma_eval.results.episode_result import EpisodeResult, ResultsError, SuccessRule
+from magma_eval.results.run_folder import RUN_FILE, RUN_FORMAT, read_run, write_json
+from magma_eval.results.store import ResultStore
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What run.json says of a run."""
+
+    identity: Mapping[str, Any]
+    """what all results in one folder share"""
+    policy: Mapping[str, str]
+    """how it was asked for, and where it is"""
+    suite: str
+    rule: SuccessRule
+    versions: Mapping[str, str]
+    training: str = ""
+    """how the policy was trained, as the person says who runs it; empty: nothing was said"""
+    known_training: str = ""
+    """the same, as the policy itself says"""
+    command: str = ""
+    """the command line"""
+
+
+class Recorder:
+    """Keeps the results of a run; a context manager that keeps others out of the same file.
+
+    A folder that holds another run is refused at once, but none is claimed before its first result: a run that fails
+    before that leaves no run.json.
+
+    Args:
+        folder: of the run; made when it is not there.
+        name: of the file of lines.
+        description: of the run.
+
+    Raises:
+        ResultsError: the folder is of another run, another process writes to it, or a line in it is broken.
+    """
+
+    def __init__(self, folder: Path, name: str, description: RunDescription) -> None:
+        self._folder, self._description = folder, description
+        self._claimed = False
+        self.training: str = self._content()["training"]
+        """how the policy was trained, in the folder's words"""
+        (folder / "episodes").mkdir(parents=True, exist_ok=True)
+        self._store = ResultStore(folder / name)
+
+    @property
+    def results(self) -> list[EpisodeResult]:
+        """Every result in the file."""
+        return self._store.results
+
+    def keep(self, result: EpisodeResult) -> None:
+        """Adds a result; when this returns, it is on the disk."""
+        if not self._claimed:
+            # Read anew: other shards may have begun meanwhile.
+            write_json(self._folder / RUN_FILE, self._content())
+            self._claimed = True
+        self._store.append(result)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store.close()
+
+    def _content(self) -> dict[str, Any]:
+        """What run.json holds from now on; ResultsError when the folder is of another run."""
+        told, path = self._description, self._folder / RUN_FILE
+        content: dict[str, Any] = {
+            "format": RUN_FORMAT,
+            "identity": dict(told.identity),
+            "policy": dict(told.policy),
+            "suite": told.suite,
+            "training": told.training or told.known_training or "not stated",
+            "rule": told.rule,
+            "commands": [],
+            "versions": dict(told.versions),
+            "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
+        }
+        if path.exists():
+            content = read_run(self._folder)
+            self._check_same(content)
+        if told.command and told.command not in content["commands"]:
+            content["commands"].append(told.command)
+        return content
+
+    def _check_same(self, before: Mapping[str, Any]) -> None:
+        told = self._description
+        different = {
+            name: (before["identity"].get(name), value)
+            for name, value in told.identity.items()
+            if before["identity"].get(name) != value
+        }
+        if different:
+            what = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in different.items())
+            raise ResultsError(f"{self._folder} holds results of another run: {what}. Choose another --out")
+        if told.training and told.training != before["training"]:
+            raise ResultsError(
+                f"{self._folder} says of the policy's training {before['training']!r}, not {told.training!r}. "
+                "Choose another --out"
+            )

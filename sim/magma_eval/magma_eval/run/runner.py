@@ -1,0 +1,156 @@
+"""A run of the evaluator, from its plan to its results: meets the policy, opens the folder, and has a coordinator lease
+what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+
+from magma_eval.policies.interface import PolicyFailedError
+from magma_eval.policies.served import served_identity, start_server
+from magma_eval.pools.processes import ProcessPool
+from magma_eval.pools.protocol import WorkerSetup
+from magma_eval.run.coordinator import Coordinator, Limits, RunError, Summary
+from magma_eval.run.plan import RunConfig
+from magma_eval.run.progress import Progress, say
+from magma_eval.run.recorder import Recorder, RunDescription
+from magma_eval.run.scheduler import Scheduler
+from magma_eval.suites import suite_episodes
+from magma_eval.version import versions
+from magma_policy_client import LocalServer
+
+
+class Runner:
+    """One run of the evaluator.
+
+    Args:
+        config: what to play.
+        command: the command line, kept with the results.
+    """
+
+    def __init__(self, config: RunConfig, command: str = "") -> None:
+        self._config, self._command = config, command
+        self._interrupts = 0
+        self._server: LocalServer | None = None
+
+    def run(self) -> Summary:
+        """Plays what is missing. Ctrl-C once lets the running episodes end, twice stops at once.
+
+        Raises:
+            RunError: it cannot go on.
+            ResultsError: the folder holds something else, or another process writes to it.
+            ValueError: unknown suite, task or variant.
+        """
+        config = self._config
+        config.episodes()  # a suite that is not there is told before a policy is loaded for it
+        if config.out.exists() and not config.out.is_dir():
+            raise RunError(f"--out {config.out} is a file; give a folder for the results")
+        (config.out / "logs").mkdir(parents=True, exist_ok=True)
+        try:
+            # Which policy it is, its server knows best; that decides what is there already.
+            identity = self._meet_policy()
+            with Recorder(config.out, config.results_name, self._description(identity)) as recorder, self._signals():
+                return self._play(identity, recorder)
+        finally:
+            if self._server is not None:
+                self._server.close()
+
+    def _play(self, identity: str, recorder: Recorder) -> Summary:
+        config = self._config
+        jobs = config.jobs(identity)
+        results = {r.key: r for r in recorder.results if r.status == "ok" or not config.retry_errors}
+        there = [results[job.key] for job in jobs if job.key in results]
+        pool = ProcessPool(
+            config.workers,
+            config.out / "logs",
+            f"worker-{config.shard.index}",
+            start_timeout_s=config.start_timeout_s,
+            step_timeout_s=config.step_timeout_s,
+        )
+        with Progress(len(jobs), there, config.rule) as progress:
+            coordinator = Coordinator(
+                Scheduler([job for job in jobs if job.key not in results], config.attempts),
+                pool,
+                lambda: self._worker_setup(identity),
+                recorder,
+                progress,
+                Limits(config.workers, config.attempts),
+                rule=config.rule,
+                settings=config.settings,
+            )
+            coordinator.run(lambda: self._interrupts)
+        summary = coordinator.summary
+        summary.resumed = len(there)
+        summary.interrupted = self._interrupts > 0 and summary.left > 0
+        return summary
+
+    def _description(self, identity: str) -> RunDescription:
+        config = self._config
+        policy = config.policy
+        return RunDescription(
+            identity=config.identity(identity),
+            policy={"given": policy.text, "where": policy.where, "device": policy.device},
+            suite=config.suite,
+            rule=config.rule,
+            versions=versions(suite_episodes(config.suite)),
+            training=config.training,
+            known_training=policy.training(),
+            command=self._command,
+        )
+
+    def _worker_setup(self, identity: str) -> WorkerSetup:
+        config = self._config
+        url, token = self._start_server()
+        folder = config.out.resolve()
+        return WorkerSetup(config.policy, url, token, identity, config.factory, config.environments, folder)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def interrupted(number: int, frame: object) -> None:
+            del number, frame
+            self._interrupts += 1
+
+        before = {}
+        with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the caller handles them
+            before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _meet_policy(self) -> str:
+        """The content of the policy; asks its server, before simulators are built for it."""
+        policy = self._config.policy
+        if not policy.remote:
+            return policy.identity()
+        url, token = self._start_server()
+        if policy.kind != "magma":
+            say(f"connecting to {url} …")
+        try:
+            return served_identity(policy, url, token, min(10.0, policy.deadline_s))
+        except PolicyFailedError as error:
+            raise RunError(str(error)) from error
+
+    def _start_server(self) -> tuple[str, str]:
+        """URL and token of the policy's server, which is started where there is none."""
+        policy = self._config.policy
+        if policy.kind in ("ws", "wss"):
+            return policy.text, policy.token
+        if policy.kind != "magma":
+            return "", ""
+        if self._server is not None and self._server.process.poll() is not None:
+            self._server.close()
+            self._server = None
+        if self._server is None:
+            log = self._config.out / "logs" / "policy-server.log"
+            say(f"starting the policy {policy.label} (its output: {log}) …")
+            began_s = time.monotonic()
+            try:
+                self._server = start_server(policy, log, self._config.start_timeout_s)
+            except (PolicyFailedError, OSError, ValueError) as error:
+                raise RunError(f"the policy server did not start: {error}") from error
+            say(f"policy {policy.label} is ready after {time.monotonic() - began_s:.0f} s")
+        return self._server.url, self._server.token

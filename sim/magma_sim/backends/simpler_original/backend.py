@@ -1,0 +1,17 @@
+"""The original SimplerEnv's tasks, as the registry lists them."""
+
+from __future__ import annotations
+
+from magma_sim.backends.simpler_original.names import PREFIX, SUITE, TASKS
+from magma_sim.tasks.backend import Backend, TaskEntry
+from magma_sim.tasks.interface import Task
+
+
+def _make(name: str, *, images: bool = True, **options: object) -> Task:
+    from magma_sim.backends.simpler_original.task import SimplerTask
+
+    return SimplerTask(name.removeprefix(PREFIX), images=images, options=options)
+
+
+# A task and its port to another simulator have one name, robot, objects and frames.
+BACKEND = Backend(name=SUITE, tasks=tuple(TaskEntry(PREFIX + task, like=task) for task in TASKS), make=_make)

@@ -67,7 +67,7 @@ def bare_checkout(tmp_path: Path) -> Checkout:
     root.mkdir()
     shutil.copy(ROOT / "run", root)
     shutil.copytree(ROOT / "setup", root / "setup", ignore=shutil.ignore_patterns("__pycache__"))
-    needed = ("policy", "policy/client", "sim", "ros2_ws/rclpy_dds")
+    needed = ("policy", "policy/client", "sim", "sim/magma_eval", "ros2_ws/rclpy_dds")
     for name in (*(f"{folder}/pyproject.toml" for folder in needed), "tests/requirements.txt"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)

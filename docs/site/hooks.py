@@ -23,6 +23,7 @@ DOCS = "docs/"
 BESIDE_THE_CODE = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "policy/**/README.md",
     "sim/**/README.md",
     "ros2_ws/**/README.md",
@@ -98,7 +99,8 @@ def relink(text: str, here: str, page: Page, config: MkDocsConfig, files: Files)
         if not target or re.match(r"[a-z]+:", target):
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(here), unquote(target)))
-        uri = path.removeprefix(DOCS) if path.startswith(DOCS) else path
+        path = f"{path}/README.md" if (ROOT / path / "README.md").is_file() else path
+        uri = path.removeprefix(DOCS)
         if files.get_file_from_path(uri) is None:
             if not (ROOT / path).is_file():
                 return match[0]  # left for --strict to complain about

@@ -1,3 +1,3 @@
 """rclpy's API on Cyclone DDS, for Python environments without a ROS 2 install."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

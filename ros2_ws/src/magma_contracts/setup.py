@@ -4,7 +4,7 @@ PACKAGE = "magma_contracts"
 
 setup(
     name=PACKAGE,
-    version="0.1.0",
+    version="0.2.0",
     packages=find_packages(exclude=["test"]),
     package_data={PACKAGE: ["py.typed"]},
     data_files=[

@@ -4,7 +4,7 @@ PACKAGE = "magma_control"
 
 setup(
     name=PACKAGE,
-    version="0.1.0",
+    version="0.2.0",
     packages=find_packages(exclude=["test"]),
     package_data={PACKAGE: ["robots/*.yaml"]},
     data_files=[

@@ -23,6 +23,7 @@ def test_links_lead_somewhere(page):
     for link in links(page):
         target, _, anchor = link.partition("#")
         path = resolved(page, target) if target else page
+        path = f"{path}/README.md" if f"{path}/README.md" in tracked() else path
         assert path in tracked(), f"{page} links to {link}, which is not there"
         if anchor:
             assert anchor in anchors(path), f"{page} links to {link}, but {path} has no such heading"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magma_policy.config import ActionSpec
+from magma_policy.embodiments.action_spec import ActionSpec
 
 if TYPE_CHECKING:
     import torch
 
-    from magma_policy.policy import Policy
+    from magma_policy.families.magma.policy import Policy
 
 __all__ = ["ActionSpec", "load"]
 
@@ -24,10 +24,10 @@ def load(
     robot: str | Path | None = None,
     statistics: str | Path | None = None,
 ) -> Policy:
-    """Load a policy from a checkpoint directory or the Hugging Face Hub; see `magma_policy.policy.Policy.load`.
+    """Load a policy from a checkpoint directory or the Hugging Face Hub; see `Policy.load`.
 
     torch and transformers take seconds to import, so they are imported here and not with the package.
     """
-    from magma_policy.policy import Policy
+    from magma_policy.families.magma.policy import Policy
 
     return Policy.load(path_or_hub_id, device, dtype, quantization, robot, statistics)

@@ -49,3 +49,19 @@ class NotFiniteError(RuntimeError):
             f"{name} computed logits in {dtype} that are not finite, or equal for every id, so nothing is chosen from "
             f"them; {remedy}"
         )
+
+
+class ObservationError(ValueError):
+    """A picture or measured state that the policy cannot act on."""
+
+
+class InstructionError(ValueError):
+    """The instruction is empty, too long or would break the prompt."""
+
+
+class GenerationError(ValueError):
+    """Settings or prompts that no text can be generated for."""
+
+
+class CommandError(RuntimeError):
+    """A command cannot do what was asked; the message says why and what to do."""

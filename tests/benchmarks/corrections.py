@@ -116,7 +116,7 @@ def collect(config: Config, policy: Path, number: int) -> Path:
 def finetune(config: Config, policy: Path, sets: list[Path], output: Path, seed: int) -> Path:
     """Finetunes the policy on the sets; returns its checkpoint. Does nothing when that is done."""
     call(
-        output.with_suffix(".log"), "magma_policy.training.command",
+        output.with_suffix(".log"), "magma_policy.commands.train",
         *("--init", str(policy), "--statistics", "init", "--output", str(output), "--steps", str(config.steps)),
         *("--learning-rate", str(config.learning_rate), "--marks-fraction", "0", "--precision", config.precision),
         *("--seed", str(seed), "--threads", "1", "--validation-steps", str(config.steps)),

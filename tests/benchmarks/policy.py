@@ -39,12 +39,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import magma_policy
-from magma_policy import checkpoint as checkpoints
-from magma_policy import robots
-from magma_policy.action_tokens import ACTION_DIMS, NUM_BINS
-from magma_policy.checkpoint import Checkpoint
-from magma_policy.config import (
-    ActionSpec,
+from magma_policy.embodiments import robots
+from magma_policy.embodiments.action_normalization import ActionStatistics
+from magma_policy.embodiments.action_spec import ACTION_DIMS, ActionSpec
+from magma_policy.embodiments.robots import Robot
+from magma_policy.families.interface import Proprioception
+from magma_policy.families.magma import checkpoint as checkpoints
+from magma_policy.families.magma.action_tokens import NUM_BINS
+from magma_policy.families.magma.checkpoint import Checkpoint
+from magma_policy.families.magma.config import (
     ImageConfig,
     MagmaConfig,
     TextConfig,
@@ -52,16 +55,15 @@ from magma_policy.config import (
     VisionConfig,
     magma_8b_config,
 )
-from magma_policy.decoding import decode_action_ids
-from magma_policy.model import Magma
-from magma_policy.packed_linear import pack_linears
-from magma_policy.policy import DTYPES, Policy, Proprioception, pick_device, pick_dtype
-from magma_policy.prompt import robot_prompt
-from magma_policy.quantisation import quantise
-from magma_policy.robots import Robot
-from magma_policy.statistics import ActionStatistics
-from magma_policy.tiling import tile_image
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.policy import Policy
+from magma_policy.families.magma.prompt import robot_prompt
+from magma_policy.families.magma.tiling import tile_image
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.device import DTYPES, pick_device, pick_dtype
+from magma_policy.inference.packed_linear import pack_linears
+from magma_policy.inference.quantisation import quantise
 
 SHIPPED = Path(__file__).parents[2] / "policy" / "checkpoints" / "magma-tiny"
 INSTRUCTION = "put the carrot on the plate"

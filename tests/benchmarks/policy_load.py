@@ -1,8 +1,7 @@
 """Load a directory of Magma-8B's own size and layout: `python tests/benchmarks/policy_load.py [--keep DIR]`.
 
 The four shards are sparse files of zeros, so they take no room on the disk; names, shapes, types, index and JSON files
-are those of the published checkpoint. Prints time and memory of `magma_policy.checkpoint.load` on the CPU in the stored
-type. Linux only.
+are those of the published checkpoint. Prints time and memory of loading it on the CPU in the stored type. Linux only.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from magma_policy import checkpoint, published
-from magma_policy.config import magma_8b_config
-from magma_policy.model import Magma
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.families.magma import checkpoint, published_files
+from magma_policy.families.magma.config import magma_8b_config
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
 
 # Bytes of the published shards, to a hundredth of a gigabyte.
 SHARD_BYTES = 5_000_000_000
@@ -35,7 +34,7 @@ def write_sparse(directory: Path) -> None:
     with torch.device("meta"):
         model = Magma(sized)
     # The JSON files and one small shard; then the real shards in its place.
-    published.write(directory, _tables_only(), config, build_small_tokenizer(config.tokens))
+    published_files.write(directory, _tables_only(), config, build_small_tokenizer(config.tokens))
     for leftover in directory.glob("*.safetensors"):
         leftover.unlink()
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

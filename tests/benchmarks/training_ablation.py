@@ -26,7 +26,7 @@ from safetensors import safe_open
 
 from magma_eval.confidence_intervals import Rate
 from magma_eval.results.run_folder import load
-from magma_policy.training.saved_run import FILE, SCALARS
+from magma_policy.training.loop.saved_run import FILE, SCALARS
 
 NO_TEXT = ("--text-batch", "0")
 ARMS = {
@@ -69,7 +69,7 @@ class Config:
 def train(config: Config, arm: str, seed: int, steps: int, output: Path) -> float:
     """Runs magma-train; returns the CPU seconds that it took."""
     command = [
-        *(sys.executable, "-m", "magma_policy.training.command", "--output", str(output), "--steps", str(steps)),
+        *(sys.executable, "-m", "magma_policy.commands.train", "--output", str(output), "--steps", str(steps)),
         *("--seed", str(seed), "--precision", config.precision, "--threads", "1"),
         *("--validation-steps", str(steps), "--checkpoint-steps", str(steps)),
         *("--demonstrations", *(str(path.resolve()) for path in config.demonstrations), *ARMS[arm]),

@@ -36,7 +36,7 @@ class ShippedPolicy:
         import torch
 
         import magma_policy
-        from magma_policy.checkpoint_paths import find_checkpoint
+        from magma_policy.files.checkpoint_paths import find_checkpoint
 
         torch.set_num_threads(1)
         self._policy = magma_policy.load(find_checkpoint("magma-tiny"), device="cpu")
@@ -48,7 +48,7 @@ class ShippedPolicy:
         self._policy.reset()
 
     def act(self, observation):
-        from magma_policy.policy import Proprioception
+        from magma_policy.families.interface import Proprioception
 
         state = observation.end_effector
         proprioception = Proprioception(**{name: getattr(state, name) for name in Proprioception.__dataclass_fields__})

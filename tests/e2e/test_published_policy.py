@@ -36,7 +36,7 @@ ROUNDING = 1e-6
 
 def make_checkpoint(folder: Path, max_translation_m: float) -> Path:
     """A random model whose statistics turn its ids into motions of up to so many metres and radians per step."""
-    command = [sys.executable, "-m", "magma_policy.initialise", "--layout", "published", "--output", str(folder)]
+    command = [sys.executable, "-m", "magma_policy.commands.init", "--layout", "published", "--output", str(folder)]
     command += ["--max-translation-m", str(max_translation_m)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     assert (folder / "model.safetensors.index.json").is_file() and not (folder / "model.safetensors").exists()

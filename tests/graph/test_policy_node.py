@@ -23,8 +23,8 @@ from std_msgs.msg import String
 from magma_common import qos
 from magma_common.conversions import chunk_from_msg, image_to_msg, state_to_msg
 from magma_contracts.arm_state import EndEffectorState
-from magma_policy import robots
-from magma_policy.checkpoint_paths import find_checkpoint
+from magma_policy.embodiments import robots
+from magma_policy.files.checkpoint_paths import find_checkpoint
 
 MODULE = "magma_policy_ros.policy_node"
 LOADING_S = 240.0
@@ -182,7 +182,16 @@ def test_policy_behind_a_server_is_lost_and_found_again(start_node, peer, monkey
 
     def serve():
         announcement = tmp_path / f"url-{len(servers)}"
-        command = [sys.executable, "-m", "magma_policy.serve", "magma-tiny", "--device", "cpu", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "magma_policy.commands.serve",
+            "magma-tiny",
+            "--device",
+            "cpu",
+            "--port",
+            str(port),
+        ]
         servers.append(subprocess.Popen([*command, "--announce", str(announcement)], stdout=subprocess.DEVNULL))
         deadline_s = time.monotonic() + LOADING_S
         while not announcement.exists() and time.monotonic() < deadline_s:

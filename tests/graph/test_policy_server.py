@@ -23,9 +23,9 @@ from websockets.sync.client import connect
 
 import magma_policy
 from magma_contracts.arm_state import ArmState
-from magma_policy import robots
-from magma_policy.checkpoint_paths import find_checkpoint
-from magma_policy.policy import Proprioception as PolicyProprioception
+from magma_policy.embodiments import robots
+from magma_policy.families.interface import Proprioception as PolicyProprioception
+from magma_policy.files.checkpoint_paths import find_checkpoint
 from magma_policy_client import (
     ConnectionLostError,
     LocalServer,
@@ -276,7 +276,16 @@ def test_the_end_of_a_server_is_told_and_its_return_found(tmp_path):
     environment = {**os.environ, "MAGMA_SERVE_TOKEN": "t" * 32, "OMP_NUM_THREADS": "1"}
 
     def start(log):
-        command = [sys.executable, "-m", "magma_policy.serve", "magma-tiny", "--port", str(port), "--device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "magma_policy.commands.serve",
+            "magma-tiny",
+            "--port",
+            str(port),
+            "--device",
+            "cpu",
+        ]
         process = subprocess.Popen(
             [*command, "--announce", str(log) + ".url"],
             stdout=log.open("wb"),
@@ -339,7 +348,7 @@ def test_a_server_ends_with_its_parent_and_says_why_it_cannot_start():
 )
 def test_wrong_command_lines_are_told_before_anything_is_loaded(arguments, status, says):
     result = subprocess.run(
-        [sys.executable, "-m", "magma_policy.serve", *arguments],
+        [sys.executable, "-m", "magma_policy.commands.serve", *arguments],
         capture_output=True,
         text=True,
         timeout=120,

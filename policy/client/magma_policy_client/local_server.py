@@ -113,7 +113,7 @@ def find_command() -> list[str]:
     if os.environ.get(COMMAND_VARIABLE):
         return [os.environ[COMMAND_VARIABLE]]
     if importlib.util.find_spec("magma_policy") is not None:
-        return [sys.executable, "-m", "magma_policy.serve"]
+        return [sys.executable, "-m", "magma_policy.commands.serve"]
     found = shutil.which("magma-serve")
     if found is None:
         raise ServerError(

@@ -71,7 +71,7 @@ class Hello:
 @dataclass(frozen=True)
 class Welcome:
     """The server's answer to Hello: `spec` is that of the robot asked for, `robots` names those besides the default,
-    `identity` is the policy's content (`magma_policy.identity`), whatever it is called; "" where that is not known."""
+    `identity` is the policy's content (a hash), whatever it is called; "" where that is not known."""
 
     protocol: int
     server: str

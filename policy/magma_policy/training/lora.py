@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from magma_policy.config import ConfigError
+from magma_policy.errors import ConfigError
+from magma_policy.families.magma.model import Magma
 from magma_policy.imports import import_problem
-from magma_policy.model import Magma
 
 ADAPTER = "default"
 """peft's name of the one adapter that a model has here."""

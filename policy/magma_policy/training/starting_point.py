@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-from magma_policy import checkpoint, hub
-from magma_policy.checkpoint_paths import locate
-from magma_policy.config import MagmaConfig, magma_tiny_config
-from magma_policy.initialise import initialise_weights
-from magma_policy.model import Magma
-from magma_policy.tokenizer import MagmaTokenizer
+from magma_policy.families.magma import checkpoint
+from magma_policy.families.magma.config import MagmaConfig, magma_tiny_config
+from magma_policy.families.magma.initialise import initialise_weights
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.tokenizer import MagmaTokenizer
+from magma_policy.files import hub
+from magma_policy.files.checkpoint_paths import locate
 from magma_policy.training.config import TrainConfig
 
 MODULES = {"language": "language_model.", "projector": "multi_modal_projector.", "vision": "vision_tower."}

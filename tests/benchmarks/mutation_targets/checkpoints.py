@@ -16,10 +16,21 @@ from mutation_edits import bytes_edits, json_edits, line_edits, safetensors_edit
 from safetensors.torch import save_file
 
 import magma_policy
-from magma_policy import checkpoint, published, robots
-from magma_policy.config import (
-    ActionSpec,
-    CameraCalibration,
+from magma_policy.embodiments import robots
+from magma_policy.embodiments.action_normalization import ActionStatistics
+from magma_policy.embodiments.action_spec import ActionSpec
+from magma_policy.embodiments.camera import CameraCalibration
+from magma_policy.errors import (
+    CheckpointError,
+    ConfigError,
+    GenerationError,
+    InstructionError,
+    NotFiniteError,
+    ObservationError,
+)
+from magma_policy.families.interface import GenerationSettings, Proprioception
+from magma_policy.families.magma import checkpoint, published_files
+from magma_policy.families.magma.config import (
     ImageConfig,
     MagmaConfig,
     StateConfig,
@@ -28,14 +39,9 @@ from magma_policy.config import (
     VisionConfig,
     magma_tiny_config,
 )
-from magma_policy.errors import CheckpointError, ConfigError, NotFiniteError
-from magma_policy.generation import GenerationError, GenerationSettings
-from magma_policy.model import Magma
-from magma_policy.policy import Policy, Proprioception
-from magma_policy.processor import ObservationError
-from magma_policy.prompt import InstructionError
-from magma_policy.statistics import ActionStatistics
-from magma_policy.tokenizer import MagmaTokenizer, build_small_tokenizer
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.policy import Policy
+from magma_policy.families.magma.tokenizer import MagmaTokenizer, build_small_tokenizer
 
 torch.set_num_threads(1)
 
@@ -89,7 +95,7 @@ def _published(name: str) -> Callable[[Path], Path]:
     def seed(folder: Path) -> Path:
         model, tokenizer = _plain()
         home = folder / "small"
-        published.write(home, model.state_dict(), model.config, tokenizer, torch.float32, shard_bytes=20_000)
+        published_files.write(home, model.state_dict(), model.config, tokenizer, torch.float32, shard_bytes=20_000)
         robots.write(robots.Robot(SPEC, BOUNDS), home)
         token = json.loads((home / "tokenizer.json").read_text())["added_tokens"][-1]
         (home / "tokenizer_config.json").write_text(
@@ -103,7 +109,7 @@ def _published(name: str) -> Callable[[Path], Path]:
 def _single(folder: Path) -> Path:
     model, tokenizer = _plain()
     home = folder / "small"
-    published.write(home, model.state_dict(), model.config, tokenizer, torch.float32)
+    published_files.write(home, model.state_dict(), model.config, tokenizer, torch.float32)
     robots.write(robots.Robot(SPEC, BOUNDS), home)
     for file in home.glob("*.safetensors*"):
         file.unlink()
@@ -140,7 +146,7 @@ def _acts(policy: Policy, robot: str) -> object:
     side = (known.spec.image_height, known.spec.image_width)
     picture = PICTURE if side == (64, 64) else np.resize(PICTURE, (min(side[0], 512), min(side[1], 512), 3))
     state = HOME if known.spec.proprioception else None
-    request = magma_policy.policy.ActRequest(picture, "put the carrot on the plate", state, session)
+    request = magma_policy.families.interface.ActRequest(picture, "put the carrot on the plate", state, session)
     (result,) = policy.act_batch([request])
     if not np.isfinite(result.deltas).all():
         raise AssertionError(f"an action that is not finite: {result.deltas}")

@@ -16,13 +16,15 @@ from file_mutations import Reading, Target, digest
 from mutation_edits import bytes_edits, json_edits, line_edits, npy_edits, safetensors_edits, zip_edits
 from PIL import Image
 
-from magma_policy.chat import read_boxes
-from magma_policy.checkpoint_options import CommandError
-from magma_policy.picture_files import content_hash, read_picture
-from magma_policy.training import saved_run
-from magma_policy.training.demonstrations import DataCard, DemonstrationError, list_episodes, read_demonstrations
-from magma_policy.training.saved_run import SavedRunError
-from magma_policy.video_files import read_video
+from magma_policy.commands.chat import read_boxes
+from magma_policy.demonstrations.data_card import DataCard
+from magma_policy.demonstrations.episode_file import DemonstrationError
+from magma_policy.demonstrations.reader import list_episodes, read_demonstrations
+from magma_policy.errors import CommandError
+from magma_policy.files.image_files import content_hash, read_image
+from magma_policy.files.video_files import read_video
+from magma_policy.training.loop import saved_run
+from magma_policy.training.loop.saved_run import SavedRunError
 
 SIDE = 8
 STEPS = 3
@@ -146,7 +148,7 @@ def _picture(kind: str, mode: str = "RGB") -> Callable[[Path], Path]:
 
 
 def _read_picture(path: Path) -> Reading:
-    pixels = read_picture(path)
+    pixels = read_image(path)
     return Reading((pixels.shape, digest(pixels.tobytes())), content_hash(pixels))
 
 

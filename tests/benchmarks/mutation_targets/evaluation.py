@@ -16,8 +16,8 @@ from magma_eval.report.page import numbers, render
 from magma_eval.results.episode_record import EpisodeRecord
 from magma_eval.results.episode_result import EpisodeResult, Key, ResultsError, Stage, Success
 from magma_eval.results.run_folder import RUN_FORMAT, RunFolder, without_repetitions, write_json
-from magma_policy.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
-from magma_policy.video_marks import ClipMarks
+from magma_policy.marks.clip_marks import ClipMarks
+from magma_policy.marks.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
 from magma_policy_client.content import file_digests
 
 TAGS = frozenset(

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from magma_policy import checkpoint, published
-from magma_policy.config import (
-    ActionSpec,
-    CameraCalibration,
+from magma_policy.demonstrations.reader import is_held_out
+from magma_policy.embodiments.action_normalization import ActionStatistics
+from magma_policy.embodiments.action_spec import ActionSpec
+from magma_policy.embodiments.camera import CameraCalibration
+from magma_policy.embodiments.robots import Robot
+from magma_policy.families.magma import checkpoint, published_files
+from magma_policy.families.magma.config import (
     ImageConfig,
     MagmaConfig,
     TextConfig,
@@ -18,12 +21,9 @@ from magma_policy.config import (
     VisionConfig,
     magma_tiny_config,
 )
-from magma_policy.model import Magma
-from magma_policy.robots import Robot
-from magma_policy.statistics import ActionStatistics
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
 from magma_policy.training.config import TrainConfig
-from magma_policy.training.demonstrations import is_held_out
 
 torch.set_num_threads(1)
 
@@ -79,7 +79,7 @@ def wide_checkpoint(tmp_path_factory, plain_config):
     torch.manual_seed(0)
     home = tmp_path_factory.mktemp("wide") / "Magma-wide"
     tokenizer = build_small_tokenizer(config.tokens)
-    published.write(home, Magma(config).state_dict(), config, tokenizer, torch.bfloat16, shard_bytes=200_000)
+    published_files.write(home, Magma(config).state_dict(), config, tokenizer, torch.bfloat16, shard_bytes=200_000)
     return home
 
 

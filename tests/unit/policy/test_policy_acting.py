@@ -12,19 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import magma_policy
-from magma_policy.action_tokens import ACTION_DIMS, ActionTokens
-from magma_policy.checkpoint import Checkpoint
-from magma_policy.config import ActionSpec, ConfigError
-from magma_policy.decoding import decode_action_ids
-from magma_policy.policy import ActRequest, Policy, Proprioception, pick_device, pick_dtype
-from magma_policy.processor import ObservationError
-from magma_policy.projector import visual_token_count
-from magma_policy.prompt import InstructionError, robot_prompt
-from magma_policy.robots import Robot
-from magma_policy.serve_batching import Batcher
-from magma_policy.static_decoder import StaticDecoder, round_up
-from magma_policy.statistics import ActionStatistics
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.embodiments.action_normalization import ActionStatistics
+from magma_policy.embodiments.action_spec import ACTION_DIMS, ActionSpec
+from magma_policy.embodiments.robots import Robot
+from magma_policy.errors import ConfigError, InstructionError, ObservationError
+from magma_policy.families.interface import ActRequest, Proprioception
+from magma_policy.families.magma.action_tokens import ActionTokens
+from magma_policy.families.magma.checkpoint import Checkpoint
+from magma_policy.families.magma.policy import Policy
+from magma_policy.families.magma.projector import visual_token_count
+from magma_policy.families.magma.prompt import robot_prompt
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.device import pick_device, pick_dtype
+from magma_policy.inference.static_decoder import StaticDecoder, round_up
+from magma_policy.serving.batching import Batcher
 
 CPU = torch.device("cpu")
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
@@ -261,7 +263,7 @@ def test_a_good_guess_takes_one_pass_and_a_bad_one_no_more_than_none(policy, mon
 def test_coarse_types_decode_one_by_one(policy, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "magma_policy.policy.decode_action_ids",
+        "magma_policy.families.magma.policy.decode_action_ids",
         lambda model, prefix, state, draft: seen.append(draft) or torch.full((1, 7), 600),
     )
     session = policy.new_session()

@@ -7,11 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import magma_policy
-from magma_policy import checkpoint, robots
-from magma_policy.checkpoint import CheckpointError
-from magma_policy.config import ConfigError
-from magma_policy.policy import ActRequest, ObservationError, Proprioception
-from magma_policy.prompt import InstructionError
+from magma_policy.embodiments import robots
+from magma_policy.errors import CheckpointError, ConfigError, InstructionError, ObservationError
+from magma_policy.families.interface import ActRequest, Proprioception
+from magma_policy.families.magma import checkpoint
 
 CPU = torch.device("cpu")
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magma_policy import act, chat, initialise, serve
-from magma_policy.checkpoint_options import CommandError, run_command
-from magma_policy.config import ConfigError
-from magma_policy.picture_files import read_picture, resize, write_picture
+from magma_policy.commands import act, chat, init, serve
+from magma_policy.commands.options import run_command
+from magma_policy.errors import CommandError, ConfigError
+from magma_policy.files.image_files import read_image, resize, write_image
 
 SHIPPED = Path(__file__).parents[3] / "policy" / "checkpoints" / "magma-tiny"
 
@@ -26,7 +26,7 @@ def checkpoint(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["magma-init", "--layout", "published", "--output", str(folder)])
         with pytest.raises(SystemExit) as ended:
-            initialise.main()
+            init.main()
         assert ended.value.code == 0
     return folder
 
@@ -71,7 +71,7 @@ def test_every_kind_of_question(run, picture, checkpoint, tmp_path, ask):
     status, _, notes = run(chat, *arguments)
     assert status == 0
     if ask != "brief":
-        assert read_picture(tmp_path / "drawn.png").shape == (90, 120, 3) and f"{ask}" in notes
+        assert read_image(tmp_path / "drawn.png").shape == (90, 120, 3) and f"{ask}" in notes
 
 
 def test_what_is_understood_is_drawn():
@@ -116,7 +116,7 @@ def test_act_prints_an_action(run, picture, checkpoint, tmp_path):
     status, said, notes = run(act, picture, "put the carrot on the plate", "--draw", tmp_path / "marks.png")
     assert status == 0 and "move mm" in said and "gripper" in said
     assert "assumed: tool at 0.45 0 0.2 m" in notes and "stretched: 120x90 to 128x128" in notes
-    assert read_picture(tmp_path / "marks.png").shape == (540, 720, 3), "large enough to look at, not stretched"
+    assert read_image(tmp_path / "marks.png").shape == (540, 720, 3), "large enough to look at, not stretched"
     status, said, notes = run(act, picture, "go", "--checkpoint", checkpoint, "--json")
     action = json.loads(said)
     assert status == 0 and np.array(action["deltas"]).shape == (1, 7) and len(action["ids"]) == 7
@@ -150,17 +150,17 @@ def test_pictures_as_files(tmp_path):
     exif = turned.getexif()
     exif[274] = 6  # the camera was held upright
     turned.save(tmp_path / "turned.png", exif=exif)
-    assert read_picture(tmp_path / "turned.png").shape == (3, 2, 3)
+    assert read_image(tmp_path / "turned.png").shape == (3, 2, 3)
     Image.fromarray(pixels).convert("P").save(tmp_path / "palette.gif")
-    assert (read_picture(tmp_path / "palette.gif") == pixels).all()
+    assert (read_image(tmp_path / "palette.gif") == pixels).all()
     whole = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, "PNG")
     (tmp_path / "cut.png").write_bytes(whole.getvalue()[:2000])
     for name in ("cut.png", "missing.png", "."):
         with pytest.raises(CommandError):
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
     with pytest.raises(CommandError, match="cannot be written"):
-        write_picture(tmp_path / "no" / "folder.png", pixels)
+        write_image(tmp_path / "no" / "folder.png", pixels)
     assert resize(pixels, 3, 2) is pixels and resize(pixels, 6, 4).shape == (4, 6, 3)
 
 
@@ -208,9 +208,9 @@ def test_tokens_and_hosts_of_the_server(tmp_path):
 
 def test_a_random_checkpoint_overwrites_nothing(run, checkpoint, tmp_path):
     before = {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()}
-    status, _, complaint = run(initialise, "--output", checkpoint)
+    status, _, complaint = run(init, "--output", checkpoint)
     assert status == 1 and "is not empty" in complaint
     assert {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()} == before
     (tmp_path / "file").write_text("mine")
-    status, _, complaint = run(initialise, "--output", tmp_path / "file")
+    status, _, complaint = run(init, "--output", tmp_path / "file")
     assert status == 1 and "is a file" in complaint and (tmp_path / "file").read_text() == "mine"

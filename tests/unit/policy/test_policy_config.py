@@ -2,21 +2,18 @@ import dataclasses
 
 import pytest
 
-from magma_policy.config import (
-    ActionSpec,
-    CameraCalibration,
-    ConfigError,
-    GroundingConfig,
+from magma_policy.embodiments.action_spec import ActionSpec
+from magma_policy.embodiments.camera import CameraCalibration
+from magma_policy.errors import ConfigError
+from magma_policy.families.magma.config import (
     MagmaConfig,
     TokenConfig,
     VisionConfig,
-    from_dict,
-    load_json,
     magma_8b_config,
     magma_tiny_config,
-    save_json,
-    to_dict,
 )
+from magma_policy.files.json_dataclasses import from_dict, load_json, save_json, to_dict
+from magma_policy.marks.mark_pointer_config import MarkPointerConfig
 
 CAMERA = CameraCalibration(
     intrinsics=((150.0, 0.0, 64.0), (0.0, 150.0, 64.0), (0.0, 0.0, 1.0)),
@@ -84,7 +81,7 @@ def test_inconsistent_models_are_refused():
     with pytest.raises(ConfigError, match="pair up"):
         VisionConfig(depths=(1, 2), dims=(8,))
     with pytest.raises(ConfigError, match="window"):
-        GroundingConfig(window=0)
+        MarkPointerConfig(window=0)
     with pytest.raises(ConfigError, match="table_plane"):
         dataclasses.replace(tiny, geometry="sphere")
 

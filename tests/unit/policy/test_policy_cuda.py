@@ -7,12 +7,11 @@ import pytest
 import torch
 
 import magma_policy
-from magma_policy.generation import GenerationSettings, generate_ids
-from magma_policy.policy import ActRequest, Proprioception
-from magma_policy.processor import Message
-from magma_policy.static_decoder import StaticDecoders
-from magma_policy.training.augmentation import jitter
-from magma_policy.training.trainer import Trainer
+from magma_policy.families.interface import ActRequest, GenerationSettings, Message, Proprioception
+from magma_policy.inference.generation import generate_ids
+from magma_policy.inference.static_decoder import StaticDecoders
+from magma_policy.training.loop.trainer import Trainer
+from magma_policy.training.recipes.robot_actions.augmentation import jitter
 
 pytestmark = [
     pytest.mark.gpu,
@@ -71,7 +70,9 @@ def test_fp8_computes_what_the_cpu_computes(wide_checkpoint):
 def test_a_replayed_graph_decodes_as_the_steps_do(wide_checkpoint, monkeypatch):
     policy = magma_policy.load(wide_checkpoint, device="cuda", dtype="float32")
     recorded = [policy.chat("What is this?", [f]).text for f in frames(3, 64)]
-    monkeypatch.setattr("magma_policy.static_decoder.StaticDecoder._run", lambda self, _, work: work(self.length))
+    monkeypatch.setattr(
+        "magma_policy.inference.static_decoder.StaticDecoder._run", lambda self, _, work: work(self.length)
+    )
     stepwise = magma_policy.load(wide_checkpoint, device="cuda", dtype="float32")
     assert [stepwise.chat("What is this?", [f]).text for f in frames(3, 64)] == recorded
 

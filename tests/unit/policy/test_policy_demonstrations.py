@@ -11,17 +11,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from magma_policy.array_files import ArrayFileError, read_arrays
-from magma_policy.config import ConfigError
-from magma_policy.training.demonstrations import (
-    DataCard,
-    DemonstrationError,
-    held_out,
-    held_out_text,
-    is_held_out,
-    read_demonstrations,
-)
-from magma_policy.training.trainer import Trainer
+from magma_policy.demonstrations.data_card import DataCard
+from magma_policy.demonstrations.episode_file import DemonstrationError
+from magma_policy.demonstrations.reader import held_out, held_out_text, is_held_out, read_demonstrations
+from magma_policy.errors import ConfigError
+from magma_policy.files.array_files import ArrayFileError, read_arrays
+from magma_policy.training.loop.trainer import Trainer
 
 STEPS = 5
 

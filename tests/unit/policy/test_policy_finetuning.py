@@ -12,19 +12,22 @@ from safetensors.torch import load_file
 from scipy.spatial.transform import Rotation
 
 import magma_policy
-from magma_policy import checkpoint, published, robots
-from magma_policy.adapters import euler_angles, make_adapter, rotation_vector
-from magma_policy.config import ConfigError, magma_8b_config
-from magma_policy.model import Magma
-from magma_policy.tiling import tile_image, tile_images
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.commands.train import check_same_command, main
+from magma_policy.embodiments import robots
+from magma_policy.embodiments.euler_angles import euler_angles, rotation_vector
+from magma_policy.embodiments.registry import make_adapter
+from magma_policy.errors import ConfigError
+from magma_policy.families.magma import checkpoint, published_files
+from magma_policy.families.magma.config import magma_8b_config
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.tiling import tile_image, tile_images
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
 from magma_policy.training import lora
-from magma_policy.training.command import check_same_command, main
-from magma_policy.training.memory import Memory
-from magma_policy.training.optimizer import RoundingAdamW, round_by_chance
-from magma_policy.training.saved_run import FILE, SavedRunError
+from magma_policy.training.loop.memory import Memory
+from magma_policy.training.loop.optimizer import RoundingAdamW, round_by_chance
+from magma_policy.training.loop.saved_run import FILE, SavedRunError
+from magma_policy.training.loop.trainer import Trainer, memory
 from magma_policy.training.starting_point import StartingPoint
-from magma_policy.training.trainer import Trainer, memory
 
 HEIGHT, WIDTH = 96, 128
 
@@ -35,7 +38,7 @@ def published_magma(tmp_path_factory, plain_config):
     directory = tmp_path_factory.mktemp("published") / "small"
     torch.manual_seed(0)
     tokenizer = build_small_tokenizer(plain_config.tokens)
-    published.write(directory, Magma(plain_config).state_dict(), plain_config, tokenizer, shard_bytes=200_000)
+    published_files.write(directory, Magma(plain_config).state_dict(), plain_config, tokenizer, shard_bytes=200_000)
     return directory
 
 

@@ -8,19 +8,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from magma_policy import checkpoint, published
-from magma_policy.action_tokens import ACTION_DIMS, NUM_BINS
-from magma_policy.checkpoint import Checkpoint, CheckpointError
-from magma_policy.decoding import decode_action_ids
-from magma_policy.errors import NotFiniteError
-from magma_policy.finite import REFUSED_ID, can_choose
-from magma_policy.generation import Chooser, GenerationSettings
-from magma_policy.policy import ActRequest, Policy
-from magma_policy.processor import Message
-from magma_policy.robots import Robot
-from magma_policy.serve_batching import Batcher
-from magma_policy.static_decoder import StaticDecoder
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.embodiments.action_spec import ACTION_DIMS
+from magma_policy.embodiments.robots import Robot
+from magma_policy.errors import CheckpointError, NotFiniteError
+from magma_policy.families.interface import ActRequest, GenerationSettings, Message
+from magma_policy.families.magma import checkpoint, published_files
+from magma_policy.families.magma.action_tokens import NUM_BINS
+from magma_policy.families.magma.checkpoint import Checkpoint
+from magma_policy.families.magma.policy import Policy
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.finite import REFUSED_ID, can_choose
+from magma_policy.inference.sampler import Sampler
+from magma_policy.inference.static_decoder import StaticDecoder
+from magma_policy.serving.batching import Batcher
 from tests.unit.policy.conftest import OVERHEAD, STATISTICS, spec_of
 from tests.unit.policy.test_policy_acting import HOME
 
@@ -182,7 +183,7 @@ def test_ids_are_drawn_for_the_other_rows():
     logits = torch.randn(3, 50)
     logits[1, 7] = float("nan")
     for settings in (GenerationSettings(), GenerationSettings(temperature=1.0, top_k=5, top_p=0.9, seed=0)):
-        drawn = Chooser(settings, CPU).choose(logits).tolist()
+        drawn = Sampler(settings, CPU).choose(logits).tolist()
         assert drawn[1] == REFUSED_ID and min(drawn[0], drawn[2]) >= 0
 
 
@@ -194,7 +195,7 @@ def test_weights_are_looked_at_on_the_way_in(tmp_path, plain_config, plain_model
     tokenizer = build_small_tokenizer(plain_config.tokens)
     # As another tool writes them: ours would not.
     sound = plain_model.state_dict()
-    published.write(tmp_path / "c", sound, plain_config, tokenizer, torch.float32)
+    published_files.write(tmp_path / "c", sound, plain_config, tokenizer, torch.float32)
     (tmp_path / "c" / checkpoint.INDEX).unlink()
     (tmp_path / "c" / "model-00001-of-00001.safetensors").unlink()
     save_file(state, tmp_path / "c" / checkpoint.WEIGHTS)
@@ -224,5 +225,5 @@ def test_what_is_not_finite_is_not_written(tmp_path, plain_config, plain_model, 
         checkpoint.save(tmp_path / "own", state, plain_config, tokenizer, known, dtype)
     assert (tmp_path / "own" / checkpoint.WEIGHTS).read_bytes() == before
     with pytest.raises(CheckpointError, match="not written"):
-        published.write(tmp_path / "new", state, plain_config, tokenizer, dtype)
+        published_files.write(tmp_path / "new", state, plain_config, tokenizer, dtype)
     assert not (tmp_path / "new").exists()

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from magma_policy.checkpoint import Checkpoint
-from magma_policy.generation import Chooser, GenerationError, GenerationSettings, generate_ids
-from magma_policy.policy import Policy
-from magma_policy.processor import Message
-from magma_policy.static_decoder import StaticDecoder, StaticDecoders, round_up
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.errors import GenerationError
+from magma_policy.families.interface import GenerationSettings, Message
+from magma_policy.families.magma.checkpoint import Checkpoint
+from magma_policy.families.magma.policy import Policy
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.inference.generation import generate_ids
+from magma_policy.inference.sampler import Sampler
+from magma_policy.inference.static_decoder import StaticDecoder, StaticDecoders, round_up
 
 CPU = torch.device("cpu")
 PICTURES = [np.random.default_rng(s).integers(0, 256, (64, 64 + 70 * s, 3), dtype=np.uint8) for s in range(3)]
@@ -94,7 +96,7 @@ def test_sampling_by_the_rules():
     logits = torch.tensor([[4.0, 3.0, 2.0, 1.0, 0.0], [0.0, 0.0, 5.0, 0.0, 0.0]])
 
     def seen(**settings):
-        chooser = Chooser(GenerationSettings(temperature=1.0, seed=0, **settings), CPU)
+        chooser = Sampler(GenerationSettings(temperature=1.0, seed=0, **settings), CPU)
         drawn = torch.stack([chooser.choose(logits) for _ in range(400)])
         return set(drawn[:, 0].tolist()), set(drawn[:, 1].tolist())
 
@@ -104,14 +106,14 @@ def test_sampling_by_the_rules():
     # Probabilities 0.64, 0.23, 0.09, ...: two of them reach 0.7.
     assert seen(top_p=0.7)[0] == {0, 1}
     assert seen(top_p=0.1) == ({0}, {2})
-    cold = Chooser(GenerationSettings(temperature=1e-3, seed=0), CPU)
+    cold = Sampler(GenerationSettings(temperature=1e-3, seed=0), CPU)
     assert cold.choose(logits).tolist() == [0, 2]
 
 
 def test_frequencies_are_those_of_the_softmax():
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]])).expand(20000, 3)
     for temperature, expected in [(1.0, [0.5, 0.3, 0.2]), (0.5, np.array([0.25, 0.09, 0.04]) / 0.38)]:
-        drawn = Chooser(GenerationSettings(temperature=temperature, seed=1), CPU).choose(logits)
+        drawn = Sampler(GenerationSettings(temperature=temperature, seed=1), CPU).choose(logits)
         assert np.bincount(drawn.numpy()) / 20000 == pytest.approx(expected, abs=0.02)
 
 

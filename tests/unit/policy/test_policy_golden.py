@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from magma_policy.config import ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
-from magma_policy.generation import GenerationSettings, generate_ids
-from magma_policy.inputs import ModelInputs
-from magma_policy.model import Magma
-from magma_policy.static_decoder import StaticDecoder, StaticDecoders
-from magma_policy.tiling import tile_image
+from magma_policy.families.interface import GenerationSettings
+from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.model_inputs import ModelInputs
+from magma_policy.families.magma.tiling import tile_image
+from magma_policy.inference.generation import generate_ids
+from magma_policy.inference.static_decoder import StaticDecoder, StaticDecoders
 
 CASES = json.loads((Path(__file__).parent / "golden" / "plain_magma.json").read_text())
 BASE = 768

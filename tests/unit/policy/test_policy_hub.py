@@ -5,8 +5,8 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 import magma_policy
-from magma_policy.checkpoint import CheckpointError
-from magma_policy.hub import HubError, resolve
+from magma_policy.errors import CheckpointError
+from magma_policy.files.hub import HubError, resolve
 
 
 @pytest.fixture

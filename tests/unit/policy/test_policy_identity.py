@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 
-from magma_policy import checkpoint
-from magma_policy.policy import Policy
+from magma_policy.families.magma import checkpoint
+from magma_policy.families.magma.policy import Policy
 
 CPU = torch.device("cpu")
 

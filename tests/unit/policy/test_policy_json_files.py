@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magma_policy.errors import LONGEST, ConfigError, sentence, shown
-from magma_policy.json_files import MAX_DEPTH, read_object
+from magma_policy.files.json_files import MAX_DEPTH, read_object
 
 TEXT = '{"name": "käse", "n": [1, 2.5, null]}'
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_policy import set_of_mark, trace_of_mark
-from magma_policy.mark_drawing import draw_box_marks, draw_point_marks, draw_traces
-from magma_policy.set_of_mark import Gesture, UiAnswer, parse_gesture, parse_mark_positions, parse_ui_answer
-from magma_policy.trace_of_mark import Traces, format_traces, from_pixels, parse_traces
+from magma_policy.marks import set_of_mark, trace_of_mark
+from magma_policy.marks.drawing import draw_box_marks, draw_point_marks, draw_traces
+from magma_policy.marks.set_of_mark import Gesture, UiAnswer, parse_gesture, parse_mark_positions, parse_ui_answer
+from magma_policy.marks.trace_of_mark import Traces, format_traces, from_pixels, parse_traces
 
 EXAMPLES = int(os.environ.get("MAGMA_FUZZ_EXAMPLES", "200"))
 

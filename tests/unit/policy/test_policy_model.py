@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from magma_policy.config import ConfigError, magma_8b_config, magma_tiny_config
-from magma_policy.decoding import _decode_from_draft, _decode_one_by_one, decode_action_ids
-from magma_policy.geometry import Cameras
-from magma_policy.grounding import local_soft_argmax
-from magma_policy.llama import run_layers
-from magma_policy.model import Magma
-from magma_policy.projector import visual_token_count
-from magma_policy.state import PROPRIOCEPTION_DIMS
+from magma_policy.embodiments.arm_state import PROPRIOCEPTION_DIMS
+from magma_policy.errors import ConfigError
+from magma_policy.families.magma.config import magma_8b_config, magma_tiny_config
+from magma_policy.families.magma.llama import run_layers
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.projector import visual_token_count
+from magma_policy.inference.action_decoding import _decode_from_draft, _decode_one_by_one, decode_action_ids
+from magma_policy.marks.geometry import Cameras
+from magma_policy.marks.mark_pointer import local_soft_argmax
 
 
 def prompt_ids(config, *rows):

@@ -14,12 +14,14 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
 import magma_policy
-from magma_policy import checkpoint, published, robots
-from magma_policy.config import ConfigError, MagmaConfig, from_dict, to_dict
-from magma_policy.errors import LONGEST, CheckpointError
-from magma_policy.model import Magma
-from magma_policy.prompt import robot_prompt
-from magma_policy.tokenizer import MagmaTokenizer, build_small_tokenizer
+from magma_policy.embodiments import robots
+from magma_policy.errors import LONGEST, CheckpointError, ConfigError
+from magma_policy.families.magma import checkpoint, published_files
+from magma_policy.families.magma.config import MagmaConfig
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.prompt import robot_prompt
+from magma_policy.families.magma.tokenizer import MagmaTokenizer, build_small_tokenizer
+from magma_policy.files.json_dataclasses import from_dict, to_dict
 from tests.unit.policy.conftest import STATISTICS, spec_of
 
 CPU = torch.device("cpu")
@@ -33,7 +35,9 @@ def written(tmp_path_factory, plain_config):
     torch.manual_seed(0)
     home = tmp_path_factory.mktemp("published") / "Magma-plain"
     tokenizer = build_small_tokenizer(plain_config.tokens)
-    published.write(home, Magma(plain_config).state_dict(), plain_config, tokenizer, torch.float32, shard_bytes=50_000)
+    published_files.write(
+        home, Magma(plain_config).state_dict(), plain_config, tokenizer, torch.float32, shard_bytes=50_000
+    )
     robots.write(robots.Robot(spec_of(plain_config), STATISTICS), home)
     return home
 

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from magma_policy import packed_linear
-from magma_policy.decoding import decode_action_ids
-from magma_policy.packed_linear import PackedLinear, pack_linears
+from magma_policy.inference import packed_linear
+from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.packed_linear import PackedLinear, pack_linears
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 

@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from magma_policy.config import ImageConfig
-from magma_policy.inputs import ModelInputs
-from magma_policy.processor import Message, ObservationError, Processor
-from magma_policy.prompt import SYSTEM_TEXT, InstructionError, chat, user_content
-from magma_policy.tiling import candidate_grids, choose_grid, tile_image
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.errors import InstructionError, ObservationError
+from magma_policy.families.interface import Message
+from magma_policy.families.magma.config import ImageConfig
+from magma_policy.families.magma.model_inputs import ModelInputs
+from magma_policy.families.magma.processor import Processor
+from magma_policy.families.magma.prompt import SYSTEM_TEXT, chat, user_content
+from magma_policy.families.magma.tiling import candidate_grids, choose_grid, tile_image
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
 
 
 @pytest.fixture(scope="module")

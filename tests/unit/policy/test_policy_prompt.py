@@ -1,16 +1,11 @@
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 
-from magma_policy.config import ConfigError, TokenConfig
-from magma_policy.prompt import (
-    InstructionError,
-    check_instruction,
-    check_question,
-    check_system,
-    robot_prompt,
-    split_head,
-)
-from magma_policy.tokenizer import LLAMA3_SPLIT, MagmaTokenizer, build_small_tokenizer
+from magma_policy.errors import ConfigError, InstructionError
+from magma_policy.families.magma.config import TokenConfig
+from magma_policy.families.magma.prompt import robot_prompt, split_head
+from magma_policy.families.magma.tokenizer import LLAMA3_SPLIT, MagmaTokenizer, build_small_tokenizer
+from magma_policy.instructions import check_instruction, check_question, check_system
 
 # Llama-3's ids of every piece that the golden prompt is made of.
 PIECES = {

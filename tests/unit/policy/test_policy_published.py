@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 import magma_policy
-from magma_policy import checkpoint, published, robots
-from magma_policy.checkpoint import CheckpointError
-from magma_policy.config import ConfigError, TokenConfig, VisionConfig, magma_8b_config
-from magma_policy.model import Magma
-from magma_policy.processor import Message
-from magma_policy.published import BACKBONES
-from magma_policy.tokenizer import build_small_tokenizer
+from magma_policy.embodiments import robots
+from magma_policy.errors import CheckpointError, ConfigError
+from magma_policy.families.interface import Message
+from magma_policy.families.magma import checkpoint, published_files
+from magma_policy.families.magma.config import TokenConfig, VisionConfig, magma_8b_config
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.published_files import BACKBONES
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
 
 CPU = torch.device("cpu")
 PICTURE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
@@ -30,7 +31,7 @@ def written(tmp_path_factory, plain_model):
     directory = tmp_path_factory.mktemp("published") / "Magma-small"
     tokenizer = build_small_tokenizer(plain_model.config.tokens)
     state = plain_model.state_dict()
-    published.write(directory, state, plain_model.config, tokenizer, torch.float32, shard_bytes=60_000)
+    published_files.write(directory, state, plain_model.config, tokenizer, torch.float32, shard_bytes=60_000)
     return directory
 
 
@@ -211,10 +212,10 @@ def test_missing_unexpected_and_mis_shaped_tensors_are_listed_and_refused(direct
 def test_a_tower_of_the_named_width_must_be_whole(directory):
     """Depths are read from the tensors of an unknown width only; convnextlarge's first three stages are not enough."""
     small = VisionConfig(depths=(1, 1, 2, 1), dims=(192, 12, 16, 24))
-    shapes = {published.TOWER + "stem.0.bias": (192,)}
+    shapes = {published_files.TOWER + "stem.0.bias": (192,)}
     where = directory / "config.json"
-    assert published._vision({"vision_backbone": "convnextlarge"}, shapes, where) == BACKBONES["convnextlarge"]
-    assert published._vision({"vision_backbone": "convnextlarge"}, shapes, where) != small
+    assert published_files._vision({"vision_backbone": "convnextlarge"}, shapes, where) == BACKBONES["convnextlarge"]
+    assert published_files._vision({"vision_backbone": "convnextlarge"}, shapes, where) != small
 
 
 def test_a_gap_in_the_blocks_of_a_tower_is_refused(directory):
@@ -337,7 +338,7 @@ def test_what_config_json_may_not_say(directory, part, entry, value, reason):
     def change(data):
         (data if part is None else data[part])[entry] = value
 
-    change_json(directory / published.CONFIG, change)
+    change_json(directory / published_files.CONFIG, change)
     with pytest.raises(ConfigError, match=reason) as caught:
         magma_policy.load(directory, device="cpu")
     assert "config.json" in str(caught.value)
@@ -351,19 +352,19 @@ def test_entries_that_say_nothing_about_inference_are_passed_over(directory, pla
         theta = data[TEXT].pop("rope_theta")
         data[TEXT]["rope_parameters"] = {"rope_type": "default", "rope_theta": theta}
 
-    change_json(directory / published.CONFIG, change)
+    change_json(directory / published_files.CONFIG, change)
     assert magma_policy.load(directory, device="cpu").model.config == plain_model.config
 
 
 def test_prompts_without_picture_markers(directory):
-    change_json(directory / published.CONFIG, lambda data: data.update(mm_use_image_start_end=False))
+    change_json(directory / published_files.CONFIG, lambda data: data.update(mm_use_image_start_end=False))
     policy = magma_policy.load(directory, device="cpu", robot="widowx")
     assert "<image_start>" not in policy.processor.prompt(Message("What?", [PICTURE]))
     assert policy.act(np.zeros((480, 640, 3), dtype=np.uint8), "go", None).ids.shape == (7,)
 
 
 def test_the_processor_file_says_how_pictures_are_cut(directory, plain_model):
-    path = directory / published.PREPROCESSOR
+    path = directory / published_files.PREPROCESSOR
     change_json(path, lambda data: data.update(num_crops=2, image_mean=[0.5, 0.5, 0.5]))
     image = magma_policy.load(directory, device="cpu").model.config.image
     assert (image.max_num_crops, image.mean, image.std) == (2, (0.5, 0.5, 0.5), plain_model.config.image.std)
@@ -383,13 +384,13 @@ def test_the_processor_file_says_how_pictures_are_cut(directory, plain_model):
     ],
 )
 def test_what_the_processor_file_may_not_say(directory, entry, value, reason):
-    change_json(directory / published.PREPROCESSOR, lambda data: data.update({entry: value}))
+    change_json(directory / published_files.PREPROCESSOR, lambda data: data.update({entry: value}))
     with pytest.raises(ConfigError, match=reason):
         magma_policy.load(directory, device="cpu")
 
 
 def test_stop_ids_come_from_the_generation_file(directory):
-    path = directory / published.GENERATION_CONFIG
+    path = directory / published_files.GENERATION_CONFIG
     change_json(path, lambda data: data.update(eos_token_id=[777, 769]))
     assert magma_policy.load(directory, device="cpu").stop_ids == (777, 769)
     change_json(path, lambda data: data.update(pad_token_id=3))
@@ -403,17 +404,17 @@ def test_stop_ids_come_from_the_generation_file(directory):
 
 
 def test_tokens_that_only_the_tokenizer_configuration_declares_are_added(directory, written):
-    whole = Tokenizer.from_file(str(written / published.TOKENIZER))
-    data = json.loads((directory / published.TOKENIZER).read_text())
+    whole = Tokenizer.from_file(str(written / published_files.TOKENIZER))
+    data = json.loads((directory / published_files.TOKENIZER).read_text())
     data["added_tokens"] = [t for t in data["added_tokens"] if t["content"] not in ("<image_start>", "<image_end>")]
-    (directory / published.TOKENIZER).write_text(json.dumps(data))
+    (directory / published_files.TOKENIZER).write_text(json.dumps(data))
     with pytest.raises(ConfigError, match="has no token <image_start>"):
         magma_policy.load(directory, device="cpu")
     declared = {
         str(whole.token_to_id(name)): {"content": name, "special": True, "normalized": False}
         for name in ("<image_start>", "<image_end>")
     }
-    config = directory / published.TOKENIZER_CONFIG
+    config = directory / published_files.TOKENIZER_CONFIG
     config.write_text(json.dumps({"added_tokens_decoder": declared}))
     policy = magma_policy.load(directory, device="cpu")
     text = policy.processor.prompt(Message("What?", [PICTURE]))
@@ -425,12 +426,12 @@ def test_tokens_that_only_the_tokenizer_configuration_declares_are_added(directo
 
 
 def test_a_tokenizer_that_begins_once_only_is_refused(directory):
-    change_json(directory / published.TOKENIZER, lambda data: data.update(post_processor=None))
+    change_json(directory / published_files.TOKENIZER, lambda data: data.update(post_processor=None))
     with pytest.raises(ConfigError, match="must put one"):
         magma_policy.load(directory, device="cpu")
 
 
-@pytest.mark.parametrize("name", [published.CONFIG, published.TOKENIZER])
+@pytest.mark.parametrize("name", [published_files.CONFIG, published_files.TOKENIZER])
 def test_files_that_are_needed(directory, name):
     (directory / name).write_text("{broken")
     with pytest.raises(ConfigError, match=name):
@@ -443,7 +444,7 @@ def test_files_that_are_needed(directory, name):
 def test_models_with_additions_have_no_published_form(tmp_path, tiny_model):
     tokenizer = build_small_tokenizer(TokenConfig.magma_layout(1024))
     with pytest.raises(ConfigError, match="does not know"):
-        published.write(tmp_path, tiny_model.state_dict(), tiny_model.config, tokenizer)
+        published_files.write(tmp_path, tiny_model.state_dict(), tiny_model.config, tokenizer)
 
 
 def test_the_known_robots_are_well_formed():

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import magma_policy
-from magma_policy import checkpoint
-from magma_policy.config import ConfigError
-from magma_policy.processor import Message
-from magma_policy.quantisation import Fp8Linear, quantise
+from magma_policy.errors import ConfigError
+from magma_policy.families.interface import Message
+from magma_policy.families.magma import checkpoint
+from magma_policy.inference.quantisation import Fp8Linear, quantise
 
 CPU = torch.device("cpu")
 

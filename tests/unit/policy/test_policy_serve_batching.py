@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from magma_policy.serve_batching import Batcher, LateError, OverloadedError, StoppingError
+from magma_policy.serving.batching import Batcher, LateError, OverloadedError, StoppingError
 
 LONG_S = 30.0
 

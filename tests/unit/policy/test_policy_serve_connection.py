@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from magma_contracts.action_spec import ActionSpec
-from magma_policy import serve, serve_connection
-from magma_policy.errors import NotFiniteError
-from magma_policy.processor import ObservationError
-from magma_policy.serve_batching import Batcher
-from magma_policy.serve_connection import Limits, PolicyServer
-from magma_policy.serve_metrics import Metrics
+from magma_policy.commands import serve
+from magma_policy.errors import NotFiniteError, ObservationError
+from magma_policy.serving.batching import Batcher
+from magma_policy.serving.connection import Limits, PolicyServer
+from magma_policy.serving.metrics import Metrics
 from magma_policy_client import PolicyClient, PolicyTimeoutError, RefusedError, ServerError
 
 LONG_S = 30.0
@@ -99,7 +98,7 @@ def test_health_answers_while_the_model_works_and_says_when_it_is_stuck(served, 
         assert "magma_inference_running_seconds" in get(url, "/metrics")[1]
         with PolicyClient(url, timeout_s=LONG_S) as other:
             assert other.spec == SPEC, "a new client is greeted meanwhile"
-        monkeypatch.setattr(serve_connection, "STUCK_S", 0.0)
+        monkeypatch.setattr("magma_policy.serving.connection.STUCK_S", 0.0)
         status, body = get(url, "/healthz")
         assert status == 503 and json.loads(body)["status"] == "stuck"
         model.go.set()

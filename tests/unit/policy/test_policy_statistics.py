@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from magma_policy import statistics
-from magma_policy.action_tokens import ActionTokens
-from magma_policy.config import ConfigError
-from magma_policy.statistics import ActionStatistics
+from magma_policy.embodiments import action_normalization
+from magma_policy.embodiments.action_normalization import ActionStatistics
+from magma_policy.errors import ConfigError
+from magma_policy.families.magma.action_tokens import ActionTokens
 
 # Bounds of fractal20220817_data, as published with OpenVLA and Magma.
 FRACTAL = ActionStatistics(
@@ -37,19 +37,19 @@ def test_normalise_inverts_unnormalise_within_bounds():
 
 
 def test_a_dimension_that_never_moves_decodes_to_its_constant():
-    still = statistics.from_actions(np.tile([0.01, 0, 0, 0, 0, 0, 1.0], (10, 1)))
+    still = action_normalization.from_actions(np.tile([0.01, 0, 0, 0, 0, 0, 1.0], (10, 1)))
     normalised = still.normalise(np.array([0.01, 0, 0, 0, 0, 0, 1.0]))
     assert still.unnormalise(normalised) == pytest.approx([0.01, 0, 0, 0, 0, 0, 1.0], abs=1e-6)
 
 
 def test_missing_statistics_are_an_error_that_lists_the_known_keys(tmp_path):
-    statistics.save({"bridge_orig": FRACTAL}, tmp_path / "statistics.json")
-    loaded = statistics.load(tmp_path / "statistics.json")
-    assert statistics.select(loaded, "bridge_orig") == FRACTAL
+    action_normalization.save({"bridge_orig": FRACTAL}, tmp_path / "statistics.json")
+    loaded = action_normalization.load(tmp_path / "statistics.json")
+    assert action_normalization.select(loaded, "bridge_orig") == FRACTAL
     with pytest.raises(ConfigError, match=r"'google_robot'.*bridge_orig"):
-        statistics.select(loaded, "google_robot")
+        action_normalization.select(loaded, "google_robot")
     with pytest.raises(ConfigError, match="no action statistics"):
-        statistics.load(tmp_path / "nothing.json")
+        action_normalization.load(tmp_path / "nothing.json")
 
 
 def test_malformed_statistics_are_refused():
@@ -76,20 +76,20 @@ MINE = {"q01": [-0.02] * 6 + [0.0], "q99": [0.02] * 6 + [1.0], "mask": [True] * 
 def test_what_else_the_file_holds_does_not_matter(tmp_path, other):
     path = tmp_path / "statistics.json"
     path.write_text(json.dumps({**other, "mine": MINE, **{f"{key} too": value for key, value in other.items()}}))
-    loaded = statistics.load(path)
-    assert statistics.select(loaded, "mine").q99[0] == 0.02
+    loaded = action_normalization.load(path)
+    assert action_normalization.select(loaded, "mine").q99[0] == 0.02
     for key in other:
         with pytest.raises(ConfigError, match=rf"statistics\.json:{key}"):
-            statistics.select(loaded, key)
+            action_normalization.select(loaded, key)
     with pytest.raises(ConfigError, match=r"'nobody'; the checkpoint has \['mine'\]"):
-        statistics.select(loaded, "nobody")
+        action_normalization.select(loaded, "nobody")
 
 
 def test_the_form_of_openvlas_own_config(tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "openvla", "norm_stats": {"mine": {"action": MINE}}})
     )
-    assert statistics.select(statistics.load(tmp_path / "config.json"), "mine").q99[6] == 1.0
+    assert action_normalization.select(action_normalization.load(tmp_path / "config.json"), "mine").q99[6] == 1.0
 
 
 @pytest.mark.parametrize(("entry", "value"), [("q99", 1e400), ("q01", float("nan")), ("q99", 10**309)])
@@ -97,7 +97,7 @@ def test_bounds_are_numbers(tmp_path, entry, value):
     text = json.dumps({"mine": {**MINE, entry: [value] * 7}})
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(ConfigError, match=rf"s\.json:mine\.{entry}\[0\]: must be a finite number"):
-        statistics.select(statistics.load(tmp_path / "s.json"), "mine")
+        action_normalization.select(action_normalization.load(tmp_path / "s.json"), "mine")
 
 
 def test_bounds_whose_distance_is_no_number_are_refused():

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from magma_policy.config import ImageConfig
-from magma_policy.projector import MultiModalProjector, visual_token_count
-from magma_policy.tiling import candidate_grids, choose_grid, tile_image
+from magma_policy.families.magma.config import ImageConfig
+from magma_policy.families.magma.projector import MultiModalProjector, visual_token_count
+from magma_policy.families.magma.tiling import candidate_grids, choose_grid, tile_image
 
 MAGMA_IMAGE = ImageConfig(base_size=512, max_num_crops=4)
 

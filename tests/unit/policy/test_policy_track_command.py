@@ -8,18 +8,19 @@ import cv2
 import numpy as np
 import pytest
 
-from magma_policy import track
-from magma_policy.checkpoint_options import CommandError, run_command
-from magma_policy.config import ConfigError
-from magma_policy.mark_agreement import COMPARISON, compare, figures, summarise, table
-from magma_policy.set_of_mark import parse_mark_positions
-from magma_policy.trace_files import read_traces
-from magma_policy.trace_of_mark import parse_traces
-from magma_policy.track import TrackConfig
-from magma_policy.tracking import PointTracks
-from magma_policy.training.tracked_samples import marked_picture, marks_sample, traces_sample
-from magma_policy.video_files import read_video
-from magma_policy.video_marks import ClipMarks, MarkOptions
+from magma_policy.commands import track
+from magma_policy.commands.options import run_command
+from magma_policy.commands.track import TrackConfig
+from magma_policy.errors import CommandError, ConfigError
+from magma_policy.files.video_files import read_video
+from magma_policy.marks.agreement import COMPARISON, compare, figures, summarise, table
+from magma_policy.marks.clip_marks import ClipMarks, MarkOptions
+from magma_policy.marks.drawing import marked_image
+from magma_policy.marks.set_of_mark import parse_mark_positions
+from magma_policy.marks.trace_files import read_traces
+from magma_policy.marks.trace_of_mark import parse_traces
+from magma_policy.marks.tracking import PointTracks
+from magma_policy.training.recipes.robot_actions.tracked_samples import marks_sample, traces_sample
 
 SIDE = 128
 
@@ -197,7 +198,7 @@ def test_text_samples_of_tracked_marks():
     assert traces_sample(clip, "push the square", steps=10) is None, "not seen so long"
     assert traces_sample(clip, " ") is None
     frame = np.zeros((64, 128, 3), np.uint8)
-    drawn = marked_picture(frame, clip)
+    drawn = marked_image(frame, clip)
     assert drawn.shape == frame.shape and drawn[12, 20].max() > 100 and not frame.any()
     empty = ClipMarks(clip.ids[:0], points[:, :0], visible[:, :0], clip.moving[:0], False)
     assert marks_sample(empty) is None and traces_sample(empty, "push") is None

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_policy.camera_motion import camera_moves, homographies_to_first, remove_camera_motion, step_lengths
-from magma_policy.config import ConfigError
-from magma_policy.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
-from magma_policy.tracking import CoTracker, LucasKanadeTracker, PointTracks, TrackerError, grid_points
-from magma_policy.video_marks import ClipMarks, MarkOptions, clip_marks, clips, cluster
+from magma_policy.errors import ConfigError
+from magma_policy.marks.camera_motion import camera_moves, homographies_to_first, remove_camera_motion, step_lengths
+from magma_policy.marks.clip_marks import ClipMarks, MarkOptions, clip_marks, clips, cluster
+from magma_policy.marks.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
+from magma_policy.marks.tracking import CoTracker, LucasKanadeTracker, PointTracks, TrackerError, grid_points
 
 CASES = int(os.environ.get("MAGMA_PROPERTY_CASES", "10"))
 SIDE = 96

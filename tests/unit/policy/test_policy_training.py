@@ -12,27 +12,23 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import magma_policy
-from magma_policy.action_tokens import bin_centres_by_id
-from magma_policy.config import ConfigError, TokenConfig
-from magma_policy.tokenizer import build_small_tokenizer
-from magma_policy.trace_of_mark import parse_traces
-from magma_policy.training import success
-from magma_policy.training.augmentation import jitter
-from magma_policy.training.batches import pad_left
-from magma_policy.training.command import check_same_command, main
+from magma_policy.commands.train import check_same_command, main
+from magma_policy.demonstrations.data_card import DataCard
+from magma_policy.demonstrations.episode_file import DemonstrationError
+from magma_policy.demonstrations.reader import gripper_onsets, is_held_out, list_episodes, read_demonstrations
+from magma_policy.errors import ConfigError
+from magma_policy.families.magma.action_tokens import bin_centres_by_id
+from magma_policy.families.magma.config import TokenConfig
+from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.marks.trace_of_mark import parse_traces
 from magma_policy.training.config import TextMixture
-from magma_policy.training.demonstrations import (
-    DataCard,
-    DemonstrationError,
-    gripper_onsets,
-    is_held_out,
-    list_episodes,
-    read_demonstrations,
-)
-from magma_policy.training.losses import action_loss, heat_map_loss
-from magma_policy.training.saved_run import FILE, SavedRunError
-from magma_policy.training.text_samples import TextSamples, answer_labels, encode, vocabulary
-from magma_policy.training.trainer import Trainer
+from magma_policy.training.loop import success
+from magma_policy.training.loop.saved_run import FILE, SavedRunError
+from magma_policy.training.loop.trainer import Trainer
+from magma_policy.training.recipes.robot_actions.augmentation import jitter
+from magma_policy.training.recipes.robot_actions.batches import pad_left
+from magma_policy.training.recipes.robot_actions.losses import action_loss, heat_map_loss
+from magma_policy.training.recipes.robot_actions.text_samples import TextSamples, answer_labels, encode, vocabulary
 
 
 @pytest.fixture

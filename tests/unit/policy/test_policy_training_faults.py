@@ -15,16 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import magma_policy
-from magma_policy import checkpoint
-from magma_policy.checkpoint import CheckpointError
-from magma_policy.config import ConfigError
-from magma_policy.training.command import check_output, main
-from magma_policy.training.divergence import DivergedError, SkippedSteps
-from magma_policy.training.run_lock import FILE as LOCK
-from magma_policy.training.run_lock import run_lock
-from magma_policy.training.saved_run import FILE, SavedRunError
-from magma_policy.training.trainer import Trainer
-from magma_policy.whole_files import whole_file, whole_folder
+from magma_policy.commands.train import check_output, main
+from magma_policy.errors import CheckpointError, ConfigError
+from magma_policy.families.magma import checkpoint
+from magma_policy.files.whole_files import whole_file, whole_folder
+from magma_policy.training.loop.divergence import DivergedError, SkippedSteps
+from magma_policy.training.loop.run_lock import FILE as LOCK
+from magma_policy.training.loop.run_lock import run_lock
+from magma_policy.training.loop.saved_run import FILE, SavedRunError
+from magma_policy.training.loop.trainer import Trainer
 
 
 @pytest.fixture

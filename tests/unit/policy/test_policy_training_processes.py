@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from magma_policy.training import processes, trainer
-from magma_policy.training.saved_run import FILE
-from magma_policy.training.trainer import Trainer, batch_seed
+from magma_policy.training.loop import processes, trainer
+from magma_policy.training.loop.saved_run import FILE
+from magma_policy.training.loop.trainer import Trainer, batch_seed
 
 STEPS = 3
 # What every process runs; at step 2 the second one is interrupted or dies.
@@ -22,7 +22,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from magma_policy.training import processes
 from magma_policy.training.config import TrainConfig
-from magma_policy.training.trainer import Trainer
+from magma_policy.training.loop.trainer import Trainer
 
 class Disturbed(Trainer):
     def train_step(self):
@@ -88,7 +88,7 @@ def test_two_processes_stop_together_and_go_on_as_if_one_had_averaged_their_grad
 
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "magma_policy.training.command", "--demonstrations", str(pictures), "--output", str(output),
+        "-m", "magma_policy.commands.train", "--demonstrations", str(pictures), "--output", str(output),
         "--steps", str(STEPS), "--image-batch", "2", "--state-batch", "4", "--text-batch", "1",
         "--validation-every", "2", "--validation-samples", "4", "--marks-fraction", "0.4",
     ]  # fmt: skip

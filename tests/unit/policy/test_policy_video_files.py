@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from magma_policy.checkpoint_options import CommandError
-from magma_policy.video_files import read_video
+from magma_policy.errors import CommandError
+from magma_policy.files.video_files import read_video
 
 WIDTH, HEIGHT, RATE = 64, 48, 30
 CODECS = {

@@ -18,7 +18,7 @@ from tf2_msgs.msg import TFMessage
 
 from magma_common.conversions import delta_to_msg, image_to_msg, ns_to_stamp, state_to_msg
 from magma_contracts.arm_state import EndEffectorState
-from magma_policy.training.demonstrations import read_demonstrations
+from magma_policy.demonstrations.reader import read_demonstrations
 from magma_recorder import export_command, topics
 from magma_recorder.definitions import schema_of
 from magma_recorder.mcap_file import McapFile

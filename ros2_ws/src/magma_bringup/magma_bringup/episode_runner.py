@@ -92,7 +92,7 @@ class RunningPolicy:
     """Which policy acts, as its node tells in /diagnostics."""
 
     content: str = ""
-    """`magma_policy.identity`, or the name of a scripted policy; "" for nodes that do not tell"""
+    """the policy's content (a hash), or the name of a scripted policy; "" for nodes that do not tell"""
     where: str = ""
 
 

@@ -42,7 +42,7 @@ class EpisodeResult:
     policy_path: str = ""
     """where that is"""
     policy_identity: str = ""
-    """the policy's content, whatever it is called (`magma_policy.identity`); of scripted ones their name"""
+    """the policy's content, whatever it is called; of scripted ones their name"""
     arm: str = ""
     teleop: str = ""
     corrected_by: dict[str, int] = field(default_factory=dict)

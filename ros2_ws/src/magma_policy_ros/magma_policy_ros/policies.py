@@ -71,7 +71,7 @@ class LocalPolicy:
         import torch
 
         import magma_policy
-        from magma_policy.checkpoint_paths import locate
+        from magma_policy.files.checkpoint_paths import locate
 
         if threads:
             torch.set_num_threads(threads)
@@ -91,7 +91,7 @@ class LocalPolicy:
 
     @property
     def identity(self) -> str:
-        """The policy's content (`magma_policy.identity`)."""
+        """The policy's content (a hash)."""
         return str(self._policy.identity)
 
     @property
@@ -109,7 +109,7 @@ class LocalPolicy:
 
     def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult:
         """One action chunk. Raises what the policy raises."""
-        from magma_policy.policy import ActRequest, Proprioception
+        from magma_policy.families.interface import ActRequest, Proprioception
 
         proprioception = None
         if state is not None:

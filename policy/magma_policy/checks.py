@@ -1,0 +1,21 @@
+"""What a configuration's values are checked with at construction."""
+
+from __future__ import annotations
+
+from magma_policy.errors import ConfigError, shown
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_size(value: int, largest: int, what: str) -> None:
+    """Sizes beyond any model would fill the memory before a weight is looked at."""
+    require(1 <= value <= largest, f"{what} must be positive and at most {largest}, got {shown(value)}")
+
+
+def require_word(value: str, what: str) -> None:
+    """Names are printed, sent to other programs and used in file names."""
+    plain = value.isprintable() and value.strip() == value and 0 < len(value) <= 128
+    require(plain, f"{what} must be 1 to 128 printable characters without spaces around them, got {shown(value)}")

@@ -1,0 +1,268 @@
+"""`magma-serve`: one policy for many robots, over websocket.
+
+magma-serve magma-tiny                       # on this machine only: ws://127.0.0.1:8765
+MAGMA_SERVE_TOKEN=... magma-serve /data/checkpoint --host 0.0.0.0
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from magma_policy.commands.options import LoadOptions, run_command
+from magma_policy.errors import CommandError, ConfigError
+
+if TYPE_CHECKING:
+    from magma_contracts.arm_state import ArmState
+    from magma_policy.serving.connection import PolicyServer
+
+TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
+MIN_TOKEN_LENGTH = 16
+WARM_UP_CALLS = 3
+"""The first calls of a model allocate and tune; they are made before the server says it is ready."""
+STOPPING_S = 2.0
+"""How long Ctrl-C waits for a call of the model."""
+
+log = logging.getLogger("magma-serve")
+
+
+@dataclass(frozen=True)
+class ServeConfig(LoadOptions):
+    """Serve a policy to robots and evaluators over websocket. /healthz and /metrics answer on the same port.
+
+    Only this machine can connect unless --host says otherwise, and then a token is needed: in the environment variable
+    MAGMA_SERVE_TOKEN, or in a file (--token-file). Ctrl-C ends it.
+    """
+
+    checkpoint: Annotated[str, tyro.conf.Positional] = "magma-tiny"
+    """Folder of a checkpoint, name of a shipped one, or owner/name on the Hugging Face Hub."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 = every network of this machine (needs a token)."""
+    port: int = 8765
+    """0 = any free one; it is printed."""
+    max_batch: int = 8
+    """Robots answered by one call of the model."""
+    batch_window_ms: float = 4.0
+    """How long a question may wait for those of other robots; a single robot never waits."""
+    max_waiting: int = 64
+    """Questions that may wait; more are refused."""
+    max_connections: int = 32
+    """Clients at once; more are refused."""
+    max_message_mib: float = 16.0
+    """Largest message that is read."""
+    token_file: Path | None = None
+    """File with the token that clients must give."""
+    announce: Path | None = None
+    """File to write the URL to, once the server is ready."""
+    until_stdin_closes: bool = False
+    """End when standard input ends, so that a parent process never leaves a server behind."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low, high in (
+            ("port", 0, 65535),
+            ("max_batch", 1, 1024),
+            ("batch_window_ms", 0.0, 1000.0),
+            ("max_waiting", 1, 65536),
+            ("max_connections", 1, 4096),
+            ("max_message_mib", 0.01, 1024.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"--{name.replace('_', '-')} must be from {low} to {high}, got {value}")
+
+
+def read_token(config: ServeConfig, environment: dict[str, str] | None = None) -> str | None:
+    """The token, from file or environment. Raises CommandError when it is too weak, or missing where it is needed."""
+    variables = os.environ if environment is None else environment
+    token: str | None = variables.get(TOKEN_VARIABLE) or None
+    source = TOKEN_VARIABLE
+    if config.token_file is not None:
+        source = str(config.token_file)
+        try:
+            token = config.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"--token-file {config.token_file} cannot be read: {error}") from error
+    if token is not None and (len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable()):
+        raise CommandError(
+            f"the token in {source} must be at least {MIN_TOKEN_LENGTH} printable ASCII characters, got {len(token)}; "
+            "`openssl rand -hex 16` makes one"
+        )
+    if token is None and not is_loopback(config.host):
+        raise CommandError(
+            f"--host {config.host} lets other machines move the arm: set {TOKEN_VARIABLE} or --token-file "
+            "(`openssl rand -hex 16` makes a token), or stay on 127.0.0.1"
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Served:
+    """A loaded policy as the server uses it."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+
+    def new_session(self, robot: str) -> Any:
+        """State of one robot's episode; "" is the policy's default robot."""
+        return self.policy.new_session(robot)
+
+    def request(self, image: Any, instruction: str, proprioception: ArmState | None, session: Any) -> Any:
+        """A checked observation. Raises ObservationError or InstructionError."""
+        from magma_policy.families.magma import policy as policies
+
+        state = policies.Proprioception(**vars(proprioception)) if proprioception is not None else None
+        request = policies.ActRequest(image, instruction, state, session)
+        self.policy.check(request)
+        return request
+
+    def act_batch(self, requests: Sequence[Any]) -> list[Any]:
+        """One call of the model."""
+        return list(self.policy.act_batch(requests))
+
+    def warm_up(self) -> None:
+        """Makes the first, slow calls."""
+        import numpy as np
+
+        from magma_contracts.arm_state import STATE_SIZE, ArmState
+
+        spec = self.policy.spec
+        grey = np.full((spec.image_height, spec.image_width, 3), 128, dtype=np.uint8)
+        rest = np.zeros(STATE_SIZE)
+        rest[[6, 13]] = 1.0  # the identity rotation, twice
+        state = ArmState.from_vector(rest) if spec.proprioception else None
+        for _ in range(WARM_UP_CALLS):
+            self.act_batch([self.request(grey, "do the task", state, self.new_session(""))])
+
+
+def load(config: ServeConfig) -> Served:
+    """Loads the checkpoint and makes its first calls. Raises CommandError."""
+    began_s = time.monotonic()
+    served = Served(config.load(config.checkpoint))
+    served.policy.spec  # noqa: B018 - raises for a checkpoint that can only talk, before anything is served
+    served.warm_up()
+    log.info("loaded %s in %.1f s", served.policy.spec.policy, time.monotonic() - began_s)
+    return served
+
+
+def make_server(served: Served, config: ServeConfig, token: str | None) -> tuple[PolicyServer, Any]:
+    """The server and its batcher, not yet listening."""
+    from magma_contracts.action_spec import ActionSpec
+    from magma_policy.serving.batching import Batcher
+    from magma_policy.serving.connection import Limits, PolicyServer
+    from magma_policy.serving.metrics import Metrics
+
+    metrics = Metrics()
+    batcher = Batcher(served, config.max_batch, config.batch_window_ms * 1e-3, config.max_waiting, metrics.batch)
+    fields = [field.name for field in dataclasses.fields(ActionSpec)]
+    specs = {
+        name: ActionSpec(**{field: getattr(robot.spec, field) for field in fields})
+        for name, robot in served.policy.robots.items()
+    }
+    limits = Limits(int(config.max_message_mib * 2**20), config.max_connections)
+    identity = served.policy.identity
+    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve", identity), batcher
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that has the address and does not listen yet. Raises CommandError when it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host}: {error.strerror or error}") from error
+    try:
+        # A server that was restarted need not wait until the last one's connections have timed out.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+async def run(served: Served, config: ServeConfig, token: str | None, listener: socket.socket) -> None:
+    """Serves on a bound socket until interrupted. Raises CommandError when somebody else listens there."""
+    server, batcher = make_server(served, config, token)
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ending.set)
+    if config.until_stdin_closes:
+        threading.Thread(target=_wait_for_stdin, args=(loop, ending), daemon=True).start()
+    try:
+        port = await server.start(listener)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    url = f"ws://{host}:{port}"
+    guarded = "with a token" if token else "without a token"
+    content = f"content {served.policy.identity[:12]}"
+    print(f"serving {served.policy.spec.policy} on {url} ({guarded}, {content}); Ctrl-C ends it", flush=True)
+    if config.announce is not None:
+        partial = config.announce.with_name(config.announce.name + ".partial")
+        partial.write_text(url + "\n", encoding="utf-8")
+        partial.replace(config.announce)
+    await ending.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)  # a second Ctrl-C ends it the hard way
+    log.info("ending")
+    ended = asyncio.create_task(asyncio.to_thread(batcher.stop, STOPPING_S))
+    await asyncio.sleep(0)
+    await ended
+    await server.stop()
+
+
+def _wait_for_stdin(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.buffer.read(4096):
+            pass
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(ending.set)
+
+
+def main() -> None:
+    """Entry point. Exit status 2 for a wrong command line, 1 when the server cannot start, 0 after Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+
+    def work() -> int:
+        config = tyro.cli(ServeConfig)
+        token = read_token(config)
+        # The address first: loading may take a minute, and all that time nobody else can take it.
+        with bind(config.host, config.port) as listener:
+            asyncio.run(run(load(config), config, token, listener))
+        return 0
+
+    status = run_command("magma-serve", work)
+    # Taking torch down piece by piece takes seconds, longer than Ctrl-C may. Nothing is left to save.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

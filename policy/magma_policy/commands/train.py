@@ -1,0 +1,138 @@
+"""The command `magma-train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import tyro
+
+from magma_policy.demonstrations.episode_file import DemonstrationError
+from magma_policy.demonstrations.reader import Demonstrations, held_out_text, read_demonstrations
+from magma_policy.errors import CheckpointError, ConfigError, NotFiniteError
+from magma_policy.files.checkpoint_paths import CheckpointNotFoundError
+from magma_policy.files.hub import HubError
+from magma_policy.files.whole_files import whole_file
+from magma_policy.text import printable
+from magma_policy.training.config import CHANGEABLE, TrainConfig
+from magma_policy.training.loop import processes, success
+from magma_policy.training.loop.divergence import DivergedError
+from magma_policy.training.loop.run_lock import run_lock
+from magma_policy.training.loop.saved_run import SavedRunError
+from magma_policy.training.loop.trainer import Trainer, memory
+from magma_policy.training.starting_point import StartingPoint
+
+
+def check_output(config: TrainConfig) -> None:
+    """ConfigError when the output is no folder, belongs to a run with other settings, or holds somebody else's
+    checkpoint. Writes nothing: until a run can begin, it claims no folder."""
+    path = config.output / "train.json"
+    if config.output.exists() and not config.output.is_dir():
+        raise ConfigError(f"--output {config.output} is a file; give a folder")
+    if path.is_file():
+        mine = _as_json(config)
+        # A setting that was not known yet had what is now its default.
+        defaults = _as_json(TrainConfig(config.demonstrations, config.output))
+        stored = defaults | _stored(path)
+        different = {k: (stored[k], v) for k, v in mine.items() if k not in CHANGEABLE and stored[k] != v}
+        if different:
+            raise ConfigError(f"{path} is of a run with other settings {different}; choose another output")
+        return
+    theirs = [name for name in ("checkpoint", "adapter", "config.json") if (config.output / name).exists()]
+    if theirs and not (config.output / "training").is_dir():
+        raise ConfigError(f"{config.output} holds {theirs[0]}, but of no training run; choose another output")
+
+
+def check_same_command(config: TrainConfig) -> None:
+    """Store the command beside the run; ConfigError as `check_output`."""
+    check_output(config)
+    config.output.mkdir(parents=True, exist_ok=True)
+    with whole_file(config.output / "train.json") as partial:
+        partial.write_text(json.dumps(_as_json(config), indent=2) + "\n", encoding="utf-8")
+
+
+def _stored(path: Path) -> dict[str, object]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("expected an object")
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: not the settings of a run ({printable(error)}), maybe cut off by a crash; remove it to go on "
+            "with the settings of this command, or choose another output"
+        ) from error
+    return stored
+
+
+def _as_json(config: TrainConfig) -> dict[str, object]:
+    return dict(json.loads(json.dumps(dataclasses.asdict(config), default=str)))
+
+
+def describe(demos: Demonstrations, validation_every: int) -> str:
+    """The demonstrations in one line, and which of them only measure."""
+    return (
+        f"{len(demos.episode_names)} episodes of {len(demos.cards)} robots, {len(demos)} steps, {len(demos.frames)} "
+        f"frames of {demos.frames.shape[2]}x{demos.frames.shape[1]}, contents {demos.identity}; instructions "
+        f"{list(demos.instructions)}; {held_out_text(demos, validation_every)}"
+    )
+
+
+def main() -> None:
+    """Entry point of `magma-train`."""
+    try:
+        status = train(tyro.cli(TrainConfig, prog="magma-train"))
+    except KeyboardInterrupt:
+        print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
+        sys.exit(130)
+    except (
+        ConfigError, DemonstrationError, SavedRunError, CheckpointError, CheckpointNotFoundError, HubError,
+        DivergedError, NotFiniteError, OSError,
+    ) as error:  # fmt: skip
+        sys.exit(f"magma-train: {error}")
+    if status:
+        sys.exit(status)
+
+
+def train(config: TrainConfig) -> int:
+    """Trains, or says what would be trained; the exit status. Raises what `main` makes a sentence of."""
+    if config.dry_run:
+        start = StartingPoint.of(config)
+        print(describe(read_demonstrations(config.demonstrations), config.validation_every))
+        print(f"{start.config.name}: {memory(start, config)}")
+        return 0
+    processes.join(config.device)
+    speaks = processes.rank() == 0
+    if speaks:
+        check_output(config)
+    with run_lock(config.output) if speaks else nullcontext():
+        start = StartingPoint.of(config)
+        needed = memory(start, config)
+        if speaks:
+            # Before anything is allocated, so that it can be read when there is too little.
+            print(f"{start.config.name}: {needed}", flush=True)
+        if config.success_suites:
+            success.find_evaluator()
+            if processes.count() > 1:
+                # While one process plays episodes the others would wait longer than their exchange allows.
+                raise ConfigError("success_suites are for a run of one process; evaluate the checkpoint afterwards")
+        trainer = Trainer(config, start)
+        continued = trainer.restore()
+        if speaks:
+            check_same_command(config)
+            state = f"continued at step {trainer.step}" if continued else "new run"
+            print(f"{describe(trainer.demos, config.validation_every)}; {state}", flush=True)
+        interrupted_by = trainer.run()
+        processes.leave()
+    if interrupted_by and speaks:
+        again = shlex.join(["magma-train", *sys.argv[1:]])
+        print(f"interrupted at step {trainer.step} of {config.steps}; what was learnt is saved. To go on: {again}")
+    # As shells tell of a program that a signal has ended.
+    return 128 + interrupted_by if interrupted_by else 0
+
+
+if __name__ == "__main__":
+    main()

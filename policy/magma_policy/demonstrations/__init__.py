@@ -1,0 +1,1 @@
+"""Demonstration sets: the card, the episodes and their reader."""

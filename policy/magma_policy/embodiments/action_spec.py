@@ -1,0 +1,56 @@
+"""What a policy's actions mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from magma_policy.checks import require, require_size, require_word
+from magma_policy.embodiments.camera import MAX_PICTURE_SIDE
+
+ACTION_DIMS = 7
+"""Numbers of an action: a translation, a rotation and the gripper."""
+
+
+ADAPTERS = ("deltas", "widowx", "google_robot")
+"""Names that `ActionSpec.adapter` may have; the classes are in `magma_policy.embodiments.adapter`."""
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What a policy's actions mean; a controller or task that disagrees must refuse to start.
+
+    Deltas are (dx, dy, dz) in metres and a rotation vector in radians in frame `frame`; the gripper is absolute,
+    0 closed to 1 open. `horizon` actions per call, `step_period_s` seconds each. `adapter` names what turns the model's
+    own seven values into that (`magma_policy.embodiments.adapter`): "deltas" when they are it already.
+    """
+
+    policy: str
+    horizon: int
+    step_period_s: float
+    frame: str
+    rotation: str
+    gripper: str
+    statistics_key: str
+    camera: str
+    image_height: int
+    image_width: int
+    proprioception: bool
+    adapter: str = "deltas"
+
+    def __post_init__(self) -> None:
+        require(self.adapter in ADAPTERS, f"action_spec adapter must be one of {ADAPTERS}, got {self.adapter!r}")
+        for name in ("policy", "statistics_key", "camera"):
+            require_word(getattr(self, name), f"action_spec {name}")
+        require_size(self.horizon, 1024, "action_spec horizon")
+        require(self.step_period_s > 0, f"action_spec step_period_s must be positive, got {self.step_period_s}")
+        require(self.step_period_s <= 3600, f"action_spec step_period_s is in seconds, got {self.step_period_s}")
+        require(self.frame == "base", f"action_spec frame {self.frame!r} is not supported, only 'base'")
+        require(
+            self.rotation == "axis_angle", f"action_spec rotation {self.rotation!r} is not supported, only 'axis_angle'"
+        )
+        require(
+            self.gripper == "absolute_open_1",
+            f"action_spec gripper {self.gripper!r} is not supported, only 'absolute_open_1'",
+        )
+        for side in (self.image_height, self.image_width):
+            require_size(side, MAX_PICTURE_SIDE, "action_spec image size")

@@ -1,0 +1,1 @@
+"""The WidowX of BridgeData V2, as Magma-8B was evaluated on it."""

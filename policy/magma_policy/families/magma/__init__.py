@@ -1,0 +1,1 @@
+"""Magma, from magma-tiny to Magma-8B."""

@@ -1,0 +1,267 @@
+"""Checkpoint directory: model.safetensors (or shards with an index), config.json, tokenizer.json and the robots that
+it can act on (`magma_policy.embodiments`); or the files of a published Magma (`published_files`), with robots or not.
+
+Names and shapes are compared one by one before anything is loaded; a checkpoint that lacks a tensor, has one too many
+or one of another shape is refused with the list. There is no partial load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from magma_policy.embodiments import robots
+from magma_policy.embodiments.robots import Robot
+from magma_policy.errors import CheckpointError as CheckpointError
+from magma_policy.errors import ConfigError
+from magma_policy.families.magma import published_files
+from magma_policy.families.magma.config import MagmaConfig
+from magma_policy.families.magma.identity import IdentityUnderWay
+from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.tokenizer import MagmaTokenizer
+from magma_policy.files.json_dataclasses import load_json, save_json
+from magma_policy.files.weight_check import WeightCheck, require_finite
+from magma_policy.files.weight_files import IGNORED, TORCH_TYPES, map_tensors, read_shapes, refuse_other_folders
+from magma_policy.files.weight_files import INDEX as INDEX
+from magma_policy.files.weight_files import WEIGHTS as WEIGHTS
+from magma_policy.files.weight_files import shards as shards
+from magma_policy.files.whole_files import whole_folder
+from magma_policy.inference.quantisation import quantise
+
+CONFIG = published_files.CONFIG
+TOKENIZER = published_files.TOKENIZER
+
+EMBEDDING = "language_model.model.embed_tokens.weight"
+LISTED = 3
+"""Tensors of each kind that an error names; how many more there are is counted."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a policy is made of. `robots` by name has the default robot under "" (`robots.DEFAULT`); it is empty
+    when the checkpoint does not say what its actions mean."""
+
+    model: Magma
+    tokenizer: MagmaTokenizer
+    robots: Mapping[str, Robot]
+    stop_ids: tuple[int, ...]
+    identity: str = ""
+    """`magma_policy.families.magma.identity` of the files; "" for what was put together in memory"""
+
+
+def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], directory: Path) -> None:
+    missing = sorted(set(expected) - set(found))
+    unexpected = sorted(set(found) - set(expected) - IGNORED)
+    shaped = sorted(n for n in set(expected) & set(found) if expected[n] != found[n])
+    if not (missing or unexpected or shaped):
+        return
+    parts = [
+        _listed("missing", [f"{name} {expected[name]}" for name in missing]),
+        _listed("unexpected", [f"{name} {found[name]}" for name in unexpected]),
+        _listed("wrong shape", [f"{name} is {found[name]}, the model needs {expected[name]}" for name in shaped]),
+    ]
+    told = "; ".join(part for part in parts if part)
+    raise CheckpointError(f"{directory}: checkpoint refused, nothing was loaded: {told}")
+
+
+def _listed(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{what}: {', '.join(names[:LISTED])}{more}"
+
+
+def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]], directory: Path) -> MagmaConfig:
+    """The config, its vocabulary size read from the embedding table when it does not say."""
+    if config.text.vocab_size is not None:
+        return config
+    if EMBEDDING not in shapes or len(shapes[EMBEDDING]) != 2:
+        raise CheckpointError(f"{directory}: missing {EMBEDDING}, whose rows give the vocabulary size")
+    return dataclasses.replace(config, text=dataclasses.replace(config.text, vocab_size=shapes[EMBEDDING][0]))
+
+
+def _check_depths(config: MagmaConfig, found: Mapping[str, tuple[int, ...]], directory: Path) -> None:
+    """Before a model is built: a wrong number of layers is one mistake, not hundreds of missing tensors."""
+    layers = {name.split(".")[3] for name in found if name.startswith("language_model.model.layers.")}
+    blocks = sum(name.startswith(published_files.TOWER + "stages.") and name.endswith(".gamma") for name in found)
+    for what, said, there in (
+        ("decoder layers", config.text.num_hidden_layers, len(layers)),
+        ("blocks of the vision tower", sum(config.vision.depths), blocks),
+    ):
+        if said != there:
+            raise CheckpointError(f"{directory}: {CONFIG} describes {said} {what}, and the weights hold {there}")
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of a checkpoint directory but weights and robots; `dtype` is what its embedding table is stored in."""
+
+    config: MagmaConfig
+    tokenizer: MagmaTokenizer
+    stop_ids: tuple[int, ...]
+    shapes: dict[str, tuple[int, ...]]
+    dtype: torch.dtype
+
+
+def describe(directory: Path) -> Description:
+    """Read a checkpoint directory in either layout, but no weights. Raises CheckpointError or ConfigError."""
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such checkpoint directory")
+    refuse_other_folders(directory, CONFIG)
+    is_published = published_files.is_published(directory / CONFIG)
+    if not is_published:
+        config = load_json(MagmaConfig, directory / CONFIG)
+        tokenizer = MagmaTokenizer.load(directory / TOKENIZER, config.tokens)
+        stop_ids: tuple[int, ...] = (config.tokens.end_of_turn,)
+    files = shards(directory)
+    shapes = read_shapes(files)
+    if is_published:
+        found = published_files.read(directory, shapes)
+        config, tokenizer, stop_ids = found.config, found.tokenizer, found.stop_ids
+    dtype = torch.float32
+    for file in files:
+        with safe_open(str(file), framework="pt") as opened:
+            if EMBEDDING in opened.keys():  # noqa: SIM118 - safe_open is not a mapping
+                dtype = TORCH_TYPES[opened.get_slice(EMBEDDING).get_dtype()]
+    config = _with_vocabulary(config, shapes, directory)
+    rows = config.text.vocab_size
+    if rows is not None and tokenizer.highest_id >= rows >= config.tokens.total_size:
+        raise CheckpointError(
+            f"{directory}: {TOKENIZER} knows the id {tokenizer.highest_id}, the embedding table has {rows} rows; "
+            "take the tokenizer that belongs to the weights"
+        )
+    return Description(config, tokenizer, stop_ids, shapes, dtype)
+
+
+def load_model(
+    directory: Path,
+    config: MagmaConfig,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    quantization: str | None = None,
+    shapes: dict[str, tuple[int, ...]] | None = None,
+) -> Magma:
+    """Build the model without memory, check every name and shape, then fill it tensor by tensor from the mapped files.
+
+    Values are checked on the way: CheckpointError for one that is not finite, in the file or in the type asked for.
+    `shapes` are the files' own when they were read already.
+    """
+    files = shards(directory)
+    found = read_shapes(files) if shapes is None else shapes
+    config = _with_vocabulary(config, found, directory)
+    rows = config.text.vocab_size
+    if rows is not None and rows < config.tokens.total_size:
+        raise CheckpointError(f"{directory}: {rows} embedding rows cannot hold {config.tokens.total_size} tokens")
+    _check_depths(config, found, directory)
+    with torch.device("meta"):
+        model = Magma(config)
+    _compare({n: tuple(t.shape) for n, t in model.state_dict().items()}, found, directory)
+    model.load_state_dict(map_tensors(files), strict=True, assign=True)
+    model.requires_grad_(False)
+    check = WeightCheck()
+    if quantization is not None:
+        quantise(model, quantization, device, dtype or torch.bfloat16, check)
+    for path, module in model.named_modules():
+        if not getattr(module, "quantised", False):
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                # To the device first: the bytes that travel are those of the file, and rounding and looking are quicker
+                # there.
+                moved = parameter.detach().to(device)
+                check.add(f"{path}.{name}", moved, dtype)
+                moved = moved if dtype is None else moved.to(dtype)
+                setattr(module, name, torch.nn.Parameter(moved, requires_grad=False))
+    if (problem := check.problem()) is not None:
+        raise CheckpointError(f"{directory}: {problem}")
+    if device.type == "cuda":
+        model.vision_tower.to(memory_format=torch.channels_last)
+    # The library keeps its rotary frequencies outside the state dict; on the meta device they have no values.
+    llama = model.language_model.model
+    llama.rotary_emb = LlamaRotaryEmbedding(model.language_model.config).to(device)
+    return model.eval()
+
+
+def load(
+    directory: Path,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    quantization: str | None = None,
+    robot: str | Path | None = None,
+    statistics: Path | None = None,
+) -> Checkpoint:
+    """Load a checkpoint directory, this project's or one as microsoft/Magma-8B is published; `dtype` None keeps the
+    stored type.
+
+    `robot` is the default robot instead of the checkpoint's own: one of its further robots, one that ships, or a folder
+    (`robots.find`); `statistics` is a file in place of its statistics.json. A published checkpoint has no robot, and
+    without one its policy can talk but not act. Raises CheckpointError for tensors that do not fit and ConfigError for
+    the JSON files.
+    """
+    directory = Path(directory)
+    found = describe(directory)
+    published_layout = published_files.is_published(directory / CONFIG)
+    acts = not published_layout or robot is not None or (directory / robots.ACTION_SPEC).is_file()
+    if not acts and statistics is not None:
+        raise ConfigError(f"{statistics}: statistics need an action_spec.json, or the name of a robot, to go with them")
+    homes = _robot_homes(directory, robot) if acts else {}
+    known = _read_robots(homes, found.config, statistics)
+    settings = {"dtype": str(dtype or found.dtype), "quantization": quantization or "none"}
+    identity = IdentityUnderWay(directory, shards(directory), homes, statistics, settings)
+    model = load_model(directory, found.config, device, dtype, quantization, found.shapes)
+    try:
+        return Checkpoint(model, found.tokenizer, known, found.stop_ids, identity.result())
+    except OSError as error:
+        raise CheckpointError(f"{directory}: cannot be read ({error})") from error
+
+
+def _robot_homes(directory: Path, robot: str | Path | None) -> dict[str, Path]:
+    """Folders of the default robot and of the checkpoint's further ones."""
+    homes = {robots.DEFAULT: directory if robot is None else robots.find(directory, robot)}
+    return homes | {name: directory / robots.FOLDER / name for name in robots.names_in(directory)}
+
+
+def _read_robots(homes: Mapping[str, Path], config: MagmaConfig, statistics: Path | None) -> dict[str, Robot]:
+    """The robots of these folders, each checked against the model."""
+    known: dict[str, Robot] = {}
+    for name, home in homes.items():
+        one = robots.read(home, None if statistics is None or name else Path(statistics))
+        # A robot's own folder may serve several models.
+        known[name] = dataclasses.replace(one, spec=dataclasses.replace(one.spec, policy=config.name))
+        known[name].check_fits(config, str(home))
+    return known
+
+
+def save(
+    directory: Path,
+    state: dict[str, Tensor],
+    config: MagmaConfig,
+    tokenizer: MagmaTokenizer,
+    known: Mapping[str, Robot],
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a checkpoint directory; `state` is a Magma state dict, `known` the robots as in `Checkpoint.robots`.
+
+    The files take their places when all are written, the weights last, so that neither an interrupted save nor a full
+    disk leaves a directory that loads with half of it.
+
+    Raises:
+        CheckpointError: a weight is not finite, or would not be in `dtype`; nothing was written.
+        OSError, SafetensorError: it cannot be written.
+    """
+    require_finite(state, dtype, directory)
+    with whole_folder(directory, WEIGHTS) as folder:
+        save_json(config, folder / CONFIG)
+        for name, robot in known.items():
+            robots.write(robot, folder / robots.FOLDER / name if name else folder)
+        tokenizer.save(folder / TOKENIZER)
+        tensors = {n: t.detach().to("cpu", dtype).contiguous() for n, t in state.items()}
+        save_file(tensors, str(folder / WEIGHTS))
+        # The library creates its file for the owner alone; a checkpoint is for everyone who may read the directory.
+        (folder / WEIGHTS).chmod(0o644)

@@ -1,0 +1,316 @@
+"""Magma: vision tower, projector and Llama decoder, with the small model's optional modules beside them.
+
+Module names are the published tensor names, so `state_dict()` is the checkpoint layout. The additions of `magma-tiny`
+live under `grounding.` and `state_encoder.` and do not exist in a plain Magma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from magma_policy.families.magma.action_tokens import NUM_BINS
+from magma_policy.families.magma.config import MagmaConfig
+from magma_policy.families.magma.llama import RotaryTable, build_language_model, causal_mask, run_layers
+from magma_policy.families.magma.model_inputs import ModelInputs
+from magma_policy.families.magma.projector import MultiModalProjector, visual_token_count
+from magma_policy.families.magma.state_tokens import StateEncoder
+from magma_policy.families.magma.vision import VisionTower
+from magma_policy.inference.kv_cache import KVCache
+from magma_policy.marks.geometry import Cameras
+from magma_policy.marks.mark_pointer import MarkPointer, local_soft_argmax
+
+
+@dataclass
+class Grounded:
+    """Pointing result: heat-map logits (B, K, M, M) and marks (B, K, 2) as fractions (x, y) of the picture."""
+
+    logits: Tensor
+    marks: Tensor
+
+
+class Magma(nn.Module):
+    """The model. All methods take batches; ids are int64, pictures are normalised tiles."""
+
+    def __init__(self, config: MagmaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_tower = VisionTower(config.vision)
+        self.multi_modal_projector = MultiModalProjector(config.vision.dims[-1], config.text.hidden_size)
+        self.language_model = build_language_model(config.text)
+        self.grounding: MarkPointer | None = None
+        self.state_encoder: StateEncoder | None = None
+        if config.grounding is not None:
+            self.grounding = MarkPointer(config.grounding, config.vision.dims, config.text.hidden_size)
+        if config.state is not None:
+            self.state_encoder = StateEncoder(config)
+        self.rotary = RotaryTable(config.text)
+        self.first_action_id = config.tokens.base_vocab_size - NUM_BINS
+        self.recompute = False
+
+    def checkpoint_gradients(self, on: bool) -> None:
+        """Whether training keeps the inputs of blocks and layers alone and computes their insides again for the
+        gradients: slower by about a third, for a fraction of the memory. Results stay the same."""
+        self.recompute = on
+        for stage in self.vision_tower.clip_vision_model.trunk.stages:
+            stage.recompute = on
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(B, T) ids to (B, T, H) embeddings."""
+        embeddings: Tensor = self.language_model.model.embed_tokens(ids)
+        return embeddings
+
+    def encode_image(self, tiles: Tensor, rows: int, cols: int) -> tuple[Tensor, list[Tensor]]:
+        """(B*rows*cols, 3, S, S) tiles to visual tokens (B, N, H) and the vision levels."""
+        levels = self.vision_tower(tiles)
+        return self.multi_modal_projector(levels[-1], rows, cols), levels
+
+    def encode_images(self, tiles: Tensor, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Tiles of several pictures, one after the other, to each picture's visual tokens (N_i, H).
+
+        tiles (sum of rows * cols, 3, S, S); `grids` are the (rows, cols). Raises ValueError when they do not add up.
+        """
+        counts = [rows * cols for rows, cols in grids]
+        if sum(counts) != len(tiles):
+            raise ValueError(f"pictures of {grids} tiles need {sum(counts)} tiles, got {len(tiles)}")
+        if not grids:
+            return []
+        features = self.vision_tower(tiles)[-1].split(counts)
+        return [
+            self.multi_modal_projector(part, rows, cols)[0] for part, (rows, cols) in zip(features, grids, strict=True)
+        ]
+
+    def embed_inputs(self, inputs: ModelInputs) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Prompts with any number of pictures: (B, T, H) embeddings, (B, T) positions, bool (B, T) visible.
+
+        Each `<image>` id is replaced by its picture's visual tokens. Rows are padded on the left with zeros, which
+        `visible` excludes; it is None when no row is padded. Positions count the visible tokens.
+        """
+        device = self.language_model.model.embed_tokens.weight.device
+        dtype = self.multi_modal_projector.row_seperator.dtype
+        tiles, grids = inputs.flat_pictures()
+        visual = iter(self.encode_images(tiles.to(device, dtype), grids))
+        rows: list[Tensor] = []
+        for ids, attended in zip(inputs.input_ids, inputs.attention_mask, strict=True):
+            ids = ids[attended]
+            # As the original does: the placeholder is looked up as id 0, and that embedding is then replaced.
+            places = (ids == self.config.tokens.image).nonzero().flatten().tolist()
+            text = self.embed(ids.masked_fill(ids == self.config.tokens.image, 0).to(device))
+            parts: list[Tensor] = []
+            after = 0
+            for place in places:
+                parts += [text[after:place], next(visual).to(text.dtype)]
+                after = place + 1
+            rows.append(torch.cat([*parts, text[after:]]))
+        lengths = [len(row) for row in rows]
+        longest = max(lengths)
+        merged = torch.stack([nn.functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
+        steps = torch.arange(longest, device=device)
+        padding = torch.tensor([longest - n for n in lengths], device=device)[:, None]
+        positions = (steps - padding).clamp(min=0)
+        visible = steps >= padding if min(lengths) < longest else None
+        return merged, positions, visible
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, T, vocabulary), float32, of whole prompts, with the arguments of the published model.
+
+        input_ids (B, L) with one `<image>` per picture, padded on the left where `attention_mask` (B, L) is 0;
+        pixel_values (B, tiles, 3, S, S); image_sizes (B, pictures, 2), the rows and columns of tiles, zero rows for
+        padding. T counts the visual tokens, so it is longer than L. Raises ValueError for arguments that do not fit
+        together.
+        """
+        inputs = ModelInputs.of(input_ids, pixel_values, image_sizes, attention_mask, self.config)
+        hidden, positions, visible = self.embed_inputs(inputs)
+        return self.logits(self.read(hidden, positions, visible)[0])
+
+    def read_inputs(self, inputs: ModelInputs) -> KVCache:
+        """Read prompts with their pictures, ready for what comes next."""
+        hidden, positions, visible = self.embed_inputs(inputs)
+        return self.read(hidden, positions, visible, last_only=True)[1]
+
+    def merge(
+        self, ids: Tensor, visual: Tensor, attention: Tensor | None, first_position: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Replace each row's single `<image>` id by that picture's N visual tokens.
+
+        ids (B, T); visual (B, N, H); attention bool (B, T) or None, False on left padding. Returns embeddings
+        (B, T - 1 + N, H), positions (B, T - 1 + N) from `first_position` on, and the attention of the merged sequence.
+        Raises ValueError unless every row has exactly one `<image>`.
+        """
+        is_image = ids == self.config.tokens.image
+        # Nothing can be read back while a CUDA graph is recorded; the runs before have looked.
+        recording = ids.is_cuda and torch.cuda.is_current_stream_capturing()
+        if not recording and not bool((is_image.sum(dim=1) == 1).all()):
+            counts = is_image.sum(dim=1).tolist()
+            raise ValueError(f"every prompt needs exactly one <image> token, got {counts}")
+        batch, length = ids.shape
+        count = visual.shape[1]
+        # As the original does: the placeholder is looked up as id 0, and that embedding is then replaced.
+        text = self.embed(ids.masked_fill(is_image, 0))
+        start = is_image.int().argmax(dim=1, keepdim=True)
+        slot = torch.arange(length - 1 + count, device=ids.device)[None].expand(batch, -1)
+        before, after = slot < start, slot >= start + count
+        index = torch.where(before, slot, torch.where(after, slot - count + 1, length + slot - start))
+        pool = torch.cat([text, visual.to(text.dtype)], dim=1)
+        merged = pool.gather(1, index[..., None].expand(-1, -1, pool.shape[-1]))
+        if attention is None:
+            return merged, slot + first_position, None
+        everything = torch.cat([attention, torch.ones_like(attention[:, :1]).expand(-1, count)], dim=1)
+        visible = everything.gather(1, index)
+        return merged, (visible.cumsum(dim=1) - 1).clamp(min=0) + first_position, visible
+
+    def read(
+        self,
+        hidden: Tensor,
+        positions: Tensor,
+        visible: Tensor | None,
+        prefix: KVCache | None = None,
+        last_only: bool = False,
+    ) -> tuple[Tensor, KVCache]:
+        """Run the decoder over new tokens after `prefix`; returns their hidden states (B, T, H) and the new prefix.
+
+        With `last_only` the hidden states are those of the last token, (B, 1, H), and cost less.
+        """
+        past = prefix.cache if prefix is not None else None
+        before = prefix.visible if prefix is not None else None
+        past_length = prefix.length if prefix is not None else 0
+        length = hidden.shape[1]
+        mask: Tensor | None = None
+        if visible is not None or before is not None:
+            shape = (hidden.shape[0], length)
+            visible = visible if visible is not None else torch.ones(shape, dtype=torch.bool, device=hidden.device)
+            if past_length:
+                earlier = (hidden.shape[0], past_length)
+                if before is None:
+                    before = torch.ones(earlier, dtype=torch.bool, device=hidden.device)
+                visible = torch.cat([before, visible], dim=1)
+            mask = causal_mask(length, past_length + length, hidden.device) & visible[:, None, None, :]
+            # A padding query sees nothing; letting it see itself keeps its softmax finite (its output is never used).
+            own = torch.eye(length, dtype=torch.bool, device=hidden.device)
+            mask = mask | nn.functional.pad(own, (past_length, 0))[None, None]
+        out, cache = run_layers(
+            self.language_model, self.rotary, hidden, positions, past, mask, last_only, self.recompute
+        )
+        return out, KVCache(cache, positions[:, -1] + 1, visible, out[:, -1])
+
+    def extend(self, tokens: Tensor, prefix: KVCache) -> tuple[Tensor, KVCache]:
+        """Read T further embeddings (B, T, H) after `prefix`."""
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        return self.read(tokens, prefix.next_position[:, None] + steps, None, prefix)
+
+    def read_head(self, ids: Tensor) -> KVCache:
+        """The beginning (1, T) that all prompts share; its cache can serve many prompts."""
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        return self.read(self.embed(ids), positions, None)[1]
+
+    def read_prompt(
+        self,
+        ids: Tensor,
+        visual: Tensor,
+        levels: list[Tensor],
+        attention: Tensor | None = None,
+        head: KVCache | None = None,
+    ) -> tuple[KVCache, Grounded | None]:
+        """Prompts (B, T) with their pictures, and the mark tokens when grounding is on.
+
+        `head` is an already read common beginning, which `ids` then do not repeat.
+        """
+        first = head.length if head is not None else 0
+        merged, positions, visible = self.merge(ids, visual, attention, first)
+        before = head.expand(len(ids)) if head is not None else None
+        if self.grounding is None:
+            _, prefix = self.read(merged, positions, visible, before, last_only=True)
+            return prefix, None
+        count = self.grounding.config.num_marks
+        marks = self.grounding.mark_tokens.to(merged.dtype).expand(len(ids), -1, -1)
+        steps = torch.arange(1, count + 1, device=ids.device)
+        positions = torch.cat([positions, positions[:, -1:] + steps], dim=1)
+        if visible is not None:
+            visible = torch.cat([visible, torch.ones_like(visible[:, :1]).expand(-1, count)], dim=1)
+        hidden, prefix = self.read(torch.cat([merged, marks], dim=1), positions, visible, before)
+        logits = self.grounding(hidden[:, -count:], levels)
+        return prefix, Grounded(logits, local_soft_argmax(logits, self.grounding.config.window))
+
+    def read_text_only(self, ids: Tensor, attention: Tensor | None = None, head: KVCache | None = None) -> KVCache:
+        """Prompts (B, T) and mark tokens without their picture, whose positions are left free.
+
+        Used in training on samples that have a state but no picture: what follows stands at the same positions as
+        behind a picture. `attention` bool (B, T) is False on left padding; `head` as in `read_prompt`.
+        """
+        # The <image> id itself stands for the first visual token's position but is hidden from everything else.
+        is_image = ids == self.config.tokens.image
+        count = visual_token_count(1, 1, self.config.cells_per_tile)
+        attention = torch.ones_like(is_image) if attention is None else attention
+        positions = (attention.cumsum(dim=1) - 1).clamp(min=0) + (head.length if head is not None else 0)
+        positions = positions + torch.where(is_image.cumsum(dim=1) > 0, count - 1, 0)
+        before = head.expand(len(ids)) if head is not None else None
+        _, prefix = self.read(self.embed(ids.masked_fill(is_image, 0)), positions, attention & ~is_image, before)
+        if self.grounding is None:
+            return prefix
+        return self.extend(self.grounding.mark_tokens.expand(len(ids), -1, -1), prefix)[1]
+
+    def state_tokens(
+        self,
+        prompt_hidden: Tensor,
+        marks: Tensor | None,
+        proprioception: Tensor | None,
+        cameras: Cameras | None = None,
+    ) -> Tensor | None:
+        """State tokens (B, 7, H), one per action dimension; None when the model has none.
+
+        `prompt_hidden` (B, H) is the prompt's `last_hidden`, which carries the instruction; `cameras` are the
+        calibrations behind the marks.
+        Raises ValueError when an input that the config switches on is missing, or one that it switches off is given.
+        """
+        if self.state_encoder is None:
+            return None
+        if (marks is None) != (self.grounding is None):
+            raise ValueError("marks must be given exactly when grounding is on")
+        if (proprioception is None) == self.config.proprioception:
+            raise ValueError("proprioception must be given exactly when it is switched on")
+        if (cameras is None) == (self.config.geometry is not None):
+            raise ValueError("cameras must be given exactly when geometry is on")
+        tokens: Tensor = self.state_encoder(prompt_hidden, marks, proprioception, cameras)
+        return tokens
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., H) to float32 logits over the whole vocabulary."""
+        out: Tensor = self.language_model.lm_head(hidden)
+        return out.float()
+
+    def action_logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., H) to float32 logits (..., 256) over the action ids alone, ascending ids.
+
+        The same numbers as the slice of `logits`, without computing the rest of the vocabulary.
+        """
+        weight = self.language_model.lm_head.weight[self.first_action_id : self.first_action_id + NUM_BINS]
+        return nn.functional.linear(hidden, weight).float()
+
+    def early_action_logits(self, state: Tensor) -> Tensor:
+        """Logits (B, 7, 256) read from the state tokens alone, past all decoder layers.
+
+        Training only (deep supervision): it teaches the state encoder at a fraction of the decoder's cost.
+        """
+        norm = self.language_model.model.norm
+        normed = nn.functional.rms_norm(
+            state.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.variance_epsilon
+        )
+        return self.action_logits(normed)
+
+    def teacher_forced_action_logits(self, prefix: KVCache, state: Tensor | None, action_ids: Tensor) -> Tensor:
+        """Logits (B, 7, 256) of the seven action ids given the true earlier ones, as decoding would see them."""
+        earlier = self.embed(action_ids[:, :-1])
+        if state is None:
+            hidden, _ = self.extend(earlier, prefix)
+            return self.action_logits(torch.cat([prefix.last_hidden[:, None], hidden], dim=1))
+        hidden, _ = self.extend(state + nn.functional.pad(earlier, (0, 0, 1, 0)), prefix)
+        return self.action_logits(hidden)

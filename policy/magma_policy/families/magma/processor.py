@@ -1,0 +1,94 @@
+"""Questions and pictures to what the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magma_policy.errors import ObservationError
+from magma_policy.families.interface import Message
+from magma_policy.families.magma.config import MagmaConfig
+from magma_policy.families.magma.model_inputs import ModelInputs
+from magma_policy.families.magma.projector import visual_token_count
+from magma_policy.families.magma.prompt import SYSTEM_TEXT, chat, user_content
+from magma_policy.families.magma.tiling import tile_image
+from magma_policy.families.magma.tokenizer import MagmaTokenizer
+from magma_policy.instructions import check_question, check_system
+
+
+def check_pixels(image: np.ndarray) -> None:
+    """Raises ObservationError unless `image` is a uint8 array."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ObservationError(f"image must be a uint8 array, got {kind}")
+
+
+def check_picture(image: np.ndarray) -> None:
+    """Raises ObservationError unless `image` is a uint8 rgb picture (H, W, 3) with something in it."""
+    check_pixels(image)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ObservationError(f"image must have shape (height, width, 3) (rgb), got {image.shape}")
+
+
+class Processor:
+    """The published preprocessing: tiles per picture and the templated prompt with its second begin-of-text."""
+
+    def __init__(self, tokenizer: MagmaTokenizer, config: MagmaConfig) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+
+    def pixels(self, image: np.ndarray, max_num_crops: int | None = None) -> tuple[Tensor, tuple[int, int]]:
+        """A uint8 rgb picture to tiles (rows * cols, 3, S, S) float32 and (rows, cols)."""
+        check_picture(image)
+        limit = self.config.image.max_num_crops
+        if max_num_crops is not None and not 1 <= max_num_crops <= limit:
+            raise ObservationError(f"max_num_crops must lie in 1..{limit}, got {max_num_crops}")
+        return tile_image(image, replace(self.config.image, max_num_crops=max_num_crops or limit))
+
+    def prompt(self, message: Message) -> str:
+        """The templated text; raises InstructionError for a question or system text that would break it."""
+        content = user_content(check_question(message.question), len(message.images), self.config.image_markers)
+        return chat(content, check_system(SYSTEM_TEXT if message.system is None else message.system))
+
+    def __call__(self, messages: Sequence[Message]) -> ModelInputs:
+        """A batch of messages; raises InstructionError or ObservationError for one that cannot be asked."""
+        texts = [self.prompt(m) for m in messages]
+        tiled = [[self.pixels(image, m.max_num_crops) for image in m.images] for m in messages]
+        return self.assemble(texts, tiled)
+
+    def assemble(
+        self, texts: Sequence[str], pictures: Sequence[Sequence[tuple[Tensor, tuple[int, int]]]]
+    ) -> ModelInputs:
+        """Templated texts and the tiled pictures of each, padded to a batch."""
+        if not texts:
+            raise ValueError("a batch needs at least one prompt")
+        ids = [self.tokenizer.encode(text) for text in texts]
+        longest = max(map(len, ids))
+        side = self.config.image.base_size
+        pad = self.tokenizer.tokens.pad
+        tiles = [torch.cat([t for t, _ in row]) if row else torch.zeros(0, 3, side, side) for row in pictures]
+        pixel_values = torch.nn.utils.rnn.pad_sequence(tiles, batch_first=True)
+        sizes = [torch.tensor([grid for _, grid in row], dtype=torch.int64).reshape(-1, 2) for row in pictures]
+        lengths = torch.tensor([longest - len(row) for row in ids])[:, None]
+        inputs = ModelInputs.of(
+            torch.tensor([[pad] * (longest - len(row)) + row for row in ids]),
+            pixel_values,
+            torch.nn.utils.rnn.pad_sequence(sizes, batch_first=True),
+            torch.arange(longest) >= lengths,
+            self.config,
+        )
+        for row in range(len(ids)):
+            self._check_length(len(ids[row]), inputs.grids(row))
+        return inputs
+
+    def _check_length(self, text: int, grids: list[tuple[int, int]]) -> None:
+        visual = sum(visual_token_count(r, c, self.config.cells_per_tile) - 1 for r, c in grids)
+        limit = self.config.text.max_position_embeddings
+        if text + visual >= limit:
+            raise ObservationError(
+                f"the prompt has {text + visual} tokens and the model reads {limit}; give fewer or smaller pictures"
+            )

@@ -1,0 +1,1 @@
+"""Readers and writers of files that people hand in: read whole, or refused in one sentence."""

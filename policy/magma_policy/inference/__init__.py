@@ -1,0 +1,1 @@
+"""What every decoder-only policy needs to answer: KV cache, decoding, sampling, smaller and faster weights."""

@@ -1,0 +1,1 @@
+"""Set-of-Mark and Trace-of-Mark: pointing, tracking, drawing, and the words for both."""

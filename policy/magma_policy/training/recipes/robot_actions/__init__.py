@@ -1,0 +1,1 @@
+"""Magma learns to act from demonstrations, and to answer questions about them."""

@@ -26,8 +26,7 @@ from magma_policy.marks.drawing import draw_box_marks, draw_point_marks, draw_tr
 from magma_policy.text import printable
 
 if TYPE_CHECKING:
-    from magma_policy.families.interface import GenerationSettings
-    from magma_policy.families.magma.policy import Policy
+    from magma_policy.families.interface import GenerationSettings, LoadedPolicy
 
 Ask = Literal["free", "brief", "click", "marks", "trace"]
 PUBLISHED = "microsoft/Magma-8B"
@@ -92,7 +91,7 @@ def chat(config: ChatConfig) -> int:
     settings = _settings(config)
     print(f"loading {config.checkpoint} …", file=sys.stderr, flush=True)
     policy = config.load(config.checkpoint)
-    if policy.model.config.state is not None:
+    if policy.taught_to_act:
         print(
             f"{config.checkpoint} was taught to act; it knows a few questions about its own scenes, and those poorly",
             file=sys.stderr,
@@ -162,7 +161,9 @@ def _question(ask: Ask, words: str) -> str:
     return trace_of_mark.trace_question(words) if ask == "trace" else words
 
 
-def _print_answer(policy: Policy, question: str, pictures: Sequence[np.ndarray], settings: GenerationSettings) -> str:
+def _print_answer(
+    policy: LoadedPolicy, question: str, pictures: Sequence[np.ndarray], settings: GenerationSettings
+) -> str:
     from magma_policy.errors import GenerationError, InstructionError, ObservationError
 
     pieces = []

@@ -14,7 +14,7 @@ from magma_policy.files.hub import HubError
 from magma_policy.text import escaped
 
 if TYPE_CHECKING:
-    from magma_policy.families.magma.policy import Policy
+    from magma_policy.families.interface import LoadedPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class LoadOptions:
         if not 0 <= self.threads <= 1024:
             raise ConfigError(f"--threads must be from 0 to 1024, got {self.threads}")
 
-    def load(self, checkpoint: str) -> Policy:
+    def load(self, checkpoint: str) -> LoadedPolicy:
         """Loads a folder, a shipped checkpoint by name, or owner/name from the Hugging Face Hub.
 
         Raises:

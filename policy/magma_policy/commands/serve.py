@@ -133,10 +133,10 @@ class Served:
 
     def request(self, image: Any, instruction: str, proprioception: ArmState | None, session: Any) -> Any:
         """A checked observation. Raises ObservationError or InstructionError."""
-        from magma_policy.families.magma import policy as policies
+        from magma_policy.families import interface
 
-        state = policies.Proprioception(**vars(proprioception)) if proprioception is not None else None
-        request = policies.ActRequest(image, instruction, state, session)
+        state = interface.Proprioception(**vars(proprioception)) if proprioception is not None else None
+        request = interface.ActRequest(image, instruction, state, session)
         self.policy.check(request)
         return request
 

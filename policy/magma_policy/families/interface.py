@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from magma_policy.embodiments.action_spec import ActionSpec
+from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import GenerationError, ObservationError
 
 
@@ -120,3 +123,97 @@ class GenerationSettings:
             raise GenerationError(f"top_p must lie in (0, 1], got {self.top_p}")
         if self.top_k < 0:
             raise GenerationError(f"top_k must not be negative, got {self.top_k}")
+
+
+class ActionPolicy(Protocol):
+    """Acts on a robot. Its methods are called from one thread at a time, but `check` and `new_session`.
+
+    `robots` by name has the default robot under ""; it is empty when the checkpoint does not say what its actions mean.
+    `identity` is a hash of all that decides its actions.
+    """
+
+    identity: str
+    robots: Mapping[str, Robot]
+
+    @property
+    def spec(self) -> ActionSpec:
+        """What the default robot's actions mean. ConfigError when there is no robot."""
+        ...
+
+    def robot(self, name: str = ...) -> Robot:
+        """The default robot, or another. ConfigError when there is none of that name."""
+        ...
+
+    def new_session(self, robot: str = ...) -> Any:
+        """State of one more robot's episode."""
+        ...
+
+    def reset(self) -> None:
+        """Begin a new episode of the session that `act` uses."""
+        ...
+
+    def check(self, request: ActRequest) -> None:
+        """Raise the ObservationError or InstructionError that `act_batch` would."""
+        ...
+
+    def act(self, image: np.ndarray, instruction: str, proprioception: Proprioception | None) -> ActionResult:
+        """One action chunk of the default robot for a uint8 rgb image (H, W, 3) of the spec's size."""
+        ...
+
+    def act_batch(self, requests: Sequence[ActRequest]) -> list[ActionResult]:
+        """One action chunk for each of several robots, each as if it had been alone."""
+        ...
+
+
+class TextModel(Protocol):
+    """Answers questions about images in text; `processor` turns messages into what the model reads."""
+
+    @property
+    def processor(self) -> Callable[[Sequence[Message]], Any]: ...
+
+    def chat(
+        self,
+        question: str,
+        images: Sequence[np.ndarray] = ...,
+        settings: GenerationSettings | None = ...,
+        system: str | None = ...,
+    ) -> Generated:
+        """The answer to one question about uint8 rgb images (H, W, 3), or about none."""
+        ...
+
+    def stream(
+        self,
+        question: str,
+        images: Sequence[np.ndarray] = ...,
+        settings: GenerationSettings | None = ...,
+        system: str | None = ...,
+    ) -> Iterator[str]:
+        """Like `chat`, piece by piece as the text comes."""
+        ...
+
+    def generate(self, messages: Sequence[Message], settings: GenerationSettings | None = ...) -> list[Generated]:
+        """Answers to several messages, read as one batch."""
+        ...
+
+
+class LoadedPolicy(ActionPolicy, TextModel, Protocol):
+    """A loaded checkpoint. `taught_to_act` says that text is not what it was made for."""
+
+    @property
+    def taught_to_act(self) -> bool: ...
+
+
+class Family(Protocol):
+    """What the package of a family offers under this name."""
+
+    def load(
+        self,
+        directory: Path,
+        device: str,
+        dtype: Any,
+        quantization: str | None,
+        robot: str | Path | None,
+        statistics: str | Path | None,
+    ) -> LoadedPolicy:
+        """Load a checkpoint folder. Raises CheckpointError or ConfigError that names what does not fit."""
+        ...

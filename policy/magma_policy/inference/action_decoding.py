@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from magma_policy.embodiments.action_spec import ACTION_DIMS
-from magma_policy.families.magma.model import Magma
 from magma_policy.inference.finite import REFUSED_ID, can_choose
 from magma_policy.inference.kv_cache import KVCache
+from magma_policy.inference.model import ActionModel
 
 
 @torch.inference_mode()
 def decode_action_ids(
-    model: Magma, prefix: KVCache, state: Tensor | None = None, draft: Tensor | None = None
+    model: ActionModel, prefix: KVCache, state: Tensor | None = None, draft: Tensor | None = None
 ) -> Tensor:
     """Greedy seven action ids (B, 7) after `prefix`; all `REFUSED_ID` in a row whose logits cannot be chosen from
     (`magma_policy.inference.finite`), which no coding of actions decodes.
@@ -35,7 +35,7 @@ def _judged(ids: Tensor, logits: Tensor) -> Tensor:
     return ids.masked_fill(~can_choose(logits).all(dim=1, keepdim=True), REFUSED_ID)
 
 
-def _decode_one_by_one(model: Magma, prefix: KVCache, state: Tensor | None) -> Tensor:
+def _decode_one_by_one(model: ActionModel, prefix: KVCache, state: Tensor | None) -> Tensor:
     """One decoder step per id over the kept cache; step i reads the i-th state token with the previous id."""
     if state is not None:
         _, prefix = model.extend(state[:, :1], prefix)
@@ -54,7 +54,7 @@ def _decode_one_by_one(model: Magma, prefix: KVCache, state: Tensor | None) -> T
     return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
 
 
-def _decode_behind_guess(model: Magma, prefix: KVCache, guess: Tensor) -> Tensor:
+def _decode_behind_guess(model: ActionModel, prefix: KVCache, guess: Tensor) -> Tensor:
     """Greedy ids after checking all of `guess` (B, 7) at once; from its first wrong id on, one by one.
 
     Speculative decoding (Leviathan et al., arXiv 2211.17192) with a guess that costs nothing: a right one saves six
@@ -76,7 +76,7 @@ def _decode_behind_guess(model: Magma, prefix: KVCache, guess: Tensor) -> Tensor
     return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
 
 
-def _decode_from_draft(model: Magma, prefix: KVCache, state: Tensor | None, draft: Tensor) -> Tensor:
+def _decode_from_draft(model: ActionModel, prefix: KVCache, state: Tensor | None, draft: Tensor) -> Tensor:
     """Greedy ids by fixed-point iteration: read all drafted ids at once, replace each by the best, until none changes.
 
     An id is final once those before it are, so every pass settles at least one more and the result is the greedy one

@@ -8,24 +8,28 @@ import torch
 
 from magma_policy.errors import GenerationError, NotFiniteError
 from magma_policy.families.interface import GenerationSettings
-from magma_policy.families.magma.model import Magma
 from magma_policy.files.weight_files import type_name
 from magma_policy.inference.finite import REFUSED_ID
 from magma_policy.inference.kv_cache import KVCache
+from magma_policy.inference.model import DecoderModel
 from magma_policy.inference.sampler import Sampler
 from magma_policy.inference.static_decoder import StaticDecoders
 
 
 @torch.inference_mode()
 def generate_ids(
-    model: Magma, prefix: KVCache, settings: GenerationSettings, stop_ids: Sequence[int], decoders: StaticDecoders
+    model: DecoderModel,
+    prefix: KVCache,
+    settings: GenerationSettings,
+    stop_ids: Sequence[int],
+    decoders: StaticDecoders,
 ) -> Generator[list[int | None], None, None]:
     """Ids after `prefix`, one per row and step, None in rows that have stopped; the stop id is the last of its row.
 
     Raises GenerationError when the prompt leaves no room, NotFiniteError when the logits of a running row mean nothing.
     """
     batch = len(prefix.last_hidden)
-    limit = min(settings.max_new_tokens, model.config.text.max_position_embeddings - prefix.length)
+    limit = min(settings.max_new_tokens, model.sizes.positions - prefix.length)
     if limit < 1:
         raise GenerationError(f"the prompt's {prefix.length} tokens leave no room for an answer")
     sampler = Sampler(settings, prefix.last_hidden.device)
@@ -37,7 +41,7 @@ def generate_ids(
             chosen = sampler.choose(logits)
             ids = chosen.tolist()
             if any(active and id_ == REFUSED_ID for id_, active in zip(ids, running, strict=True)):
-                raise NotFiniteError.of(model.config.name, type_name(prefix.last_hidden.dtype))
+                raise NotFiniteError.of(model.name, type_name(prefix.last_hidden.dtype))
             yield [id_ if active else None for id_, active in zip(ids, running, strict=True)]
             running = [active and id_ not in stop_ids for id_, active in zip(ids, running, strict=True)]
             if not any(running) or step == limit - 1:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from magma_policy.families.magma.vision import Mlp
-
 # A model below this size, such as magma-tiny, fits the caches and gains little.
 PACK_FROM_PARAMETERS = 2**24
 # Layers smaller than this cost nothing either way.
@@ -40,6 +38,14 @@ class PackedLinear(nn.Module):
         return out
 
 
+def _comes_before_gelu(module: nn.Module, parent: nn.Module) -> bool:
+    """Whether `module` is the first layer of a perceptron (`fc1`) whose `activation` is the exact GELU."""
+    activation = getattr(parent, "activation", None)
+    return (
+        isinstance(activation, nn.GELU) and activation.approximate == "none" and module is getattr(parent, "fc1", None)
+    )
+
+
 def pack_linears(model: nn.Module) -> int:
     """Replace the Linear layers of a large `model`'s vision tower, projector and decoder layers; returns how many.
 
@@ -58,7 +64,7 @@ def pack_linears(model: nn.Module) -> int:
         for name, module in list(root.named_modules()):
             if type(module) is nn.Linear and module.weight.numel() >= PACK_FROM_ELEMENTS:
                 parent = root.get_submodule(name.rpartition(".")[0])
-                gelu = isinstance(parent, Mlp) and module is parent.fc1
+                gelu = _comes_before_gelu(module, parent)
                 try:
                     packed = PackedLinear(module, rows, gelu)
                 except (RuntimeError, AttributeError):

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from magma_policy.embodiments.action_spec import ACTION_DIMS
-from magma_policy.families.magma.llama import run_layers_in_place
-from magma_policy.families.magma.model import Magma
 from magma_policy.inference.finite import REFUSED_ID, can_choose
 from magma_policy.inference.kv_cache import Cache, KVCache
+from magma_policy.inference.model import ActionModel
 
 # Prompts differ by a few tokens; caches are made in steps of this many, so that one recording serves them all.
 CAPACITY_STEP = 128
@@ -38,7 +37,7 @@ class StaticDecoders:
     one for a long text more than 1 GB.
     """
 
-    def __init__(self, model: Magma, kept: int = 8, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, model: ActionModel, kept: int = 8, kept_bytes: int = KEPT_BYTES) -> None:
         self._model = model
         self._kept = kept
         self._kept_bytes = kept_bytes
@@ -70,25 +69,24 @@ class StaticDecoder:
     """Buffers for `batch` rows of at most `capacity` tokens, and the steps that run over them."""
 
     @torch.inference_mode()
-    def __init__(self, model: Magma, batch: int, capacity: int) -> None:
+    def __init__(self, model: ActionModel, batch: int, capacity: int) -> None:
         self.model = model
         self.capacity = capacity
-        weight = model.language_model.model.norm.weight
-        config = model.config.text
-        self.device = weight.device
+        sizes = model.sizes
+        self.device = model.decoder_device
 
-        def buffer(*shape: int, dtype: torch.dtype = weight.dtype) -> Tensor:
+        def buffer(*shape: int, dtype: torch.dtype = model.decoder_dtype) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=self.device)
 
-        shape = (batch, config.num_key_value_heads, capacity, config.head_dim)
-        self.cache: Cache = [(buffer(*shape), buffer(*shape)) for _ in range(config.num_hidden_layers)]
-        self.hidden = buffer(batch, config.hidden_size)
+        shape = (batch, sizes.kv_heads, capacity, sizes.head_dim)
+        self.cache: Cache = [(buffer(*shape), buffer(*shape)) for _ in range(sizes.layers)]
+        self.hidden = buffer(batch, sizes.hidden)
         self.visible = buffer(batch, capacity, dtype=torch.bool)
         self.position = buffer(batch, dtype=torch.int64)
         self.slot = buffer(1, dtype=torch.int64)
         self.next_ids = buffer(batch, dtype=torch.int64)
         self.ids = buffer(batch, ACTION_DIMS, dtype=torch.int64)
-        self.token_logits = buffer(batch, model.language_model.lm_head.weight.shape[0], dtype=torch.float32)
+        self.token_logits = buffer(batch, sizes.vocabulary, dtype=torch.float32)
         # How far the cache is filled, as the CPU knows it; a recorded step always looks at the whole cache.
         self.length = 0
         self._graphs: dict[str, torch.cuda.CUDAGraph] = {}
@@ -172,15 +170,7 @@ class StaticDecoder:
         """One embedding per row (B, 1, H); `limit` bounds the part of the cache that is looked at."""
         self.visible.index_fill_(1, self.slot, True)
         mask = self.visible[:, None, None, :limit]
-        out = run_layers_in_place(
-            self.model.language_model,
-            self.model.rotary,
-            tokens,
-            self.position[:, None],
-            self.cache,
-            self.slot,
-            mask,
-        )
+        out = self.model.extend_in_place(tokens, self.position[:, None], self.cache, self.slot, mask)
         self.hidden.copy_(out[:, 0])
         self.position += 1
         self.slot += 1

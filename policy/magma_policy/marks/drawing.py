@@ -7,12 +7,16 @@ picture is simply not seen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from magma_policy.marks.clip_marks import ClipMarks
 from magma_policy.marks.set_of_mark import GRID
+
+if TYPE_CHECKING:
+    # Following marks needs OpenCV, drawing them does not.
+    from magma_policy.marks.clip_marks import ClipMarks
 
 RED = (255, 0, 0)
 WHITE = (255, 255, 255)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from magma_policy.errors import ConfigError
-from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma import Magma
 from magma_policy.imports import import_problem
 
 ADAPTER = "default"

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import torch
 
-from magma_policy.families.magma import checkpoint
-from magma_policy.families.magma.config import MagmaConfig, magma_tiny_config
-from magma_policy.families.magma.initialise import initialise_weights
-from magma_policy.families.magma.model import Magma
-from magma_policy.families.magma.tokenizer import MagmaTokenizer
+from magma_policy.families import magma
+from magma_policy.families.magma import Magma, MagmaConfig, MagmaTokenizer, initialise_weights, magma_tiny_config
 from magma_policy.files import hub
 from magma_policy.files.checkpoint_paths import locate
+from magma_policy.files.weight_files import shards
 from magma_policy.training.config import TrainConfig
 
 MODULES = {"language": "language_model.", "projector": "multi_modal_projector.", "vision": "vision_tower."}
@@ -41,7 +39,7 @@ class StartingPoint:
             made = magma_tiny_config(config.geometry if config.geometry != "none" else None)
             return cls(made if config.grounding else dataclasses.replace(made, grounding=None))
         directory = hub.resolve(locate(config.init))
-        found = checkpoint.describe(directory)
+        found = magma.describe(directory)
         return cls(found.config, directory, found.tokenizer, found.dtype)
 
     def build(self, device: torch.device) -> Magma:
@@ -53,14 +51,14 @@ class StartingPoint:
             model = Magma(self.config)
             initialise_weights(model)
             return model.to(device)
-        return checkpoint.load_model(self.directory, self.config, device, None)
+        return magma.load_model(self.directory, self.config, device, None)
 
     def fingerprint(self) -> str:
         """Tells other weights apart: sizes, heads and tails of the weight files. "" for a new model."""
         if self.directory is None:
             return ""
         digest = hashlib.sha256()
-        for shard in checkpoint.shards(self.directory):
+        for shard in shards(self.directory):
             size = shard.stat().st_size
             digest.update(size.to_bytes(8, "little"))
             with shard.open("rb") as file:

@@ -14,12 +14,19 @@ from torch import Tensor, nn
 
 from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.config import MagmaConfig
-from magma_policy.families.magma.llama import RotaryTable, build_language_model, causal_mask, run_layers
+from magma_policy.families.magma.llama import (
+    RotaryTable,
+    build_language_model,
+    causal_mask,
+    run_layers,
+    run_layers_in_place,
+)
 from magma_policy.families.magma.model_inputs import ModelInputs
 from magma_policy.families.magma.projector import MultiModalProjector, visual_token_count
 from magma_policy.families.magma.state_tokens import StateEncoder
 from magma_policy.families.magma.vision import VisionTower
-from magma_policy.inference.kv_cache import KVCache
+from magma_policy.inference.kv_cache import Cache, KVCache
+from magma_policy.inference.model import DecoderSizes
 from magma_policy.marks.geometry import Cameras
 from magma_policy.marks.mark_pointer import MarkPointer, local_soft_argmax
 
@@ -50,6 +57,32 @@ class Magma(nn.Module):
         self.rotary = RotaryTable(config.text)
         self.first_action_id = config.tokens.base_vocab_size - NUM_BINS
         self.recompute = False
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def sizes(self) -> DecoderSizes:
+        """Of the decoder."""
+        text = self.config.text
+        return DecoderSizes(
+            layers=text.num_hidden_layers,
+            kv_heads=text.num_key_value_heads,
+            head_dim=text.head_dim,
+            hidden=text.hidden_size,
+            vocabulary=self.language_model.lm_head.weight.shape[0],
+            positions=text.max_position_embeddings,
+        )
+
+    @property
+    def decoder_dtype(self) -> torch.dtype:
+        """Type of the decoder's numbers."""
+        return self.language_model.model.norm.weight.dtype
+
+    @property
+    def decoder_device(self) -> torch.device:
+        return self.language_model.model.norm.weight.device
 
     def checkpoint_gradients(self, on: bool) -> None:
         """Whether training keeps the inputs of blocks and layers alone and computes their insides again for the
@@ -206,6 +239,10 @@ class Magma(nn.Module):
         """Read T further embeddings (B, T, H) after `prefix`."""
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         return self.read(tokens, prefix.next_position[:, None] + steps, None, prefix)
+
+    def extend_in_place(self, tokens: Tensor, positions: Tensor, cache: Cache, slot: Tensor, mask: Tensor) -> Tensor:
+        """One embedding per row (B, 1, H) over a cache of fixed size (`llama.run_layers_in_place`)."""
+        return run_layers_in_place(self.language_model, self.rotary, tokens, positions, cache, slot, mask)
 
     def read_head(self, ids: Tensor) -> KVCache:
         """The beginning (1, T) that all prompts share; its cache can serve many prompts."""

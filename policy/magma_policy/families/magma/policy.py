@@ -144,6 +144,11 @@ class Policy:
         raise ConfigError(f"{self.model.config.name} knows no robot {name!r}, only {others or 'its default one'}")
 
     @property
+    def taught_to_act(self) -> bool:
+        """Whether it has the modules that only robots' demonstrations teach; its answers in text are poor then."""
+        return self.model.config.state is not None
+
+    @property
     def can_act(self) -> bool:
         """Whether there is a robot."""
         return bool(self.robots)

@@ -34,6 +34,11 @@ def robot_prompt(instruction: str, markers: bool = True) -> str:
     return chat(user_content(ROBOT_QUESTION.format(task=check_instruction(instruction)), 1, markers))
 
 
+def text_prompt(question: str, images: int, markers: bool = True) -> str:
+    """The prompt that asks one question about so many images."""
+    return chat(user_content(question, images, markers))
+
+
 def split_head(ids: list[int], image_id: int) -> tuple[list[int], list[int]]:
     """Prompt ids before the picture, which no instruction changes, and the rest from `<image>` on.
 

@@ -34,12 +34,15 @@ from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.registry import make_adapter
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import ConfigError
-from magma_policy.families.magma import checkpoint
-from magma_policy.families.magma.action_tokens import ActionTokens
-from magma_policy.families.magma.model import Magma
-from magma_policy.families.magma.projector import visual_token_count
-from magma_policy.families.magma.tiling import choose_grid
-from magma_policy.families.magma.tokenizer import MagmaTokenizer, build_small_tokenizer
+from magma_policy.families import magma
+from magma_policy.families.magma import (
+    ActionTokens,
+    Magma,
+    MagmaTokenizer,
+    build_small_tokenizer,
+    choose_grid,
+    visual_token_count,
+)
 from magma_policy.files.whole_files import whole_folder
 from magma_policy.marks.geometry import Cameras
 from magma_policy.text import printable
@@ -222,7 +225,7 @@ class Trainer:
         instructions, questions and answers."""
         if self.start.tokenizer is not None:
             return self.start.tokenizer
-        path = self.config.output / "checkpoint" / checkpoint.TOKENIZER
+        path = self.config.output / "checkpoint" / magma.TOKENIZER
         if path.is_file():
             return MagmaTokenizer.load(path, self.model_config.tokens)
         texts = [*self.demos.instructions, *text_samples.vocabulary(self.demos)]
@@ -381,7 +384,7 @@ class Trainer:
                         robots.write(robot, folder / robots.FOLDER / name if name else folder)
             if self.adapters is None or last:
                 state = dict(lora.merged(self.model, self.start.dtype))
-                checkpoint.save(
+                magma.save(
                     output / "checkpoint", state, self.model_config, self.tokenizer, self._known_robots(),
                     self.start.dtype,
                 )  # fmt: skip

@@ -8,10 +8,7 @@ from torch import Tensor
 
 from magma_policy.demonstrations.reader import Demonstrations
 from magma_policy.errors import ConfigError
-from magma_policy.families.magma.config import ImageConfig
-from magma_policy.families.magma.prompt import robot_prompt, split_head
-from magma_policy.families.magma.tiling import tile_images
-from magma_policy.families.magma.tokenizer import MagmaTokenizer
+from magma_policy.families.magma import ImageConfig, MagmaTokenizer, robot_prompt, split_head, tile_images
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.recipes.robot_actions.augmentation import jitter
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from magma_policy.demonstrations.reader import Demonstrations
-from magma_policy.families.magma.prompt import chat, split_head, user_content
-from magma_policy.families.magma.tokenizer import MagmaTokenizer
+from magma_policy.families.magma import MagmaTokenizer, split_head, text_prompt
 from magma_policy.marks.set_of_mark import GRID, brief_question, format_mark_positions, locate_marks_question
 from magma_policy.marks.trace_of_mark import DEFAULT_STEPS, format_traces, from_pixels, trace_question
 from magma_policy.training.config import TextMixture
@@ -139,7 +138,7 @@ def encode(
     included), and how many of the last ids are the answer's."""
     rows, lengths = [], []
     for sample in samples:
-        prompt = tokenizer.encode(chat(user_content(sample.question, 1, markers)))
+        prompt = tokenizer.encode(text_prompt(sample.question, 1, markers))
         # `encode` puts a begin-of-text in front of everything.
         answer = [*tokenizer.encode(sample.answer)[1:], tokenizer.tokens.end_of_turn]
         rows.append(split_head(prompt, tokenizer.tokens.image)[1] + answer)

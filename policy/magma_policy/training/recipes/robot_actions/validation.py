@@ -15,9 +15,7 @@ from magma_policy.embodiments.registry import make_adapter
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import NotFiniteError
 from magma_policy.families.interface import GenerationSettings
-from magma_policy.families.magma.action_tokens import ActionTokens
-from magma_policy.families.magma.model import Magma
-from magma_policy.families.magma.tokenizer import MagmaTokenizer
+from magma_policy.families.magma import ActionTokens, Magma, MagmaTokenizer
 from magma_policy.files.weight_files import type_name
 from magma_policy.inference.action_decoding import decode_action_ids
 from magma_policy.inference.finite import REFUSED_ID

@@ -1,0 +1,69 @@
+"""Which family a checkpoint belongs to, and where that family lives; none is imported before it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from magma_policy.errors import ConfigError, shown
+from magma_policy.families.interface import Family, LoadedPolicy
+from magma_policy.files.hub import resolve
+from magma_policy.files.json_files import read_object
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A family's package, and the `architectures` by which its config.json tells it where `model_type` does not."""
+
+    package: str
+    architectures: tuple[str, ...]
+
+
+FAMILIES = {"magma": Entry("magma_policy.families.magma", ("MagmaForCausalLM",))}
+"""By name, which is the `model_type` of their checkpoints' config.json."""
+UNNAMED = "magma"
+"""The family of a config.json that has no `model_type`: this project's own layout is older than the second family."""
+CONFIG = "config.json"
+
+
+def family_of(directory: Path) -> str:
+    """Name of the family of a checkpoint folder, by its config.json. Raises ConfigError for one that is not known here.
+
+    A folder without a config.json that can be read has no other family: whose it might be, its own reader tells best.
+    """
+    try:
+        data = read_object(directory / CONFIG)
+    except ConfigError:
+        return UNNAMED
+    said, built = data.get("model_type"), data.get("architectures")
+    for name, entry in FAMILIES.items():
+        if said == name or (isinstance(built, list) and any(one in built for one in entry.architectures)):
+            return name
+    if not isinstance(said, str):
+        return UNNAMED
+    raise ConfigError(
+        f"{directory / CONFIG}: model_type {shown(said)} names no family of models that is known here; there "
+        f"are {sorted(FAMILIES)}"
+    )
+
+
+def family(name: str) -> Family:
+    """The family of that name, imported now. Raises ConfigError for a name that is not known."""
+    if name not in FAMILIES:
+        raise ConfigError(f"no family of models {shown(name)}; there are {sorted(FAMILIES)}")
+    return cast(Family, importlib.import_module(FAMILIES[name].package))
+
+
+def load(
+    path: str | Path,
+    device: str,
+    dtype: object,
+    quantization: str | None,
+    robot: str | Path | None,
+    statistics: str | Path | None,
+) -> LoadedPolicy:
+    """A checkpoint folder, or `owner/name` of the Hugging Face Hub, by the `load` of its family."""
+    directory = resolve(path)
+    return family(family_of(directory)).load(directory, device, dtype, quantization, robot, statistics)

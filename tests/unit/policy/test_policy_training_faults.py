@@ -275,7 +275,7 @@ def test_settings_that_a_crash_cut_off_are_told(small_run, tmp_path, text):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from magma_policy.training.run_lock import run_lock
+from magma_policy.training.loop.run_lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

@@ -20,7 +20,7 @@ PROCESS = """
 import os, signal, sys
 from pathlib import Path
 from safetensors.torch import save_file
-from magma_policy.training import processes
+from magma_policy.training.loop import processes
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.loop.trainer import Trainer
 

@@ -77,6 +77,9 @@ PYTHON
 }
 
 build_workspace() {
+    # What was built from another place, or before this folder was moved, names files that are not there.
+    [ "$(cat "$VENV/built_from" 2>/dev/null)" = "$ROOT" ] || rm -rf "$VENV/build" "$VENV/install"
+    printf '%s\n' "$ROOT" >"$VENV/built_from"
     # By the environment's own Python: the first line of each program names the Python that built it.
     cd "$VENV"
     PATH=$VENV/bin:$PATH "$VENV/bin/python" -m colcon --log-base "$VENV/log" build --merge-install \

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from magma_contracts.outputs import check_file
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError, ConfigError
 from magma_policy.files.image_files import described, read_image, resize, write_image
@@ -58,6 +59,8 @@ def main() -> None:
 
 def act(config: ActConfig) -> int:
     """Acts once and prints it. Raises CommandError."""
+    if config.draw is not None:
+        check_file(config.draw, "--draw")
     picture = read_image(config.picture)
     print(f"{config.picture}: {described(picture)}", file=sys.stderr)
     name = config.checkpoint

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
+from magma_contracts.outputs import check_file
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError, ConfigError
 from magma_policy.files.image_files import content_hash, described, read_image, resize, write_image
@@ -81,6 +82,8 @@ def main() -> None:
 
 def chat(config: ChatConfig) -> int:
     """Asks and prints. Raises CommandError."""
+    if config.draw is not None:
+        check_file(config.draw, "--draw")
     names, question = _split(config)
     pictures = [read_image(Path(name)) for name in names]
     for name, picture in zip(names, pictures, strict=True):

@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 
+from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
 from magma_policy.families.magma import RandomCheckpoint, write_random
@@ -40,8 +41,7 @@ def write(config: InitialiseConfig) -> int:
     """Writes the checkpoint. Raises CommandError when that would overwrite something."""
     if config.output.is_dir() and any(config.output.iterdir()):
         raise CommandError(f"--output {config.output} is not empty; give a new folder, nothing is overwritten")
-    if config.output.exists() and not config.output.is_dir():
-        raise CommandError(f"--output {config.output} is a file; give a folder")
+    check_folder(config.output, "--output")
     wanted = RandomCheckpoint(
         config.layout,
         config.seed,

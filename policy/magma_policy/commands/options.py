@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from magma_contracts.outputs import OutputError, explained
 from magma_policy.errors import CommandError, ConfigError, NotFiniteError
 from magma_policy.files.checkpoint_paths import CheckpointNotFoundError, locate
 from magma_policy.files.hub import HubError
@@ -74,7 +75,7 @@ def run_command(name: str, work: Callable[[], int]) -> int:
     Ctrl-C. Such errors are printed as one sentence, without a traceback."""
     try:
         return work()
-    except (CommandError, ConfigError, NotFiniteError) as error:
+    except (CommandError, ConfigError, OutputError, NotFiniteError) as error:
         # It may name what stands in a file of a stranger's.
         print(escaped(f"{name}: {error}"), file=sys.stderr)
         return 1
@@ -90,3 +91,7 @@ def run_command(name: str, work: Callable[[], int]) -> int:
         # Whoever read our output has enough. The interpreter would try to flush it once more.
         sys.stdout = None
         return 0
+    except OSError as error:
+        # A disk that is full, a folder that was taken away: nothing that a traceback would help with.
+        print(escaped(f"{name}: {explained(error)}"), file=sys.stderr)
+        return 1

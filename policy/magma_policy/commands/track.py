@@ -25,6 +25,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
@@ -129,6 +130,7 @@ def _keep_settings(config: TrackConfig) -> None:
     mine = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     for name in ("output", "inputs", "draw", "device"):
         del mine[name]
+    check_folder(config.output, "--output")
     path = config.output / SETTINGS
     if path.is_file():
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from magma_contracts.outputs import check_folder
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import Demonstrations, held_out_text, read_demonstrations
 from magma_policy.errors import CheckpointError, ConfigError, NotFiniteError
@@ -31,8 +32,7 @@ def check_output(config: TrainConfig) -> None:
     """ConfigError when the output is no folder, belongs to a run with other settings, or holds somebody else's
     checkpoint. Writes nothing: until a run can begin, it claims no folder."""
     path = config.output / "train.json"
-    if config.output.exists() and not config.output.is_dir():
-        raise ConfigError(f"--output {config.output} is a file; give a folder")
+    check_folder(config.output, "--output")
     if path.is_file():
         mine = _as_json(config)
         # A setting that was not known yet had what is now its default.

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from magma_contracts.outputs import check_file, check_folder, explained
 from magma_eval.benchmarks import benchmarks
 from magma_eval.compare import compare
 from magma_eval.compare import text_table as comparison_table
@@ -180,6 +181,7 @@ class MergeCommand:
     """folders to join"""
 
     def run(self) -> int:
+        check_folder(self.out, "--out")
         count, duplicates = merge(self.out, self.folders)
         print(f"{count} episodes in {self.out}, {duplicates} repeated lines left out")
         return 0
@@ -211,6 +213,7 @@ class ReportCommand:
         runs = [RunFolder.read(folder) for folder in self.folders]
         rule: SuccessRule = self.success_rule or runs[0].run["rule"]
         page = self.out or self.folders[0] / "report.html"
+        check_file(page, "--out")
         runs, remarks = without_repetitions(runs)
         of_folder = {id(result): run.folder for run in runs for result in run.results}
         everything = [result for run in runs for result in run.results]
@@ -226,8 +229,6 @@ class ReportCommand:
             print(escaped(f"magma-eval: {text}"), file=sys.stderr)
             remarks.append(text)
 
-        if page.is_dir():
-            raise ValueError(f"--out {page} is a folder; give the name of a page, such as {page / 'report.html'}")
         where = page.parent / f"{page.stem}-videos"
         clips = film_all([(of_folder[id(r)], r) for r in chosen], where, rule, factory, complain) if chosen else []
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -340,7 +341,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except (ValueError, OSError, ResultsError, RunError) as error:
-        sys.exit(escaped(f"magma-eval: {error}"))
+        sys.exit(escaped(f"magma-eval: {explained(error)}"))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import sys
 
 import tyro
 
+from magma_contracts.outputs import explained
 from magma_eval.policies.interface import PolicyFailedError
 from magma_sim.demonstrations.config import DemonstrationConfig
 from magma_sim.demonstrations.generation import generate
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         rows = generate(config)
     except (ValueError, OSError, SimulatorUnavailableError, PolicyFailedError) as error:
-        sys.exit(f"magma-demos: {error}")
+        sys.exit(f"magma-demos: {explained(error)}")
     except KeyboardInterrupt:
         sys.exit("magma-demos: interrupted; run the same command again to go on")
     for task, row in rows.items():

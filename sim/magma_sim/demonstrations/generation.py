@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from magma_contracts.outputs import check_folder
 from magma_eval.policies.choice import PolicyChoice
 from magma_sim.demonstrations.actor import Actor, actor_server
 from magma_sim.demonstrations.config import DemonstrationConfig
@@ -80,6 +81,7 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
     """
     from tqdm import tqdm
 
+    check_folder(config.out, "--out")
     (config.out / "episodes").mkdir(parents=True, exist_ok=True)
     card_path = config.out / "card.json"
     if card_path.exists():

@@ -24,6 +24,7 @@ from magma_bringup.domain import check_alone, domain_id, free_domain
 from magma_bringup.launch_log import why_it_ended
 from magma_common.hangup import survive_hangup
 from magma_contracts.errors import ConfigError
+from magma_contracts.outputs import check_folder, explained
 
 TASKS = (
     "carrot_on_plate",
@@ -229,10 +230,8 @@ class Graph:
 
 def play(options: DemoOptions) -> int:
     """Runs the demo; exit status: 0 when the graph did its work, whatever the success rate."""
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {options.out} cannot be a folder for results: {error.strerror}") from error
+    check_folder(options.out, "--out")
+    options.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         if os.environ.get("ROS_DOMAIN_ID", "").strip():
             check_alone(("simulator", "controller"))
@@ -287,7 +286,7 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except (ConfigError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {explained(error)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.outputs import explained
 from magma_recorder.export import UNPLACED, ExportOptions, export
 from magma_recorder.marked_points import read_marked_points
 from magma_recorder.recording import RecordingError
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ),
         )
     except (RecordingError, ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(explained(error), file=sys.stderr)
         return 1
     print(
         f"{options.out}: {counts['episodes']} episodes, {counts['steps']} steps, of which {counts['operator_steps']} "

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_common.conversions import stamp_to_ns
+from magma_contracts.outputs import explained
 from magma_contracts.text import printable
 from magma_recorder import bag_metadata, topics
 from magma_recorder.audit import RecordingAudit
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(f"{repair(options.path, options.out)} messages in {options.out}")
     except (RecordingError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(explained(error), file=sys.stderr)
         return 1
     return 0
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from magma_contracts.outputs import OutputError, check_file, explained
 from magma_control.journal import JournalError
 from magma_recorder.plots import draw
 from magma_recorder.recording import RecordingError
@@ -21,15 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-plot", action="store_true", help="compare only")
     options = parser.parse_args(arguments)
     try:
+        folder = options.path if options.path.is_dir() else options.path.parent
+        picture = options.plot or folder / "replay.png"
+        if not options.no_plot and options.path.exists():
+            check_file(picture, "--plot")
         result = replay(options.path)
         print(result.text())
         if not options.no_plot:
-            folder = options.path if options.path.is_dir() else options.path.parent
-            picture = options.plot or folder / "replay.png"
             draw(result, picture)
             print(f"drawn: {picture}")
-    except (RecordingError, JournalError, OSError) as error:
-        print(error, file=sys.stderr)
+    except (RecordingError, JournalError, OutputError, OSError) as error:
+        print(explained(error), file=sys.stderr)
         return 1
     return 0 if result.exact else 1
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 
+from magma_contracts.outputs import OutputError, check_folder
 from magma_eval.policies.interface import PolicyFailedError
 from magma_eval.policies.served import served_identity, start_server
 from magma_eval.pools.processes import ProcessPool
@@ -45,8 +46,10 @@ class Runner:
         """
         config = self._config
         config.episodes()  # a suite that is not there is told before a policy is loaded for it
-        if config.out.exists() and not config.out.is_dir():
-            raise RunError(f"--out {config.out} is a file; give a folder for the results")
+        try:
+            check_folder(config.out, "--out")
+        except OutputError as error:
+            raise RunError(str(error)) from error
         (config.out / "logs").mkdir(parents=True, exist_ok=True)
         try:
             # Which policy it is, its server knows best; that decides what is there already.

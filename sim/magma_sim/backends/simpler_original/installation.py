@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tyro
 
+from magma_contracts.outputs import explained
 from magma_sim.backends.simpler_original import vulkan_layer
 from magma_sim.tasks.interface import SimulatorUnavailableError
 
@@ -237,8 +238,8 @@ def main() -> None:
     config = tyro.cli(SetupConfig, description=__doc__)
     try:
         installation = set_up(config)
-    except SetupError as error:
-        sys.exit(f"magma-simpler-setup: {error}")
+    except (SetupError, OSError) as error:
+        sys.exit(f"magma-simpler-setup: {explained(error)}")
     print(f"SimplerEnv ({installation.revision}) is ready in {home()}.")
 
 

@@ -32,8 +32,9 @@ from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
+from magma_control.commands import Command
 from magma_control.config import ControllerConfig
-from magma_control.controller import Command, Controller
+from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.phases import MOVING, Phase
 

@@ -17,8 +17,9 @@ import numpy as np
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
+from magma_control.commands import Source
 from magma_control.config import ControllerConfig
-from magma_control.controller import Controller, Source
+from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.phases import Phase
 

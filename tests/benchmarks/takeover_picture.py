@@ -31,7 +31,7 @@ from sensor_msgs.msg import Joy
 
 from magma_common import qos
 from magma_common.conversions import stamp_to_ns
-from magma_control.controller import Source
+from magma_control.commands import Source
 from magma_recorder import topics
 from magma_recorder.pictures import decompress
 from magma_recorder.plots import PHASE_COLOURS, shade

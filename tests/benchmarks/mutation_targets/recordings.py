@@ -17,6 +17,7 @@ from rclpy.serialization import serialize_message
 from magma_common.conversions import delta_to_msg
 from magma_control.config import ControllerConfig
 from magma_control.freshness import Instant
+from magma_control.inputs import Tick
 from magma_control.journal import JournaledController, JournalError
 from magma_recorder import topics
 from magma_recorder.definitions import schema_of
@@ -40,7 +41,7 @@ def _seed(folder: Path) -> Path:
     core = JournaledController(ControllerConfig(), Instant(0.0, 0))
     for step in range(12):
         now = Instant(step * 0.02, 1_000_000_000 + step * STEP_NS)
-        core.tick(now)
+        core.handle(Tick(), now)
         delta = delta_to_msg(np.array([0.001, 0, 0, 0, 0, 0, 1.0]), now.ros_ns, "base", "keyboard")
         for name, message in (
             (topics.TELEOP_COMMAND, delta),

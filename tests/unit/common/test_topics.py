@@ -26,9 +26,9 @@ SEVERAL_WRITERS = {
 }
 """Topics that more than one program publishes, and why their order does not matter."""
 EITHER_WAY = {
-    # The state is heard from an arm that knows where it is, said for one that is told joint by joint. Commands are only
-    # heard to find out that somebody else says some, too; none is obeyed.
-    "controller_node": {"magma/end_effector_state", "magma/command"},
+    # The arm's state is heard from an arm that knows where it is, said for one that is told joint by joint. Commands
+    # and reports of controllers are only heard to find out that somebody else says some, too; none is obeyed.
+    "controller_node": {"magma/end_effector_state", "magma/command", "magma/controller_state"},
 }
 """Topics that a node says and hears without obeying itself, and why."""
 

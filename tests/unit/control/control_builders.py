@@ -7,8 +7,9 @@ import numpy as np
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
+from magma_control.commands import Command
 from magma_control.config import ControllerConfig
-from magma_control.controller import Command, Controller
+from magma_control.controller import Controller
 from magma_control.freshness import Instant
 
 EPOCH_NS = 1_800_000_000_000_000_000

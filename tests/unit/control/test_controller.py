@@ -5,8 +5,9 @@ import pytest
 from control_builders import DOWN, EPOCH_NS, FORWARD, STILL, acting, at, chunk, operator, ready, spec, state
 
 from magma_contracts.actions import EndEffectorDelta
+from magma_control.commands import Source
 from magma_control.config import ControllerConfig
-from magma_control.controller import Controller, Source
+from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
 from magma_control.phases import Phase

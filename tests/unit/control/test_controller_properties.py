@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
+from magma_control.commands import Source
 from magma_control.config import ControllerConfig
-from magma_control.controller import Controller, Source
+from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.phases import ALLOWED, MOVING, Phase
 from magma_control.schedule import OVERLAPS

@@ -12,8 +12,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
+from magma_control import inputs
+from magma_control.commands import Source
 from magma_control.config import ControllerConfig
-from magma_control.controller import Source
 from magma_control.freshness import Instant
 from magma_control.journal import (
     JournaledController,
@@ -45,7 +46,7 @@ class Recorded:
         self.sequence = 0
 
     def tick(self):
-        command = self.core.tick(self.now)
+        command = self.core.handle(inputs.Tick(), self.now)
         self.core.take_events()
         if command is not None:
             self.commands.append(command)
@@ -55,8 +56,8 @@ class Recorded:
         self.now = Instant(self.now.steady_s + seconds, self.now.ros_ns + round(seconds * 1e9))
 
     def live(self, steps):
-        self.core.on_spec(SPEC, self.now)
-        self.core.on_instruction("go")
+        self.core.handle(inputs.SpecHeard(SPEC), self.now)
+        self.core.handle(inputs.InstructionHeard("go"), self.now)
         for _ in range(steps):
             self.pass_time(float(self.rng.uniform(0.0, 0.06)))
             self.act(self.rng.uniform())
@@ -73,39 +74,42 @@ class Recorded:
             return
         if chance < 0.75:
             position = self.target + self.rng.normal(0, 0.003, 3)
-            core.on_state(EndEffectorState(now.ros_ns, position, DOWN, self.target, DOWN, 1.0, 1.0), now)
+            state = EndEffectorState(now.ros_ns, position, DOWN, self.target, DOWN, 1.0, 1.0)
+            core.handle(inputs.StateHeard(state), now)
         elif chance < 0.90:
             self.sequence += 1
             deltas = np.append(self.rng.normal(0, 0.04, (3, 6)), self.rng.integers(0, 2, (3, 1)), axis=1)
             if self.rng.uniform() < 0.05:
                 deltas[0, 0] = np.nan
-            core.on_chunk(ActionChunk(deltas, now.ros_ns - age_ns, 0.2, "test", "go", self.sequence), now)
+            chunk = ActionChunk(deltas, now.ros_ns - age_ns, 0.2, "test", "go", self.sequence)
+            core.handle(inputs.ChunkHeard(chunk), now)
         elif chance < 0.94:
             values = np.append(self.rng.normal(0, 0.03, 6), 1.0)
-            core.on_operator(EndEffectorDelta(values, now.ros_ns - age_ns // 10, source="gamepad"), now)
+            command = EndEffectorDelta(values, now.ros_ns - age_ns // 10, source="gamepad")
+            core.handle(inputs.OperatorHeard(command), now)
         elif chance < 0.97:
-            core.hand_back(now)
+            core.handle(inputs.HandBack(), now)
         elif chance < 0.975:
-            core.estop("test")
+            core.handle(inputs.Stop("test"), now)
         elif chance < 0.98:
-            core.on_estop_button(bool(self.rng.integers(0, 2)), now, shared=chance > 0.9775)
+            core.handle(inputs.ButtonHeard(bool(self.rng.integers(0, 2)), shared=chance > 0.9775), now)
         elif chance < 0.983:
-            core.on_heartbeat(Source.POLICY, now)
+            core.handle(inputs.HeartbeatHeard(Source.POLICY), now)
         elif chance < 0.986:
-            core.refuse_arm(Refusal("joint state refused", "test", bool(self.rng.integers(0, 2))))
+            core.handle(inputs.ArmRefused(Refusal("joint state refused", "test", bool(self.rng.integers(0, 2)))), now)
         elif chance < 0.99:
             self.config = dataclasses.replace(self.config, max_speed_m_s=float(self.rng.uniform(0.05, 0.4)))
-            core.reconfigure(self.config)
+            core.handle(inputs.Configured(self.config), now)
         elif chance < 0.993:
-            core.deactivate("test")
+            core.handle(inputs.Deactivate("test"), now)
             if chance < 0.991:
-                core.forget(now)
-                core.on_spec(SPEC, now)
-            core.activate(now)
+                core.handle(inputs.Forget(), now)
+                core.handle(inputs.SpecHeard(SPEC), now)
+            core.handle(inputs.Activate(), now)
         else:
-            core.on_estop_button(False, now)
-            core.on_estop_button(False, now, shared=True)
-            core.rearm(now)
+            core.handle(inputs.ButtonHeard(False), now)
+            core.handle(inputs.ButtonHeard(False, shared=True), now)
+            core.handle(inputs.Rearm(), now)
 
 
 def bits(command):
@@ -121,6 +125,48 @@ def test_the_same_inputs_give_the_same_commands_bit_for_bit(seed):
     again = commands_of(messages)
     assert [bits(command) for command in again] == [bits(command) for command in recorded.commands]
     assert any(command.source is Source.OPERATOR for command in again)
+
+
+TROUBLE = Refusal("joint state refused", "test", True)
+EACH = [
+    inputs.Begun(),
+    inputs.Configured(ControllerConfig(max_speed_m_s=0.1 + 0.2)),
+    inputs.Tick(),
+    inputs.InstructionHeard("leg den Löffel hin"),
+    inputs.SpecHeard(SPEC),
+    inputs.ChunkHeard(ActionChunk(np.full((1, 7), 0.1), 7, 0.2, "test", "go", 3, "base", ("base",))),
+    inputs.OperatorHeard(EndEffectorDelta(np.full(7, 0.1), 9, source="gamepad")),
+    inputs.HeartbeatHeard(Source.POLICY),
+    inputs.HeartbeatHeard(Source.OPERATOR, "pad@host:3"),
+    inputs.Unread(TROUBLE),
+    inputs.Unread(TROUBLE, Source.POLICY),
+    inputs.RivalHeard("magma/command, and who"),
+    inputs.StateHeard(EndEffectorState(5, np.full(3, 0.1), DOWN, np.full(3, 0.2), DOWN, 0.5, 1.0)),
+    inputs.ArmRefused(TROUBLE),
+    inputs.ArmBarred(TROUBLE),
+    inputs.ArmBarred(None),
+    inputs.ButtonHeard(True),
+    inputs.ButtonHeard(False, shared=True),
+    inputs.Stop("test"),
+    inputs.Fault("test"),
+    inputs.Rearm(),
+    inputs.HandBack(),
+    inputs.Deactivate("test"),
+    inputs.Forget(),
+    inputs.Activate(),
+]
+
+
+def test_every_input_is_taken_and_comes_out_of_the_journal_as_it_was():
+    assert {type(given) for given in EACH} == set(inputs.Input.__subclasses__())
+    now = Instant(1.5, 2_000_000_000)
+    core = JournaledController(ControllerConfig(), now)
+    for given in EACH:
+        core.handle(given, now)
+    entries = [entry for batch in core.journal.take() for entry in entries_of(batch.message())]
+    # What was in force when the journal began comes first, and then that it began.
+    assert [repr(entry.given) for entry in entries[2:]] == [repr(given) for given in EACH]
+    assert all(entry.now == now for entry in entries)
 
 
 def without_refusals(message):

@@ -71,7 +71,7 @@ class ForeignSubscription:
         node: Node,
         kind: Any,
         topic: str,
-        callback: Callable[..., None],
+        callback: Callable[..., object],
         profile: QoSProfile,
         *,
         best: QoSProfile | None = None,

@@ -44,17 +44,17 @@ from magma_common.instruction_topics import ASK_TOPIC, InstructionListener
 from magma_common.network import unauthenticated_reach
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
-from magma_contracts.action_spec import ActionSpec
-from magma_contracts.actions import ActionChunk, EndEffectorDelta
-from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
+from magma_control import inputs
+from magma_control.commands import Command, Source
 from magma_control.config import STEP_ARM, ControllerConfig
-from magma_control.controller import Command, Outcome, Report, Source
+from magma_control.controller import Report
 from magma_control.description_topic import AwaitedError, DescriptionTopic
 from magma_control.emergency_stop import BUTTON, REARM, SHARED_BUTTON, EmergencyStopLine, StopInputs
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
 from magma_control.input_limits import JOINTS, SMALL, TEXT, chunk_bytes
+from magma_control.inputs import AnswerT, Input, Outcome
 from magma_control.journal import JournaledController
 from magma_control.latency import LatencyWindow
 from magma_control.log_thread import LogThread
@@ -151,7 +151,7 @@ class ControllerNode(LifecycleNode):
 
         self._states = self.create_publisher(ControllerState, "magma/controller_state", qos.STATE)
         self._journals = self.create_publisher(ControllerJournal, "magma/controller_journal", qos.JOURNAL)
-        self._hear_always(ControllerState, "magma/controller_state", self._on_any_state, qos.STATE, TEXT)
+        self._hear(ControllerState, "magma/controller_state", self._on_any_state, qos.STATE, TEXT)
         # The core's own events are logged, so levels need not be.
         diagnostics.DiagnosticsPublisher(self, self._diagnose, log_changes=False)
         self.create_service(Trigger, REARM, self._on_rearm)
@@ -219,7 +219,7 @@ class ControllerNode(LifecycleNode):
             if self._arm is not None:
                 self._arm.start_anew()
             self._lifecycle, self._trouble = "active", ""
-            self._core.activate(self._now())
+            self._core.handle(inputs.Activate(), self._now())
         self._publish_state()
         self.get_logger().info("active: holding; waiting for a policy, an arm and an instruction")
         return result
@@ -234,7 +234,7 @@ class ControllerNode(LifecycleNode):
         """Gives back everything that the configuration made. The latch of the emergency stop stays."""
         self._release()
         with self._lock:
-            self._core.forget(self._now())
+            self._core.handle(inputs.Forget(), self._now())
         self._rest("unconfigured")
         return super().on_cleanup(state)
 
@@ -251,7 +251,7 @@ class ControllerNode(LifecycleNode):
         self._stand_still("unconfigured", "a transition failed; see the log")
         self._release()
         with self._lock:
-            self._core.forget(self._now())
+            self._core.handle(inputs.Forget(), self._now())
         return super().on_error(state)
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ class ControllerNode(LifecycleNode):
         with self._lock:
             self._lifecycle, self._trouble = lifecycle, trouble
             name = self.get_fully_qualified_name()
-            self._core.deactivate(trouble or _WHAT_TO_DO[lifecycle].format(name=name))
+            self._core.handle(inputs.Deactivate(trouble or _WHAT_TO_DO[lifecycle].format(name=name)), self._now())
 
     def _stand_still(self, lifecycle: str, trouble: str = "") -> None:
         """As `_rest`, for a controller that may be active: the arm brakes, and nothing commands it any more.
@@ -290,49 +290,45 @@ class ControllerNode(LifecycleNode):
             self._take_priority(config.realtime_priority)
         self._commands = self.create_lifecycle_publisher(EndEffectorDeltaMsg, "magma/command", qos.COMMAND)
         self._releases.append(lambda: self.destroy_lifecycle_publisher(self._commands))
+        keep, tell = self._until_release, self._tell
         if config.arm == STEP_ARM:
-            topic, profile = "magma/end_effector_state", qos.ROBOT_STATE
-            self._hear(EndEffectorStateMsg, topic, self._on_end_effector_state, profile, SMALL, state_from_msg)
+            keep(
+                self._hear(EndEffectorStateMsg, "magma/end_effector_state", tell, qos.ROBOT_STATE, SMALL, _state_heard)
+            )
         else:
             self._make_joint_arm(config)
-        self._hear(EndEffectorDeltaMsg, "magma/command", self._on_any_command, qos.COMMAND, SMALL)
-        self._hear(ActionSpecMsg, "magma/action_spec", self._on_spec, qos.STATE, TEXT, action_spec_from_msg)
-        self._releases.append(InstructionListener(self, self._on_instruction).close)
-        most = chunk_bytes(config)
-        chunks, operators = "magma/action_chunk", "teleop/command"
-        self._hear(ActionChunkMsg, chunks, self._on_chunk, qos.COMMAND, most, chunk_from_msg, Source.POLICY)
-        self._hear(EndEffectorDeltaMsg, operators, self._on_teleop, qos.COMMAND, SMALL, delta_from_msg)
-        self._hear(Header, "magma/policy_heartbeat", self._on_policy_heartbeat, qos.HEARTBEAT, SMALL)
-        self._hear(Header, "magma/teleop_heartbeat", self._on_teleop_heartbeat, qos.HEARTBEAT, SMALL)
+        keep(self._hear(EndEffectorDeltaMsg, "magma/command", self._on_any_command, qos.COMMAND, SMALL))
+        keep(self._hear(ActionSpecMsg, "magma/action_spec", tell, qos.STATE, TEXT, _spec_heard))
+        keep(InstructionListener(self, lambda text: tell(inputs.InstructionHeard(text))))
+        most, by = chunk_bytes(config), Source.POLICY
+        keep(self._hear(ActionChunkMsg, "magma/action_chunk", tell, qos.COMMAND, most, _chunk_heard, by))
+        keep(self._hear(EndEffectorDeltaMsg, "teleop/command", tell, qos.COMMAND, SMALL, _operator_heard))
+        keep(self._hear(Header, "magma/policy_heartbeat", tell, qos.HEARTBEAT, SMALL, _policy_lives))
+        keep(self._hear(Header, "magma/teleop_heartbeat", tell, qos.HEARTBEAT, SMALL, _operator_lives))
+
+    def _until_release(self, heard: ForeignSubscription | InstructionListener) -> None:
+        self._releases.append(heard.close)
 
     def _hear(
         self,
         kind: Any,
         topic: str,
-        callback: Callable[[Any], None],
-        profile: QoSProfile,
-        most_bytes: int,
-        convert: Callable[[Any], Any] | None = None,
-        source: Source | None = None,
-    ) -> None:
-        """Subscribes until `_release`; see `_hear_always`."""
-        self._releases.append(self._hear_always(kind, topic, callback, profile, most_bytes, convert, source).close)
-
-    def _hear_always(
-        self,
-        kind: Any,
-        topic: str,
-        callback: Callable[[Any], None],
+        callback: Callable[[Any], object],
         profile: QoSProfile,
         most_bytes: int,
         convert: Callable[[Any], Any] | None = None,
         source: Source | None = None,
     ) -> ForeignSubscription:
-        """Subscribes. What is larger than it may be is refused before it is read."""
+        """Subscribes. What is larger than it may be is refused before it is read.
+
+        Args:
+            convert: makes what the callback gets out of the message.
+            source: POLICY for action chunks.
+        """
 
         def refuse(why: str) -> None:
             refusal = Refusal("unreadable message", why, sender_broken=True)
-            self._handle(lambda now: self._core.refuse_unread(refusal, now, source))
+            self._tell(inputs.Unread(refusal, source))
 
         return ForeignSubscription(
             self, kind, topic, callback, profile, most_bytes=most_bytes, convert=convert, on_refused=refuse
@@ -393,7 +389,7 @@ class ControllerNode(LifecycleNode):
         poses = self.create_publisher(EndEffectorStateMsg, "magma/end_effector_state", qos.ROBOT_STATE)
         self._end_effector_states = poses
         self._releases.append(lambda: self.destroy_publisher(poses))
-        self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR, JOINTS)
+        self._until_release(self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR, JOINTS))
         checks = "with" if kinematics.checks_collisions else "WITHOUT"
         self.get_logger().info(
             f"{robot.name} (configuration {told.identity}, description {description.identity}): "
@@ -411,7 +407,7 @@ class ControllerNode(LifecycleNode):
                 message.name, message.position, stamp_to_ns(message.header.stamp), now, self._core
             )
             if state is not None:
-                self._core.on_state(state, now)
+                self._core.handle(inputs.StateHeard(state), now)
                 if arm.gripper_is_known:
                     # Whoever repeats an opening that nobody measured drops what is held.
                     self._end_effector_states.publish(state_to_msg(state))
@@ -467,9 +463,9 @@ class ControllerNode(LifecycleNode):
         """Tells the core what the emergency stop's thread has heard; under the lock, before anything else."""
         while (heard := self._stop_inputs.take()) is not None:
             if heard.pressed is None:
-                self._core.estop(f"service {heard.name} was called")
+                self._core.handle(inputs.Stop(f"service {heard.name} was called"), now)
             else:
-                self._core.on_estop_button(heard.pressed, now, heard.shared)
+                self._core.handle(inputs.ButtonHeard(heard.pressed, heard.shared), now)
 
     # All arms.
 
@@ -488,6 +484,11 @@ class ControllerNode(LifecycleNode):
         watchdog = self._watchdog
         return watchdog.tripped if watchdog is not None else None
 
+    def _tell(self, given: Input[AnswerT]) -> AnswerT | None:
+        """Tells the core and does at once what follows from it. None: an internal error, or such an answer."""
+        answer: AnswerT | None = self._handle(lambda now: self._core.handle(given, now))
+        return answer
+
     def _handle(self, feed: Callable[[Instant], Any]) -> Any:
         """Feeds one input to the core and does at once what follows from it; the arm with a control thread waits for
         that."""
@@ -504,8 +505,8 @@ class ControllerNode(LifecycleNode):
         """Ticks the core and sends what it decides."""
         standstill = self._standstill
         if standstill is not None:
-            self._core.fault(f"watchdog: {standstill}")
-        command = self._core.tick(now)
+            self._core.handle(inputs.Fault(f"watchdog: {standstill}"), now)
+        command = self._core.handle(inputs.Tick(), now)
         if self._arm is not None:
             self._arm.apply(command, self._core)
         if command is not None:
@@ -529,7 +530,7 @@ class ControllerNode(LifecycleNode):
                 answer = work(now)
             except Exception as error:  # whatever it was, the arm must not go on
                 self._lines.put("error", traceback.format_exc())
-                self._core.fault(f"internal error: {error!r}")
+                self._core.handle(inputs.Fault(f"internal error: {error!r}"), now)
                 if self._arm is not None:
                     self._arm.motion.emergency_stop()
                     # Silence is no stop for every arm, and what has just failed may fail again.
@@ -566,7 +567,7 @@ class ControllerNode(LifecycleNode):
     def _on_config(self, config: ControllerConfig) -> None:
         with self._lock:
             before = self._core.config
-            self._core.reconfigure(config)
+            self._core.handle(inputs.Configured(config), self._now())
             if self._arm is not None:
                 self._arm.reconfigure(config)
             if self._watchdog is not None:
@@ -578,27 +579,6 @@ class ControllerNode(LifecycleNode):
                     if getattr(config, item.name) != getattr(before, item.name)
                 }
             )
-
-    def _on_spec(self, spec: ActionSpec) -> None:
-        self._handle(lambda now: self._core.on_spec(spec, now))
-
-    def _on_end_effector_state(self, state: EndEffectorState) -> None:
-        self._handle(lambda now: self._core.on_state(state, now))
-
-    def _on_instruction(self, instruction: str) -> None:
-        self._handle(lambda now: self._core.on_instruction(instruction))
-
-    def _on_chunk(self, chunk: ActionChunk) -> None:
-        self._handle(lambda now: self._core.on_chunk(chunk, now))
-
-    def _on_teleop(self, command: EndEffectorDelta) -> None:
-        self._handle(lambda now: self._core.on_operator(command, now))
-
-    def _on_policy_heartbeat(self, message: Header) -> None:
-        self._handle(lambda now: self._core.on_heartbeat(Source.POLICY, now))
-
-    def _on_teleop_heartbeat(self, message: Header) -> None:
-        self._handle(lambda now: self._core.on_heartbeat(Source.OPERATOR, now, message.frame_id))
 
     def _on_any_command(self, message: EndEffectorDeltaMsg) -> None:
         if not self._own_commands.are(_command_key(message)):
@@ -620,7 +600,7 @@ class ControllerNode(LifecycleNode):
             heard = self.resolve_topic_name(topic)
             what = f"{names or 'somebody who is gone already'} publishes {heard} besides this controller"
             self._rivals = what, now_s
-        self._handle(lambda now: self._core.on_rival(what, now))
+        self._tell(inputs.RivalHeard(what))
 
     def _on_rearm(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return _answer(response, self._handle(self._rearm))
@@ -632,13 +612,13 @@ class ControllerNode(LifecycleNode):
             refusal = f"watchdog: {standstill}"
         if refusal is not None:
             return Outcome(False, f"cannot re-arm: {refusal}")
-        outcome = self._core.rearm(now)
+        outcome = self._core.handle(inputs.Rearm(), now)
         if outcome.success and self._arm is not None:
             self._arm.start_anew()
         return outcome
 
     def _on_hand_back(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return _answer(response, self._handle(self._core.hand_back))
+        return _answer(response, self._tell(inputs.HandBack()))
 
     def _publish_state(self) -> None:
         with self._lock:
@@ -717,6 +697,30 @@ class ControllerNode(LifecycleNode):
             "control_work_p99_ms": f"{loop.work_p99_ms:.3f}",
             "control_work_max_ms": f"{loop.work_max_ms:.3f}",
         }
+
+
+def _state_heard(message: EndEffectorStateMsg) -> inputs.StateHeard:
+    return inputs.StateHeard(state_from_msg(message))
+
+
+def _spec_heard(message: ActionSpecMsg) -> inputs.SpecHeard:
+    return inputs.SpecHeard(action_spec_from_msg(message))
+
+
+def _chunk_heard(message: ActionChunkMsg) -> inputs.ChunkHeard:
+    return inputs.ChunkHeard(chunk_from_msg(message))
+
+
+def _operator_heard(message: EndEffectorDeltaMsg) -> inputs.OperatorHeard:
+    return inputs.OperatorHeard(delta_from_msg(message))
+
+
+def _policy_lives(message: Header) -> inputs.HeartbeatHeard:
+    return inputs.HeartbeatHeard(Source.POLICY)
+
+
+def _operator_lives(message: Header) -> inputs.HeartbeatHeard:
+    return inputs.HeartbeatHeard(Source.OPERATOR, message.frame_id)
 
 
 def _command_key(message: EndEffectorDeltaMsg) -> tuple[Any, ...]:

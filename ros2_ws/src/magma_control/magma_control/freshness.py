@@ -1,4 +1,6 @@
-"""Judges stamps: too old, from the future, repeated, out of order, or from before a moment that counts."""
+"""Judges stamps: too old, from the future, repeated, out of order, or from before a moment that counts; and tells how
+old something is by the time it is used.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,12 @@ class Instant:
     """steady clock (`magma_common.clocks.steady_s`): durations on this machine; nobody can set it"""
     ros_ns: int
     """ROS time: comparable with the stamps in messages"""
+
+
+def age_s(stamp_ns: int, arrived_s: float, now: Instant) -> float:
+    """How old something is that was stamped in ROS time and came at a moment of the steady clock: at least as old as
+    either clock tells, so that one that is set back makes nothing younger."""
+    return max(now.steady_s - arrived_s, (now.ros_ns - stamp_ns) * 1e-9)
 
 
 class StampGate:

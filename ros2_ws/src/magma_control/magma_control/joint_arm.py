@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from magma_contracts.arm_state import EndEffectorState
 from magma_control.agreement import ONE_REPORT, Confirmation
 from magma_control.arm_motion import MOVED_BY_OTHERS, ArmCommand, ArmMotion, FloatArray, MotionLimits
+from magma_control.commands import Command
 from magma_control.config import ControllerConfig
-from magma_control.controller import Command, Controller
+from magma_control.controller import Controller
 from magma_control.drivers.base import ArmDriver, GripperDriver
 from magma_control.freshness import Instant
+from magma_control.inputs import ArmBarred, ArmRefused, Fault
 from magma_control.joint_states import JointReading, JointStateReader
 from magma_control.kinematics import Kinematics
 from magma_control.phases import MOVING, Phase
@@ -80,12 +82,12 @@ class JointArm:
         if reading is None:
             return None
         if isinstance(reading, Refusal):
-            core.refuse_arm(reading)
+            core.handle(ArmRefused(reading), now)
             return None
         motion, stamp_ns = self.motion, reading.stamp_ns
         unknown = self._place_others(reading)
         if unknown is not None and not motion.synchronised:
-            core.refuse_arm(unknown)
+            core.handle(ArmRefused(unknown), now)
             return None
         moved = motion.counts[MOVED_BY_OTHERS]
         refusal = motion.on_measured(reading.positions, now.steady_s, reading.opening, stamp_ns * 1e-9)
@@ -95,7 +97,7 @@ class JointArm:
             self._begin(reading.positions)
         if refusal is not None:
             motion.take_refusals()
-            core.refuse_arm(refusal)
+            core.handle(ArmRefused(refusal), now)
             return None
         if not core.active or (self._waits and self._due == 0 and core.phase not in MOVING):
             # Anybody may move it while the controller is inactive; and a world that waits may be exchanged for another.
@@ -104,13 +106,13 @@ class JointArm:
             refusal = motion.sync(reading.positions, reading.opening)
             if refusal is not None:
                 motion.take_refusals()
-                core.refuse_arm(refusal)
+                core.handle(ArmRefused(refusal), now)
                 return None
             self._gripper.forget()
             self._begin(reading.positions)
         if reading.opening is not None and not motion.gripper_known:
             motion.learn_gripper(reading.opening)
-        self._bar(unknown or motion.doubt, core)
+        self._bar(unknown or motion.doubt, now, core)
         self._latest = _Latest(reading, stamp_ns)
         if motion.contradicted:
             return None
@@ -125,10 +127,10 @@ class JointArm:
             self.motion.on_base_moved(mover)
         return unknown
 
-    def _bar(self, trouble: Refusal | None, core: Controller) -> None:
+    def _bar(self, trouble: Refusal | None, now: Instant, core: Controller) -> None:
         before = core.arm_trouble
         if (before.code if before is not None else "") != (trouble.code if trouble is not None else ""):
-            core.bar_arm(trouble)
+            core.handle(ArmBarred(trouble), now)
 
     def _begin(self, position: FloatArray) -> None:
         """The stream of commands begins anew, at rest."""
@@ -236,9 +238,9 @@ class JointArm:
             trouble = Refusal("arm overruled", overruled, True)
         else:
             return
-        core.refuse_arm(trouble)
+        core.handle(ArmRefused(trouble), core.now)
         # Whatever the phase: it was this stream of commands that went wrong.
-        core.fault(trouble.text)
+        core.handle(Fault(trouble.text), core.now)
         self.motion.emergency_stop()
 
 

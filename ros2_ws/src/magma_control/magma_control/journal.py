@@ -1,7 +1,7 @@
-"""The controller's journal: every input, request and tick with the moment at which it reached the core, and back again.
+"""The controller's journal: every input with the moment at which it reached the core, and back again.
 
-The core has no clock, no I/O and no chance in it, so the same configuration and the same journal give the same
-commands, bit for bit. `JournaledController` writes it while it runs; `JournalPlayer` feeds it to a new core.
+The core has no clock, no I/O and no chance in it, so the same configuration and the same inputs give the same commands,
+bit for bit. `JournaledController` writes them down while it runs; `JournalPlayer` tells them to a new core.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
@@ -32,18 +32,17 @@ from magma_common.conversions import (
     state_from_msg,
     state_to_msg,
 )
-from magma_contracts.action_spec import ActionSpec
-from magma_contracts.actions import ActionChunk, EndEffectorDelta
-from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import printable
+from magma_control import inputs
+from magma_control.commands import Command, Source
 from magma_control.config import ControllerConfig
-from magma_control.controller import Command, Controller, Outcome, Source
+from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
+from magma_control.inputs import AnswerT, Input
 from magma_control.safety import Refusal
 
-ResultT = TypeVar("ResultT")
 PRESSED, SHARED = "pressed", "\nshared"
 
 
@@ -52,7 +51,7 @@ class JournalError(ValueError):
 
 
 class Kind(IntEnum):
-    """What an entry is, and what its data holds."""
+    """What an entry of a message is, and what its data holds."""
 
     START = 0
     """the core was made"""
@@ -94,11 +93,10 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that the controller was told."""
+    """One thing that the controller was told, and when."""
 
-    kind: Kind
+    given: Input[Any]
     now: Instant
-    data: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -107,15 +105,16 @@ class Batch:
 
     first: int
     configuration: str
-    entries: tuple[tuple[Kind, Instant, Any], ...]
+    entries: tuple[Entry, ...]
 
     def message(self) -> ControllerJournal:
         """The message, without its stamp."""
-        data = [_serialised(payload) for _, _, payload in self.entries]
+        codings = [_CODINGS[type(entry.given)] for entry in self.entries]
+        data = [coding.encode(entry.given) for coding, entry in zip(codings, self.entries, strict=True)]
         message = ControllerJournal(first=self.first, configuration=self.configuration)
-        message.kinds = array.array("B", [kind for kind, _, _ in self.entries])
-        message.steady_s = [now.steady_s for _, now, _ in self.entries]
-        message.ros_ns = [now.ros_ns for _, now, _ in self.entries]
+        message.kinds = array.array("B", [coding.kind for coding in codings])
+        message.steady_s = [entry.now.steady_s for entry in self.entries]
+        message.ros_ns = [entry.now.ros_ns for entry in self.entries]
         message.sizes = [len(item) for item in data]
         message.data = array.array("B", b"".join(data))
         return message
@@ -127,22 +126,18 @@ class Journal:
     def __init__(self, config: ControllerConfig, start: Instant) -> None:
         self._configuration = configuration_text(config)
         self._first = 0
-        self._entries: list[tuple[Kind, Instant, Any]] = []
+        self._entries: list[Entry] = []
         self._batches: list[Batch] = []
-        self.add(Kind.START, start)
+        self.add(inputs.Begun(), start)
 
-    def add(self, kind: Kind, now: Instant, payload: Any = b"") -> None:
-        """Takes one entry, before the core is told.
-
-        Args:
-            payload: a dataclass of `magma_contracts`, a text, or nothing, as `Kind` says.
-        """
-        self._entries.append((kind, now, payload))
-
-    def reconfigure(self, config: ControllerConfig) -> None:
-        """The configuration changes now: what follows belongs to another message."""
-        self._cut()
-        self._configuration = configuration_text(config)
+    def add(self, given: Input[Any], now: Instant) -> None:
+        """Takes one input, before the core is told."""
+        if isinstance(given, inputs.Configured):
+            # What follows belongs to another message: each says at most once what is in force.
+            self._cut()
+            self._configuration = configuration_text(given.config)
+        else:
+            self._entries.append(Entry(given, now))
 
     def take(self) -> list[Batch]:
         """What was collected since the last time."""
@@ -159,116 +154,15 @@ class Journal:
 
 
 class JournaledController(Controller):
-    """A controller that writes down what it is told before it acts on it."""
+    """A controller that writes down what `handle` is told before it acts on it; it is told in no other way."""
 
     def __init__(self, config: ControllerConfig, now: Instant, names: GraphNames | None = None) -> None:
         super().__init__(config, now, names)
         self.journal = Journal(config, now)
-        self._told_at = now
-        self._inside = False
 
-    def reconfigure(self, config: ControllerConfig) -> None:
-        self.journal.reconfigure(config)
-        super().reconfigure(config)
-
-    def on_instruction(self, text: str) -> None:
-        self._tell(Kind.INSTRUCTION, None, text, lambda: super(JournaledController, self).on_instruction(text))
-
-    def on_spec(self, spec: ActionSpec, now: Instant) -> Refusal | None:
-        return self._tell(Kind.SPEC, now, spec, lambda: super(JournaledController, self).on_spec(spec, now))
-
-    def on_state(self, state: EndEffectorState, now: Instant) -> Refusal | None:
-        return self._tell(Kind.STATE, now, state, lambda: super(JournaledController, self).on_state(state, now))
-
-    def on_chunk(self, chunk: ActionChunk, now: Instant) -> Refusal | None:
-        return self._tell(Kind.CHUNK, now, chunk, lambda: super(JournaledController, self).on_chunk(chunk, now))
-
-    def on_operator(self, command: EndEffectorDelta, now: Instant) -> Refusal | None:
-        return self._tell(
-            Kind.OPERATOR, now, command, lambda: super(JournaledController, self).on_operator(command, now)
-        )
-
-    def on_heartbeat(self, source: Source, now: Instant, who: str = "") -> None:
-        text = f"{source.value}\n{who}" if who else source.value
-        self._tell(Kind.HEARTBEAT, now, text, lambda: super(JournaledController, self).on_heartbeat(source, now, who))
-
-    def on_rival(self, what: str, now: Instant) -> None:
-        self._tell(Kind.RIVAL, now, what, lambda: super(JournaledController, self).on_rival(what, now))
-
-    def refuse_unread(self, refusal: Refusal, now: Instant, source: Source | None = None) -> None:
-        text = json.dumps([dataclasses.asdict(refusal), None if source is None else source.value])
-        self._tell(Kind.UNREAD, now, text, lambda: super(JournaledController, self).refuse_unread(refusal, now, source))
-
-    def on_estop_button(self, pressed: bool, now: Instant, shared: bool = False) -> None:
-        text = (PRESSED if pressed else "released") + (SHARED if shared else "")
-        self._tell(
-            Kind.ESTOP_BUTTON, now, text, lambda: super(JournaledController, self).on_estop_button(pressed, now, shared)
-        )
-
-    def refuse_arm(self, refusal: Refusal) -> None:
-        text = json.dumps(dataclasses.asdict(refusal))
-        self._tell(Kind.ARM_REFUSED, None, text, lambda: super(JournaledController, self).refuse_arm(refusal))
-
-    def bar_arm(self, trouble: Refusal | None) -> None:
-        text = json.dumps(None if trouble is None else dataclasses.asdict(trouble))
-        self._tell(Kind.ARM_BARRED, None, text, lambda: super(JournaledController, self).bar_arm(trouble))
-
-    def estop(self, why: str) -> Outcome:
-        return self._tell(Kind.ESTOP, None, why, lambda: super(JournaledController, self).estop(why))
-
-    def fault(self, why: str) -> None:
-        self._tell(Kind.FAULT, None, why, lambda: super(JournaledController, self).fault(why))
-
-    def rearm(self, now: Instant) -> Outcome:
-        return self._tell(Kind.REARM, now, b"", lambda: super(JournaledController, self).rearm(now))
-
-    def hand_back(self, now: Instant) -> Outcome:
-        return self._tell(Kind.HAND_BACK, now, b"", lambda: super(JournaledController, self).hand_back(now))
-
-    def activate(self, now: Instant) -> None:
-        self._tell(Kind.ACTIVATE, now, b"", lambda: super(JournaledController, self).activate(now))
-
-    def deactivate(self, why: str) -> None:
-        self._tell(Kind.DEACTIVATE, None, why, lambda: super(JournaledController, self).deactivate(why))
-
-    def forget(self, now: Instant) -> None:
-        self._tell(Kind.FORGET, now, b"", lambda: super(JournaledController, self).forget(now))
-
-    def tick(self, now: Instant) -> Command | None:
-        return self._tell(Kind.TICK, now, b"", lambda: super(JournaledController, self).tick(now))
-
-    def _tell(self, kind: Kind, now: Instant | None, payload: Any, act: Callable[[], ResultT]) -> ResultT:
-        """Writes down what comes from outside; what the core then does by itself it will do again."""
-        if self._inside:
-            return act()
-        if now is not None:
-            self._told_at = now
-        self.journal.add(kind, self._told_at, payload)
-        self._inside = True
-        try:
-            return act()
-        finally:
-            self._inside = False
-
-
-def _serialised(payload: Any) -> bytes:
-    if isinstance(payload, bytes):
-        return payload
-    if isinstance(payload, str):
-        return payload.encode()
-    return serialize_message(_TO_MESSAGE[type(payload)](payload))
-
-
-def _operator_message(command: EndEffectorDelta) -> Any:
-    return delta_to_msg(command.delta, command.stamp_ns, command.frame, command.source)
-
-
-_TO_MESSAGE: Mapping[type, Callable[[Any], Any]] = {
-    ActionSpec: action_spec_to_msg,
-    EndEffectorState: state_to_msg,
-    ActionChunk: chunk_to_msg,
-    EndEffectorDelta: _operator_message,
-}
+    def handle(self, given: Input[AnswerT], now: Instant) -> AnswerT:
+        self.journal.add(given, now)
+        return super().handle(given, now)
 
 
 def configuration_text(config: ControllerConfig) -> str:
@@ -292,32 +186,42 @@ def configuration_from(text: str) -> ControllerConfig:
 
 
 def entries_of(message: ControllerJournal) -> Iterator[Entry]:
-    """The entries of one message.
+    """The entries of one message, the configuration that it may begin with among them.
 
     Raises:
-        JournalError: its arrays do not agree.
+        JournalError: its arrays do not agree, or an entry cannot be read.
     """
     kinds, sizes, data = bytes(message.kinds), list(message.sizes), bytes(message.data)
     if not (len(kinds) == len(message.steady_s) == len(message.ros_ns) == len(sizes)) or sum(sizes) != len(data):
         raise JournalError(f"the arrays of journal message {message.first} do not agree")
+    moments = [Instant(float(steady), int(ros)) for steady, ros in zip(message.steady_s, message.ros_ns, strict=True)]
+    if message.configuration and moments:
+        yield Entry(inputs.Configured(configuration_from(message.configuration)), moments[0])
     end = 0
-    for kind, steady_s, ros_ns, size in zip(kinds, message.steady_s, message.ros_ns, sizes, strict=True):
+    for kind, moment, size in zip(kinds, moments, sizes, strict=True):
         start, end = end, end + int(size)
+        coding = _BY_KIND.get(kind)
+        if coding is None:
+            raise JournalError(f"the journal holds an entry of unknown kind {kind}")
         try:
-            yield Entry(Kind(kind), Instant(float(steady_s), int(ros_ns)), data[start:end])
-        except ValueError as error:
-            raise JournalError(f"the journal holds an entry of unknown kind {kind}") from error
+            yield Entry(coding.decode(data[start:end]), moment)
+        except _UNREADABLE as error:
+            raise JournalError(
+                printable(f"the journal holds an entry of kind {coding.kind.name} that cannot be read: {error}")
+            ) from error
 
 
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, struct.error)
 """what messages and JSON of an entry raise that no journal wrote"""
 
 
+_TOO_LATE = "the journal has no configuration: it begins too late to be replayed"
+
+
 class JournalPlayer:
     """A core that is told what another one was told."""
 
     def __init__(self) -> None:
-        self._config: ControllerConfig | None = None
         self._core: Controller | None = None
         self._next: int | None = None
         self.missing = 0
@@ -333,7 +237,7 @@ class JournalPlayer:
             JournalError: nothing was played yet.
         """
         if self._core is None:
-            raise JournalError("the journal has no configuration: it begins too late to be replayed")
+            raise JournalError(_TOO_LATE)
         return self._core
 
     def play(self, message: ControllerJournal) -> Iterator[tuple[Entry, Command | None]]:
@@ -344,56 +248,81 @@ class JournalPlayer:
         elif first != self._next:
             self.missing += max(0, first - self._next)
         self._next = first + len(message.kinds)
-        if message.configuration:
-            self._config = configuration_from(message.configuration)
-            if self._core is not None:
-                self._core.reconfigure(self._config)
         for entry in entries_of(message):
             if self._core is None:
-                if self._config is None:
-                    raise JournalError("the journal has no configuration: it begins too late to be replayed")
-                self._core = Controller(self._config, entry.now)
+                if not isinstance(entry.given, inputs.Configured):
+                    raise JournalError(_TOO_LATE)
+                self._core = Controller(entry.given.config, entry.now)
             try:
-                command = self._tell(self._core, entry)
+                answer = self._core.handle(entry.given, entry.now)
             except _UNREADABLE as error:
                 raise JournalError(
-                    printable(f"the journal holds an entry of kind {entry.kind.name} that cannot be read: {error}")
+                    printable(f"the journal holds a {type(entry.given).__name__} that no controller was told: {error}")
                 ) from error
-            yield entry, command
-
-    @staticmethod
-    def _tell(core: Controller, entry: Entry) -> Command | None:
-        command = None
-        if entry.kind is Kind.TICK:
-            command = core.tick(entry.now)
-        elif entry.kind is not Kind.START:
-            _FEEDS[entry.kind](core, entry)
-        core.take_events()
-        return command
+            self._core.take_events()
+            yield entry, answer if isinstance(answer, Command) else None
 
 
-def _text(entry: Entry) -> str:
-    return entry.data.decode()
+@dataclass(frozen=True)
+class _Coding:
+    """How inputs of one class lie in a message."""
+
+    kind: Kind
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Input[Any]]
 
 
-def _refusal(text: str) -> Refusal | None:
-    values = json.loads(text)
-    return None if values is None else Refusal(**values)
+def _nothing(kind: Kind, made: Callable[[], Input[Any]]) -> _Coding:
+    """An input that says no more than that it came."""
+    return _Coding(kind, lambda given: b"", lambda data: made())
 
 
-def _heartbeat(core: Controller, entry: Entry) -> None:
-    source, _, who = _text(entry).partition("\n")
-    core.on_heartbeat(Source(source), entry.now, who)
+def _text(kind: Kind, field: str, made: Callable[[str], Input[Any]]) -> _Coding:
+    """An input with one text."""
+    return _Coding(kind, lambda given: str(getattr(given, field)).encode(), lambda data: made(data.decode()))
 
 
-def _estop_button(core: Controller, entry: Entry) -> None:
-    text = _text(entry)
-    core.on_estop_button(text.removesuffix(SHARED) == PRESSED, entry.now, text.endswith(SHARED))
+def _encode_heartbeat(given: inputs.HeartbeatHeard) -> bytes:
+    return (f"{given.source.value}\n{given.who}" if given.who else given.source.value).encode()
 
 
-def _unread(core: Controller, entry: Entry) -> None:
-    refusal, source = json.loads(_text(entry))
-    core.refuse_unread(Refusal(**refusal), entry.now, None if source is None else Source(source))
+def _decode_heartbeat(data: bytes) -> Input[Any]:
+    source, _, who = data.decode().partition("\n")
+    return inputs.HeartbeatHeard(Source(source), who)
+
+
+def _encode_button(given: inputs.ButtonHeard) -> bytes:
+    return ((PRESSED if given.pressed else "released") + (SHARED if given.shared else "")).encode()
+
+
+def _decode_button(data: bytes) -> Input[Any]:
+    text = data.decode()
+    return inputs.ButtonHeard(text.removesuffix(SHARED) == PRESSED, text.endswith(SHARED))
+
+
+def _encode_unread(given: inputs.Unread) -> bytes:
+    return json.dumps(
+        [dataclasses.asdict(given.refusal), None if given.source is None else given.source.value]
+    ).encode()
+
+
+def _decode_unread(data: bytes) -> Input[Any]:
+    refusal, source = json.loads(data)
+    return inputs.Unread(Refusal(**refusal), None if source is None else Source(source))
+
+
+def _encode_refusal(refusal: Refusal | None) -> bytes:
+    return json.dumps(None if refusal is None else dataclasses.asdict(refusal)).encode()
+
+
+def _decode_barred(data: bytes) -> Input[Any]:
+    values = json.loads(data)
+    return inputs.ArmBarred(None if values is None else Refusal(**values))
+
+
+def _encode_operator(given: inputs.OperatorHeard) -> bytes:
+    command = given.command
+    return serialize_message(delta_to_msg(command.delta, command.stamp_ns, command.frame, command.source))
 
 
 _EMPTY_TEXT = b"\x01\x00\x00\x00\x00"
@@ -409,32 +338,49 @@ def _chunk_message(data: bytes) -> Any:
         return deserialize_message(data + bytes(-(len(data) - 4) % 4) + _EMPTY_TEXT, ActionChunkMsg)
 
 
-_FEEDS: Mapping[Kind, Callable[[Controller, Entry], Any]] = {
-    Kind.SPEC: lambda core, entry: core.on_spec(
-        action_spec_from_msg(deserialize_message(entry.data, ActionSpecMsg)), entry.now
+_CODINGS: Mapping[type[Input[Any]], _Coding] = {
+    inputs.Begun: _nothing(Kind.START, inputs.Begun),
+    inputs.Tick: _nothing(Kind.TICK, inputs.Tick),
+    inputs.SpecHeard: _Coding(
+        Kind.SPEC,
+        lambda given: serialize_message(action_spec_to_msg(given.spec)),
+        lambda data: inputs.SpecHeard(action_spec_from_msg(deserialize_message(data, ActionSpecMsg))),
     ),
-    Kind.STATE: lambda core, entry: core.on_state(
-        state_from_msg(deserialize_message(entry.data, EndEffectorStateMsg)), entry.now
+    inputs.StateHeard: _Coding(
+        Kind.STATE,
+        lambda given: serialize_message(state_to_msg(given.state)),
+        lambda data: inputs.StateHeard(state_from_msg(deserialize_message(data, EndEffectorStateMsg))),
     ),
-    Kind.INSTRUCTION: lambda core, entry: core.on_instruction(_text(entry)),
-    Kind.CHUNK: lambda core, entry: core.on_chunk(chunk_from_msg(_chunk_message(entry.data)), entry.now),
-    Kind.OPERATOR: lambda core, entry: core.on_operator(
-        delta_from_msg(deserialize_message(entry.data, EndEffectorDeltaMsg)), entry.now
+    inputs.InstructionHeard: _text(Kind.INSTRUCTION, "text", inputs.InstructionHeard),
+    inputs.ChunkHeard: _Coding(
+        Kind.CHUNK,
+        lambda given: serialize_message(chunk_to_msg(given.chunk)),
+        lambda data: inputs.ChunkHeard(chunk_from_msg(_chunk_message(data))),
     ),
-    Kind.ESTOP: lambda core, entry: core.estop(_text(entry)),
-    Kind.REARM: lambda core, entry: core.rearm(entry.now),
-    Kind.HAND_BACK: lambda core, entry: core.hand_back(entry.now),
-    Kind.FAULT: lambda core, entry: core.fault(_text(entry)),
-    Kind.HEARTBEAT: lambda core, entry: _heartbeat(core, entry),
-    Kind.RIVAL: lambda core, entry: core.on_rival(_text(entry), entry.now),
-    Kind.UNREAD: lambda core, entry: _unread(core, entry),
-    Kind.ESTOP_BUTTON: _estop_button,
-    Kind.ARM_REFUSED: lambda core, entry: core.refuse_arm(Refusal(**json.loads(_text(entry)))),
-    Kind.ARM_BARRED: lambda core, entry: core.bar_arm(_refusal(_text(entry))),
-    Kind.ACTIVATE: lambda core, entry: core.activate(entry.now),
-    Kind.DEACTIVATE: lambda core, entry: core.deactivate(_text(entry)),
-    Kind.FORGET: lambda core, entry: core.forget(entry.now),
+    inputs.OperatorHeard: _Coding(
+        Kind.OPERATOR,
+        _encode_operator,
+        lambda data: inputs.OperatorHeard(delta_from_msg(deserialize_message(data, EndEffectorDeltaMsg))),
+    ),
+    inputs.Stop: _text(Kind.ESTOP, "why", inputs.Stop),
+    inputs.Rearm: _nothing(Kind.REARM, inputs.Rearm),
+    inputs.HandBack: _nothing(Kind.HAND_BACK, inputs.HandBack),
+    inputs.Fault: _text(Kind.FAULT, "why", inputs.Fault),
+    inputs.HeartbeatHeard: _Coding(Kind.HEARTBEAT, _encode_heartbeat, _decode_heartbeat),
+    inputs.ButtonHeard: _Coding(Kind.ESTOP_BUTTON, _encode_button, _decode_button),
+    inputs.ArmRefused: _Coding(
+        Kind.ARM_REFUSED,
+        lambda given: _encode_refusal(given.refusal),
+        lambda data: inputs.ArmRefused(Refusal(**json.loads(data))),
+    ),
+    inputs.Activate: _nothing(Kind.ACTIVATE, inputs.Activate),
+    inputs.Deactivate: _text(Kind.DEACTIVATE, "why", inputs.Deactivate),
+    inputs.Forget: _nothing(Kind.FORGET, inputs.Forget),
+    inputs.ArmBarred: _Coding(Kind.ARM_BARRED, lambda given: _encode_refusal(given.trouble), _decode_barred),
+    inputs.Unread: _Coding(Kind.UNREAD, _encode_unread, _decode_unread),
+    inputs.RivalHeard: _text(Kind.RIVAL, "what", inputs.RivalHeard),
 }
+_BY_KIND: Mapping[int, _Coding] = {coding.kind: coding for coding in _CODINGS.values()}
 
 
 def commands_of(messages: Sequence[ControllerJournal]) -> list[Command]:

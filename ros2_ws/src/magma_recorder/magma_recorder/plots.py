@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_control.controller import Command, Source
+from magma_control.commands import Command, Source
 from magma_control.phases import Phase
 from magma_recorder.replay import Replay
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_common.conversions import delta_from_msg, state_from_msg
+from magma_common.conversions import delta_from_msg
 from magma_contracts.actions import EndEffectorDelta
-from magma_control.controller import Command
-from magma_control.journal import JournalPlayer, Kind
+from magma_control.commands import Command
+from magma_control.inputs import StateHeard
+from magma_control.journal import JournalPlayer
 from magma_control.phases import Phase
 from magma_recorder import topics
-from magma_recorder.definitions import decoded
 from magma_recorder.recording import Recording, RecordingError
 
 
@@ -109,8 +109,8 @@ def replay(path: Path) -> Replay:
         for entry, command in player.play(item.message):
             now_ns = entry.now.ros_ns
             result.end_ns = max(result.end_ns, now_ns)
-            if entry.kind is Kind.STATE:
-                state = state_from_msg(decoded(entry.data, "magma_interfaces/msg/EndEffectorState"))
+            if isinstance(entry.given, StateHeard):
+                state = entry.given.state
                 result.states.append(
                     TimedState(now_ns, state.position, state.target_position, state.gripper, state.gripper_target)
                 )

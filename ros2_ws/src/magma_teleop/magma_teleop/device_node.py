@@ -6,6 +6,8 @@ import dataclasses
 import math
 import time
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -87,12 +89,13 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         )
         self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, qos.STATE)
         if self._seeks_camera:
-            self.create_subscription(
-                TFMessage, "/tf_static", lambda message: self._on_transforms(message, True), qos.TRANSFORMS_STATIC_ALL
-            )
-            self.create_subscription(
-                TFMessage, "/tf", lambda message: self._on_transforms(message, False), qos.TRANSFORMS
-            )
+            for topic, static, profile_asked in (
+                ("/tf_static", True, qos.TRANSFORMS_STATIC_ALL),
+                ("/tf", False, qos.TRANSFORMS),
+            ):
+                ForeignSubscription(self, TFMessage, topic, partial(self._on_transforms, static), profile_asked)
+            # So that the operator reads what is missing before taking over.
+            self.create_timer(STATUS_PERIOD_S, self._camera_xyzw, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._requests: dict[Request, Client] = {
             Request.ESTOP: self.create_client(Trigger, "magma/estop"),
             Request.REARM: self.create_client(Trigger, "magma/rearm"),
@@ -104,8 +107,12 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         )
 
     @abstractmethod
-    def motion(self, now_s: float, arm: ArmPose | None, camera_xyzw: FloatArray | None) -> FloatArray | None:
-        """The delta (7,) to send now, base frame, or None."""
+    def motion(self, now_s: float, arm: ArmPose | None, camera: Callable[[], FloatArray | None]) -> FloatArray | None:
+        """The delta (7,) to send now, base frame, or None.
+
+        Args:
+            camera: looks up the orientation (4,) of camera_optical in the base frame; None when it is not known.
+        """
 
     @abstractmethod
     def device_status(self, now_s: float) -> DeviceStatus:
@@ -151,7 +158,7 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         """Whether the operator thinks in the camera's frame and /tf has to say where it is."""
         return self.profile.frame == "camera" and not self._node_parameters.config.camera_quaternion_xyzw
 
-    def _on_transforms(self, message: TFMessage, static: bool) -> None:
+    def _on_transforms(self, static: bool, message: TFMessage) -> None:
         for item in message.transforms:
             refusal = self._transforms.add(item, static)
             if refusal is not None:
@@ -181,7 +188,7 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         now_s = time.monotonic()
         config = self._node_parameters.config
         arm = self._arm[0] if self._arm is not None and now_s - self._arm[1] <= config.state_timeout_s else None
-        delta = self.motion(now_s, arm, self._camera_xyzw())
+        delta = self.motion(now_s, arm, self._camera_xyzw)
         if delta is not None:
             stamp_ns = self.get_clock().now().nanoseconds
             self._commands.publish(delta_to_msg(delta, stamp_ns, config.base_frame, self._identity))

@@ -80,6 +80,12 @@ class JoyOperator:
             self.let_go()
         return requests
 
+    def due(self, now_s: float) -> bool:
+        """Whether the operator has the arm and a step period has passed: otherwise `command` sends nothing."""
+        last_s = self._last_sent_s
+        waited = last_s is None or now_s - last_s >= self._period_s * (1.0 - 1e-6)
+        return self._stage is _Stage.ENGAGED and waited
+
     def command(self, now_s: float, arm: ArmPose | None, camera_xyzw: FloatArray | None) -> FloatArray | None:
         """The motion to send now, a delta (7,) in the base frame, or None.
 
@@ -89,7 +95,7 @@ class JoyOperator:
         Args:
             now_s: monotonic time.
             arm: None when the arm has not reported; then nothing is sent.
-            camera_xyzw: orientation of camera_optical in the base frame, where known.
+            camera_xyzw: orientation of camera_optical in the base frame, where known; looked at only if `due`.
         """
         self._expire(now_s)
         sample = self._sample
@@ -103,7 +109,7 @@ class JoyOperator:
         if arm is None:
             self._notice = "no end effector state yet: is the arm driver or simulator running?"
             return None
-        if self._last_sent_s is not None and now_s - self._last_sent_s < self._period_s * (1.0 - 1e-6):
+        if not self.due(now_s):
             return None
         motion = self._deflection(sample) * self._scale
         if self._held(sample, self._profile.buttons.slow):

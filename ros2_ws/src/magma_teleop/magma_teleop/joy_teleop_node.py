@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 from sensor_msgs.msg import Joy
 
@@ -28,8 +29,8 @@ class JoyTeleop(DeviceTeleop[DeviceProfile]):
         for request in self._operator.on_sample(sample, time.monotonic()):
             self.ask(request)
 
-    def motion(self, now_s: float, arm: ArmPose | None, camera_xyzw: FloatArray | None) -> FloatArray | None:
-        return self._operator.command(now_s, arm, camera_xyzw)
+    def motion(self, now_s: float, arm: ArmPose | None, camera: Callable[[], FloatArray | None]) -> FloatArray | None:
+        return self._operator.command(now_s, arm, camera() if self._operator.due(now_s) else None)
 
     def device_status(self, now_s: float) -> DeviceStatus:
         return self._operator.status(now_s)

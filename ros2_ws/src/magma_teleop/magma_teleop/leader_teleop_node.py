@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 from magma_interfaces.msg import EndEffectorState
 from sensor_msgs.msg import Joy
@@ -35,7 +36,7 @@ class LeaderTeleop(DeviceTeleop[LeaderProfile]):
         pressed = button < len(message.buttons) and bool(message.buttons[button])
         self._operator.on_pedal(pressed, time.monotonic())
 
-    def motion(self, now_s: float, arm: ArmPose | None, camera_xyzw: FloatArray | None) -> FloatArray | None:
+    def motion(self, now_s: float, arm: ArmPose | None, camera: Callable[[], FloatArray | None]) -> FloatArray | None:
         return self._operator.command(now_s, arm)
 
     def device_status(self, now_s: float) -> DeviceStatus:

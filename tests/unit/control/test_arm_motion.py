@@ -217,7 +217,7 @@ class TestReports:
         for wrong in (0.0, 0.4, 0.0, 0.0):
             arm.on_measured(home + wrong, seconds, 1.0)
             seconds += 0.01
-        assert arm.doubt.code == "joint states contradict" and "two publishers on /joint_states" in arm.doubt.text
+        assert arm.doubt.code == "joint states contradict" and "two publishers on joint_states" in arm.doubt.text
         for _ in range(120):
             arm.on_measured(home, seconds, 1.0)
             seconds += 0.01

@@ -75,6 +75,28 @@ def test_one_command_that_jumps_does_not_pass_and_the_stream_stays_where_it_was(
     assert watch.pass_on(command) is None
 
 
+def test_the_quick_look_passes_nothing_that_the_careful_one_refuses():
+    random = np.random.default_rng(7)
+    lower, upper = np.array([-1.0, -np.inf, -np.inf]), np.array([1.0, np.inf, 2.0])
+    limits = JointLimits(np.array([1.0, 2.0, 3.0]), np.full(3, 10.0), np.full(3, 500.0))
+    watch = JointGuard(("a", "b", "c"), lower, upper, limits, PERIOD_S)
+    command, verdicts = motion().tick(), []
+    for _ in range(2000):
+        rows = np.full((int(random.integers(5, 30)), 3), random.uniform(-1.0, 1.9))
+        order = int(random.integers(0, 4))
+        change = random.uniform(0.5, 1.5) * (0.1, 0.01, 0.001, 5e-4)[order]
+        rows[int(random.integers(3, len(rows))) :, int(random.integers(0, 3))] += random.choice([-change, change])
+        if random.random() < 0.05:
+            rows[int(random.integers(3, len(rows))), int(random.integers(0, 3))] = random.choice([np.nan, np.inf])
+        with np.errstate(invalid="ignore"):
+            quick, careful = watch._keeps_limits(rows), watch._refuse_rows(rows, command)
+        assert careful is None or not quick
+        verdicts.append((quick, careful is None))
+        watch._upper = upper if random.random() < 0.5 else np.array([1.0, np.inf, np.inf])
+        watch._forms.clear()
+    assert set(verdicts) == {(True, True), (False, True), (False, False)}
+
+
 def test_a_brake_is_looked_at_too():
     watch, command = under_way()
     late = command.brake_positions.copy()

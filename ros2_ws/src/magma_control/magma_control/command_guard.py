@@ -53,6 +53,7 @@ class JointGuard:
             )
         )
         self._last: FloatArray | None = None
+        self._forms: dict[int, tuple[FloatArray, FloatArray, FloatArray]] = {}
 
     @property
     def begun(self) -> bool:
@@ -76,12 +77,50 @@ class JointGuard:
         last = self._last
         if last is None:
             return Refusal(CODE, "a joint command without a beginning: where the arm stands is not known", True)
-        rows = np.concatenate([last, command.position[np.newaxis], command.brake_positions])
-        coming = rows[3:]
-        if (coming < self._lower).any() or (coming > self._upper).any():
-            refusal = self._refuse_ranges(rows[2:-1], coming)
+        rows = np.concatenate((last, command.position[np.newaxis], command.brake_positions))
+        if not self._keeps_limits(rows):
+            refusal = self._refuse_rows(rows, command)
             if refusal is not None:
                 return refusal
+        if np.count_nonzero(command.brake_velocities[-1]):
+            return Refusal(CODE, "a joint command came with a brake that does not end at rest", True)
+        self._last = rows[1:4]
+        return None
+
+    def _keeps_limits(self, rows: FloatArray) -> bool:
+        """Whether every position is in its range and every difference within its limit, in few steps over all of them
+        at once: this is asked in each period. Of a NaN it is not said."""
+        form = self._forms.get(len(rows))
+        if form is None:
+            form = self._forms[len(rows)] = self._form(len(rows))
+        taking, centre, reach = form
+        within = np.abs(taking @ rows - centre) <= reach
+        return bool(np.count_nonzero(within) == within.size)
+
+    def _form(self, count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """For a stream of so many rows: what takes the positions from the fourth on and all differences out of it, and
+        how far each of these may be from which value."""
+        bounded = np.isfinite(self._lower) & np.isfinite(self._upper)
+        centre = np.where(bounded, 0.5 * (self._lower + self._upper), 0.0)
+        # One with an end on one side only is never said to be within: it is looked at closer each time.
+        endless = np.isinf(self._lower) & np.isinf(self._upper)
+        reach = np.where(bounded, self._upper - centre, np.where(endless, np.inf, -1.0))
+        taking, centres, reaches = [np.eye(count)[3:]], [centre], [reach]
+        differences = np.eye(count)
+        for _, allowed in self._allowed:
+            differences = differences[1:] - differences[:-1]
+            taking.append(differences)
+            centres.append(np.zeros_like(centre))
+            reaches.append(allowed)
+        rows = [len(part) for part in taking]
+        return np.concatenate(taking), np.repeat(centres, rows, axis=0), np.repeat(reaches, rows, axis=0)
+
+    def _refuse_rows(self, rows: FloatArray, command: ArmCommand) -> Refusal | None:
+        """What is wrong with a stream of positions, one row per period of which the first three are sent already; None
+        when it may go on all the same."""
+        refusal = self._refuse_ranges(rows[2:-1], rows[3:])
+        if refusal is not None:
+            return refusal
         differences = rows
         for what, allowed in self._allowed:
             differences = differences[1:] - differences[:-1]
@@ -91,9 +130,6 @@ class JointGuard:
                 if not np.isfinite(rows).all():
                     return Refusal(CODE, f"a joint command is not finite: {command.position.tolist()}", True)
                 return self._refuse(what, reached > allowed, reached / allowed)
-        if command.brake_velocities[-1].any():
-            return Refusal(CODE, "a joint command came with a brake that does not end at rest", True)
-        self._last = rows[1:4]
         return None
 
     def _refuse_ranges(self, earlier: FloatArray, later: FloatArray) -> Refusal | None:

@@ -23,7 +23,9 @@ from pages import ROOT, Command, commands, inline_code, pages, text_of, tracked
 
 WORKSPACE = ROOT / "ros2_ws/src"
 # Programs of other projects, whose options are theirs.
-OTHERS = frozenset({"chmod", "curl", "export", "openssl", "pip", "source", "sudo", "torchrun", "accelerate", "git", "ruff"})
+OTHERS = frozenset(
+    {"chmod", "curl", "export", "openssl", "pip", "source", "sudo", "torchrun", "accelerate", "git", "ruff"}
+)
 # Commands of an installed ROS 2 that rclpy_dds does not have; pages name them for such an installation.
 STOCK_ONLY = frozenset({"security", "bag"})
 # Options that pages name of programs that are not ours.

@@ -213,6 +213,8 @@ class ReportCommand:
         runs = [RunFolder.read(folder) for folder in self.folders]
         rule: SuccessRule = self.success_rule or runs[0].run["rule"]
         page = self.out or self.folders[0] / "report.html"
+        if page.is_dir():
+            raise ValueError(f"--out {page} is a folder; give the name of a page, such as {page / 'report.html'}")
         check_file(page, "--out")
         runs, remarks = without_repetitions(runs)
         of_folder = {id(result): run.folder for run in runs for result in run.results}

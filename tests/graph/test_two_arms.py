@@ -10,6 +10,9 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.conversions import delta_to_msg
+from magma_recorder.recording import Recording
+from magma_recorder.recording_command import describe
+from magma_recorder.replay import replay
 
 NODE = "magma_control.controller_node"
 LEFT, RIGHT = "/left", "/right"
@@ -120,6 +123,27 @@ def test_an_operator_takes_one_arm_and_leaves_the_other(arms):
     right.moves_again()
     assert left.peer.call(Trigger, "/left/magma/hand_back").success
     left.moves_again()
+
+
+def test_a_recording_of_one_arm_holds_that_arm_under_its_names(arms, start_node, tmp_path):
+    left, right = arms
+    settings = {"directory": str(tmp_path), "name": "bag"}
+    recorder = start_node("magma_recorder.recorder_node", settings, "-r", "__ns:=/left")
+    recorder.wait_for_output("recording ")
+    left.acts()
+    right.acts()
+    for _ in range(3):
+        left.moves_again()
+    left.policy_runs = False
+    left.holds("policy silent")
+    assert recorder.stop() == 0
+    recording = Recording(tmp_path / "bag")
+    names = {item.topic for item in recording}
+    assert "/left/magma/command" in names and not any(name.startswith(("/right", "/magma")) for name in names)
+    assert recording.namespaces == {"/left"}
+    again = replay(tmp_path / "bag")
+    assert again.exact and again.equal >= 3, again.text()
+    assert "no interventions of /left" in describe(tmp_path / "bag")
 
 
 def test_the_silence_of_a_shared_button_is_for_arms_that_share_one(start_node, peer):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[3] / "ros2_ws" / "src"
+ROOT = Path(__file__).parents[3]
+SOURCES, LAUNCH = ROOT / "ros2_ws" / "src", ROOT / "launch"
 SAYING = {"create_publisher", "create_lifecycle_publisher"}
 HEARING = {"create_subscription", "_hear", "ForeignSubscription"}
 
@@ -84,3 +86,44 @@ def test_every_other_topic_has_one_writer():
     assert writers["magma/instruction_in_force"] == {"instruction_keeper"}
     several = {topic: modules for topic, modules in writers.items() if len(modules) > 1}
     assert several == SEVERAL_WRITERS
+
+
+GLOBAL = {
+    # What ROS 2 itself shares in a graph.
+    "/tf",
+    "/tf_static",
+    "/diagnostics",
+    # One button, or one call, stops every arm.
+    "/magma/estop_button",
+    "/magma/estop",
+}
+"""Names that are the same in every namespace, and why; every other one is relative, so that two arms live in two."""
+FILES = ("/dev/", "/proc/", "/etc/", "/sys/", "/usr/", "/opt/", "/tmp/")
+NO_NAMES_OF_THE_GRAPH = {
+    # Topics are known there by what they are called in no namespace.
+    "topics",
+    # What a person is told to call; the node gives the names that it has.
+    "graph_names",
+    # Addresses of a page that this machine serves.
+    "live_page",
+}
+ENDINGS = {"/compressed"}
+
+
+def test_names_are_relative():
+    absolute = defaultdict(set)
+    for path in [*SOURCES.glob("*/*/**/*.py"), *LAUNCH.glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if re.fullmatch(r"(/[A-Za-z_]\w*)+", text) and not text.startswith(FILES) and text not in ENDINGS:
+                absolute[text].add(path.stem)
+    found = {name: where - NO_NAMES_OF_THE_GRAPH for name, where in absolute.items() if name not in GLOBAL}
+    assert {name: where for name, where in found.items() if where} == {}
+    assert {"/tf", "/magma/estop"} <= absolute.keys()
+
+
+def test_names_in_the_robots_that_come_with_the_project_are_relative():
+    files = [*SOURCES.glob("*/*/robots/*.yaml"), *SOURCES.glob("*/config/**/*.yaml")]
+    assert len(files) >= 4
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [line for line in lines if re.search(r":\s*[\"']?(topic://)?/\w+", line.partition("#")[0])] == []

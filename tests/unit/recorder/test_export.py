@@ -24,6 +24,7 @@ from magma_recorder.definitions import schema_of
 from magma_recorder.mcap_file import McapFile
 from magma_recorder.pictures import compress
 from magma_recorder.recording import RecordingError
+from magma_recorder.recording_command import describe
 from magma_sim_ros import messages
 
 STEP_NS = 200_000_000
@@ -35,7 +36,8 @@ OPTICAL = Rotation.from_matrix(np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]]))
 class Maker:
     """Writes a recording message by message."""
 
-    def __init__(self, path):
+    def __init__(self, path, namespace=""):
+        self.namespace = namespace
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = McapFile(path)
         self.channels = {}
@@ -43,28 +45,35 @@ class Maker:
         self.damaged_steps = ()
 
     def say(self, topic, type_name, data):
+        topic = topic if topic in topics.GLOBAL else self.namespace + topic
         if topic not in self.channels:
             self.channels[topic] = self.file.add_channel(topic, type_name, schema_of(type_name), {})
         data = data if isinstance(data, bytes) else serialize_message(data)
         self.file.add_message(self.channels[topic], self.now_ns, self.now_ns, 1, data)
 
+    def frame(self, name):
+        """As /tf calls it."""
+        return f"{self.namespace}/{name}".lstrip("/")
+
     def camera(self):
         k = [300.0, 0.0, 128.0, 0.0, 300.0, 128.0, 0.0, 0.0, 1.0]
-        transform = TransformStamped(child_frame_id="camera_optical")
-        transform.header.frame_id = "base"
+        transform = TransformStamped(child_frame_id=self.frame("camera_optical"))
+        transform.header.frame_id = self.frame("base")
         x, y, z, w = OPTICAL.as_quat()
         rotation = transform.transform.rotation
         rotation.x, rotation.y, rotation.z, rotation.w = float(x), float(y), float(z), float(w)
         transform.transform.translation.x = 1.5
-        self.says_of_camera(CameraInfo(width=256, height=256, k=k), transform)
+        info = CameraInfo(width=256, height=256, k=k)
+        info.header.frame_id = transform.child_frame_id
+        self.says_of_camera(info, transform)
 
     def says_of_camera(self, info, transform):
         self.say(topics.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", info)
         self.say(topics.TRANSFORMS_STATIC, "tf2_msgs/msg/TFMessage", TFMessage(transforms=[transform]))
 
     def object(self, name, position, quaternion_xyzw, seen_from="base"):
-        transform = TransformStamped(child_frame_id=name)
-        transform.header.frame_id = seen_from
+        transform = TransformStamped(child_frame_id=self.frame(name))
+        transform.header.frame_id = self.frame(seen_from)
         transform.header.stamp = ns_to_stamp(self.now_ns)
         place, rotation = transform.transform.translation, transform.transform.rotation
         place.x, place.y, place.z = position
@@ -347,3 +356,78 @@ def test_what_cannot_be_exported_is_said(tmp_path, recording, capsys):
     assert not (tmp_path / "none").exists()
     with pytest.raises(RecordingError):
         export_command.export([tmp_path / "nowhere"], tmp_path / "x", export_command.ExportOptions())
+
+
+MARKED = """\
+put the carrot on the plate:
+  source_centre: {frame: carrot}
+"""
+
+
+def exported(recording, out, *arguments):
+    points = out.with_suffix(".yaml")
+    points.write_text(MARKED)
+    assert export_command.main([str(recording), "--out", str(out), "--marked-points", str(points), *arguments]) == 0
+    return load(out)
+
+
+def equal(one, other):
+    return all(
+        np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f")
+        for a, b in zip(one.values(), other.values(), strict=True)
+        for name in a
+    )
+
+
+def test_a_robot_in_a_namespace_exports_as_one_in_none(tmp_path):
+    found = []
+    for number, namespace in enumerate(("", "/cell/left")):
+        maker = Maker(tmp_path / f"{number}" / "bag_0.mcap", namespace)
+        maker.camera()
+        maker.episode(0, 12, operated=(8, 9, 10), objects=True)
+        maker.file.finish()
+        found.append(exported(tmp_path / f"{number}", tmp_path / f"out_{number}"))
+    assert len(found[0]) == 1 and equal(*found)
+    (episode,) = found[1].values()
+    assert np.isfinite(episode["marks"][:, 0]).all()
+
+
+def test_of_two_robots_in_a_recording_one_has_to_be_chosen(tmp_path, capsys):
+    alone = {}
+    both = Maker(tmp_path / "both" / "both_0.mcap")
+    for layout, namespace in enumerate(("/left", "/right")):
+        for maker in (both, Maker(tmp_path / namespace[1:] / "both_0.mcap")):
+            maker.namespace, maker.now_ns = namespace, START_NS + layout
+            maker.camera()
+            maker.episode(layout, 12, operated=(3, 4, 5 + layout), objects=True)
+        maker.file.finish()
+        alone[namespace] = exported(tmp_path / namespace[1:], tmp_path / f"alone_{layout}")
+    both.file.finish()
+    assert export_command.main([str(tmp_path / "both"), "--out", str(tmp_path / "none")]) == 1
+    said = capsys.readouterr().err
+    assert "holds several robots, in the namespaces /left and /right: choose one with --namespace" in said
+    for namespace, expected in alone.items():
+        found = exported(tmp_path / "both", tmp_path / f"of{namespace[1:]}", "--namespace", namespace)
+        assert len(found) == 1 and equal(found, expected)
+    assert export_command.main([str(tmp_path / "both"), "--out", str(tmp_path / "none"), "--namespace", "up"]) == 1
+    assert "holds nothing of a robot in the namespace /up, but of /left and /right" in capsys.readouterr().err
+    text = describe(tmp_path / "both")
+    assert "1 interventions of /left" in text and "2 interventions of /right" in text
+    assert "/left/magma/command" in text and "/right/magma/command" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "namespace"),
+    [
+        ("/magma/command", "/magma/command", ""),
+        ("/left/magma/command", "/magma/command", "/left"),
+        ("/cell/left/camera/image_raw/compressed", "/camera/image_raw/compressed", "/cell/left"),
+        ("/tf", "/tf", ""),
+        ("/left/tf", None, None),
+        ("/magma/commands", None, None),
+        ("/my/own", None, None),
+    ],
+)
+def test_recorded_names_tell_topic_and_robot(name, known, namespace):
+    found = topics.recorded_name(name)
+    assert (found and found.known, found and found.namespace) == (known, namespace)

@@ -127,11 +127,9 @@ class RecordingAudit:
 
     def __init__(self) -> None:
         self.topics: dict[str, TopicAudit] = {}
-        self._stamped = {item.recorded_name: item.stamped for item in topics.TOPICS}
-        self._sent: tuple[int, int] | None = None
-        """the controller's count of commands sent: at its first report and at the last"""
-        self._commands_before = 0
-        self._commands_at_last_report = 0
+        self._stamped = {item.known_name: item.stamped for item in topics.TOPICS}
+        self._commands: dict[str, _CommandCount] = {}
+        """of the controllers, by namespace"""
 
     def add(self, topic: str, log_ns: int, sequence: int, data: bytes) -> None:
         """Takes one message of the recording.
@@ -141,27 +139,38 @@ class RecordingAudit:
             sequence: that of the MCAP record.
             data: CDR.
         """
+        name = topics.recorded_name(topic)
+        known = name.known if name is not None else topic
         item = self.topics.get(topic)
         if item is None:
-            item = self.topics[topic] = TopicAudit(topic, self._stamped.get(topic, False))
-        item.add(log_ns, sequence, data, _numbers(topic, data))
-        if topic == topics.CONTROLLER_STATE:
-            self._count_commands(data)
+            item = self.topics[topic] = TopicAudit(topic, self._stamped.get(known, False))
+        item.add(log_ns, sequence, data, _numbers(known, data))
+        if known == topics.CONTROLLER_STATE and name is not None:
+            self._count_commands(name.namespace, data)
 
     @property
     def commands_lost(self) -> int | None:
-        """How many more commands the controller says it sent between its first and its last report than are recorded;
-        one may be on its way at either end. None without two reports, or when the controller was restarted."""
-        if self._sent is None or self._sent[1] < self._sent[0]:
+        """How many more commands the controllers say they sent between their first and their last reports than are
+        recorded; one may be on its way at either end. None without two reports."""
+        counts = [lost for namespace in self._commands if (lost := self._commands_lost(namespace)) is not None]
+        return sum(counts) if counts else None
+
+    def _commands_lost(self, namespace: str) -> int | None:
+        """The same for one controller."""
+        count = self._commands.get(namespace)
+        if count is None or count.sent[1] < count.sent[0]:
             return None
-        recorded = self._commands_at_last_report - self._commands_before
-        return max(0, self._sent[1] - self._sent[0] - recorded)
+        return max(0, count.sent[1] - count.sent[0] - (count.at_last_report - count.before))
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per topic, sorted, ready for JSON; numbers that do not exist are None."""
         rows = []
         for name in sorted(self.topics):
             item = self.topics[name]
+            told = topics.recorded_name(name)
+            lost = item.lost
+            if told is not None and told.known == topics.COMMAND:
+                lost = self._commands_lost(told.namespace) or 0
             rows.append(
                 {
                     "topic": name,
@@ -171,7 +180,7 @@ class RecordingAudit:
                     "longest_gap_s": _finite(item.longest_gap_s),
                     "gaps": item.gaps,
                     "dropped": item.dropped,
-                    "lost": (self.commands_lost or 0) if name == topics.COMMAND else item.lost,
+                    "lost": lost,
                     "backwards": item.backwards,
                     "repeated": item.repeated,
                     "restarts": item.restarts,
@@ -194,14 +203,27 @@ class RecordingAudit:
             )
         return "\n".join(lines)
 
-    def _count_commands(self, data: bytes) -> None:
+    def _count_commands(self, namespace: str, data: bytes) -> None:
         sent = int(decoded(data, "magma_interfaces/msg/ControllerState").commands_sent)
-        commands = self.topics.get(topics.COMMAND)
+        commands = self.topics.get(namespace + topics.COMMAND)
         recorded = commands.count if commands is not None else 0
-        if self._sent is None or sent < self._sent[1]:
-            self._sent, self._commands_before = (sent, sent), recorded
-        self._sent = (self._sent[0], sent)
-        self._commands_at_last_report = recorded
+        before = self._commands.get(namespace)
+        if before is None or sent < before.sent[1]:
+            self._commands[namespace] = _CommandCount((sent, sent), recorded, recorded)
+        else:
+            self._commands[namespace] = _CommandCount((before.sent[0], sent), before.before, recorded)
+
+
+@dataclass(frozen=True)
+class _CommandCount:
+    """A controller's commands, by its reports and in the recording."""
+
+    sent: tuple[int, int]
+    """what it says it has sent: at its first report and at the last"""
+    before: int
+    """recorded before the first"""
+    at_last_report: int
+    """recorded until the last"""
 
 
 def _numbers(topic: str, data: bytes) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.conversions import stamp_to_ns, state_from_msg
+from magma_common.frames import FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.transform_tree import FramePose, TransformTree, UnknownPoseError
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
@@ -68,6 +69,8 @@ class ExportOptions:
     """frame of the arm's base in /tf; empty = the one that the end effector's state names"""
     camera_frame: str = ""
     """the camera's optical frame in /tf; empty = the one that CameraInfo names"""
+    namespace: str | None = None
+    """of the robot, such as /left, where a recording holds several; None = the only one"""
 
 
 @dataclass
@@ -138,6 +141,9 @@ class _Reader:
         """commands whose frame is no whole picture"""
         self.unplaced: Counter[str] = Counter()
         """points of objects whose place was not known, by reason"""
+        self.frame_prefix = ""
+        """what may stand before the names of this robot's frames in /tf"""
+        self._known_frames: set[str] = set()
         self._frames, self._states = _Frames(), _Frames()
         self._transforms = TransformTree(WHOLE_RECORDING_S)
         self._instruction = ""
@@ -214,7 +220,7 @@ class _Reader:
         # The first command of an intervention is sent before the phase that it leads to is told.
         begun = self._interventions - 1 if self._phase == TELEOP_PHASE else self._interventions
         number = begun if operator else -1
-        base = self.options.base_frame or state.frame
+        base = self._frame(self.options.base_frame or state.frame)
         points = self._points(stamp_to_ns(frame.header.stamp), base)
         self._locate_camera(stamp_to_ns(frame.header.stamp), base)
         self.episodes[-1].steps.append(_Step(stamp_ns, picture, state, action, operator, number, points))
@@ -228,7 +234,8 @@ class _Reader:
             if point is None:
                 continue
             try:
-                pose = self._transforms.pose(point.frame, base, stamp_ns, self.options.max_frame_age_s).matrix
+                frame = self._frame(point.frame)
+                pose = self._transforms.pose(frame, base, stamp_ns, self.options.max_frame_age_s).matrix
             except UnknownPoseError as error:
                 self.unplaced[_without_numbers(str(error))] += 1
                 continue
@@ -239,7 +246,7 @@ class _Reader:
         """Where the camera is. One set of demonstrations has one camera at one place."""
         camera = self.camera
         try:
-            pose = self._transforms.pose(camera.frame, base, stamp_ns, WHOLE_RECORDING_S)
+            pose = self._transforms.pose(self._frame(camera.frame), base, stamp_ns, WHOLE_RECORDING_S)
         except UnknownPoseError as error:
             camera.trouble = str(error)
             return
@@ -255,8 +262,14 @@ class _Reader:
                 "set of demonstrations has one place of the camera: export the time before and after apart"
             )
 
+    def _frame(self, name: str) -> str:
+        """A frame as /tf calls it: with this robot's prefix, if there is such a one."""
+        prefixed = self.frame_prefix + name
+        return prefixed if prefixed in self._known_frames else name
+
     def _on_transforms(self, message: Any, static: bool) -> None:
         for item in message.transforms:
+            self._known_frames |= {item.header.frame_id, item.child_frame_id}
             self._transforms.add(item, static)
 
 
@@ -281,8 +294,10 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
     written: list[tuple[str, dict[str, Any]]] = []
     for path in recordings:
         reader = _Reader(options)
-        for item in Recording(path).read(_WANTED):
-            reader.take(item.topic, item.message)
+        recording = Recording(path, options.namespace)
+        for item in recording.read(_WANTED):
+            reader.frame_prefix = frame_prefix(FRAME_PREFIX_OF_NAMESPACE, recording.namespace)
+            reader.take(item.name, item.message)
         counts["left_out"] += reader.left_out
         counts["damaged"] += reader.damaged
         for reason, number in reader.unplaced.items():

@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=defaults.camera_frame,
         help="the camera's optical frame in /tf; otherwise the one that its CameraInfo names",
     )
+    parser.add_argument("--namespace", help="of the robot, such as /left, where a recording holds several")
     options = parser.parse_args(arguments)
     try:
         counts = export(
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 robot=options.robot,
                 base_frame=options.base_frame,
                 camera_frame=options.camera_frame,
+                namespace=options.namespace,
                 marked_points=read_marked_points(options.marked_points) if options.marked_points else {},
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from magma_contracts.errors import ConfigError
 from magma_recorder.config import RecorderConfig
 from magma_recorder.definitions import message_class, schema_of
 from magma_recorder.message_queue import MessageQueue, Received
-from magma_recorder.topics import CAMERA, TOPICS, Topic
+from magma_recorder.topics import CAMERA, GLOBAL, TOPICS, Topic
 from magma_recorder.writer import RecordingWriter
 
 DEPTH = 600
@@ -37,15 +38,20 @@ class Recorder(Node):
         super().__init__("recorder", automatically_declare_parameters_from_overrides=True)
         self._node_parameters = NodeParameters(self, RecorderConfig)
         config = self._node_parameters.config
+        self._robot = self.get_namespace().rstrip("/")
         self._topics = self._choose(config)
         self._received = [0] * len(self._topics)
         self._lost_on_the_way = 0
         self._queue = MessageQueue(
             int(config.queue_mb * 1e6), frozenset(i for i, topic in enumerate(self._topics) if topic.picture)
         )
-        folder = Path(config.directory).expanduser() / (config.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
+        # Recorders of several robots begin at the same second.
+        moment = time.strftime("%Y-%m-%d_%H-%M-%S") + self._robot.replace("/", "_")
+        folder = Path(config.directory).expanduser() / (config.name or moment)
         try:
-            self._writer = RecordingWriter(folder, self._topics, self._queue, lambda: self._node_parameters.config)
+            self._writer = RecordingWriter(
+                folder, self._topics, self._queue, lambda: self._node_parameters.config, self._robot
+            )
         except FileExistsError:
             raise ConfigError(f"{folder} exists already: give the recording another name") from None
         except OSError as error:
@@ -54,7 +60,7 @@ class Recorder(Node):
             ForeignSubscription(
                 self,
                 message_class(topic.type_name),
-                topic.name,
+                topic.namespace + topic.name,
                 self._taker(index),
                 _profile(topic),
                 best=None if topic.picture else _BEST,
@@ -88,9 +94,13 @@ class Recorder(Node):
         if config.camera_transport == "compressed":
             chosen = [topic for topic in chosen if topic.name != CAMERA]
             chosen.append(Topic(CAMERA + "/compressed", "sensor_msgs/msg/CompressedImage", best_effort=True))
+        chosen = [
+            topic if topic.name in GLOBAL else dataclasses.replace(topic, namespace=self._robot) for topic in chosen
+        ]
         published = dict(self.get_topic_names_and_types()) if config.topics else {}
-        for name in config.topics:
-            if any(topic.name == name for topic in chosen):
+        for given in config.topics:
+            name = self.resolve_topic_name(given, only_expand=True)
+            if any(topic.namespace + topic.name == name for topic in chosen):
                 continue
             types = published.get(name)
             if not types:

@@ -15,7 +15,7 @@ from magma_contracts.text import printable
 from magma_recorder.definitions import MessageError, decoded
 from magma_recorder.mcap_file import MAGIC
 from magma_recorder.mcap_reader import CutOffError, DamagedError, records
-from magma_recorder.topics import TOPICS
+from magma_recorder.topics import TOPICS, recorded_name
 
 
 class RecordingError(ValueError):
@@ -35,6 +35,8 @@ class Recorded:
     """the recorder's own count"""
     data: bytes
     """CDR"""
+    name: str = ""
+    """by which the topic is known, whatever namespace it was recorded in; see `topics`"""
 
     @property
     def message(self) -> Any:
@@ -50,17 +52,19 @@ class Recorded:
             raise RecordingError(f"a message on {self.topic} is damaged: {error}") from error
 
 
-_TYPES = {topic.recorded_name: topic.recorded_type for topic in TOPICS}
+_TYPES = {topic.known_name: topic.recorded_type for topic in TOPICS}
 """What each of our topics holds: a recording that has something else there is none of ours."""
 
 
 class Recording:
     """A file, read from its start: an index is not needed, so a file that was cut off reads like any other."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, namespace: str | None = None) -> None:
         """
         Args:
             path: an MCAP file, or the folder of a bag that holds exactly one.
+            namespace: of the robot whose topics `read` looks for, such as /left or left, "/" for none; None = of the
+                only robot that it holds.
 
         Raises:
             RecordingError: there is no such file.
@@ -73,6 +77,10 @@ class Recording:
         if not path.is_file():
             raise RecordingError(f"{path}: no such file")
         self.path = path
+        self._chosen = None if namespace is None else ("/" + namespace.strip("/")).rstrip("/")
+        self._first: str | None = None
+        self.namespaces: set[str] = set()
+        """of the robots that were met while it was read; an empty one = none"""
         self.complete = False
         """after reading to the end: whether the file was closed properly"""
         self.damage = ""
@@ -88,9 +96,28 @@ class Recording:
 
         Where the file was cut off, it ends, and `complete` stays False.
 
+        Args:
+            topics: by the names by which they are known, of one robot: the chosen one, or the only one.
+
         Raises:
-            RecordingError: not an MCAP file at all, or one of our topics with another type of messages.
+            RecordingError: not an MCAP file at all, one of our topics with another type of messages, or topics of
+                several robots, or of others than the chosen one, where those of one are looked for.
         """
+        self.namespaces, self._first = set(), None
+        if topics is not None and self._chosen is None:
+            self._first = self._find_robot()
+        yield from self._read(topics)
+        if (
+            topics is not None
+            and self._chosen is not None
+            and self.namespaces - {self._chosen} == self.namespaces != set()
+        ):
+            raise RecordingError(
+                f"{self.path} holds nothing of a robot in the namespace {self._chosen or '/'}, but of "
+                f"{_listed(self.namespaces)}"
+            )
+
+    def _read(self, topics: Collection[str] | None) -> Iterator[Recorded]:
         self.complete = False
         self.damage = ""
         schemas: dict[int, Schema] = {}
@@ -125,12 +152,13 @@ class Recording:
                 if channel is None or schema is None:
                     self.damage = f"a message belongs to channel {record.channel_id}, which the file does not describe"
                     return
-                known = _TYPES.get(channel.topic)
+                name = self._name_of(channel.topic, one_robot=topics is not None)
+                known = _TYPES.get(name)
                 if known is not None and schema.name != known:
                     raise RecordingError(
                         f"{self.path}: {printable(channel.topic)} holds {printable(schema.name, 80)}, not {known}"
                     )
-                if topics is None or channel.topic in topics:
+                if topics is None or name in topics:
                     yield Recorded(
                         printable(channel.topic),
                         schema.name,
@@ -138,7 +166,43 @@ class Recording:
                         record.publish_time,
                         record.sequence,
                         record.data,
+                        name if known is not None else printable(name),
                     )
+
+    def _name_of(self, topic: str, one_robot: bool) -> str:
+        """By which a topic is known; empty for one of another robot than the one that is looked for."""
+        found = recorded_name(topic)
+        if found is None:
+            return topic
+        if found.tells_a_robot:
+            self.namespaces.add(found.namespace)
+            if one_robot and self._chosen is None and len(self.namespaces) > 1:
+                raise RecordingError(
+                    f"{self.path} holds several robots, in the namespaces {_listed(self.namespaces)}: choose one with "
+                    "--namespace"
+                )
+        if found.shared or found.namespace == self.namespace:
+            return found.known
+        if one_robot:
+            return ""
+        return found.known if found.namespace in self.namespaces else topic
+
+    @property
+    def namespace(self) -> str:
+        """Of the robot that `read` looks for, as far as it is known by now; empty = none."""
+        return self._chosen if self._chosen is not None else self._first or ""
+
+    def _find_robot(self) -> str | None:
+        """Namespace of the robot that the recording tells of first: what is around it, such as its camera, may have
+        said something before. None when there is none, or the file cannot be read."""
+        try:
+            for record in records(self.path):
+                told = recorded_name(record.topic) if isinstance(record, Channel) else None
+                if told is not None and told.tells_a_robot:
+                    return told.namespace
+        except (DamagedError, OSError):
+            pass  # the reading itself says so
+        return None
 
     @property
     def account(self) -> dict[str, Any]:
@@ -156,3 +220,7 @@ class Recording:
             while block := file.read(1 << 20):
                 found.update(block)
         return found.hexdigest()[:12]
+
+
+def _listed(namespaces: Collection[str]) -> str:
+    return " and ".join(sorted(printable(namespace) or "/" for namespace in namespaces))

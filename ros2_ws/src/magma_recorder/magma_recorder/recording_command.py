@@ -34,9 +34,9 @@ def interventions_of(recording: Recording) -> list[Intervention]:
 
 
 def _follow(tracker: InterventionTracker, item: Recorded) -> Intervention | None:
-    if item.topic == topics.TELEOP_COMMAND:
+    if item.name == topics.TELEOP_COMMAND:
         tracker.on_operator_command(item.log_ns, item.message.source)
-    elif item.topic == topics.COMMAND:
+    elif item.name == topics.COMMAND:
         tracker.on_command(item.log_ns, item.message.source)
     else:
         return tracker.on_phase(stamp_to_ns(item.message.header.stamp), int(item.message.phase))
@@ -73,14 +73,17 @@ def describe(path: Path) -> str:
     for name, value in recording.account.items():
         if name not in ("audit", "interventions") and value:
             lines.append(printable(f"{name.replace('_', ' ')}: {value}"))
-    found = interventions_of(recording)
-    lines.append(f"{len(found)} interventions" if found else "no interventions")
-    for intervention in found:
-        start_s, end_s = (intervention.start_ns - first_ns) * 1e-9, (intervention.end_ns - first_ns) * 1e-9
-        lines.append(
-            f"  {start_s:8.2f} s to {end_s:8.2f} s: {printable(intervention.device)}, "
-            f"{intervention.commands} commands, then {intervention.followed_by or 'the recording ended'}"
-        )
+    robots = sorted(recording.namespaces) or [""]
+    for namespace in robots:
+        of_whom = "" if robots == [""] else f" of {namespace or '/'}"
+        found = interventions_of(Recording(recording.path, namespace or "/"))
+        lines.append(f"{len(found) or 'no'} interventions{printable(of_whom)}")
+        for intervention in found:
+            start_s, end_s = (intervention.start_ns - first_ns) * 1e-9, (intervention.end_ns - first_ns) * 1e-9
+            lines.append(
+                f"  {start_s:8.2f} s to {end_s:8.2f} s: {printable(intervention.device)}, "
+                f"{intervention.commands} commands, then {intervention.followed_by or 'the recording ended'}"
+            )
     return "\n".join(lines)
 
 
@@ -95,11 +98,11 @@ def repair(source: Path, folder: Path) -> int:
     folder.mkdir(parents=True)
     file = McapFile(folder / f"{folder.name}_0.mcap")
     channels: dict[str, tuple[int, Topic]] = {}
-    latched = {topic.recorded_name for topic in topics.TOPICS if topic.latched}
+    latched = {topic.known_name for topic in topics.TOPICS if topic.latched}
     for item in recording:
         known = channels.get(item.topic)
         if known is None:
-            topic = Topic(item.topic, item.type_name, latched=item.topic in latched)
+            topic = Topic(item.topic, item.type_name, latched=item.name in latched)
             metadata = {
                 "offered_qos_profiles": topics.LATCHED_QOS if topic.latched else "",
                 "topic_type_hash": type_hash(item.type_name),

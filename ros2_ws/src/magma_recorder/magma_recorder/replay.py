@@ -88,8 +88,12 @@ class Replay:
         return "\n".join(lines)
 
 
-def replay(path: Path) -> Replay:
+def replay(path: Path, namespace: str | None = None) -> Replay:
     """Runs a recording through a new controller.
+
+    Args:
+        path: the recording.
+        namespace: of the robot, where it holds several.
 
     Raises:
         RecordingError: no recording, or one without the controller's journal.
@@ -98,10 +102,10 @@ def replay(path: Path) -> Replay:
     result = Replay(path)
     player = JournalPlayer()
     played = False
-    recording = Recording(path)
+    recording = Recording(path, namespace)
     result.content = recording.content
     for item in recording.read({topics.JOURNAL, topics.COMMAND}):
-        if item.topic == topics.COMMAND:
+        if item.name == topics.COMMAND:
             result.recorded.append(delta_from_msg(item.message))
             result.received_ns.append(item.log_ns)
             continue

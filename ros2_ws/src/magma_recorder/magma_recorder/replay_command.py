@@ -20,13 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("path", type=Path, help="MCAP file, or the folder that holds it")
     parser.add_argument("--plot", type=Path, help="PNG to write; default: replay.png beside the recording")
     parser.add_argument("--no-plot", action="store_true", help="compare only")
+    parser.add_argument("--namespace", help="of the robot, such as /left, where a recording holds several")
     options = parser.parse_args(arguments)
     try:
         folder = options.path if options.path.is_dir() else options.path.parent
         picture = options.plot or folder / "replay.png"
         if not options.no_plot and options.path.exists():
             check_file(picture, "--plot")
-        result = replay(options.path)
+        result = replay(options.path, options.namespace)
         print(result.text())
         if not options.no_plot:
             draw(result, picture)

@@ -1,8 +1,13 @@
-"""What is recorded: topics, their types, and how each is treated."""
+"""What is recorded: topics, their types, and how each is treated.
+
+Topics are known by the names that they have in no namespace, and recorded under those that they have in the graph: in a
+recording of the namespace `/left` what is known as `/magma/command` is `/left/magma/command`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 LATCHED_QOS = """\
 - history: 1
@@ -25,6 +30,7 @@ class Topic:
     """One recorded topic."""
 
     name: str
+    """by which it is known"""
     type_name: str
     latched: bool = False
     """late joiners get the last message (transient local)"""
@@ -34,11 +40,19 @@ class Topic:
     """the message begins with a std_msgs/Header"""
     picture: bool = False
     """a raw sensor_msgs/Image: compressed before it is written"""
+    namespace: str = ""
+    """of the robot that it is about, such as /left; empty = none, or the whole graph's"""
+
+    @property
+    def known_name(self) -> str:
+        """The name by which it is known in a recording; pictures are written as image_transport names compressed
+        ones."""
+        return self.name + "/compressed" if self.picture else self.name
 
     @property
     def recorded_name(self) -> str:
-        """The topic in the recording; pictures are written as image_transport names compressed ones."""
-        return self.name + "/compressed" if self.picture else self.name
+        """Its name in the recording."""
+        return self.namespace + self.known_name
 
     @property
     def recorded_type(self) -> str:
@@ -90,3 +104,35 @@ TOPICS = (
     Topic("/rosout", "rcl_interfaces/msg/Log", latched=True, stamped=False),
 )
 """Everything that our graph says. A topic that nobody publishes costs nothing."""
+
+GLOBAL = frozenset({TRANSFORMS, TRANSFORMS_STATIC, "/diagnostics", "/rosout"})
+"""Topics that the robots of a graph share."""
+_KNOWN = sorted({topic.known_name for topic in TOPICS} - GLOBAL | {INTERVENTIONS}, key=len, reverse=True)
+_ONLY_OURS = "/magma/"
+"""Nobody but this stack publishes such topics: whoever has one in a namespace is one of our robots."""
+
+
+@dataclass(frozen=True)
+class RecordedName:
+    """What the name of a recorded topic says."""
+
+    known: str
+    """by which the topic is known"""
+    namespace: str
+    """of the robot that it is about, such as /left; empty = none"""
+    shared: bool
+    """whether the robots of a graph share it"""
+
+    @property
+    def tells_a_robot(self) -> bool:
+        """Whether there is one of our robots in this namespace."""
+        return self.known.startswith(_ONLY_OURS)
+
+
+@lru_cache(maxsize=1024)
+def recorded_name(name: str) -> RecordedName | None:
+    """Which topic a recorded one is; None for one that is none of ours."""
+    if name in GLOBAL:
+        return RecordedName(name, "", shared=True)
+    known = next((known for known in _KNOWN if name.endswith(known)), None)
+    return RecordedName(known, name[: -len(known)], shared=False) if known is not None else None

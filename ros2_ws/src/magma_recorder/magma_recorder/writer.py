@@ -49,9 +49,17 @@ class RecordingWriter:
     """Owns the file. `run` belongs to one thread of its own; `status` may be read from any."""
 
     def __init__(
-        self, folder: Path, recorded: Sequence[Topic], queue: MessageQueue, config: Callable[[], RecorderConfig]
+        self,
+        folder: Path,
+        recorded: Sequence[Topic],
+        queue: MessageQueue,
+        config: Callable[[], RecorderConfig],
+        namespace: str = "",
     ) -> None:
         """Makes the folder and the file in it.
+
+        Args:
+            namespace: of the robot that is recorded, such as /left; empty = none.
 
         Raises:
             OSError: it cannot be made.
@@ -64,9 +72,8 @@ class RecordingWriter:
         self._folder = folder
         self._file = McapFile(folder / f"{folder.name}_0.mcap")
         self._channels = [self._add_channel(topic) for topic in recorded]
-        self._intervention_channel = self._add_channel(
-            Topic(topics.INTERVENTIONS, topics.INTERVENTION_TYPE, stamped=True)
-        )
+        self._told = Topic(topics.INTERVENTIONS, topics.INTERVENTION_TYPE, namespace=namespace)
+        self._intervention_channel = self._add_channel(self._told)
         self._interventions: list[Intervention] = []
         self._tracker = InterventionTracker()
         self._audit = RecordingAudit()
@@ -158,7 +165,7 @@ class RecordingWriter:
         self._interventions.append(intervention)
         data = serialize_message(message)
         sequence = len(self._interventions)
-        self._audit.add(topics.INTERVENTIONS, log_ns, sequence, data)
+        self._audit.add(self._told.recorded_name, log_ns, sequence, data)
         self._file.add_message(self._intervention_channel, log_ns, log_ns, sequence, data)
 
     def _work(self, now_s: float, at_once: bool = False) -> None:
@@ -234,7 +241,7 @@ class RecordingWriter:
 
     def _write_bag_metadata(self) -> None:
         start_ns, end_ns = self._file.time_range_ns
-        known = [*self._topics, Topic(topics.INTERVENTIONS, topics.INTERVENTION_TYPE)]
+        known = [*self._topics, self._told]
         bag_metadata.write(self._folder, self._file.path.name, known, self._file.counts, start_ns, end_ns)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from magma_policy.errors import ConfigError, shown
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import shown
 
 
 def require(condition: bool, message: str) -> None:

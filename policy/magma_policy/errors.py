@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-LONGEST = 900
-"""Characters of a sentence about a file; what is longer buries its point."""
-
-
-def sentence(text: str) -> str:
-    """One line that a terminal can show: what it cannot is escaped, and of a long text the middle is left out.
-
-    What is quoted from a file may be anything, also commands to the terminal or half a million digits.
-    """
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST * 3 // 4]} … {text[-LONGEST // 5 :]}"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+from magma_contracts.text import sentence
 
 
 def shown(value: object) -> str:
     """A value of a file as a sentence quotes it: at most about 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]} … ({len(text)} characters)"
-
-
-class ConfigError(ValueError):
-    """A configuration value is missing, unknown or out of range."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(sentence(message))
 
 
 class CheckpointError(RuntimeError):

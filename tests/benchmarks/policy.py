@@ -39,9 +39,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import magma_policy
+from magma_contracts.actions import DELTA_SIZE
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.action_normalization import ActionStatistics
-from magma_policy.embodiments.action_spec import ACTION_DIMS, ActionSpec
+from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.robots import Robot
 from magma_policy.families.interface import Proprioception
 from magma_policy.families.magma import checkpoint as checkpoints
@@ -237,7 +238,7 @@ def floors(policy: Policy, model: Magma, machine: Machine, frame: np.ndarray) ->
     result = {
         "vision": machine.floor_ms(vision, vision_flops.get_total_flops()),
         "prefill": machine.floor_ms(decoder, prefill_flops.get_total_flops()),
-        "decode": machine.floor_ms((ACTION_DIMS - 1) * decoder + ACTION_DIMS * head, 0.0),
+        "decode": machine.floor_ms((DELTA_SIZE - 1) * decoder + DELTA_SIZE * head, 0.0),
     }
     return {**result, "action": sum(result.values())}
 
@@ -269,7 +270,7 @@ def act_with_transformers(policy: Policy, model: Magma, frame: np.ndarray) -> tu
     made = model.language_model.generate(
         inputs_embeds=embeddings,
         attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.int64, device=device),
-        max_new_tokens=ACTION_DIMS + 1,
+        max_new_tokens=DELTA_SIZE + 1,
         do_sample=False,
         logits_processor=LogitsProcessorList([ActionsOnly(model.first_action_id)]),
         pad_token_id=model.config.tokens.pad,
@@ -277,7 +278,7 @@ def act_with_transformers(policy: Policy, model: Magma, frame: np.ndarray) -> tu
     times.append(clock(device))
     names = ("preprocess", "vision", "generate")
     stages = {n: (b - a) * 1e3 for n, a, b in zip(names, times, times[1:], strict=False)}
-    return made[0, :ACTION_DIMS].cpu().numpy(), stages
+    return made[0, :DELTA_SIZE].cpu().numpy(), stages
 
 
 def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: bool, dtype: str, alike: bool) -> Run:

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_file
 from magma_policy.commands.options import LoadOptions, run_command
-from magma_policy.errors import CommandError, ConfigError
+from magma_policy.errors import CommandError
 from magma_policy.files.image_files import described, read_image, resize, write_image
 from magma_policy.marks.drawing import draw_point_marks
 

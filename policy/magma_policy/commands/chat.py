@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
+from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_file
+from magma_contracts.text import printable
 from magma_policy.commands.options import LoadOptions, run_command
-from magma_policy.errors import CommandError, ConfigError
+from magma_policy.errors import CommandError
 from magma_policy.files.image_files import content_hash, described, read_image, resize, write_image
 from magma_policy.marks import set_of_mark, trace_of_mark
 from magma_policy.marks.drawing import draw_box_marks, draw_point_marks, draw_traces
-from magma_policy.text import printable
 
 if TYPE_CHECKING:
     from magma_policy.families.interface import GenerationSettings, LoadedPolicy

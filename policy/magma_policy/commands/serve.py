@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from magma_contracts.errors import ConfigError
 from magma_policy.commands.options import LoadOptions, run_command
-from magma_policy.errors import CommandError, ConfigError
+from magma_policy.errors import CommandError
 
 if TYPE_CHECKING:
     from magma_contracts.arm_state import ArmState

@@ -25,12 +25,13 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import list_episodes, read_episode
-from magma_policy.errors import CommandError, ConfigError
+from magma_policy.errors import CommandError
 from magma_policy.files.image_files import write_image
 from magma_policy.files.video_files import read_video
 from magma_policy.marks.agreement import COMPARISON, HORIZONS, compare, figures, summarise, table

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import tyro
 
+from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
+from magma_contracts.text import printable
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import Demonstrations, held_out_text, read_demonstrations
-from magma_policy.errors import CheckpointError, ConfigError, NotFiniteError
+from magma_policy.errors import CheckpointError, NotFiniteError
 from magma_policy.files.checkpoint_paths import CheckpointNotFoundError
 from magma_policy.files.hub import HubError
 from magma_policy.files.whole_files import whole_file
-from magma_policy.text import printable
 from magma_policy.training.config import CHANGEABLE, TrainConfig
 from magma_policy.training.loop import processes, success
 from magma_policy.training.loop.divergence import DivergedError

@@ -11,21 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from magma_contracts.camera import LARGEST_SIDE
+from magma_contracts.demonstrations import CARD, check_version
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import printable
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.camera import CameraCalibration
-from magma_policy.errors import ConfigError
-from magma_policy.text import printable
-
-CARD = "card.json"
-
 
 LARGEST_CARD = 1 << 24
 """Bytes. A card is a page of text."""
-
-
-LARGEST_SIDE = 8192
-"""Pixels of a frame."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,7 @@ class DataCard:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
             if not isinstance(data, dict):
                 raise ValueError("expected an object")
+            check_version(data)
             size = data["image_size"]
             height, width = size if isinstance(size, list) else (size, size)
             name = data.get("robot", "")

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from magma_policy.embodiments.action_spec import ACTION_DIMS
-from magma_policy.embodiments.arm_state import (
+from magma_contracts.actions import DELTA_SIZE
+from magma_contracts.arm_state import (
     GRIPPER,
     GRIPPER_TARGET,
     POSITION,
-    PROPRIOCEPTION_DIMS,
     QUATERNION,
+    STATE_SIZE,
     TARGET_POSITION,
     TARGET_QUATERNION,
 )
+from magma_contracts.text import printable
 from magma_policy.errors import InstructionError
 from magma_policy.files.array_files import ArrayFileError, read_arrays
 from magma_policy.instructions import check_instruction
-from magma_policy.text import printable
 
 ARRAYS = (
     "proprioception", "actions", "marks", "instruction", "frames", "weights", "object_names", "object_positions",
@@ -79,8 +79,8 @@ def _malformed(data: dict[str, np.ndarray]) -> Iterator[str]:
         return
     known = data["object_names"].shape[0] if "object_names" in data and data["object_names"].ndim == 1 else 0
     shapes: dict[str, tuple[int | None, ...]] = {
-        "proprioception": (steps, PROPRIOCEPTION_DIMS),
-        "actions": (steps, ACTION_DIMS),
+        "proprioception": (steps, STATE_SIZE),
+        "actions": (steps, DELTA_SIZE),
         "marks": (steps, None, 2),
         "frames": (steps, None, None, 3),
         "weights": (steps,),

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from magma_contracts.arm_state import GRIPPER_TARGET
+from magma_contracts.demonstrations import EPISODES
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError, fingerprint, read_episode, unteachable
-from magma_policy.embodiments.arm_state import GRIPPER_TARGET
 
-EPISODES = "episodes"
 MOST_TOLD = 50
 """Problems that are listed one by one."""
 

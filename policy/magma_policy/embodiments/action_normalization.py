@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from magma_policy.embodiments.action_spec import ACTION_DIMS
-from magma_policy.errors import ConfigError, shown
+from magma_contracts.actions import DELTA_SIZE
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import shown
 from magma_policy.files.json_dataclasses import from_dict, naming, to_dict
 from magma_policy.files.json_files import read_object
 
@@ -29,8 +30,8 @@ class ActionStatistics:
 
     def __post_init__(self) -> None:
         for name in ("q01", "q99", "mask"):
-            if len(getattr(self, name)) != ACTION_DIMS:
-                raise ConfigError(f"statistics {name} must have {ACTION_DIMS} entries, got {len(getattr(self, name))}")
+            if len(getattr(self, name)) != DELTA_SIZE:
+                raise ConfigError(f"statistics {name} must have {DELTA_SIZE} entries, got {len(getattr(self, name))}")
         low, high = np.array(self.q01), np.array(self.q99)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConfigError("statistics must be finite")
@@ -59,7 +60,7 @@ def from_actions(actions: np.ndarray) -> ActionStatistics:
     """Statistics of (N, 7) demonstration actions; the gripper (last) is not scaled."""
     q01 = np.quantile(actions, 0.01, axis=0)
     q99 = np.quantile(actions, 0.99, axis=0)
-    mask = [True] * (ACTION_DIMS - 1) + [False]
+    mask = [True] * (DELTA_SIZE - 1) + [False]
     q01[-1], q99[-1] = 0.0, 1.0
     return ActionStatistics(tuple(map(float, q01)), tuple(map(float, q99)), tuple(mask))
 

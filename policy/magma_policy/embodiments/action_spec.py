@@ -1,40 +1,23 @@
-"""What a policy's actions mean."""
+"""What the actions of a checkpoint's robot mean: the contract, and how the model's own seven values become them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from magma_contracts import action_spec as contract
+from magma_contracts.camera import LARGEST_SIDE
 from magma_policy.checks import require, require_size, require_word
-from magma_policy.embodiments.camera import MAX_PICTURE_SIDE
-
-ACTION_DIMS = 7
-"""Numbers of an action: a translation, a rotation and the gripper."""
-
 
 ADAPTERS = ("deltas", "widowx", "google_robot")
 """Names that `ActionSpec.adapter` may have; the classes are in `magma_policy.embodiments.adapter`."""
 
 
 @dataclass(frozen=True)
-class ActionSpec:
-    """What a policy's actions mean; a controller or task that disagrees must refuse to start.
-
-    Deltas are (dx, dy, dz) in metres and a rotation vector in radians in frame `frame`; the gripper is absolute,
-    0 closed to 1 open. `horizon` actions per call, `step_period_s` seconds each. `adapter` names what turns the model's
-    own seven values into that (`magma_policy.embodiments.adapter`): "deltas" when they are it already.
+class ActionSpec(contract.ActionSpec):
+    """The contract's fields, judged at construction, and `adapter`, which names what turns the model's own seven values
+    into such deltas (`magma_policy.embodiments.adapter`): "deltas" when they are it already.
     """
 
-    policy: str
-    horizon: int
-    step_period_s: float
-    frame: str
-    rotation: str
-    gripper: str
-    statistics_key: str
-    camera: str
-    image_height: int
-    image_width: int
-    proprioception: bool
     adapter: str = "deltas"
 
     def __post_init__(self) -> None:
@@ -53,4 +36,4 @@ class ActionSpec:
             f"action_spec gripper {self.gripper!r} is not supported, only 'absolute_open_1'",
         )
         for side in (self.image_height, self.image_width):
-            require_size(side, MAX_PICTURE_SIDE, "action_spec image size")
+            require_size(side, LARGEST_SIDE, "action_spec image size")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments.adapter import Adapter
 from magma_policy.embodiments.deltas import DeltaAdapter
 from magma_policy.embodiments.google_robot.adapter import GoogleRobotAdapter
 from magma_policy.embodiments.widowx.adapter import WidowXAdapter
-from magma_policy.errors import ConfigError
 
 ADAPTER_CLASSES: dict[str, type[Adapter]] = {
     "deltas": DeltaAdapter,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import action_normalization as action_statistics
 from magma_policy.embodiments.action_normalization import ActionStatistics
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.camera import CameraCalibration
-from magma_policy.errors import ConfigError
 from magma_policy.files.json_dataclasses import load_json, save_json
 
 ACTION_SPEC = "action_spec.json"
@@ -35,7 +35,8 @@ NAME = re.compile(r"\w[\w .+-]{0,63}(?<! )(?<!\.)")
 """What a robot may be called: its name is also that of its folder, on every system."""
 
 PUBLISHED_DIRECTORY = Path(__file__).parent
-PUBLISHED = ("google_robot", "widowx")
+PUBLISHED = tuple(sorted(spec.parent.name for spec in PUBLISHED_DIRECTORY.glob(f"*/{ACTION_SPEC}")))
+"""Robots that ship: those of the folders here that have an action spec."""
 
 
 class Inputs(Protocol):

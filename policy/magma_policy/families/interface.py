@@ -10,53 +10,39 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from magma_contracts.arm_state import ArmState
+from magma_contracts.policies import Policy, PolicyResult
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import GenerationError, ObservationError
 
 
 @dataclass(frozen=True)
-class Proprioception:
-    """Measured and commanded state of the arm, base frame; metres, quaternions xyzw, gripper 0 closed .. 1 open."""
-
-    position: np.ndarray
-    quaternion_xyzw: np.ndarray
-    target_position: np.ndarray
-    target_quaternion_xyzw: np.ndarray
-    gripper: float
-    gripper_target: float
+class Proprioception(ArmState):
+    """An arm's state that a policy can act on. Raises ObservationError for one that has another shape, is not finite or
+    turned by no unit quaternion."""
 
     def __post_init__(self) -> None:
-        sizes = {"position": 3, "quaternion_xyzw": 4, "target_position": 3, "target_quaternion_xyzw": 4}
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise ObservationError(str(error)) from error
         for item in fields(self):
-            value = np.asarray(getattr(self, item.name), dtype=np.float64)
-            shape = (sizes[item.name],) if item.name in sizes else ()
-            if value.shape != shape:
-                raise ObservationError(f"proprioception {item.name} must have shape {shape}, got {value.shape}")
+            value = np.asarray(getattr(self, item.name))
             if not np.isfinite(value).all():
                 raise ObservationError(f"proprioception {item.name} is not finite: {value.tolist()}")
             if "quaternion" in item.name and abs(np.linalg.norm(value) - 1.0) > 1e-2:
                 raise ObservationError(f"proprioception {item.name} is not a unit quaternion: {value.tolist()}")
 
-    def as_vector(self) -> np.ndarray:
-        """float32 (16,) in the order of the fields."""
-        values = [np.asarray(getattr(self, f.name), dtype=np.float32).reshape(-1) for f in fields(self)]
-        return np.concatenate(values)
-
 
 @dataclass(frozen=True)
-class ActionResult:
-    """`deltas` float64 (horizon, 7): translation (m), rotation vector (rad) in the base frame, gripper 0..1 absolute.
+class ActionResult(PolicyResult):
+    """`deltas` float64 (horizon, 7), see `magma_contracts.actions`. In a batch the stage times are the whole batch's.
 
-    `stage_ms` has the wall time of preprocess, vision, prefill, decode and unnormalise. `marks` float64 (K, 2) are the
-    pixels (u, v) the policy pointed at (source centre, source tip, target centre, gripper), None without grounding.
     `ids` int64 (7,) are the action ids; `simpler` float64 (7,) is SimplerEnv's own action of the robots that have one
-    (`magma_policy.embodiments.adapter`). In a batch the stage times are those of the whole batch.
+    (`magma_policy.embodiments.adapter`).
     """
 
-    deltas: np.ndarray
-    stage_ms: dict[str, float]
-    marks: np.ndarray | None
     ids: np.ndarray
     simpler: np.ndarray | None
 
@@ -125,20 +111,17 @@ class GenerationSettings:
             raise GenerationError(f"top_k must not be negative, got {self.top_k}")
 
 
-class ActionPolicy(Protocol):
-    """Acts on a robot. Its methods are called from one thread at a time, but `check` and `new_session`.
+class ActionPolicy(Policy, Protocol):
+    """A policy (`magma_contracts.policies`) for one robot or several, each with episodes of its own.
 
-    `robots` by name has the default robot under ""; it is empty when the checkpoint does not say what its actions mean.
-    `identity` is a hash of all that decides its actions.
+    `robots` by name has the default robot under ""; it is empty when the checkpoint does not say what its actions mean,
+    and `spec` raises ConfigError then. `check` and `new_session` may be called while another thread acts.
     """
 
-    identity: str
     robots: Mapping[str, Robot]
 
     @property
-    def spec(self) -> ActionSpec:
-        """What the default robot's actions mean. ConfigError when there is no robot."""
-        ...
+    def spec(self) -> ActionSpec: ...
 
     def robot(self, name: str = ...) -> Robot:
         """The default robot, or another. ConfigError when there is none of that name."""
@@ -148,16 +131,8 @@ class ActionPolicy(Protocol):
         """State of one more robot's episode."""
         ...
 
-    def reset(self) -> None:
-        """Begin a new episode of the session that `act` uses."""
-        ...
-
     def check(self, request: ActRequest) -> None:
         """Raise the ObservationError or InstructionError that `act_batch` would."""
-        ...
-
-    def act(self, image: np.ndarray, instruction: str, proprioception: Proprioception | None) -> ActionResult:
-        """One action chunk of the default robot for a uint8 rgb image (H, W, 3) of the spec's size."""
         ...
 
     def act_batch(self, requests: Sequence[ActRequest]) -> list[ActionResult]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from magma_policy.errors import ConfigError, shown
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import shown
 from magma_policy.families.interface import Family, LoadedPolicy
 from magma_policy.files.hub import resolve
 from magma_policy.files.json_files import read_object

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from magma_policy.text import printable
+from magma_contracts.text import printable
 
 DEFLATE_RATIO = 1032
 """No deflated data grow more than so many times (zlib's technical notes)."""

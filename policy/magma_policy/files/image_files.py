@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from magma_contracts.text import printable
 from magma_policy.errors import CommandError
-from magma_policy.text import printable
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "JPEG2000")
 """What is read. Not all that Pillow knows: some others call programs (EPS: Ghostscript) or are never pictures."""

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from magma_policy.errors import ConfigError, shown
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import shown
 from magma_policy.files.json_files import read_object
 
 T = TypeVar("T")

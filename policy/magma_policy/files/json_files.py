@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from magma_policy.errors import ConfigError, shown
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import shown
 
 MAX_BYTES = 64 * 2**20
 """The largest that is known, Llama-3's tokenizer, has 17 MB."""

@@ -18,9 +18,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
+from magma_contracts.text import printable
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import flattened
-from magma_policy.text import printable
 
 MAX_PIXELS = 1 << 26
 """Of one picture: a header that claims more is damaged or hostile."""

@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from magma_policy.errors import CheckpointError, ConfigError, shown
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import CheckpointError, shown
 from magma_policy.files.json_files import LFS_POINTER, LFS_REMEDY, read_object
 
 WEIGHTS = "model.safetensors"

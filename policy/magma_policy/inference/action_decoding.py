@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from magma_policy.embodiments.action_spec import ACTION_DIMS
+from magma_contracts.actions import DELTA_SIZE
 from magma_policy.inference.finite import REFUSED_ID, can_choose
 from magma_policy.inference.kv_cache import KVCache
 from magma_policy.inference.model import ActionModel
@@ -41,12 +41,12 @@ def _decode_one_by_one(model: ActionModel, prefix: KVCache, state: Tensor | None
         _, prefix = model.extend(state[:, :1], prefix)
     ids: list[Tensor] = []
     seen: list[Tensor] = []
-    for step in range(ACTION_DIMS):
+    for step in range(DELTA_SIZE):
         logits = model.action_logits(prefix.last_hidden)
         chosen = logits.argmax(dim=-1) + model.first_action_id
         seen.append(logits)
         ids.append(chosen)
-        if step < ACTION_DIMS - 1:
+        if step < DELTA_SIZE - 1:
             token = model.embed(chosen[:, None])
             if state is not None:
                 token = token + state[:, step + 1 : step + 2]
@@ -69,7 +69,7 @@ def _decode_behind_guess(model: ActionModel, prefix: KVCache, guess: Tensor) -> 
     ids = list(best[:, : right + 1].unbind(dim=1))
     seen = list(logits[:, : right + 1].unbind(dim=1))
     known = checked.first(prefix.length + right)
-    while len(ids) < ACTION_DIMS:
+    while len(ids) < DELTA_SIZE:
         _, known = model.extend(model.embed(ids[-1][:, None]), known)
         seen.append(model.action_logits(known.last_hidden))
         ids.append(seen[-1].argmax(dim=-1) + model.first_action_id)
@@ -82,7 +82,7 @@ def _decode_from_draft(model: ActionModel, prefix: KVCache, state: Tensor | None
     An id is final once those before it are, so every pass settles at least one more and the result is the greedy one
     whatever the draft (Jacobi decoding, Santilli et al., arXiv 2305.10427). Nothing reads the seventh.
     """
-    for _ in range(ACTION_DIMS):
+    for _ in range(DELTA_SIZE):
         logits = model.teacher_forced_action_logits(prefix, state, draft)
         best = logits.argmax(dim=-1) + model.first_action_id
         settled = torch.equal(best[:, :-1], draft[:, :-1])

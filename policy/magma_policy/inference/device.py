@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

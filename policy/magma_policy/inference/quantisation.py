@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
+from magma_contracts.imports import import_problem
 from magma_policy.files.weight_check import WeightCheck
-from magma_policy.imports import import_problem
 
 QUANTISATIONS = ("int8", "int4", "fp8")
 FP8 = torch.float8_e4m3fn

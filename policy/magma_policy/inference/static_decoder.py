@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from magma_policy.embodiments.action_spec import ACTION_DIMS
+from magma_contracts.actions import DELTA_SIZE
 from magma_policy.inference.finite import REFUSED_ID, can_choose
 from magma_policy.inference.kv_cache import Cache, KVCache
 from magma_policy.inference.model import ActionModel
@@ -85,7 +85,7 @@ class StaticDecoder:
         self.position = buffer(batch, dtype=torch.int64)
         self.slot = buffer(1, dtype=torch.int64)
         self.next_ids = buffer(batch, dtype=torch.int64)
-        self.ids = buffer(batch, ACTION_DIMS, dtype=torch.int64)
+        self.ids = buffer(batch, DELTA_SIZE, dtype=torch.int64)
         self.token_logits = buffer(batch, sizes.vocabulary, dtype=torch.float32)
         # How far the cache is filled, as the CPU knows it; a recorded step always looks at the whole cache.
         self.length = 0
@@ -118,9 +118,9 @@ class StaticDecoder:
     def action_ids(self) -> Tensor:
         """The seven greedy action ids (B, 7) after what was loaded; they stay on the device, and so does the verdict on
         their logits: a row that cannot be chosen from has `REFUSED_ID` seven times."""
-        self._require_room(ACTION_DIMS - 1)
+        self._require_room(DELTA_SIZE - 1)
         self._run("action", self._all_actions)
-        self.length += ACTION_DIMS - 1
+        self.length += DELTA_SIZE - 1
         return self.ids.clone()
 
     @torch.inference_mode()
@@ -177,12 +177,12 @@ class StaticDecoder:
 
     def _all_actions(self, length: int) -> None:
         seen: list[Tensor] = []
-        for step in range(ACTION_DIMS):
+        for step in range(DELTA_SIZE):
             logits = self.model.action_logits(self.hidden)
             chosen = logits.argmax(dim=-1) + self.model.first_action_id
             seen.append(logits)
             self.ids[:, step].copy_(chosen)
-            if step < ACTION_DIMS - 1:
+            if step < DELTA_SIZE - 1:
                 self._read(self.model.embed(chosen[:, None]), min(length + step + 1, self.capacity))
         self.ids.masked_fill_(~can_choose(torch.stack(seen, dim=1)).all(dim=1, keepdim=True), REFUSED_ID)
 

@@ -14,7 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_policy.marks.camera_motion import (
     CAMERA_SHARE,
     CAMERA_STEP_PX,

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
+from magma_contracts.text import printable
 from magma_policy.files.array_files import ArrayFileError, read_arrays
 from magma_policy.files.whole_files import whole_file
 from magma_policy.marks.clip_marks import ClipMarks
-from magma_policy.text import printable
 
 FORMAT_VERSION = 1
 ARRAYS = (

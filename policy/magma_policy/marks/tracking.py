@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from magma_policy.errors import ConfigError
-from magma_policy.imports import import_problem
+from magma_contracts.errors import ConfigError
+from magma_contracts.imports import import_problem
 
 VISIBLE_SHARE = 0.5
 """A trace is kept when its point is visible in more than this share of the frames (Magma repository, som_tom)."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
+from magma_contracts.imports import import_problem
 from magma_policy.families.magma import Magma
-from magma_policy.imports import import_problem
 
 ADAPTER = "default"
 """peft's name of the one adapter that a model has here."""

@@ -16,18 +16,12 @@ from mutation_edits import bytes_edits, json_edits, line_edits, safetensors_edit
 from safetensors.torch import save_file
 
 import magma_policy
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.action_normalization import ActionStatistics
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.camera import CameraCalibration
-from magma_policy.errors import (
-    CheckpointError,
-    ConfigError,
-    GenerationError,
-    InstructionError,
-    NotFiniteError,
-    ObservationError,
-)
+from magma_policy.errors import CheckpointError, GenerationError, InstructionError, NotFiniteError, ObservationError
 from magma_policy.families.interface import GenerationSettings, Proprioception
 from magma_policy.families.magma import checkpoint, published_files
 from magma_policy.families.magma.config import (

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import magma_policy
+from magma_contracts.actions import DELTA_SIZE
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments.action_normalization import ActionStatistics
-from magma_policy.embodiments.action_spec import ACTION_DIMS, ActionSpec
+from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.robots import Robot
-from magma_policy.errors import ConfigError, InstructionError, ObservationError
+from magma_policy.errors import InstructionError, ObservationError
 from magma_policy.families.interface import ActRequest, Proprioception
 from magma_policy.families.magma.action_tokens import ActionTokens
 from magma_policy.families.magma.checkpoint import Checkpoint
@@ -142,7 +144,7 @@ def test_pictures_of_equally_many_tiles_are_each_laid_out_by_its_own_grid(fleet)
 def test_words_that_are_too_many_tokens_are_refused(plain_model, words):
     """By tokens, not by characters: what does not fit the model's positions, and nothing else."""
     policy = policy_of(plain_model)
-    limit, own = plain_model.config.text.max_position_embeddings, ACTION_DIMS
+    limit, own = plain_model.config.text.max_position_embeddings, DELTA_SIZE
     prompt = policy.tokenizer.encode(robot_prompt(words, plain_model.config.image_markers))
     total = len(prompt) - 1 + visual_token_count(1, 1, plain_model.config.cells_per_tile) + own
     if total > limit:
@@ -229,10 +231,10 @@ def test_all_ways_of_decoding_give_the_same_ids(policy):
             visual, levels = model.encode_image(tiles, 1, 1)
             prefix, _ = model.read_prompt(ids, visual, levels, attention, policy._head)
         expected = decode_action_ids(model, prefix)
-        anything = torch.from_numpy(rng.integers(model.first_action_id, 768, (2, ACTION_DIMS)))
+        anything = torch.from_numpy(rng.integers(model.first_action_id, 768, (2, DELTA_SIZE)))
         for draft in (anything, expected, expected if last is None else last):
             assert torch.equal(decode_action_ids(model, prefix, None, draft), expected)
-        decoder = StaticDecoder(model, 2, round_up(prefix.length + ACTION_DIMS))
+        decoder = StaticDecoder(model, 2, round_up(prefix.length + DELTA_SIZE))
         decoder.load(prefix)
         assert torch.equal(decoder.action_ids(), expected)
         last = expected

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments.euler_angles import rotation_vector
 from magma_policy.embodiments.google_robot.adapter import GoogleRobotAdapter
 from magma_policy.embodiments.registry import make_adapter
 from magma_policy.embodiments.widowx.adapter import WidowXAdapter
-from magma_policy.errors import ConfigError
 
 OPEN, CLOSED = 0.99608, 0.0
 

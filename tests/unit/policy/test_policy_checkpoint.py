@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import magma_policy
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
-from magma_policy.errors import CheckpointError, ConfigError, InstructionError, ObservationError
+from magma_policy.errors import CheckpointError, InstructionError, ObservationError
 from magma_policy.families.interface import ActRequest, Proprioception
 from magma_policy.families.magma import checkpoint
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from magma_contracts.errors import ConfigError
 from magma_policy.commands import act, chat, init, serve
 from magma_policy.commands.options import run_command
-from magma_policy.errors import CommandError, ConfigError
+from magma_policy.errors import CommandError
 from magma_policy.files.image_files import read_image, resize, write_image
 
 SHIPPED = Path(__file__).parents[3] / "policy" / "checkpoints" / "magma-tiny"

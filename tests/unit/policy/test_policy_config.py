@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.camera import CameraCalibration
-from magma_policy.errors import ConfigError
 from magma_policy.families.magma.config import (
     MagmaConfig,
     TokenConfig,

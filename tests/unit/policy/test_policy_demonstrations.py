@@ -11,10 +11,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from magma_contracts.errors import ConfigError
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import held_out, held_out_text, is_held_out, read_demonstrations
-from magma_policy.errors import ConfigError
 from magma_policy.files.array_files import ArrayFileError, read_arrays
 from magma_policy.training.loop.trainer import Trainer
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from scipy.spatial.transform import Rotation
 
 import magma_policy
+from magma_contracts.errors import ConfigError
 from magma_policy.commands.train import check_same_command, main
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.euler_angles import euler_angles, rotation_vector
 from magma_policy.embodiments.registry import make_adapter
-from magma_policy.errors import ConfigError
 from magma_policy.families.magma import checkpoint, published_files
 from magma_policy.families.magma.config import magma_8b_config
 from magma_policy.families.magma.model import Magma

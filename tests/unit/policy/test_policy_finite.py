@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from magma_policy.embodiments.action_spec import ACTION_DIMS
+from magma_contracts.actions import DELTA_SIZE
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import CheckpointError, NotFiniteError
 from magma_policy.families.interface import ActRequest, GenerationSettings, Message
@@ -134,7 +134,7 @@ def test_ids_and_verdict_come_together(plain_model, guess):
         prefix.last_hidden[1, 3] = float("nan")
         drafted = sound if guess else None
         found = decode_action_ids(model, prefix, None, drafted)
-        assert found[1].tolist() == [REFUSED_ID] * ACTION_DIMS
+        assert found[1].tolist() == [REFUSED_ID] * DELTA_SIZE
         assert torch.equal(found[[0, 2]], sound[[0, 2]])
         decoder = StaticDecoder(model, 3, 128)
         decoder.load(prefix)

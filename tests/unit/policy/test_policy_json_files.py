@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_policy.errors import LONGEST, ConfigError, sentence, shown
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import sentence
+from magma_policy.errors import LONGEST, shown
 from magma_policy.files.json_files import MAX_DEPTH, read_object
 
 TEXT = '{"name": "käse", "n": [1, 2.5, null]}'

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from magma_policy.embodiments.arm_state import PROPRIOCEPTION_DIMS
-from magma_policy.errors import ConfigError
+from magma_contracts.arm_state import STATE_SIZE
+from magma_contracts.errors import ConfigError
 from magma_policy.families.magma.config import magma_8b_config, magma_tiny_config
 from magma_policy.families.magma.llama import run_layers
 from magma_policy.families.magma.model import Magma
@@ -147,7 +147,7 @@ def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, ti
     visual, levels = model.encode_image(tiles_for(config, 1), 1, 1)
     prefix, grounded = model.read_prompt(ids, visual, levels)
     marks = grounded.marks if grounded is not None else None
-    state = torch.randn(1, PROPRIOCEPTION_DIMS) if config.proprioception else None
+    state = torch.randn(1, STATE_SIZE) if config.proprioception else None
     cameras = Cameras.of([overhead]) if config.geometry else None
     tokens = model.state_tokens(prefix.last_hidden, marks, state, cameras)
     decoded = decode_action_ids(model, prefix, tokens)
@@ -178,7 +178,7 @@ def test_decoding_from_a_draft_gives_the_greedy_ids_whatever_the_draft(tiny_mode
     config = tiny_model.config
     ids, attention = prompt_ids(config, [5, 6, 7], [8])
     prefix = tiny_model.read_text_only(ids, attention)
-    state = torch.randn(2, PROPRIOCEPTION_DIMS)
+    state = torch.randn(2, STATE_SIZE)
     tokens = tiny_model.state_tokens(prefix.last_hidden, torch.rand(2, 4, 2), state, Cameras.of([overhead] * 2))
     greedy = _decode_one_by_one(tiny_model, prefix, tokens)
     for draft in (greedy, torch.full_like(greedy, tiny_model.first_action_id), greedy.flip(1)):
@@ -190,7 +190,7 @@ def test_teacher_forcing_agrees_with_decoding(tiny_model, overhead):
     ids, attention = prompt_ids(config, [5, 6, 7], [8])
     prefix = tiny_model.read_text_only(ids, attention)
     marks = torch.rand(2, 4, 2)
-    state = torch.randn(2, PROPRIOCEPTION_DIMS)
+    state = torch.randn(2, STATE_SIZE)
     tokens = tiny_model.state_tokens(prefix.last_hidden, marks, state, Cameras.of([overhead] * 2))
     decoded = decode_action_ids(tiny_model, prefix, tokens)
     logits = tiny_model.teacher_forced_action_logits(prefix, tokens, decoded)
@@ -207,7 +207,7 @@ def test_text_only_positions_leave_room_for_picture_and_marks(tiny_model):
 
 
 def test_state_inputs_must_fit_the_switches(tiny_model):
-    prompt, marks, state = torch.zeros(1, 48), torch.rand(1, 4, 2), torch.zeros(1, PROPRIOCEPTION_DIMS)
+    prompt, marks, state = torch.zeros(1, 48), torch.rand(1, 4, 2), torch.zeros(1, STATE_SIZE)
     with pytest.raises(ValueError, match="marks"):
         tiny_model.state_tokens(prompt, None, state)
     with pytest.raises(ValueError, match="proprioception"):
@@ -220,7 +220,7 @@ def test_state_inputs_must_fit_the_switches(tiny_model):
 def test_geometry_and_proprioception_can_be_switched_off(proprioception, overhead):
     config = dataclasses.replace(magma_tiny_config(None), proprioception=proprioception)
     model = Magma(config)
-    state = torch.zeros(1, PROPRIOCEPTION_DIMS) if proprioception else None
+    state = torch.zeros(1, STATE_SIZE) if proprioception else None
     assert model.state_tokens(torch.zeros(1, 192), torch.rand(1, 4, 2), state).shape == (1, 7, 192)
 
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
 import magma_policy
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
-from magma_policy.errors import LONGEST, CheckpointError, ConfigError
+from magma_policy.errors import LONGEST, CheckpointError
 from magma_policy.families.magma import checkpoint, published_files
 from magma_policy.families.magma.config import MagmaConfig
 from magma_policy.families.magma.model import Magma

@@ -1,7 +1,8 @@
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 
-from magma_policy.errors import ConfigError, InstructionError
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import InstructionError
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.prompt import robot_prompt, split_head
 from magma_policy.families.magma.tokenizer import LLAMA3_SPLIT, MagmaTokenizer, build_small_tokenizer

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 import magma_policy
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
-from magma_policy.errors import CheckpointError, ConfigError
+from magma_policy.errors import CheckpointError
 from magma_policy.families.interface import Message
 from magma_policy.families.magma import checkpoint, published_files
 from magma_policy.families.magma.config import TokenConfig, VisionConfig, magma_8b_config

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import magma_policy
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_policy.families.interface import Message
 from magma_policy.families.magma import checkpoint
 from magma_policy.inference.quantisation import Fp8Linear, quantise

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import action_normalization
 from magma_policy.embodiments.action_normalization import ActionStatistics
-from magma_policy.errors import ConfigError
 from magma_policy.families.magma.action_tokens import ActionTokens
 
 # Bounds of fractal20220817_data, as published with OpenVLA and Magma.

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from magma_contracts.errors import ConfigError
 from magma_policy.commands import track
 from magma_policy.commands.options import run_command
 from magma_policy.commands.track import TrackConfig
-from magma_policy.errors import CommandError, ConfigError
+from magma_policy.errors import CommandError
 from magma_policy.files.video_files import read_video
 from magma_policy.marks.agreement import COMPARISON, compare, figures, summarise, table
 from magma_policy.marks.clip_marks import ClipMarks, MarkOptions

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_policy.marks.camera_motion import camera_moves, homographies_to_first, remove_camera_motion, step_lengths
 from magma_policy.marks.clip_marks import ClipMarks, MarkOptions, clip_marks, clips, cluster
 from magma_policy.marks.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import magma_policy
+from magma_contracts.errors import ConfigError
 from magma_policy.commands.train import check_output, main
-from magma_policy.errors import CheckpointError, ConfigError
+from magma_policy.errors import CheckpointError
 from magma_policy.families.magma import checkpoint
 from magma_policy.files.whole_files import whole_file, whole_folder
 from magma_policy.training.loop.divergence import DivergedError, SkippedSteps

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import CheckpointError as CheckpointError
-from magma_policy.errors import ConfigError
 from magma_policy.families.magma import published_files
 from magma_policy.families.magma.config import MagmaConfig
 from magma_policy.families.magma.identity import IdentityUnderWay

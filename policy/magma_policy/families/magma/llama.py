@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_policy.families.magma.config import TextConfig
 from magma_policy.inference.kv_cache import Cache
 

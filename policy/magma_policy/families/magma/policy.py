@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magma_contracts.actions import DELTA_SIZE
+from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
-from magma_policy.embodiments.action_spec import ACTION_DIMS, ActionSpec
+from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.registry import make_adapter
 from magma_policy.embodiments.robots import Robot
-from magma_policy.errors import ConfigError, InstructionError, NotFiniteError, ObservationError
+from magma_policy.errors import InstructionError, NotFiniteError, ObservationError
 from magma_policy.families.interface import (
     ActionResult,
     ActRequest,
@@ -192,7 +194,7 @@ class Policy:
         height, width = (side, side) if side is not None else request.image.shape[:2]
         grid = choose_grid(width, height, config.image.base_size, config.image.max_num_crops)
         text, visual = len(self._head_ids) + len(rest), visual_token_count(*grid, config.cells_per_tile) - 1
-        own = ACTION_DIMS + (config.grounding.num_marks if config.grounding is not None else 0)
+        own = DELTA_SIZE + (config.grounding.num_marks if config.grounding is not None else 0)
         limit = config.text.max_position_embeddings
         if text + visual + own > limit:
             raise InstructionError(
@@ -366,7 +368,7 @@ class Policy:
     def _decode(self, prefix: KVCache, tokens: Tensor | None, sessions: Sequence[Session]) -> Tensor:
         """The seven ids (B, 7) on the CPU, `REFUSED_ID` in rows that cannot be acted on."""
         if self.device.type == "cuda" and tokens is None:
-            with self._decoders.lend(len(sessions), prefix.length + ACTION_DIMS) as decoder:
+            with self._decoders.lend(len(sessions), prefix.length + DELTA_SIZE) as decoder:
                 decoder.load(prefix)
                 return decoder.action_ids().cpu()
         # Reading seven ids at once costs a CPU hardly more than one, and those of the picture before are a good guess.

@@ -24,7 +24,8 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
-from magma_policy.errors import CheckpointError, ConfigError, shown
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import CheckpointError, shown
 from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
 from magma_policy.families.magma.tokenizer import MagmaTokenizer, read_tokenizer
 from magma_policy.files.json_dataclasses import naming

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from magma_policy.embodiments.action_spec import ACTION_DIMS
-from magma_policy.embodiments.arm_state import (
+from magma_contracts.actions import DELTA_SIZE
+from magma_contracts.arm_state import (
     GRIPPER,
     GRIPPER_TARGET,
     POSITION,
-    PROPRIOCEPTION_DIMS,
     QUATERNION,
+    STATE_SIZE,
     TARGET_POSITION,
     TARGET_QUATERNION,
 )
@@ -68,7 +68,7 @@ class StateEncoder(nn.Module):
         # On the CPU whatever the default device is: only the number of features is wanted here.
         with torch.no_grad(), torch.device("cpu"):
             marks = torch.zeros(1, config.grounding.num_marks, 2) if config.grounding is not None else None
-            proprioception = torch.zeros(1, PROPRIOCEPTION_DIMS) if config.proprioception else None
+            proprioception = torch.zeros(1, STATE_SIZE) if config.proprioception else None
             above = Cameras(torch.ones(1, 3), torch.eye(3)[None], torch.zeros(1)) if config.geometry else None
             width = self.features(marks, proprioception, above).shape[-1]
         hidden = config.state.hidden_size
@@ -78,7 +78,7 @@ class StateEncoder(nn.Module):
             nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden))
             for _ in range(config.state.num_blocks)
         )
-        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, ACTION_DIMS * config.text.hidden_size))
+        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, DELTA_SIZE * config.text.hidden_size))
 
     def features(self, marks: Tensor | None, proprioception: Tensor | None, cameras: Cameras | None) -> Tensor:
         """Marks (B, K, 2) as fractions of the pictures of `cameras`, and proprioception (B, 16), to features (B, F),
@@ -144,4 +144,4 @@ class StateEncoder(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         tokens: Tensor = self.leave(x)
-        return tokens.unflatten(-1, (ACTION_DIMS, -1))
+        return tokens.unflatten(-1, (DELTA_SIZE, -1))

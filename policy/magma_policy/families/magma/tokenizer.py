@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.prompt import ROBOT_QUESTION, SYSTEM_TEXT

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 
 TIMEOUT = timedelta(minutes=30)
 """How long one process waits for another: the first validates and saves alone. One that died is noticed at once, where

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from magma_contracts.text import printable
 from magma_policy.files.whole_files import whole_file
-from magma_policy.text import printable
 from magma_policy.training.loop.divergence import all_finite
 
 FILE = "training_state.safetensors"

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 
 COMMAND_VARIABLE = "MAGMA_EVAL"
 """Environment variable with the path of `magma-eval`, for environments that cannot hold the simulator."""

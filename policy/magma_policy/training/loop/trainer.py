@@ -26,6 +26,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
+from magma_contracts.errors import ConfigError
+from magma_contracts.text import printable
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.reader import Demonstrations, held_out, read_demonstrations
 from magma_policy.embodiments import robots
@@ -33,7 +35,6 @@ from magma_policy.embodiments.action_normalization import from_actions
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.registry import make_adapter
 from magma_policy.embodiments.robots import Robot
-from magma_policy.errors import ConfigError
 from magma_policy.families import magma
 from magma_policy.families.magma import (
     ActionTokens,
@@ -45,7 +46,6 @@ from magma_policy.families.magma import (
 )
 from magma_policy.files.whole_files import whole_folder
 from magma_policy.marks.geometry import Cameras
-from magma_policy.text import printable
 from magma_policy.training import lora
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.loop import processes, saved_run, success

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magma_contracts.errors import ConfigError
 from magma_policy.demonstrations.reader import Demonstrations
-from magma_policy.errors import ConfigError
 from magma_policy.families.magma import ImageConfig, MagmaTokenizer, robot_prompt, split_head, tile_images
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.recipes.robot_actions.augmentation import jitter

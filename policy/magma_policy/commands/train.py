@@ -25,8 +25,8 @@ from magma_policy.training.loop import processes, success
 from magma_policy.training.loop.divergence import DivergedError
 from magma_policy.training.loop.run_lock import run_lock
 from magma_policy.training.loop.saved_run import SavedRunError
-from magma_policy.training.loop.trainer import Trainer, memory
-from magma_policy.training.starting_point import StartingPoint
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
+from magma_policy.training.starting_point import StartingPoint, memory
 
 
 def check_output(config: TrainConfig) -> None:

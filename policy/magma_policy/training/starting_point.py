@@ -6,15 +6,19 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from magma_contracts.errors import ConfigError
 from magma_policy.families import magma
 from magma_policy.families.magma import Magma, MagmaConfig, MagmaTokenizer, initialise_weights, magma_tiny_config
 from magma_policy.files import hub
 from magma_policy.files.checkpoint_paths import locate
 from magma_policy.files.weight_files import shards
+from magma_policy.training import lora
 from magma_policy.training.config import TrainConfig
+from magma_policy.training.loop.memory import Memory
 
 MODULES = {"language": "language_model.", "projector": "multi_modal_projector.", "vision": "vision_tower."}
 """What the names of a part's parameters begin with."""
@@ -75,3 +79,32 @@ def set_types(model: Magma, trained: torch.dtype, frozen: torch.dtype) -> None:
             parameter.data = parameter.data.to(trained, copy=True)
         else:
             parameter.data = parameter.data.to(frozen)
+
+
+def prepare_model(start: StartingPoint, config: TrainConfig, device: torch.device) -> tuple[Magma, Any]:
+    """The model as it is trained: adapters in place, every parameter of its type, `requires_grad` on those that learn.
+
+    On the meta device it takes no memory. Also returns peft's LoraConfig, None without adapters.
+    """
+    model = start.build(device)
+    model.vision_tower.to(memory_format=torch.channels_last)
+    adapters: Any = None
+    if config.lora_rank:
+        base = str(config.init)
+        adapters = lora.inject(model, config.lora_rank, config.lora_alpha, config.lora_parts, base)
+    else:
+        still = tuple(MODULES[part] for part in config.frozen)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith(still))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"nothing is left to train with frozen {config.frozen}")
+    compute = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    set_types(model, torch.bfloat16 if config.weights == "bfloat16" else torch.float32, compute)
+    model.checkpoint_gradients(config.gradient_checkpointing)
+    return model, adapters
+
+
+def memory(start: StartingPoint, config: TrainConfig) -> Memory:
+    """What a run will take, computed on the meta device."""
+    model, _ = prepare_model(start, config, torch.device("meta"))
+    return Memory.of(model, config.ema_decay > 0, config.precision == "bfloat16")

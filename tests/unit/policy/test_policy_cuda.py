@@ -10,8 +10,8 @@ import magma_policy
 from magma_policy.families.interface import ActRequest, GenerationSettings, Message, Proprioception
 from magma_policy.inference.generation import generate_ids
 from magma_policy.inference.static_decoder import StaticDecoders
-from magma_policy.training.loop.trainer import Trainer
 from magma_policy.training.recipes.robot_actions.augmentation import jitter
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,7 +16,7 @@ from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import held_out, held_out_text, is_held_out, read_demonstrations
 from magma_policy.files.array_files import ArrayFileError, read_arrays
-from magma_policy.training.loop.trainer import Trainer
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
 STEPS = 5
 

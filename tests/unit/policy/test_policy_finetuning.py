@@ -26,8 +26,8 @@ from magma_policy.training import lora
 from magma_policy.training.loop.memory import Memory
 from magma_policy.training.loop.optimizer import RoundingAdamW, round_by_chance
 from magma_policy.training.loop.saved_run import FILE, SavedRunError
-from magma_policy.training.loop.trainer import Trainer, memory
-from magma_policy.training.starting_point import StartingPoint
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
+from magma_policy.training.starting_point import StartingPoint, memory
 
 HEIGHT, WIDTH = 96, 128
 

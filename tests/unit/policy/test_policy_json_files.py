@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.text import sentence
-from magma_policy.errors import LONGEST, shown
+from magma_contracts.text import LONGEST_SENTENCE, sentence
+from magma_policy.errors import shown
 from magma_policy.files.json_files import MAX_DEPTH, read_object
 
 TEXT = '{"name": "käse", "n": [1, 2.5, null]}'
@@ -19,7 +19,7 @@ def refused(path, *words):
     with pytest.raises(ConfigError) as caught:
         read_object(path)
     text = str(caught.value)
-    assert text.startswith(str(path)[:200]) and text.isprintable() and len(text) <= LONGEST + 10
+    assert text.startswith(str(path)[:200]) and text.isprintable() and len(text) <= LONGEST_SENTENCE + 10
     for word in words:
         assert word in text
 
@@ -77,7 +77,7 @@ def test_what_is_no_file(tmp_path):
 def test_a_sentence_is_one_printable_line(text):
     line = sentence(text)
     assert line.isprintable() or not line
-    assert line == text or len(text) > LONGEST or not text.isprintable()
+    assert line == text or len(text) > LONGEST_SENTENCE or not text.isprintable()
     json.dumps(line).encode()
 
 

@@ -15,8 +15,9 @@ from tokenizers import AddedToken, Tokenizer
 
 import magma_policy
 from magma_contracts.errors import ConfigError
+from magma_contracts.text import LONGEST_SENTENCE
 from magma_policy.embodiments import robots
-from magma_policy.errors import LONGEST, CheckpointError
+from magma_policy.errors import CheckpointError
 from magma_policy.families.magma import checkpoint, published_files
 from magma_policy.families.magma.config import MagmaConfig
 from magma_policy.families.magma.model import Magma
@@ -61,7 +62,7 @@ def refused(folder, *words):
     with pytest.raises((CheckpointError, ConfigError)) as caught:
         magma_policy.load(folder, device="cpu")
     text = str(caught.value)
-    assert text.isprintable() and len(text) <= LONGEST + 10
+    assert text.isprintable() and len(text) <= LONGEST_SENTENCE + 10
     for word in words:
         assert word in text.replace(str(folder), "DIR"), text
 

@@ -24,7 +24,7 @@ from magma_policy.training.loop.divergence import DivergedError, SkippedSteps
 from magma_policy.training.loop.run_lock import FILE as LOCK
 from magma_policy.training.loop.run_lock import run_lock
 from magma_policy.training.loop.saved_run import FILE, SavedRunError
-from magma_policy.training.loop.trainer import Trainer
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
 
 @pytest.fixture

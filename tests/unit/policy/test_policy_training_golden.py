@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from magma_policy.training.loop.trainer import Trainer
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
 GOLDEN = Path(__file__).parent / "golden" / "training_steps.json"
 

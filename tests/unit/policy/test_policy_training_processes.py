@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from magma_policy.training.loop import processes, trainer
+from magma_policy.training.loop import processes
 from magma_policy.training.loop.saved_run import FILE
-from magma_policy.training.loop.trainer import Trainer, batch_seed
+from magma_policy.training.loop.training_loop import batch_seed
+from magma_policy.training.recipes.robot_actions import trainer
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
 STEPS = 3
 # What every process runs; at step 2 the second one is interrupted or dies.
@@ -22,7 +24,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from magma_policy.training.loop import processes
 from magma_policy.training.config import TrainConfig
-from magma_policy.training.loop.trainer import Trainer
+from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
 class Disturbed(Trainer):
     def train_step(self):

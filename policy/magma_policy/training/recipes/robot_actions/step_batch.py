@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
-Batch = TypeVar("Batch", bound="StepBatch | ActionSamples | TextBatch")
+from magma_policy.training.loop.nested_tensors import transformed
 
 
 @dataclass(frozen=True)
@@ -52,26 +48,3 @@ class StepBatch:
     image: ActionSamples
     texts: TextBatch | None
     states: ActionSamples | None
-
-    @property
-    def shape(self) -> tuple[torch.Size, ...]:
-        """Shapes of all tensors."""
-        return tuple(tensor.shape for tensor in tensors(self))
-
-
-def tensors(batch: StepBatch | ActionSamples | TextBatch | None) -> list[Tensor]:
-    """All tensors of a batch, always in the same order."""
-    if batch is None:
-        return []
-    values = [getattr(batch, field.name) for field in dataclasses.fields(batch)]
-    return [t for value in values for t in ([value] if isinstance(value, Tensor) else tensors(value))]
-
-
-def transformed(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    """The batch with every tensor changed."""
-    new: dict[str, Any] = {}
-    for field in dataclasses.fields(batch):
-        value = getattr(batch, field.name)
-        if value is not None:
-            new[field.name] = change(value) if isinstance(value, Tensor) else transformed(value, change)
-    return dataclasses.replace(batch, **new)

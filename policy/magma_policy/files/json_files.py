@@ -83,3 +83,8 @@ def _is_deep(data: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def read_optional_object(path: Path) -> dict[str, Any]:
+    """The object of a file that may be absent; nothing is in it then. Raises ConfigError."""
+    return read_object(path) if path.exists() else {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from magma_contracts.errors import ConfigError
@@ -167,3 +169,26 @@ def _instead(directory: Path) -> str:
 def type_name(dtype: torch.dtype) -> str:
     """A type as people write it, such as "float16"."""
     return str(dtype).removeprefix("torch.")
+
+
+def write_shards(directory: Path, state: Mapping[str, Tensor], shard_bytes: int) -> None:
+    """Write tensors as files of at most `shard_bytes` each, unless one tensor is larger, and their index."""
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in state.items():
+        size = tensor.numel() * tensor.element_size()
+        if shards[-1] and filled + size > shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor.contiguous()
+        filled += size
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        save_file(shard, str(directory / file), metadata={"format": "pt"})
+        # The library creates its files for the owner alone; a checkpoint is for all who may read the directory.
+        (directory / file).chmod(0o644)
+        weight_map |= dict.fromkeys(shard, file)
+    total = sum(t.numel() * t.element_size() for t in state.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

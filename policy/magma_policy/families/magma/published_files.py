@@ -20,18 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
 from magma_contracts.errors import ConfigError
 from magma_policy.errors import CheckpointError, shown
 from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
-from magma_policy.families.magma.tokenizer import MagmaTokenizer, read_tokenizer
+from magma_policy.families.magma.published_tokenizer import check_vocabulary_entry, read_published_tokenizer
+from magma_policy.families.magma.tokenizer import MagmaTokenizer
 from magma_policy.files.json_dataclasses import naming
-from magma_policy.files.json_files import read_object
+from magma_policy.files.json_files import read_object, read_optional_object
 from magma_policy.files.weight_check import require_finite
-from magma_policy.files.weight_files import INDEX
+from magma_policy.files.weight_files import write_shards
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -101,14 +100,14 @@ def _published(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Publis
     ):
         if found is not None and found != needed:
             raise ConfigError(f"{where}: {name} is {shown(found)}, but the other entries make it {needed}")
-    tokenizer = _tokenizer(directory)
+    tokenizer = read_published_tokenizer(directory / TOKENIZER, directory / TOKENIZER_CONFIG)
     tokens = tokenizer.tokens
     if data.get("image_token_index") != tokens.image:
         raise ConfigError(
             f"{where}: image_token_index is {shown(data.get('image_token_index'))}, but <image> has id {tokens.image} "
             f"in {TOKENIZER}"
         )
-    _check_vocabulary_entry(data.get("tokenizer_vocab_size"), tokens, text_data.get("vocab_size"), where)
+    check_vocabulary_entry(data.get("tokenizer_vocab_size"), tokens, text_data.get("vocab_size"), where, TOKENIZER)
     stop_ids = _stop_ids(directory, tokens)
     config = MagmaConfig(
         name=_name(data, directory),
@@ -119,10 +118,6 @@ def _published(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Publis
         image_markers=_flag(data, "mm_use_image_start_end", True, where),
     )
     return Published(config, tokenizer, stop_ids)
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    return read_object(path) if path.exists() else {}
 
 
 def _flag(data: dict[str, Any], name: str, default: bool, where: Path) -> bool:
@@ -267,7 +262,7 @@ def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -
     if strategy != "crop":
         raise ConfigError(f"{where}: vision_config.img_anyres_strategy {shown(strategy)} is not 'crop'")
     path = directory / PREPROCESSOR
-    found = _optional(path)
+    found = read_optional_object(path)
     if not found:
         side = vision_data.get("img_size", data.get("img_size"))
         return ImageConfig(
@@ -291,64 +286,9 @@ def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -
     )
 
 
-def _tokenizer(directory: Path) -> MagmaTokenizer:
-    path = directory / TOKENIZER
-    tokenizer = read_tokenizer(path)
-    _add_declared_tokens(tokenizer, directory / TOKENIZER_CONFIG)
-    ids: dict[str, int | None] = {}
-    for field, name in MagmaTokenizer.SPECIAL_NAMES.items():
-        id_ = tokenizer.token_to_id(name)
-        if id_ is None and field != "action":
-            raise ConfigError(f"{path}: has no token {name}")
-        ids[field] = id_
-    base = tokenizer.get_vocab_size(with_added_tokens=False)
-    with naming(path):
-        return MagmaTokenizer(tokenizer, TokenConfig(base_vocab_size=base, **ids))  # type: ignore[arg-type]
-
-
-def _add_declared_tokens(tokenizer: Tokenizer, path: Path) -> None:
-    """Tokens that only tokenizer_config.json names are added under their ids, as transformers does."""
-    declared = _optional(path).get("added_tokens_decoder", {})
-    if not isinstance(declared, dict):
-        raise ConfigError(f"{path}: added_tokens_decoder must be an object, got {shown(declared)}")
-    for id_, entry in sorted(declared.items(), key=lambda item: (len(item[0]), item[0])):
-        content = entry.get("content") if isinstance(entry, dict) else None
-        # Also other scripts have digits, and Python refuses to read thousands of them.
-        if not isinstance(content, str) or not re.fullmatch(r"[0-9]{1,9}", id_):
-            raise ConfigError(f"{path}: added_tokens_decoder entry {shown(id_)} is not a token: {shown(entry)}")
-        if tokenizer.token_to_id(content) is None:
-            flags = {name: bool(entry.get(name, False)) for name in ("single_word", "lstrip", "rstrip", "normalized")}
-            tokenizer.add_tokens([AddedToken(content, special=bool(entry.get("special", False)), **flags)])
-        if tokenizer.token_to_id(content) != int(id_):
-            raise ConfigError(
-                f"{path}: token {content!r} is declared as {id_}, but {TOKENIZER} makes it "
-                f"{tokenizer.token_to_id(content)}"
-            )
-
-
-def _check_vocabulary_entry(stated: Any, tokens: TokenConfig, rows: Any, where: Path) -> None:
-    """`tokenizer_vocab_size` marks the end of the action ids in the original's training code.
-
-    Its published value is not documented: the base vocabulary, or a count that includes the added tokens. Anything else
-    means that the tokenizer is another one than the model was trained with, and the action ids would be wrong.
-    """
-    if stated is None:
-        return
-    _integer(stated, "tokenizer_vocab_size", where)
-    if (
-        stated != tokens.base_vocab_size
-        and stated != rows
-        and not tokens.total_size <= stated <= tokens.total_size + 64
-    ):
-        raise ConfigError(
-            f"{where}: tokenizer_vocab_size {shown(stated)} fits neither the base vocabulary of "
-            f"{tokens.base_vocab_size} nor all {tokens.total_size} tokens of {TOKENIZER}"
-        )
-
-
 def _stop_ids(directory: Path, tokens: TokenConfig) -> tuple[int, ...]:
     path = directory / GENERATION_CONFIG
-    found = _optional(path)
+    found = read_optional_object(path)
     stops = found.get("eos_token_id")
     # Null is how tools write that nothing is said.
     stops = tokens.end_of_turn if stops is None else stops
@@ -434,26 +374,4 @@ def write(
     for name, data in files.items():
         (directory / name).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     tokenizer.save(directory / TOKENIZER)
-    _write_shards(directory, {name: t.detach().to("cpu", dtype) for name, t in state.items()}, shard_bytes)
-
-
-def _write_shards(directory: Path, state: Mapping[str, Tensor], shard_bytes: int) -> None:
-    shards: list[dict[str, Tensor]] = [{}]
-    filled = 0
-    for name, tensor in state.items():
-        size = tensor.numel() * tensor.element_size()
-        if shards[-1] and filled + size > shard_bytes:
-            shards.append({})
-            filled = 0
-        shards[-1][name] = tensor.contiguous()
-        filled += size
-    weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, str(directory / file), metadata={"format": "pt"})
-        # The library creates its files for the owner alone; a checkpoint is for all who may read the directory.
-        (directory / file).chmod(0o644)
-        weight_map |= dict.fromkeys(shard, file)
-    total = sum(t.numel() * t.element_size() for t in state.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_shards(directory, {name: t.detach().to("cpu", dtype) for name, t in state.items()}, shard_bytes)

@@ -17,7 +17,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,15 +26,13 @@ import tyro
 from magma_contracts.errors import ConfigError
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError
+from magma_policy.serving.served_policy import Served
 
 if TYPE_CHECKING:
-    from magma_contracts.arm_state import ArmState
     from magma_policy.serving.connection import PolicyServer
 
 TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
 MIN_TOKEN_LENGTH = 16
-WARM_UP_CALLS = 3
-"""The first calls of a model allocate and tune; they are made before the server says it is ready."""
 STOPPING_S = 2.0
 """How long Ctrl-C waits for a call of the model."""
 
@@ -120,44 +117,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-class Served:
-    """A loaded policy as the server uses it."""
-
-    def __init__(self, policy: Any) -> None:
-        self.policy = policy
-
-    def new_session(self, robot: str) -> Any:
-        """State of one robot's episode; "" is the policy's default robot."""
-        return self.policy.new_session(robot)
-
-    def request(self, image: Any, instruction: str, proprioception: ArmState | None, session: Any) -> Any:
-        """A checked observation. Raises ObservationError or InstructionError."""
-        from magma_policy.families import interface
-
-        state = interface.Proprioception(**vars(proprioception)) if proprioception is not None else None
-        request = interface.ActRequest(image, instruction, state, session)
-        self.policy.check(request)
-        return request
-
-    def act_batch(self, requests: Sequence[Any]) -> list[Any]:
-        """One call of the model."""
-        return list(self.policy.act_batch(requests))
-
-    def warm_up(self) -> None:
-        """Makes the first, slow calls."""
-        import numpy as np
-
-        from magma_contracts.arm_state import STATE_SIZE, ArmState
-
-        spec = self.policy.spec
-        grey = np.full((spec.image_height, spec.image_width, 3), 128, dtype=np.uint8)
-        rest = np.zeros(STATE_SIZE)
-        rest[[6, 13]] = 1.0  # the identity rotation, twice
-        state = ArmState.from_vector(rest) if spec.proprioception else None
-        for _ in range(WARM_UP_CALLS):
-            self.act_batch([self.request(grey, "do the task", state, self.new_session(""))])
 
 
 def load(config: ServeConfig) -> Served:

@@ -23,7 +23,7 @@ from magma_policy.inference.sampler import Sampler
 from magma_policy.inference.static_decoder import StaticDecoder
 from magma_policy.serving.batching import Batcher
 from tests.unit.policy.conftest import OVERHEAD, STATISTICS, spec_of
-from tests.unit.policy.test_policy_acting import HOME
+from tests.unit.policy.families.magma.test_acting import HOME
 
 CPU = torch.device("cpu")
 WORDS = "put the carrot on the plate"

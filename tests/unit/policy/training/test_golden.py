@@ -7,7 +7,7 @@ import pytest
 
 from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
-GOLDEN = Path(__file__).parent / "golden" / "training_steps.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "training_steps.json"
 
 
 def test_two_steps_of_a_new_model_have_the_stored_losses(write_set, small_run, held_out_names, tmp_path):

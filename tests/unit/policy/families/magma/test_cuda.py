@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU"),
 ]
 
-SHIPPED = Path(__file__).parents[3] / "policy" / "checkpoints" / "magma-tiny"
+SHIPPED = Path(__file__).parents[5] / "policy" / "checkpoints" / "magma-tiny"
 INSTRUCTION = "put the carrot on the plate"
 PLACE, DOWN = np.array([0.45, 0.0, 0.2]), np.array([1.0, 0.0, 0.0, 0.0])
 STATE = Proprioception(PLACE, DOWN, PLACE, DOWN, 1.0, 1.0)

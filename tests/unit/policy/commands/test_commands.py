@@ -18,7 +18,7 @@ from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import read_image, resize, write_image
 
-SHIPPED = Path(__file__).parents[3] / "policy" / "checkpoints" / "magma-tiny"
+SHIPPED = Path(__file__).parents[4] / "policy" / "checkpoints" / "magma-tiny"
 
 
 @pytest.fixture(scope="module")

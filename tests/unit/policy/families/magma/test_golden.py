@@ -21,7 +21,7 @@ from magma_policy.families.magma.tiling import tile_image
 from magma_policy.inference.generation import generate_ids
 from magma_policy.inference.static_decoder import StaticDecoder, StaticDecoders
 
-CASES = json.loads((Path(__file__).parent / "golden" / "plain_magma.json").read_text())
+CASES = json.loads((Path(__file__).parents[2] / "golden" / "plain_magma.json").read_text())
 BASE = 768
 
 

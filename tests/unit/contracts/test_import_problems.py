@@ -9,18 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import magma_contracts.imports
-import magma_policy.imports
+from magma_contracts.imports import import_problem
 
 BROKEN = "libsomething.so.7: cannot open shared object file: No such file or directory"
 
 
-@pytest.fixture(params=[magma_contracts.imports, magma_policy.imports], ids=["contracts", "policy"])
-def import_problem(request):
-    return request.param.import_problem
-
-
-def test_a_missing_package_is_named_with_the_remedy(import_problem):
+def test_a_missing_package_is_named_with_the_remedy():
     error = ModuleNotFoundError("No module named 'pink'", name="pink")
     assert import_problem(error, "pip install x", "pinocchio", "pink") == "pink is not installed: pip install x"
 
@@ -33,7 +27,7 @@ def test_a_missing_package_is_named_with_the_remedy(import_problem):
         ModuleNotFoundError("No module named 'qpsolvers'", name="qpsolvers"),
     ],
 )
-def test_what_is_there_and_broken_is_told_as_it_is(import_problem, error):
+def test_what_is_there_and_broken_is_told_as_it_is(error):
     said = import_problem(error, "pip install x", "pinocchio", "pink")
     assert str(error) in said and "not installed" not in said and "pip install" not in said
 

@@ -48,7 +48,7 @@ class Validator(Protocol):
 class TrainingLoop(ABC, Generic[Model, Batch]):
     """One run of `model`, whose parameters that learn have `requires_grad`.
 
-    A recipe says in a subclass what a batch is (`draw`), what is learned from it (`gradients`), what is kept
+    A recipe says in a subclass what a batch is (`draw_part`), what is learned from it (`gradients`), what is kept
     (`write_checkpoint`) and from which weights it began (`fingerprint`); it may set `validator`.
     """
 
@@ -82,8 +82,9 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
     # What a recipe says.
 
     @abstractmethod
-    def draw(self, generator: torch.Generator) -> Batch:
-        """One batch, on the device; nothing but `generator` decides which."""
+    def draw_part(self, step: int, part: int) -> Batch:
+        """The batch of one part of a step, on the device; step, part, the run's seed and the number of the process alone
+        decide which (`batch_seed`)."""
 
     @abstractmethod
     def gradients(self, batch: Batch) -> dict[str, Tensor]:
@@ -131,7 +132,7 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
             torch.stack([norm.float(), *(loss.float() for part in losses for loss in part.values())]).isfinite().all()
         )
         # Drawn while a GPU still computes; only then its verdict is waited for.
-        self._ahead = (self.step + 1, self._drawn(self.step + 1, 0)) if self.step + 1 < config.steps else None
+        self._ahead = (self.step + 1, self.draw_part(self.step + 1, 0)) if self.step + 1 < config.steps else None
         # Gradients are the same in all processes, losses are not.
         taught = not processes.any_of(not bool(finite))
         self.step += 1
@@ -147,11 +148,9 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
     def _batch(self, part: int) -> Batch:
         """Part of the step that comes next."""
         ahead, self._ahead = self._ahead, None
-        return ahead[1] if ahead is not None and part == 0 and ahead[0] == self.step else self._drawn(self.step, part)
-
-    def _drawn(self, step: int, part: int) -> Batch:
-        seed = batch_seed(self.config.seed, step, part, processes.rank())
-        return self.draw(torch.Generator().manual_seed(seed))
+        return (
+            ahead[1] if ahead is not None and part == 0 and ahead[0] == self.step else self.draw_part(self.step, part)
+        )
 
     def averages(self) -> dict[str, float]:
         """Means of the last losses."""

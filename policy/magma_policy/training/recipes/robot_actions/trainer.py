@@ -39,7 +39,7 @@ from magma_policy.training import lora
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.loop import processes
 from magma_policy.training.loop.captured_gradients import CapturedGradients
-from magma_policy.training.loop.training_loop import TrainingLoop
+from magma_policy.training.loop.training_loop import TrainingLoop, batch_seed
 from magma_policy.training.recipes.robot_actions import text_samples
 from magma_policy.training.recipes.robot_actions.batches import Batches, Prompts, pad_left
 from magma_policy.training.recipes.robot_actions.objective import Objective
@@ -188,6 +188,10 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
             )
 
     # What a step learns from.
+
+    def draw_part(self, step: int, part: int) -> StepBatch:
+        seed = batch_seed(self.config.seed, step, part, processes.rank())
+        return self.draw(torch.Generator().manual_seed(seed))
 
     def draw(self, generator: torch.Generator) -> StepBatch:
         """One batch, on the device."""

@@ -83,8 +83,8 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
 
     @abstractmethod
     def draw_part(self, step: int, part: int) -> Batch:
-        """The batch of one part of a step, on the device; step, part, the run's seed and the number of the process alone
-        decide which (`batch_seed`)."""
+        """The batch of one part of a step, on the device; step, part, the run's seed and the number of the process
+        alone decide which (`batch_seed`)."""
 
     @abstractmethod
     def gradients(self, batch: Batch) -> dict[str, Tensor]:

@@ -25,7 +25,11 @@ class ActionType(Protocol[ActionT]):
         """As messages call it."""
 
     def checked(self, answer: Any) -> list[ActionT]:
-        """The actions in a policy's answer, in order, at least one. ValueError: it holds none, or an invalid one."""
+        """The actions in a policy's answer, which is one or several of them, in order.
+
+        Raises:
+            ValueError: it holds none, an invalid one, or something else.
+        """
 
     def hold(self, observation: Any) -> ActionT:
         """The action that a step without a command is recorded with, and that changes nothing."""

@@ -21,7 +21,8 @@ from magma_eval.episodes import write_suite_file
 from magma_eval.policies.choice import PolicyChoice
 from magma_eval.pools.worker import find_factory
 from magma_eval.report.clips import choose, film_all
-from magma_eval.report.page import numbers, render
+from magma_eval.report.numbers import numbers
+from magma_eval.report.page import render
 from magma_eval.report.text_tables import terminal_width
 from magma_eval.results.episode_result import ResultsError, SuccessRule
 from magma_eval.results.merge import merge

@@ -35,7 +35,8 @@ class Observation(Protocol):
 
 
 class TaskSpec(Protocol):
-    """Fixed facts of a task. What else a policy must agree with, its own specification knows."""
+    """Fixed facts of a task; `robot` too, as a checkpoint of several robots names it, where there is one. What else a
+    policy must agree with, its own specification knows."""
 
     @property
     def task(self) -> str:
@@ -48,10 +49,6 @@ class TaskSpec(Protocol):
     @property
     def step_period_s(self) -> float:
         """Of the world."""
-
-    @property
-    def robot(self) -> str:
-        """As a checkpoint of several robots names it; empty where there is none."""
 
 
 class Task(Protocol[ActionT]):

@@ -31,7 +31,7 @@ class Actor:
     def begin(self, spec: TaskSpec, seed: int) -> None:
         """Begins an episode. Raises PolicyFailedError or PolicyMismatchError."""
         episode = Episode(spec.suite, spec.task, "random", seed, spec.task, seed, reset_variant="random")
-        self._policy = self._source.for_episode(episode, spec.robot, seed, "")
+        self._policy = self._source.for_episode(episode, spec.robot, seed)
         self._policy.spec.check_fits(spec)
         self._policy.reset(spec.instruction)
         self._rows = []

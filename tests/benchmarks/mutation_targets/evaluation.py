@@ -12,7 +12,8 @@ from file_mutations import Reading, Target, digest
 from mutation_edits import bytes_edits, json_edits, jsonl_edits, line_edits, npy_edits, zip_edits
 
 from magma_eval.episodes import Episode, read_suite_file, short_hash, write_suite_file
-from magma_eval.report.page import numbers, render
+from magma_eval.report.numbers import numbers
+from magma_eval.report.page import render
 from magma_eval.results.episode_record import EpisodeRecord
 from magma_eval.results.episode_result import EpisodeResult, Key, ResultsError, Stage, Success
 from magma_eval.results.run_folder import RUN_FORMAT, RunFolder, without_repetitions, write_json

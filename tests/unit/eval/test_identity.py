@@ -17,7 +17,7 @@ from websockets.asyncio.server import serve
 from magma_contracts.action_spec import ActionSpec
 from magma_eval.episodes import Episode, write_suite_file
 from magma_eval.policies.choice import PolicyChoice
-from magma_eval.report.page import numbers
+from magma_eval.report.numbers import numbers
 from magma_eval.results.episode_result import ResultsError
 from magma_eval.results.merge import merge
 from magma_eval.results.run_folder import RunFolder, load, read_run, without_repetitions

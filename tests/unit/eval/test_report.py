@@ -16,7 +16,8 @@ from magma_eval.episodes import Episode
 from magma_eval.policies.scripted import HoldPolicy
 from magma_eval.report.charts import Bar, Curve, interval_plot, latency_plot
 from magma_eval.report.clips import AFTER_SUCCESS_STEPS, Clip, choose, describe, film, film_all, steps_worth_seeing
-from magma_eval.report.page import numbers, render
+from magma_eval.report.numbers import numbers
+from magma_eval.report.page import render
 from magma_eval.report.published import PublishedRate, published_rates
 from magma_eval.results.episode_record import EpisodeRecord
 from magma_eval.results.episode_result import EpisodeResult, Key, ResultsError, Stage, Success

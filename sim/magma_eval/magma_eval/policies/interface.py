@@ -31,6 +31,17 @@ class PolicyNeeds(Protocol):
 
 
 @dataclass(frozen=True)
+class BlindNeeds:
+    """Needs of a policy that looks at nothing and fits every task."""
+
+    name: str
+    needs_image: bool = False
+
+    def check_fits(self, task: Any) -> None:
+        """Nothing can differ."""
+
+
+@dataclass(frozen=True)
 class PolicySpec:
     """What a policy for arms needs and returns. None: any."""
 

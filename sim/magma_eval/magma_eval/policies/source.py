@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from magma_eval.actions import END_EFFECTOR_DELTA, ActionType
 from magma_eval.benchmarks import benchmark_of
 from magma_eval.episodes import Episode
 from magma_eval.policies.choice import PolicyChoice, scripted_names
@@ -37,7 +39,9 @@ class PolicySource:
         """Whether the policy looks at pictures."""
         return self._choice.remote
 
-    def for_episode(self, episode: Episode, robot: str, seed: int, record_name: str) -> EpisodePolicy:
+    def for_episode(
+        self, episode: Episode, robot: str, seed: int, action_type: ActionType[Any] = END_EFFECTOR_DELTA
+    ) -> EpisodePolicy:
         """The policy of an episode.
 
         Args:
@@ -45,7 +49,7 @@ class PolicySource:
             robot: the task's robot (`TaskSpec.robot`); a policy that does not know it by name acts as for its default
                 one, and whether that fits is checked against the task.
             seed: of the run.
-            record_name: the file that `replay:FOLDER` looks for.
+            action_type: of the episode's task.
 
         Raises:
             PolicyFailedError: the server cannot be reached, or there is no recorded episode.
@@ -55,7 +59,8 @@ class PolicySource:
         if kind in scripted_names():
             return _scripted(kind, episode, seed)
         if kind == "replay":
-            return ReplayPolicy(EpisodeRecord.read(self._recorded(episode)))
+            record = EpisodeRecord.read(self._recorded(episode), action_type)
+            return ReplayPolicy(record, action_type=action_type)
         try:
             client = self._connected("")
             if robot in client.robots:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from magma_eval.actions import action_type_of
 from magma_eval.episodes import Episode
 from magma_eval.policies.interface import PolicyFailedError, PolicyMismatchError
 from magma_eval.policies.source import PolicySource
@@ -122,7 +123,8 @@ class EpisodeWorker:
             return _broken("setup", error)
         try:
             alive("asking for the policy")
-            policy = self._policies.for_episode(episode, task.spec.robot, lease.seed, lease.record)
+            robot = getattr(task.spec, "robot", "")
+            policy = self._policies.for_episode(episode, robot, lease.seed, action_type_of(task))
             alive("resetting")
             played = rollout(task, policy, episode, lease.settings, lambda step: alive(f"step {step}"))
             played.record.write(self._folder / lease.record)

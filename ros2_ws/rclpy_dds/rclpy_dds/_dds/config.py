@@ -103,7 +103,8 @@ def fast_dds_buffer_advice() -> str | None:
         return None
     return (
         f"net.core.rmem_default is {size} bytes, which nodes on Fast DDS take for their sockets: most best-effort "
-        f"pictures to them get lost; sudo sysctl -w net.core.rmem_default={RECEIVE_BUFFER_BYTES} and start them again"
+        f"pictures to them get lost; sudo sysctl -w net.core.rmem_default={RECEIVE_BUFFER_BYTES} and start them again "
+        "(without root: a profile of theirs, see settings.md of rclpy_dds)"
     )
 
 

@@ -1,0 +1,30 @@
+"""Pictures as KOSMOS-2's vision tower wants them: stretched to a square, as CLIP normalises them."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+# OpenAI CLIP's, in the published preprocessor_config.json.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class PictureError(ValueError):
+    """An array that is no picture."""
+
+
+def pixels_of(image: np.ndarray, side: int) -> np.ndarray:
+    """uint8 rgb (H, W, 3) to float32 (3, side, side).
+
+    The whole picture is stretched, nothing is cut off: boxes stay fractions of the picture as it was given.
+
+    Raises:
+        PictureError: another type or shape, or no pixels.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise PictureError(f"a picture must be uint8 (H, W, 3) rgb, got {image.dtype} {image.shape}")
+    small = Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.BICUBIC)
+    scaled = np.asarray(small, dtype=np.float32) * np.float32(1 / 255)
+    return ((scaled - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)

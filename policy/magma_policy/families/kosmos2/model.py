@@ -1,0 +1,200 @@
+"""KOSMOS-2 as one thing that points: phrases to boxes, boxes to phrases, pictures to texts with boxes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magma_policy.families.kosmos2 import network, prompts
+from magma_policy.families.kosmos2.decoding import Answer, Decoder
+from magma_policy.families.kosmos2.grammar import AnswerRules
+from magma_policy.families.kosmos2.images import pixels_of
+from magma_policy.families.kosmos2.locations import decode_cells
+from magma_policy.families.kosmos2.network import Network
+from magma_policy.families.kosmos2.parser import GroundedText, parse
+from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
+from magma_policy.families.kosmos2.vocabulary import Vocabulary
+from magma_policy.picture_files import content_hash
+
+KEPT_PICTURES = 8
+"""Frames whose features are kept: a frame is asked several questions, by several people at once at most."""
+Which = Literal["one", "several", "all"]
+
+BOX_TOKENS, BOXES_TOKENS, WORDS_TOKENS, CAPTION_TOKENS, DETAIL_TOKENS = 5, 64, 32, 128, 384
+"""Longest answers: a box is five ids, a group of boxes, a name, a caption, a detailed one."""
+SAME_PLACE = 0.5
+"""Boxes that overlap more (intersection over union) are one place, when all are asked for."""
+CANDIDATES = 8
+"""First corners that are followed when all places of a phrase are asked for."""
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Where a phrase is.
+
+    Attributes:
+        phrase: as it was asked.
+        boxes: (N, 4) fractions of the picture, the surest first; none when the model named no place.
+        confidences: (N,) p(upper left) * p(lower right), each among all cells. It orders boxes; how often a box of
+            such a confidence is right must be counted for a checkpoint.
+        presence: 0 … 1, the model's own word for whether this is in the picture at all, apart from where.
+    """
+
+    phrase: str
+    boxes: np.ndarray
+    confidences: np.ndarray
+    presence: float
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What a place is called, and the probability of these words together."""
+
+    text: str
+    probability: float
+
+
+class Kosmos2:
+    """A loaded checkpoint. Not thread-safe: one question at a time.
+
+    Attributes:
+        vocabulary: its ids.
+        network: its network.
+    """
+
+    def __init__(self, network: Network, vocabulary: Vocabulary) -> None:
+        self.network, self.vocabulary = network, vocabulary
+        self._decoder = Decoder(network, vocabulary)
+        self._features: OrderedDict[str, Tensor] = OrderedDict()
+
+    @classmethod
+    def load(cls, directory: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Kosmos2:
+        """Reads a checkpoint directory; see `network.load` for what is refused."""
+        return cls(*network.load(Path(directory), torch.device(device), dtype))
+
+    @torch.inference_mode()
+    def features(self, image: np.ndarray) -> Tensor:
+        """(1, latents, width) of uint8 rgb (H, W, 3); computed once for a picture, known again by its content."""
+        key = content_hash(image)
+        if key in self._features:
+            self._features.move_to_end(key)
+            return self._features[key]
+        pixels = torch.from_numpy(pixels_of(image, self.network.geometry.image_side))
+        found = self.network.features(pixels[None])
+        self._features[key] = found
+        while len(self._features) > KEPT_PICTURES:
+            self._features.popitem(last=False)
+        return found
+
+    def ground(self, image: np.ndarray, phrases: Sequence[str], which: Which = "one") -> list[Grounding]:
+        """Where each phrase is: its best place, the places that the model lists itself, or all that it may mean.
+
+        The model finds a place for nearly everything; `presence` and the confidence tell, not that there is a box.
+
+        Raises:
+            PromptError: no phrase, an empty or a too long one.
+            PictureError: no picture.
+        """
+        if not phrases:
+            raise prompts.PromptError("no phrase was given; say what to look for")
+        asked = [prompts.locate(self.vocabulary, phrase) for phrase in phrases]
+        form = AnswerRules("box", BOX_TOKENS) if which == "one" else AnswerRules("boxes", BOXES_TOKENS)
+        said = self._run(image, [_opened(prompt, self.vocabulary) for prompt in asked], form)
+        presences = self._presences(image, asked)
+        found = []
+        for phrase, prompt, answer, presence in zip(phrases, asked, said, presences, strict=True):
+            boxes, sure = self._boxes(answer)
+            if which == "all":
+                more, surer = self._candidates(image, prompt, answer)
+                boxes, sure = np.concatenate([boxes, more]), np.concatenate([sure, surer])
+            kept = apart(boxes, sure)
+            found.append(Grounding(phrase, boxes[kept], sure[kept], presence))
+        return found
+
+    def refer(
+        self, image: np.ndarray, box: np.ndarray, examples: Sequence[tuple[np.ndarray, Example]] = ()
+    ) -> Expression:
+        """What stands at a box (4,), in words; `examples` are pictures with a place and its name, shown before.
+
+        Raises:
+            BoxError: the box lies outside of the picture.
+        """
+        prompt = prompts.refer(self.vocabulary, box, [example for _, example in examples])
+        pictures = [self.features(shown) for shown, _ in examples]
+        rules = AnswerRules("words", WORDS_TOKENS, stop_at_sentence=True)
+        answer = self._decoder.run([prompt], [torch.cat([*pictures, self.features(image)])], rules)[0]
+        text = parse(self.vocabulary, answer.ids).text.rstrip(" .")
+        return Expression(text, float(np.prod(answer.probabilities)))
+
+    def describe(self, image: np.ndarray, *, detailed: bool = False) -> GroundedText:
+        """A caption whose phrases have boxes; it begins as the published prompt does ("An image of")."""
+        prompt = prompts.describe(self.vocabulary, detailed=detailed)
+        rules = AnswerRules("grounded words", DETAIL_TOKENS if detailed else CAPTION_TOKENS)
+        ids = self._run(image, [prompt], rules)[0].ids
+        lead = [] if detailed else self.vocabulary.encode("An image of")
+        return parse(self.vocabulary, [*lead, *ids])
+
+    def answer(
+        self, image: np.ndarray, question: str | Sequence[str | Mention], *, grounded: bool = True
+    ) -> GroundedText:
+        """The answer to a question, parts of which may be tied to boxes."""
+        prompt = prompts.answer(self.vocabulary, question, grounded=grounded)
+        rules = AnswerRules("grounded words" if grounded else "words", CAPTION_TOKENS)
+        return parse(self.vocabulary, self._run(image, [prompt], rules)[0].ids)
+
+    def _run(self, image: np.ndarray, asked: Sequence[Prompt], rules: AnswerRules) -> list[Answer]:
+        features = self.features(image)
+        return self._decoder.run(asked, [features] * len(asked), rules)
+
+    def _presences(self, image: np.ndarray, asked: Sequence[Prompt]) -> list[float]:
+        """The probability that the answer begins with a box rather than ends at once."""
+        open_, eos = self.vocabulary.object_open, self.vocabulary.eos
+        first = [answer.first for answer in self._run(image, asked, AnswerRules("box", 1))]
+        return [float(1.0 / (1.0 + np.exp(np.clip(logits[eos] - logits[open_], -60.0, 60.0)))) for logits in first]
+
+    def _boxes(self, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) of an answer that begins within a group, and their confidences (N,)."""
+        entities = parse(self.vocabulary, [self.vocabulary.object_open, *answer.ids]).entities
+        if not entities:
+            return np.empty((0, 4)), np.empty(0)
+        return entities[0].boxes, answer.confidence(entities[0].places - 1, self.vocabulary)
+
+    def _candidates(self, image: np.ndarray, prompt: Prompt, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes from the likeliest first corners, each with its likeliest second one: (N, 4) and confidences (N,)."""
+        vocabulary = self.vocabulary
+        likely = answer.corners[0]
+        cells = np.argsort(-likely, kind="stable")[:CANDIDATES]
+        opened = [Prompt((*_opened(prompt, vocabulary).ids, vocabulary.place(cell)), prompt.pictures) for cell in cells]
+        said = self._run(image, opened, AnswerRules("box", BOX_TOKENS))
+        pairs = [(int(cell), vocabulary.cell(one.ids[0])) for cell, one in zip(cells, said, strict=True)]
+        sure = [likely[cell] * one.corners[0][pair[1]] for cell, one, pair in zip(cells, said, pairs, strict=True)]
+        return decode_cells(np.array(pairs), vocabulary.bins), np.array(sure, dtype=float)
+
+
+def _opened(prompt: Prompt, vocabulary: Vocabulary) -> Prompt:
+    """The prompt with a box begun, so that a place is named whatever the model would say."""
+    return Prompt((*prompt.ids, vocabulary.object_open), prompt.pictures)
+
+
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union (N,) of a box (4,) with boxes (N, 4)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.clip(high - low, 0.0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return np.asarray(shared / np.maximum(areas - shared, 1e-12))
+
+
+def apart(boxes: np.ndarray, confidences: np.ndarray) -> list[int]:
+    """Indices of boxes, the surest first, without those that overlap a surer one by more than `SAME_PLACE`."""
+    kept: list[int] = []
+    for index in np.argsort(-confidences, kind="stable").tolist():
+        if not kept or (overlap(boxes[index], boxes[kept]) <= SAME_PLACE).all():
+            kept.append(index)
+    return kept

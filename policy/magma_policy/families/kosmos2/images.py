@@ -27,4 +27,4 @@ def pixels_of(image: np.ndarray, side: int) -> np.ndarray:
         raise PictureError(f"a picture must be uint8 (H, W, 3) rgb, got {image.dtype} {image.shape}")
     small = Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.BICUBIC)
     scaled = np.asarray(small, dtype=np.float32) * np.float32(1 / 255)
-    return ((scaled - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)
+    return ((scaled - np.array(MEAN, dtype=np.float32)) / np.array(STD, dtype=np.float32)).transpose(2, 0, 1)

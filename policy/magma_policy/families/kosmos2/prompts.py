@@ -118,7 +118,7 @@ def describe(vocabulary: Vocabulary, *, detailed: bool = False, grounded: bool =
 
 def answer(vocabulary: Vocabulary, question: str | Sequence[str | Mention], *, grounded: bool = True) -> Prompt:
     """`Question: … Answer:`; parts of the question may be tied to boxes."""
-    parts = [question] if isinstance(question, str) else list(question)
+    parts: list[str | Mention] = [question] if isinstance(question, str) else list(question)
     _checked("".join(part.text if isinstance(part, Mention) else part for part in parts), "question")
     ids = [*vocabulary.encode("Question:"), *mentioned(vocabulary, parts), *vocabulary.encode("Answer:")]
     return _ask(vocabulary, ids, grounded=grounded)

@@ -8,8 +8,11 @@ from magma_policy.families.kosmos2 import network, vocabulary
 from magma_policy.families.kosmos2.model import Kosmos2
 
 LATENTS = 9
-WORDS = """the a carrot plate spoon block on left right of in yes no Question: Answer: Is there image An It is
-Describe this detail: .""".split()
+SENTENCES = (
+    "the a carrot plate spoon block on left right of in yes no Is there image An It is Question: Answer: Describe this "
+    "detail: ."
+)
+WORDS = SENTENCES.split(" ")
 
 
 @pytest.fixture(scope="session")

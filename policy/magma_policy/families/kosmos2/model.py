@@ -2,63 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from magma_contracts.boxes import apart
+from magma_contracts.grounding import Expression, GroundedText, Grounding, Which
 from magma_policy.families.kosmos2 import network, prompts
 from magma_policy.families.kosmos2.decoding import Answer, Decoder
 from magma_policy.families.kosmos2.grammar import AnswerRules
 from magma_policy.families.kosmos2.images import pixels_of
 from magma_policy.families.kosmos2.locations import decode_cells
 from magma_policy.families.kosmos2.network import Network
-from magma_policy.families.kosmos2.parser import GroundedText, parse
+from magma_policy.families.kosmos2.parser import parse, parse_corners
 from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
 from magma_policy.families.kosmos2.vocabulary import Vocabulary
 from magma_policy.picture_files import content_hash
 
 KEPT_PICTURES = 8
 """Frames whose features are kept: a frame is asked several questions, by several people at once at most."""
-Which = Literal["one", "several", "all"]
 
 BOX_TOKENS, BOXES_TOKENS, WORDS_TOKENS, CAPTION_TOKENS, DETAIL_TOKENS = 5, 64, 32, 128, 384
 """Longest answers: a box is five ids, a group of boxes, a name, a caption, a detailed one."""
-SAME_PLACE = 0.5
-"""Boxes that overlap more (intersection over union) are one place, when all are asked for."""
 CANDIDATES = 8
 """First corners that are followed when all places of a phrase are asked for."""
-
-
-@dataclass(frozen=True)
-class Grounding:
-    """Where a phrase is.
-
-    Attributes:
-        phrase: as it was asked.
-        boxes: (N, 4) fractions of the picture, the surest first; none when the model named no place.
-        confidences: (N,) p(upper left) * p(lower right), each among all cells. It orders boxes; how often a box of
-            such a confidence is right must be counted for a checkpoint.
-        presence: 0 … 1, the model's own word for whether this is in the picture at all, apart from where.
-    """
-
-    phrase: str
-    boxes: np.ndarray
-    confidences: np.ndarray
-    presence: float
-
-
-@dataclass(frozen=True)
-class Expression:
-    """What a place is called, and the probability of these words together."""
-
-    text: str
-    probability: float
 
 
 class Kosmos2:
@@ -137,9 +109,8 @@ class Kosmos2:
         """A caption whose phrases have boxes; it begins as the published prompt does ("An image of")."""
         prompt = prompts.describe(self.vocabulary, detailed=detailed)
         rules = AnswerRules("grounded words", DETAIL_TOKENS if detailed else CAPTION_TOKENS)
-        ids = self._run(image, [prompt], rules)[0].ids
         lead = [] if detailed else self.vocabulary.encode("An image of")
-        return parse(self.vocabulary, [*lead, *ids])
+        return self._grounded(self._run(image, [prompt], rules)[0], lead)
 
     def answer(
         self, image: np.ndarray, question: str | Sequence[str | Mention], *, grounded: bool = True
@@ -147,7 +118,14 @@ class Kosmos2:
         """The answer to a question, parts of which may be tied to boxes."""
         prompt = prompts.answer(self.vocabulary, question, grounded=grounded)
         rules = AnswerRules("grounded words" if grounded else "words", CAPTION_TOKENS)
-        return parse(self.vocabulary, self._run(image, [prompt], rules)[0].ids)
+        return self._grounded(self._run(image, [prompt], rules)[0])
+
+    def _grounded(self, answer: Answer, lead: Sequence[int] = ()) -> GroundedText:
+        """The text of an answer behind the ids of its beginning, each box with its confidence."""
+        found, corners = parse_corners(self.vocabulary, [*lead, *answer.ids])
+        sure = [answer.confidence(at - len(lead), self.vocabulary) for at in corners]
+        entities = [dataclasses.replace(one, confidences=s) for one, s in zip(found.entities, sure, strict=True)]
+        return dataclasses.replace(found, entities=tuple(entities))
 
     def _run(self, image: np.ndarray, asked: Sequence[Prompt], rules: AnswerRules) -> list[Answer]:
         features = self.features(image)
@@ -161,10 +139,10 @@ class Kosmos2:
 
     def _boxes(self, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4) of an answer that begins within a group, and their confidences (N,)."""
-        entities = parse(self.vocabulary, [self.vocabulary.object_open, *answer.ids]).entities
+        entities = self._grounded(answer, [self.vocabulary.object_open]).entities
         if not entities:
             return np.empty((0, 4)), np.empty(0)
-        return entities[0].boxes, answer.confidence(entities[0].places - 1, self.vocabulary)
+        return entities[0].boxes, entities[0].confidences
 
     def _candidates(self, image: np.ndarray, prompt: Prompt, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
         """Boxes from the likeliest first corners, each with its likeliest second one: (N, 4) and confidences (N,)."""
@@ -181,20 +159,3 @@ class Kosmos2:
 def _opened(prompt: Prompt, vocabulary: Vocabulary) -> Prompt:
     """The prompt with a box begun, so that a place is named whatever the model would say."""
     return Prompt((*prompt.ids, vocabulary.object_open), prompt.pictures)
-
-
-def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union (N,) of a box (4,) with boxes (N, 4)."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    return np.asarray(shared / np.maximum(areas - shared, 1e-12))
-
-
-def apart(boxes: np.ndarray, confidences: np.ndarray) -> list[int]:
-    """Indices of boxes, the surest first, without those that overlap a surer one by more than `SAME_PLACE`."""
-    kept: list[int] = []
-    for index in np.argsort(-confidences, kind="stable").tolist():
-        if not kept or (overlap(boxes[index], boxes[kept]) <= SAME_PLACE).all():
-            kept.append(index)
-    return kept

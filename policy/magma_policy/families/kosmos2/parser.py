@@ -10,34 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from magma_contracts.grounding import Entity, GroundedText
 from magma_policy.families.kosmos2.locations import decode_cells, is_ordered
 from magma_policy.families.kosmos2.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Entity:
-    """A phrase of the text and the boxes that follow it.
-
-    Attributes:
-        phrase: the words, "" for boxes behind no phrase.
-        span: where it stands in the text, [start, end).
-        boxes: (N, 4) fractions of the picture.
-        places: for each box, at which ids its two corners stand, (N, 2) indices into the ids given.
-    """
-
-    phrase: str
-    span: tuple[int, int]
-    boxes: np.ndarray
-    places: np.ndarray
-
-
-@dataclass(frozen=True)
-class GroundedText:
-    """A text with its entities in order; `malformed` counts the groups of location ids that are no boxes."""
-
-    text: str
-    entities: tuple[Entity, ...] = ()
-    malformed: int = 0
 
 
 @dataclass
@@ -45,6 +20,7 @@ class _Reading:
     vocabulary: Vocabulary
     text: str = ""
     entities: list[Entity] = field(default_factory=list)
+    corners: list[np.ndarray] = field(default_factory=list)
     malformed: int = 0
     opened: int | None = None
     """Where in the text the phrase begins that is open."""
@@ -54,6 +30,11 @@ class _Reading:
 
 def parse(vocabulary: Vocabulary, ids: Sequence[int]) -> GroundedText:
     """Reads ids of an answer, or of a whole sequence with its prompt. Never raises, whatever the ids are."""
+    return parse_corners(vocabulary, ids)[0]
+
+
+def parse_corners(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[GroundedText, list[np.ndarray]]:
+    """`parse`, and for each entity (N, 2) indices into the ids of the two corners of its boxes."""
     reading = _Reading(vocabulary)
     index = 0
     while index < len(ids):
@@ -78,7 +59,7 @@ def parse(vocabulary: Vocabulary, ids: Sequence[int]) -> GroundedText:
             while index + 1 < len(ids) and vocabulary.is_place(int(ids[index + 1])):
                 index += 1
         index += 1
-    return _trimmed(reading)
+    return _trimmed(reading), reading.corners
 
 
 def _behind_picture(vocabulary: Vocabulary, ids: Sequence[int], index: int) -> int:
@@ -116,7 +97,8 @@ def _read_group(reading: _Reading, ids: Sequence[int], start: int) -> int:
     if fine.any():
         span = reading.phrase if reading.phrase is not None else (len(reading.text), len(reading.text))
         boxes = decode_cells(cells[fine], vocabulary.bins)
-        reading.entities.append(Entity(reading.text[slice(*span)], span, boxes, np.array(groups)[fine]))
+        reading.entities.append(Entity(reading.text[slice(*span)], span, boxes, np.full(len(boxes), np.nan)))
+        reading.corners.append(np.array(groups)[fine])
     return index + closed
 
 
@@ -130,5 +112,5 @@ def _trimmed(reading: _Reading) -> GroundedText:
         phrase = text[start:end]
         start += len(phrase) - len(phrase.lstrip())
         phrase = phrase.strip()
-        entities.append(Entity(phrase, (start, start + len(phrase)), entity.boxes, entity.places))
+        entities.append(Entity(phrase, (start, start + len(phrase)), entity.boxes, entity.confidences))
     return GroundedText(text, tuple(entities), reading.malformed)

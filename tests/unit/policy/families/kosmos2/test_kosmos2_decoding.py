@@ -9,7 +9,7 @@ from magma_policy.families.kosmos2 import network, prompts
 from magma_policy.families.kosmos2.decoding import Decoder
 from magma_policy.families.kosmos2.grammar import AnswerRules
 from magma_policy.families.kosmos2.images import PictureError, pixels_of
-from magma_policy.families.kosmos2.model import Kosmos2, apart
+from magma_policy.families.kosmos2.model import Kosmos2
 from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse
 from magma_policy.families.kosmos2.prompts import Example, Prompt, PromptError
@@ -163,8 +163,3 @@ def test_features_of_a_frame_are_computed_once(model, pictures, monkeypatch):
 def test_what_is_no_picture_is_refused(model, picture):
     with pytest.raises(PictureError, match="uint8"):
         model.describe(picture)
-
-
-def test_boxes_that_overlap_are_one_place():
-    boxes = np.array([[0, 0, 0.5, 0.5], [0.01, 0, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]])
-    assert apart(boxes, np.array([0.2, 0.3, 0.1])) == [1, 2]

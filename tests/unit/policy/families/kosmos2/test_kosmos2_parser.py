@@ -1,11 +1,10 @@
 """Reading answers."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_policy.families.kosmos2.parser import parse
+from magma_policy.families.kosmos2.parser import parse, parse_corners
 
 
 def ids_of(words, *parts):
@@ -25,6 +24,10 @@ def ids_of(words, *parts):
         else:
             ids += [tags[part]] if part in tags else words.encode(part)
     return ids
+
+
+def corners(words, *parts):
+    return parse_corners(words, ids_of(words, *parts))[1]
 
 
 def read(words, *parts):
@@ -65,10 +68,9 @@ def test_a_caption_with_two_entities(words):
 def test_several_boxes_of_a_phrase(words):
     found = read(words, "(", "a block", ")", "[", 0, 33, ",", 66, 99, "]")
     assert found.entities[0].boxes.shape == (2, 4)
-    assert found.entities[0].places.tolist() == [
-        [len(ids_of(words, "(", "a block", ")", "[")) + i for i in (0, 1)],
-        [len(ids_of(words, "(", "a block", ")", "[")) + i for i in (3, 4)],
-    ]
+    start = len(ids_of(words, "(", "a block", ")", "["))
+    found_at = corners(words, "(", "a block", ")", "[", 0, 33, ",", 66, 99, "]")[0]
+    assert (found_at - start).tolist() == [[0, 1], [3, 4]]
 
 
 def test_a_group_behind_no_phrase_is_an_entity_without_words(words):
@@ -118,12 +120,11 @@ def test_parsing_takes_any_ids(words):
         )
     )
     def check(ids):
-        found = parse(words, ids)
-        for entity in found.entities:
+        found, places = parse_corners(words, ids)
+        assert len(places) == len(found.entities)
+        for entity, at in zip(found.entities, places, strict=True):
             assert found.text[slice(*entity.span)] == entity.phrase
-            assert (entity.boxes[:, :2] < entity.boxes[:, 2:]).all()
-            for pair, box in zip(entity.places, entity.boxes, strict=True):
-                assert all(words.is_place(ids[place]) for place in pair)
-                assert np.isfinite(box).all()
+            assert (entity.boxes[:, :2] < entity.boxes[:, 2:]).all() and len(at) == len(entity.boxes)
+            assert all(words.is_place(ids[place]) for place in at.ravel())
 
     check()

@@ -1,0 +1,128 @@
+"""From a click to words: what somebody pointed at, named so that the model finds it again.
+
+The model names the place and is then asked where that name is. Only a name that leads back to the place is taken; one
+that leads elsewhere gets a word of place, computed from the boxes and not asked for, and is tried again. Nothing is
+chosen from a list of tasks, and nothing here becomes an instruction: a person confirms it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_contracts.boxes import holds, overlap
+from magma_contracts.grounding import Grounder, Grounding
+from magma_policy.grounding.expressions import MARGIN, PLACES
+
+CLICK_SIDE = 0.12
+"""Side of the square round a click that is asked about first, as a share of the picture."""
+SAME = 0.5
+"""A name leads back to a box when what is found overlaps it so much (intersection over union)."""
+
+
+class ClickError(ValueError):
+    """A click that no name was found for; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class NamedPlace:
+    """A place and its name.
+
+    Attributes:
+        phrase: such as "the green block on the left".
+        box: (4,) fractions of the picture, where the phrase leads.
+        agreement: intersection over union of that box and the one that was named.
+        confidence: of the box, as in `magma_contracts.grounding`.
+        presence: the model's word for whether the phrase is in the picture.
+    """
+
+    phrase: str
+    box: NDArray[np.float64]
+    agreement: float
+    confidence: float
+    presence: float
+
+
+def name_click(grounder: Grounder, image: NDArray[np.uint8], x: float, y: float) -> NamedPlace:
+    """What stands at a point of the picture, 0 … 1 each.
+
+    Raises:
+        ClickError: outside of the picture, or no name leads back to the point.
+    """
+    if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+        raise ClickError(f"the click ({x:g}, {y:g}) lies outside of the picture, which runs from 0 to 1")
+    half = CLICK_SIDE / 2
+    square = np.array([x - half, y - half, x + half, y + half]).clip(0.0, 1.0)
+    first = grounder.refer(image, square).text
+    # The square is not the thing: its name finds the thing's own box, which is then named anew.
+    found = _nearest(grounder, image, [noun_phrase(first)], x, y)
+    if found is None:
+        raise ClickError(_told(first, "is not found where you clicked"))
+    return name_box(grounder, image, found)
+
+
+def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NamedPlace:
+    """What stands at a box (4,) of fractions.
+
+    Raises:
+        ClickError: no name leads back to the box.
+    """
+    said = grounder.refer(image, box).text
+    phrase = noun_phrase(said)
+    if not phrase:
+        raise ClickError(_told(said, "is no name"))
+    found = grounder.ground(image, [phrase], "all")[0]
+    tried = [(phrase, found)]
+    rivals = [other for other in found.boxes if overlap(box, [other])[0] < SAME]
+    if rivals and not any(phrase.endswith(place) for place in PLACES):
+        placed = [f"{phrase} {place}" for place in _places(box, rivals)]
+        tried += list(zip(placed, grounder.ground(image, placed) if placed else [], strict=True))
+    for words, where in tried:
+        if not len(where.boxes):
+            continue
+        agreement = float(overlap(box, where.boxes[:1])[0])
+        if agreement >= SAME:
+            return NamedPlace(words, where.boxes[0], agreement, float(where.confidences[0]), where.presence)
+    raise ClickError(_told(said, "leads to another place"))
+
+
+def noun_phrase(text: str) -> str:
+    """A name as it stands in an instruction: what a model says behind "It is", with "the" in front."""
+    words = " ".join(text.split()).strip(" .,;:!?").lower()
+    for lead in ("it is ", "this is ", "a ", "an ", "the "):
+        words = words.removeprefix(lead)
+    return f"the {words}" if words else ""
+
+
+def two_click_instruction(source: str, target: str) -> str:
+    """The one sentence that two clicks make: what is taken, and where it is put."""
+    return f"put {source} on {target}"
+
+
+def _nearest(
+    grounder: Grounder, image: NDArray[np.uint8], phrases: list[str], x: float, y: float
+) -> NDArray[np.float64] | None:
+    """The smallest box of the phrases' that holds a point."""
+    if not all(phrases):
+        return None
+    answers: list[Grounding] = grounder.ground(image, phrases, "all")
+    boxes = [box for answer in answers for box in answer.boxes if holds(box, (x, y))]
+    return min(boxes, key=lambda box: float(np.prod(box[2:] - box[:2])), default=None)
+
+
+def _places(box: NDArray[np.float64], rivals: list[NDArray[np.float64]]) -> list[str]:
+    """Words of place that hold for a box against all of its rivals."""
+    middle = (box[:2] + box[2:]) / 2
+    others = np.array([(rival[:2] + rival[2:]) / 2 for rival in rivals])
+    return [
+        words
+        for words, (axis, towards) in PLACES.items()
+        if (towards * (middle[axis] - others[:, axis]) >= MARGIN).all()
+    ]
+
+
+def _told(said: str, why: str) -> str:
+    name = f'"{said}"' if said.strip() else "an empty answer"
+    return f"the model calls this {name}, and that {why}; click nearer to its middle, or type what is meant"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from magma_contracts.arm_state import ArmState
+from magma_contracts.grounding import Grounder
 from magma_contracts.policies import Policy, PolicyResult
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.robots import Robot
@@ -190,5 +191,13 @@ class Family(Protocol):
         robot: str | Path | None,
         statistics: str | Path | None,
     ) -> LoadedPolicy:
+        """Load a checkpoint folder. Raises CheckpointError or ConfigError that names what does not fit."""
+        ...
+
+
+class GroundingFamily(Protocol):
+    """What the package of a family offers that points instead of acting."""
+
+    def load_grounder(self, directory: Path, device: str, dtype: Any) -> Grounder:
         """Load a checkpoint folder. Raises CheckpointError or ConfigError that names what does not fit."""
         ...

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import cast
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.grounding import Grounder
 from magma_policy.errors import shown
-from magma_policy.families.interface import Family, LoadedPolicy
+from magma_policy.families.interface import Family, GroundingFamily, LoadedPolicy
 from magma_policy.files.hub import resolve
 from magma_policy.files.json_files import read_object
 
@@ -22,7 +23,10 @@ class Entry:
     architectures: tuple[str, ...]
 
 
-FAMILIES = {"magma": Entry("magma_policy.families.magma", ("MagmaForCausalLM",))}
+FAMILIES = {
+    "magma": Entry("magma_policy.families.magma", ("MagmaForCausalLM",)),
+    "kosmos-2": Entry("magma_policy.families.kosmos2", ("Kosmos2ForConditionalGeneration",)),
+}
 """By name, which is the `model_type` of their checkpoints' config.json."""
 UNNAMED = "magma"
 """The family of a config.json that has no `model_type`: this project's own layout is older than the second family."""
@@ -67,4 +71,26 @@ def load(
 ) -> LoadedPolicy:
     """A checkpoint folder, or `owner/name` of the Hugging Face Hub, by the `load` of its family."""
     directory = resolve(path)
-    return family(family_of(directory)).load(directory, device, dtype, quantization, robot, statistics)
+    name = family_of(directory)
+    found = family(name)
+    if not hasattr(found, "load"):
+        raise ConfigError(
+            f"{directory}: a checkpoint of {name}, which points and does not act; magma-ground, magma-refer and "
+            "magma-describe read it"
+        )
+    return found.load(directory, device, dtype, quantization, robot, statistics)
+
+
+def load_grounder(path: str | Path, device: str, dtype: object) -> Grounder:
+    """A checkpoint folder, or `owner/name` of the Hugging Face Hub, of a family that points; see `Grounder`."""
+    directory = resolve(path)
+    if not (directory / CONFIG).is_file():
+        raise ConfigError(f"{directory}: no checkpoint is here, for there is no {CONFIG}")
+    name = family_of(directory)
+    found = family(name)
+    if not hasattr(found, "load_grounder"):
+        raise ConfigError(
+            f"{directory}: a checkpoint of {name}, which does not point; give one of KOSMOS-2, such as "
+            "microsoft/kosmos-2-patch14-224"
+        )
+    return cast(GroundingFamily, found).load_grounder(directory, device, dtype)

@@ -70,6 +70,31 @@ def draw_box_marks(image: np.ndarray, boxes: np.ndarray, first: int = 0) -> np.n
     return np.asarray(picture)
 
 
+def draw_named_boxes(image: np.ndarray, boxes: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Boxes in colours of their own, each with its name at the corner where it covers the least.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 in pixels.
+        names: N texts; what the font lacks is left out by it.
+    """
+    picture = _picture(image)
+    boxes = _table(boxes, 4, "boxes")
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=max(10, round(MARK_SHARE * min(picture.size))))
+    taken = [tuple(box) for box in boxes]
+    for number, (box, name) in enumerate(zip(boxes, names, strict=True)):
+        colour = TRACE_COLOURS[number % len(TRACE_COLOURS)]
+        draw.rectangle(tuple(box), outline=colour, width=BOX_LINE_WIDTH)
+        left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
+        others = taken[:number] + taken[number + 1 :]
+        places = _label_places(box, right - left + 4, bottom - top + 4)
+        place = min(places, key=lambda label: _covered(label, others, picture.size))
+        taken.append(place)
+        draw.rectangle(place, fill=colour)
+        draw.text((place[0] + 2 - left, place[1] + 2 - top), name, fill=WHITE, font=font)
+    return np.asarray(picture)
+
+
 def draw_point_marks(image: np.ndarray, points: Mapping[int, Sequence[float]]) -> np.ndarray:
     """Numbered marks: red discs with white digits, as in Magma's video and robot data.
 

@@ -19,7 +19,8 @@ from magma_policy.families.kosmos2.grammar import AnswerRules, Kinds, Row
 from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.prompts import Prompt, PromptError
 from magma_policy.families.kosmos2.vocabulary import Vocabulary
-from magma_policy.finite import can_choose, type_name
+from magma_policy.files.weight_files import type_name
+from magma_policy.inference.finite import can_choose
 
 NAME = "KOSMOS-2"
 

@@ -22,7 +22,8 @@ from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse, parse_corners
 from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
 from magma_policy.families.kosmos2.vocabulary import Vocabulary
-from magma_policy.picture_files import content_hash
+from magma_policy.files.image_files import content_hash
+from magma_policy.inference.device import pick_device, pick_dtype
 
 KEPT_PICTURES = 8
 """Frames whose features are kept: a frame is asked several questions, by several people at once at most."""
@@ -47,9 +48,13 @@ class Kosmos2:
         self._features: OrderedDict[str, Tensor] = OrderedDict()
 
     @classmethod
-    def load(cls, directory: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Kosmos2:
-        """Reads a checkpoint directory; see `network.load` for what is refused."""
-        return cls(*network.load(Path(directory), torch.device(device), dtype))
+    def load(cls, directory: str | Path, device: str = "auto", dtype: torch.dtype | str | None = None) -> Kosmos2:
+        """Reads a checkpoint directory; see `network.load` for what is refused.
+
+        `device` and `dtype` as `magma_policy.load` takes them.
+        """
+        place = pick_device(device)
+        return cls(*network.load(Path(directory), place, pick_dtype(dtype, place, None)))
 
     @torch.inference_mode()
     def features(self, image: np.ndarray) -> Tensor:

@@ -18,13 +18,14 @@ from torch import Tensor
 from transformers import DynamicCache, Kosmos2Config, Kosmos2ForConditionalGeneration
 from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextForCausalLM
 
-from magma_policy.errors import CheckpointError, ConfigError, shown
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import CheckpointError, shown
 from magma_policy.families.kosmos2.locations import BINS
 from magma_policy.families.kosmos2.vocabulary import Vocabulary
-from magma_policy.json_files import read_object
-from magma_policy.weight_check import WeightCheck, require_finite
-from magma_policy.weight_files import WEIGHTS, map_tensors, read_shapes, refuse_other_folders, shards
-from magma_policy.whole_files import whole_folder
+from magma_policy.files.json_files import read_object
+from magma_policy.files.weight_check import WeightCheck, require_finite
+from magma_policy.files.weight_files import WEIGHTS, map_tensors, read_shapes, refuse_other_folders, shards
+from magma_policy.files.whole_files import whole_folder
 
 MODEL_TYPE = "kosmos-2"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_policy.families.kosmos2.locations import BINS
-from magma_policy.tokenizer import read_tokenizer
+from magma_policy.files.tokenizer_files import read_tokenizer
 
 SPACE = "▁"
 """Stands for the space in front of a word."""

@@ -11,9 +11,10 @@ from tokenizers import AddedToken, Tokenizer
 from magma_contracts.errors import ConfigError
 from magma_policy.errors import shown
 from magma_policy.families.magma.config import TokenConfig
-from magma_policy.families.magma.tokenizer import MagmaTokenizer, read_tokenizer
+from magma_policy.families.magma.tokenizer import MagmaTokenizer
 from magma_policy.files.json_dataclasses import naming
 from magma_policy.files.json_files import read_optional_object
+from magma_policy.files.tokenizer_files import read_tokenizer
 
 
 def read_published_tokenizer(path: Path, declarations: Path) -> MagmaTokenizer:

@@ -18,7 +18,7 @@ from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.prompt import ROBOT_QUESTION, SYSTEM_TEXT
 from magma_policy.files.json_dataclasses import naming
-from magma_policy.files.json_files import read_text
+from magma_policy.files.tokenizer_files import read_tokenizer
 
 # Llama-3's pre-tokenizer pattern (its tokenizer.json).
 LLAMA3_SPLIT = (
@@ -50,17 +50,6 @@ INSTRUCTION_WORDS = (
     *("towel", "cloth", "stack", "block", "cube", "green", "yellow", "eggplant", "basket", "bowl", "red", "blue"),
     *("orange", "purple"),
 )
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a file, as the file has it. Raises ConfigError."""
-    text = read_text(path)
-    try:
-        return Tokenizer.from_str(text)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library raises bare Exception for malformed files, and worse for odd ones
-        raise ConfigError(f"{path}: not a tokenizer file ({error})") from error
 
 
 class MagmaTokenizer:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, Kosmos2ForConditionalGeneration
 
-from magma_policy.errors import CheckpointError, ConfigError
+from magma_contracts.errors import ConfigError
+from magma_policy.errors import CheckpointError
 from magma_policy.families.kosmos2 import network
 from magma_policy.families.kosmos2.images import MEAN, STD, pixels_of
 from magma_policy.families.kosmos2.model import Kosmos2

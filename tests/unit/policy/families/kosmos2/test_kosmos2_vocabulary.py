@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from magma_policy.errors import ConfigError
+from magma_contracts.errors import ConfigError
 from magma_policy.families.kosmos2 import vocabulary
 from magma_policy.families.kosmos2.vocabulary import MASK, TAGS, Vocabulary, build_small_tokenizer, place_name
 

@@ -1,0 +1,102 @@
+"""magma-ground, magma-refer and magma-describe, typed as people type them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from magma_contracts.errors import ConfigError
+from magma_policy.commands import describe, ground, refer
+from magma_policy.families import registry
+from magma_policy.families.kosmos2 import network
+
+MAINS = {"ground": ground.main, "refer": refer.main, "describe": describe.main}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(random_network, words, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("kosmos")
+    network.save(directory, random_network, words, torch.float32)
+    return str(directory)
+
+
+@pytest.fixture
+def picture(pictures, tmp_path):
+    Image.fromarray(pictures[0]).save(tmp_path / "picture.png")
+    return str(tmp_path / "picture.png")
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Runs a command and returns its status and what it printed."""
+
+    def run(command, *arguments):
+        monkeypatch.setattr("sys.argv", [f"magma-{command}", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            MAINS[command]()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_phrases_are_found_and_drawn(typed, checkpoint, picture, tmp_path):
+    drawing = tmp_path / "drawn.png"
+    asked = ("ground", picture, "the carrot", "a <phrase>", "--checkpoint", checkpoint)
+    status, out, _ = typed(*asked, "--draw", str(drawing))
+    assert status == 0 and out.count("confidence") == 2 and "the carrot: 1 place(s)" in out
+    assert min(Image.open(drawing).size) >= 512
+    status, out, _ = typed(*asked, "--json", "--which", "all")
+    found = json.loads(out)
+    assert [one["phrase"] for one in found] == ["the carrot", "a <phrase>"]
+    assert all(len(one["boxes"]) == len(one["confidences"]) > 0 for one in found)
+    assert np.array(found[0]["boxes"]).max() <= 1.0
+
+
+def test_a_caption_and_an_answer(typed, checkpoint, picture, tmp_path):
+    status, out, _ = typed("describe", picture, "--checkpoint", checkpoint, "--json", "--draw", str(tmp_path / "d.png"))
+    assert status == 0 and json.loads(out)["text"].startswith("An image of")
+    assert typed("describe", picture, "--checkpoint", checkpoint, "--question", "Is there a carrot?")[0] == 0
+
+
+def test_a_random_model_names_nothing_that_leads_back(typed, checkpoint, picture):
+    status, out, err = typed("refer", picture, "20,20", "--checkpoint", checkpoint)
+    assert (status, out) == (1, "")
+    assert "click nearer to its middle, or type what is meant" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "told"),
+    [
+        ("ground", ["nothing.png", "the carrot"], "nothing.png: no such file"),
+        ("ground", ["PICTURE", ""], "the phrase is empty"),
+        ("ground", ["PICTURE", "x" * 10_000], "10,000 characters"),
+        ("ground", ["PICTURE", "the carrot", "--checkpoint", "magma-tiny"], "does not point"),
+        ("ground", ["PICTURE", "the carrot", "--checkpoint", "EMPTY"], "config.json"),
+        ("refer", ["PICTURE", "there"], "x,y or x1,y1,x2,y2"),
+        ("refer", ["PICTURE", "5,nan"], "x,y or x1,y1,x2,y2"),
+        ("refer", ["PICTURE", "500,5"], "outside of the picture"),
+        ("refer", ["PICTURE", "500,5,600,9"], "outside of the picture"),
+        ("describe", ["PICTURE", "--question", " "], "the question is empty"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(typed, checkpoint, picture, tmp_path, command, arguments, told):
+    (tmp_path / "empty").mkdir()
+    places = {"PICTURE": picture, "EMPTY": str(tmp_path / "empty")}
+    arguments = [places.get(argument, argument) for argument in arguments]
+    if "--checkpoint" not in arguments:
+        arguments += ["--checkpoint", checkpoint]
+    status, out, err = typed(command, *arguments)
+    assert (status, out) == (1, "")
+    assert told in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_threads_out_of_range_are_refused(typed, picture):
+    status, _, err = typed("ground", picture, "the carrot", "--threads", "-1")
+    assert status == 2 and "--threads must be from 0 to 1024" in err
+
+
+def test_a_checkpoint_that_points_is_no_policy(checkpoint):
+    with pytest.raises(ConfigError, match="points and does not act"):
+        registry.load(checkpoint, "cpu", None, None, None, None)

@@ -28,9 +28,9 @@ def test_the_far_edge_belongs_to_the_last_cell():
     assert encode_boxes(np.array([[0.25, 0.25, 0.5, 0.5]])).tolist() == [[8 * 32 + 8, 16 * 32 + 16]]
 
 
-@given(st.lists(st.tuples(fractions, fractions, fractions, fractions), min_size=1, max_size=50))
-def test_every_box_that_touches_the_picture_comes_back_near_itself(rows):
-    boxes = np.array(rows)
+@given(st.tuples(fractions, fractions, fractions, fractions))
+def test_every_box_that_touches_the_picture_comes_back_near_itself(corners):
+    boxes = np.array([corners])
     low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
     if ((high < 0) | (low > 1)).any():
         with pytest.raises(BoxError, match="outside"):

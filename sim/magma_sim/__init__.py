@@ -4,10 +4,9 @@
 """
 
 from magma_sim.registry import make_task, suite_tasks
-from magma_sim.tasks.interface import EndEffectorState, Observation, SimulatorUnavailableError, Task, TaskSpec, Variant
+from magma_sim.tasks.interface import Observation, SimulatorUnavailableError, Task, TaskSpec, Variant
 
 __all__ = [
-    "EndEffectorState",
     "Observation",
     "SimulatorUnavailableError",
     "Task",

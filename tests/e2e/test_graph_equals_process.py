@@ -36,7 +36,7 @@ class ShippedPolicy:
         import torch
 
         import magma_policy
-        from magma_policy.files.checkpoint_paths import find_checkpoint
+        from magma_policy_client.checkpoint_paths import find_checkpoint
 
         torch.set_num_threads(1)
         self._policy = magma_policy.load(find_checkpoint("magma-tiny"), device="cpu")

@@ -24,7 +24,7 @@ from magma_common import qos
 from magma_common.conversions import chunk_from_msg, image_to_msg, state_to_msg
 from magma_contracts.arm_state import EndEffectorState
 from magma_policy.embodiments import robots
-from magma_policy.files.checkpoint_paths import find_checkpoint
+from magma_policy_client.checkpoint_paths import find_checkpoint
 
 MODULE = "magma_policy_ros.policy_node"
 LOADING_S = 240.0

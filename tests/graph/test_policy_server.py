@@ -25,7 +25,6 @@ import magma_policy
 from magma_contracts.arm_state import ArmState
 from magma_policy.embodiments import robots
 from magma_policy.families.interface import Proprioception as PolicyProprioception
-from magma_policy.files.checkpoint_paths import find_checkpoint
 from magma_policy_client import (
     ConnectionLostError,
     LocalServer,
@@ -35,6 +34,7 @@ from magma_policy_client import (
     ServerError,
     messages,
 )
+from magma_policy_client.checkpoint_paths import find_checkpoint
 
 LONG_S = 60.0
 INSTRUCTION = "put the carrot on the plate"

@@ -1,6 +1,6 @@
 """Talk to a Magma policy on another machine or in another environment: no torch."""
 
-from magma_policy_client.client import PolicyClient, Result
+from magma_policy_client.client import PolicyClient
 from magma_policy_client.errors import (
     ConnectionLostError,
     PolicyChangedError,
@@ -13,7 +13,7 @@ from magma_policy_client.errors import (
     VersionMismatchError,
 )
 from magma_policy_client.local_server import LocalServer
-from magma_policy_client.messages import PROTOCOL_VERSION
+from magma_policy_client.messages import PROTOCOL_VERSION, Result
 
 __all__ = [
     "PROTOCOL_VERSION",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import importlib.metadata
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,6 +33,7 @@ from magma_policy_client.errors import (
     SpecChangedError,
     VersionMismatchError,
 )
+from magma_policy_client.messages import Result
 
 DEFAULT_PORT = 8765
 DEFAULT_TIMEOUT_S = 10.0
@@ -40,24 +41,6 @@ CLOSING_S = 1.0
 REFUSALS = ("robot", "observation", "overloaded", "stopping")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Result:
-    """One action chunk.
-
-    Attributes:
-        deltas: float64 (horizon, 7), finite: translation (m) and rotation vector (rad) in the frame of the spec,
-            gripper 0 closed .. 1 open.
-        stage_ms: the policy's own stages, `queue` (waiting in the server) and `network` (all that happened outside it).
-        sequence: number of the call, rising.
-        marks: float64 (K, 2), pixels (u, v) the policy pointed at; None for policies that do not point.
-    """
-
-    deltas: np.ndarray
-    stage_ms: Mapping[str, float]
-    sequence: int
-    marks: np.ndarray | None
 
 
 class PolicyClient:
@@ -156,7 +139,7 @@ class PolicyClient:
         self,
         image: np.ndarray,
         instruction: str,
-        state: Any,
+        proprioception: Any,
         deadline_s: float | None = None,
     ) -> Result:
         """One action chunk for a picture uint8 (H, W, 3) rgb of the spec's size.
@@ -164,7 +147,8 @@ class PolicyClient:
         Args:
             image: the picture.
             instruction: what to do.
-            state: an `ArmState`, or any object with its attributes, if the spec asks for it; else it may be None.
+            proprioception: an `ArmState`, or any object with its attributes, if the spec asks for it; else it may be
+                None.
             deadline_s: seconds from now in which the answer must be here; None means the client's `timeout_s`.
 
         Raises:
@@ -172,26 +156,26 @@ class PolicyClient:
             RefusedError: the policy cannot act on this; `.code` is "observation" then.
             ConnectionLostError, ServerError, ProtocolError, VersionMismatchError, SpecChangedError: see there.
         """
-        proprioception = None
-        if state is not None:
+        state = None
+        if proprioception is not None:
             try:
-                proprioception = ArmState.of(state)
+                state = ArmState.of(proprioception)
             except (AttributeError, TypeError, ValueError) as error:
                 raise RefusedError("observation", f"not a state of an arm: {error}") from error
 
         async def work(until_s: float) -> Result:
             connection = await self._connected()
             began_s = time.monotonic()
-            question = messages.Act(self._next(), self._session, _left(until_s), instruction, image, proprioception)
+            question = messages.Act(self._next(), self._session, _left(until_s), instruction, image, state)
             answer = await self._ask(connection, question)
-            if not isinstance(answer, messages.Result):
+            if not isinstance(answer, Result):
                 raise ServerError(f"{self._url} answered an observation with {type(answer).__name__}")
             if len(answer.deltas) != self.spec.horizon:
                 raise ServerError(f"{self._url} sent {len(answer.deltas)} actions; its spec says {self.spec.horizon}")
             elapsed_ms = (time.monotonic() - began_s) * 1e3
             stages = dict(answer.stage_ms)
             stages["network"] = max(0.0, elapsed_ms - sum(stages.values()))
-            return Result(answer.deltas, stages, answer.sequence, answer.marks)
+            return dataclasses.replace(answer, stage_ms=stages)
 
         return self._call(work, self._timeout_s if deadline_s is None else _check_seconds(deadline_s, "deadline_s"))
 

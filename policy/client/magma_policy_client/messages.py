@@ -28,6 +28,7 @@ import numpy as np
 
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import STATE_SIZE, ArmState
+from magma_contracts.policies import PolicyResult
 from magma_policy_client.arrays import pack_array, unpack_array
 from magma_policy_client.errors import ProtocolError
 
@@ -102,13 +103,17 @@ class Reset:
 
 
 @dataclass(frozen=True)
-class Result:
-    """One action chunk: `deltas` float64 (horizon, 7), times of the stages in ms, and `marks` float64 (K, 2), the
-    pixels (u, v) that the policy pointed at, if it does."""
+class _Numbered:
+    """Comes first among the fields of what answers a question."""
 
     sequence: int
-    deltas: np.ndarray
-    stage_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Result(PolicyResult, _Numbered):
+    """One action chunk, `ActionSpec.horizon` deltas. What a client returns has in `stage_ms` also `queue` (waiting in
+    the server) and `network` (all that happened outside it)."""
+
     marks: np.ndarray | None = None
 
 

@@ -12,8 +12,8 @@ from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import OutputError, explained
 from magma_contracts.text import escaped
 from magma_policy.errors import CommandError, NotFiniteError
-from magma_policy.files.checkpoint_paths import CheckpointNotFoundError, locate
 from magma_policy.files.hub import HubError
+from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 
 if TYPE_CHECKING:
     from magma_policy.families.interface import LoadedPolicy

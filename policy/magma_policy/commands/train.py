@@ -17,7 +17,6 @@ from magma_contracts.text import printable
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import Demonstrations, held_out_text, read_demonstrations
 from magma_policy.errors import CheckpointError, NotFiniteError
-from magma_policy.files.checkpoint_paths import CheckpointNotFoundError
 from magma_policy.files.hub import HubError
 from magma_policy.files.whole_files import whole_file
 from magma_policy.training.config import CHANGEABLE, TrainConfig
@@ -27,6 +26,7 @@ from magma_policy.training.loop.run_lock import run_lock
 from magma_policy.training.loop.saved_run import SavedRunError
 from magma_policy.training.recipes.robot_actions.trainer import Trainer
 from magma_policy.training.starting_point import StartingPoint, memory
+from magma_policy_client.checkpoint_paths import CheckpointNotFoundError
 
 
 def check_output(config: TrainConfig) -> None:

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from magma_contracts.actions import DELTA_SIZE
 from magma_contracts.arm_state import (
     GRIPPER,
     GRIPPER_TARGET,
     POSITION,
     QUATERNION,
-    STATE_SIZE,
     TARGET_POSITION,
     TARGET_QUATERNION,
 )
+from magma_contracts.demonstrations import NEEDED, SHAPES
 from magma_contracts.text import printable
 from magma_policy.errors import InstructionError
 from magma_policy.files.array_files import ArrayFileError, read_arrays
@@ -27,7 +26,6 @@ from magma_policy.instructions import check_instruction
 ARRAYS = (
     "proprioception", "actions", "marks", "instruction", "frames", "weights", "object_names", "object_positions",
 )  # fmt: skip
-NEEDED = ("proprioception", "actions", "marks", "instruction")
 
 FARTHEST_M = 10.0
 """No arm reaches farther from its base; millimetres do."""
@@ -78,17 +76,9 @@ def _malformed(data: dict[str, np.ndarray]) -> Iterator[str]:
         yield "has no steps"
         return
     known = data["object_names"].shape[0] if "object_names" in data and data["object_names"].ndim == 1 else 0
-    shapes: dict[str, tuple[int | None, ...]] = {
-        "proprioception": (steps, STATE_SIZE),
-        "actions": (steps, DELTA_SIZE),
-        "marks": (steps, None, 2),
-        "frames": (steps, None, None, 3),
-        "weights": (steps,),
-        "object_names": (known,),
-        "object_positions": (steps, known, 3),
-        "instruction": (),
-    }
-    for name, shape in shapes.items():
+    sizes = {"T": steps, "N": known}
+    for name in ARRAYS:
+        shape = tuple(size if isinstance(size, int) else sizes.get(size) for size in SHAPES[name])
         array = data.get(name)
         if array is None:
             continue

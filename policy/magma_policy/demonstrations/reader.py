@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from magma_contracts.arm_state import GRIPPER_TARGET
+from magma_contracts.camera import project
 from magma_contracts.demonstrations import EPISODES
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError, fingerprint, read_episode, unteachable
@@ -240,8 +241,5 @@ _COLUMNS = (
 def _project(points: np.ndarray, card: DataCard) -> np.ndarray:
     """Points (T, N, 3) of the base frame, m, to fractions (T, N, 2) of the card's picture, float32; NaN behind the
     camera."""
-    extrinsics = np.array(card.extrinsics)
-    pixels = (points @ extrinsics[:3, :3].T + extrinsics[:3, 3]) @ np.array(card.intrinsics).T
-    depth = np.where(pixels[..., 2:] > 0, pixels[..., 2:], np.nan)
-    fractions: np.ndarray = pixels[..., :2] / depth / card.width_height
+    fractions = project(points, np.array(card.intrinsics), np.array(card.extrinsics)) / card.width_height
     return fractions.astype(np.float32)

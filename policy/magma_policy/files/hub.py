@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-# huggingface.co's own rule for repository names, with an optional revision behind an @.
-HUB_ID = re.compile(r"(?P<repository>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]+))?")
+from magma_policy_client.checkpoint_paths import HUB_ID
+
 FILES = ("*.json", "*.safetensors")
 
 

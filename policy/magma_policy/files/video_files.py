@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
+from magma_contracts.display_matrix import upright
 from magma_contracts.text import printable
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import flattened
@@ -212,27 +213,11 @@ def _pixels(frame: VideoFrame, colours: VideoReformatter, film: _Film, max_heigh
     if film.pixel_aspect != 1.0:
         width = max(1, round(width * film.pixel_aspect))
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-    picture = _turned(picture, frame)
+    matrix = next((bytes(side) for side in frame.side_data if side.type == SideData.DISPLAYMATRIX), b"")
+    picture = upright(picture, matrix)
     height, width = picture.shape[:2]
     if height <= max_height:
         return np.ascontiguousarray(picture)
     size = (max(1, round(width * max_height / height)), max_height)
     shrunk: np.ndarray = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return shrunk
-
-
-def _turned(picture: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """The picture turned and mirrored by whole quarters, as the frame's display matrix says.
-
-    The matrix takes the point (p, q) to (a p + c q, b p + d q); it is stored as a, b, u, c, d, v, x, y, w (ISO/IEC
-    14496-12, 8.2.2).
-    """
-    matrix = next((side for side in frame.side_data if side.type == SideData.DISPLAYMATRIX), None)
-    if matrix is None or matrix.buffer_size < 36:
-        return picture
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype="<i4", count=5).tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, across, down = picture.transpose(1, 0, 2), c, b
-    else:
-        across, down = a, d
-    return picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]

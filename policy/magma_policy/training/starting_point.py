@@ -14,11 +14,11 @@ from magma_contracts.errors import ConfigError
 from magma_policy.families import magma
 from magma_policy.families.magma import Magma, MagmaConfig, MagmaTokenizer, initialise_weights, magma_tiny_config
 from magma_policy.files import hub
-from magma_policy.files.checkpoint_paths import locate
 from magma_policy.files.weight_files import shards
 from magma_policy.training import lora
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.loop.memory import Memory
+from magma_policy_client.checkpoint_paths import locate
 
 MODULES = {"language": "language_model.", "projector": "multi_modal_projector.", "vision": "vision_tower."}
 """What the names of a part's parameters begin with."""

@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from magma_contracts.outputs import check_file, check_folder, explained
+from magma_contracts.text import escaped
 from magma_eval.benchmarks import benchmarks
 from magma_eval.compare import compare
 from magma_eval.compare import text_table as comparison_table
@@ -34,7 +35,6 @@ from magma_eval.run.runner import Runner
 from magma_eval.suites import SUITES, Shard, select, suite_episodes
 from magma_eval.summary import summarise
 from magma_eval.summary import text_table as rate_table
-from magma_eval.typed import escaped
 
 ALL = tyro.conf.arg(help_behavior_hint="(default: all)")
 NEEDED = tyro.conf.arg(help_behavior_hint="(required)")

@@ -40,8 +40,7 @@ def plain_tasks() -> dict[str, list[Episode]]:
         for episode in suite.make():
             if episode.reset_variant == "eval" and not episode.options:
                 own.setdefault(episode.make, []).append(episode)
-        for task, episodes in own.items():
-            found.setdefault(task, episodes)
+        found = {**own, **found}
     return found
 
 

@@ -53,11 +53,6 @@ def named(name: object) -> str:
     return name if isinstance(name, str) and name.isprintable() and len(name) <= 60 else shown(name)
 
 
-def escaped(text: str) -> str:
-    """The text with its line breaks, but without what else is not printable: terminals would obey it."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def check_fields(instance: Any) -> None:
     """ValueError when a field of a dataclass instance has not the type that its annotation names, a number is not
     finite or absurd, or a text is too long."""

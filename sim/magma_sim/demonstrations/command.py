@@ -10,7 +10,7 @@ On disk (no pickle):
     OUT/card.json                    the data card: configuration, counts, camera, versions
     OUT/episodes/<task>-<seed>.npz   one episode of T steps:
         frames uint8 (T, 128, 128, 3)      RGB, as `Observation.image` in an evaluation; absent without images
-        proprioception float32 (T, 16)     `EndEffectorState.as_vector`
+        proprioception float32 (T, 16)     `ArmState.as_vector`
         actions float32 (T, 7)             the expert's clean EndEffectorDelta
         executed float32 (T, 7)            what was executed
         points float32 (T, 4, 3)           base frame, m: source centre, source tip, rest point of the target, tool

@@ -13,19 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.demonstrations import ACTION_ENTRY, CARD, EPISODES, FORMAT_VERSION, MARKS
 from magma_eval.policies.choice import PolicyChoice
 from magma_sim.demonstrations.config import DemonstrationConfig
-from magma_sim.demonstrations.recording import POINT_NAMES
 from magma_sim.registry import backend_of
 from magma_sim.tasks.interface import TaskSpec
 from magma_sim.tasks.object_words import OBJECT_WORDS
 
-FORMAT_VERSION = 2
-
 
 def episode_path(out: Path, task: str, seed: int) -> Path:
     """File of one episode."""
-    return out / "episodes" / f"{task}-{seed}.npz"
+    return out / EPISODES / f"{task}-{seed}.npz"
 
 
 def write_episode(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -58,12 +56,8 @@ def _card(
         "first_seed": config.seed,
         "counts": rows,
         "recording": recording_settings(config),
-        "action": {
-            "fields": ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"],
-            "units": "m, axis-angle rad, absolute opening 0 closed .. 1 open",
-            "frame": "base frame, relative to the controller's target",
-        },
-        "points": list(POINT_NAMES),
+        "action": ACTION_ENTRY,
+        "points": list(MARKS),
         "objects": {
             name: OBJECT_WORDS[name]._asdict()
             for name in sorted({name for task in specs.values() for name in task.object_names})
@@ -85,6 +79,6 @@ def write_card(
     config: DemonstrationConfig, specs: dict[str, TaskSpec], rows: dict[str, dict[str, int]], seconds: float
 ) -> None:
     """Writes the data card anew: counts by task, and the seconds that this run took so far."""
-    partial = config.out / "card.json.partial"
+    partial = config.out / f"{CARD}.partial"
     partial.write_text(json.dumps(_card(config, specs, rows, seconds), indent=2) + "\n")
-    partial.replace(config.out / "card.json")
+    partial.replace(config.out / CARD)

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.camera import project
+from magma_contracts.rotations import multiply_left_to_right, quaternion_from_axis_angle, quaternion_from_yaw
 from magma_sim.demonstrations.actor import Actor
 from magma_sim.demonstrations.config import DemonstrationConfig, NoiseConfig
 from magma_sim.demonstrations.noise import ActionNoise
 from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.registry import make_task, skill_of, suite_of, suite_tasks
-from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw
-from magma_sim.tasks.interface import DemonstrableTask, Observation, TaskSpec
+from magma_sim.tasks.interface import DemonstrableTask, Observation
 from magma_sim.tasks.skill import Skill
 
-POINT_NAMES = ("source_centre", "source_tip", "target_rest_point", "tool")
 _START_TRIES = 20
 
 
@@ -32,8 +32,8 @@ def _start_pose(
     else:
         position = source_position + rng.uniform([-0.03, -0.03, 0.075], [0.03, 0.03, 0.14])
     tilt = quaternion_from_axis_angle(np.array([*rng.normal(0.0, 0.04, 2), 0.0]))
-    turned = multiply(quaternion_from_yaw(float(rng.uniform(-0.7, 0.7))), np.array(skill.tool_down_xyzw))
-    return position, multiply(tilt, turned)
+    turned = multiply_left_to_right(quaternion_from_yaw(float(rng.uniform(-0.7, 0.7))), np.array(skill.tool_down_xyzw))
+    return position, multiply_left_to_right(tilt, turned)
 
 
 def _begin(
@@ -52,13 +52,6 @@ def _begin(
         except ValueError:
             continue
     raise RuntimeError(f"no start within reach was found for {world.spec.task}, seed {seed}")
-
-
-def project(points: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.float64]:
-    """Points (..., 3) of the base frame -> pixels (..., 2) as (u, v) of the spec's image."""
-    camera = points @ spec.camera_extrinsics[:3, :3].T + spec.camera_extrinsics[:3, 3]
-    pixels = camera @ spec.camera_intrinsics.T
-    return pixels[..., :2] / pixels[..., 2:]
 
 
 def record_episode(
@@ -100,7 +93,7 @@ def record_episode(
         "actions": np.stack(steps["actions"]).astype(np.float32),
         "executed": np.stack(steps["executed"]).astype(np.float32),
         "points": points.astype(np.float32),
-        "marks": project(points, world.spec).astype(np.float32),
+        "marks": project(points, world.spec.camera_intrinsics, world.spec.camera_extrinsics).astype(np.float32),
         "object_names": np.array(names),
         "object_positions": np.stack(steps["object_positions"]).astype(np.float32),
         "instruction": np.array(observation.instruction),

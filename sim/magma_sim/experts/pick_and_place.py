@@ -10,16 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_sim.registry import skill_of
-from magma_sim.rotations import (
+from magma_contracts.arm_state import ArmState
+from magma_contracts.rotations import (
     axis_angle_from_quaternion,
     conjugate,
-    multiply,
+    multiply_left_to_right,
     quaternion_from_yaw,
     rotate,
     yaw_from_quaternion,
 )
-from magma_sim.tasks.interface import EndEffectorState
+from magma_sim.registry import skill_of
 from magma_sim.tasks.skill import ExpertConfig, Poses, Skill, gradual, straight_to
 
 _GRIP_SLACK_M = 0.006
@@ -45,7 +45,7 @@ class ScriptedExpert:
         self._skill: Skill = skill_of(task)
         self._config = config or self._skill.config
 
-    def act(self, end_effector: EndEffectorState, object_poses: Poses) -> NDArray[np.float64]:
+    def act(self, end_effector: ArmState, object_poses: Poses) -> NDArray[np.float64]:
         """The next EndEffectorDelta (7,).
 
         Args:
@@ -72,39 +72,43 @@ class ScriptedExpert:
         position, rotation = object_poses[self._skill.source]
         return position + rotate(rotation, np.array([self._skill.grasp_offset, 0.0, 0.0]))
 
-    def _in_fingers(self, state: EndEffectorState, handle: NDArray[np.float64]) -> bool:
+    def _in_fingers(self, state: ArmState, handle: NDArray[np.float64]) -> bool:
         offset = state.position - handle
         across = float(np.hypot(*offset[:2]))
         height = abs(float(offset[2]) - self._skill.grasp_above_origin)
         return across < self._config.hold_distance and height < self._config.hold_height
 
-    def _gripping(self, state: EndEffectorState) -> bool:
+    def _gripping(self, state: ArmState) -> bool:
         return state.gripper_target < 0.5 and self._skill.gap(state.gripper) < self._skill.source_width + _GRIP_SLACK_M
 
     def _down(self, heading: float) -> NDArray[np.float64]:
         """Orientation of the tool that points down and grasps a source of this heading."""
-        return multiply(quaternion_from_yaw(heading), np.array(self._skill.tool_down_xyzw))
+        return multiply_left_to_right(quaternion_from_yaw(heading), np.array(self._skill.tool_down_xyzw))
 
-    def _turn(self, state: EndEffectorState, source_rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _turn(self, state: ArmState, source_rotation: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rotation (axis-angle, full) from the target orientation to the grasp orientation."""
         period, start = self._skill.heading_period, self._skill.heading_start
         heading = (yaw_from_quaternion(source_rotation) - start) % period + start
-        return axis_angle_from_quaternion(multiply(self._down(heading), conjugate(state.target_quaternion_xyzw)))
+        return axis_angle_from_quaternion(
+            multiply_left_to_right(self._down(heading), conjugate(state.target_quaternion_xyzw))
+        )
 
-    def _upright(self, state: EndEffectorState) -> NDArray[np.float64]:
+    def _upright(self, state: ArmState) -> NDArray[np.float64]:
         """Rotation (axis-angle) that points the tool straight down again and keeps its heading."""
-        turned = multiply(state.target_quaternion_xyzw, conjugate(np.array(self._skill.tool_down_xyzw)))
+        turned = multiply_left_to_right(state.target_quaternion_xyzw, conjugate(np.array(self._skill.tool_down_xyzw)))
         heading = 2.0 * float(np.arctan2(turned[2], turned[3]))
-        return axis_angle_from_quaternion(multiply(self._down(heading), conjugate(state.target_quaternion_xyzw)))
+        return axis_angle_from_quaternion(
+            multiply_left_to_right(self._down(heading), conjugate(state.target_quaternion_xyzw))
+        )
 
     def _action(
-        self, state: EndEffectorState, goal: NDArray[np.float64], turn: NDArray[np.float64], gripper: float
+        self, state: ArmState, goal: NDArray[np.float64], turn: NDArray[np.float64], gripper: float
     ) -> NDArray[np.float64]:
         """A step of the controller's target towards `goal` (3,), limited in length and angle."""
         move = straight_to(goal - state.target_position, self._config.max_step)
         return np.array([*move, *straight_to(turn, self._config.max_turn), gripper])
 
-    def _approach(self, state: EndEffectorState, object_poses: Poses, *, in_fingers: bool) -> NDArray[np.float64]:
+    def _approach(self, state: ArmState, object_poses: Poses, *, in_fingers: bool) -> NDArray[np.float64]:
         config, skill = self._config, self._skill
         handle = self._handle(object_poses)
         height = max(float(handle[2]) + skill.grasp_above_origin, skill.lowest_tool)
@@ -124,7 +128,7 @@ class ScriptedExpert:
             )
         return self._travel(state, grasp[:2], grasp[2] + hovering * config.hover, turn, 1.0)
 
-    def _closes(self, state: EndEffectorState, offset: NDArray[np.float64], angle: float, *, in_fingers: bool) -> bool:
+    def _closes(self, state: ArmState, offset: NDArray[np.float64], angle: float, *, in_fingers: bool) -> bool:
         """Whether the fingers should close at `offset` (3,) from the grasp, turned by `angle` from it."""
         config = self._config
         if in_fingers and state.gripper_target < 0.5:
@@ -143,7 +147,7 @@ class ScriptedExpert:
 
     def _travel(
         self,
-        state: EndEffectorState,
+        state: ArmState,
         goal_xy: NDArray[np.float64],
         height: float,
         turn: NDArray[np.float64],
@@ -159,7 +163,7 @@ class ScriptedExpert:
             goal[:2] = state.target_position[:2] + share * (goal[:2] - state.target_position[:2])
         return self._action(state, goal, turn, gripper)
 
-    def _carry(self, state: EndEffectorState, object_poses: Poses) -> NDArray[np.float64]:
+    def _carry(self, state: ArmState, object_poses: Poses) -> NDArray[np.float64]:
         config, skill = self._config, self._skill
         source, target = object_poses[skill.source][0], object_poses[skill.target][0]
         # Where the tool has to be so that the source, as it lies in the fingers, is over the target.
@@ -173,7 +177,7 @@ class ScriptedExpert:
         height = release + gradual(sideways, config.place_inner, config.place_outer) * (clear - release)
         return self._travel(state, goal_xy, height, self._upright(state), 0.0)
 
-    def _retreat(self, state: EndEffectorState, *, near: bool) -> NDArray[np.float64]:
+    def _retreat(self, state: ArmState, *, near: bool) -> NDArray[np.float64]:
         """Opens, rises from the placed source, and then holds still."""
         config, skill = self._config, self._skill
         still = np.zeros(3)

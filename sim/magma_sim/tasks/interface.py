@@ -1,4 +1,4 @@
-"""What every simulated task offers, whichever simulator runs it: `Task`, `TaskSpec`, `Observation`, `EndEffectorState`.
+"""What every simulated task offers, whichever simulator runs it: `Task`, `TaskSpec`, `Observation`.
 
 Units and frames: metres, radians, seconds; everything in the robot base frame, quaternions xyzw. The action is one
 `EndEffectorDelta`: a float array (7,) holding dx, dy, dz (m, added to the controller's target position), an axis-angle
@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.arm_state import ArmState
+
 Variant = Literal["eval", "random"]
 VARIANTS: tuple[Variant, ...] = ("eval", "random")
 Pose = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -27,42 +29,12 @@ class SimulatorUnavailableError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class EndEffectorState:
-    """Measured and commanded state of the end effector (the point between the finger tips), base frame."""
-
-    position: NDArray[np.float64]
-    """(3,) m, measured"""
-    quaternion_xyzw: NDArray[np.float64]
-    """(4,), measured"""
-    target_position: NDArray[np.float64]
-    """(3,) m, where the arm's controller is going"""
-    target_quaternion_xyzw: NDArray[np.float64]
-    """(4,)"""
-    gripper: float
-    """measured opening, 0 closed ... 1 open"""
-    gripper_target: float
-    """commanded opening, 0 ... 1"""
-
-    def as_vector(self) -> NDArray[np.float32]:
-        """The sixteen numbers of the demonstration format, in the order of the fields, float32 (16,)."""
-        return np.concatenate(
-            [
-                self.position,
-                self.quaternion_xyzw,
-                self.target_position,
-                self.target_quaternion_xyzw,
-                [self.gripper, self.gripper_target],
-            ]
-        ).astype(np.float32)
-
-
-@dataclass(frozen=True)
 class Observation:
     """What is known after `reset` or `step`. Arrays are the caller's own; the simulator never writes to them again."""
 
     image: NDArray[np.uint8] | None
     """(H, W, 3) RGB; None when the task was made without rendering or the step asked for no image"""
-    end_effector: EndEffectorState
+    end_effector: ArmState
     object_poses: Mapping[str, Pose]
     """privileged: every object of the scene by name"""
     step: int

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from magma_sim.tasks.interface import EndEffectorState, LateCommandTask, Observation, Task, TaskSpec, check_action
+from magma_contracts.arm_state import ArmState
+from magma_sim.tasks.interface import LateCommandTask, Observation, Task, TaskSpec, check_action
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 
@@ -117,7 +118,7 @@ class FakeTask(Task):
         # Even layouts succeed in the middle and lose it again, layout 3 at the end, the others when moved.
         middle = self.layout % 2 == 0 and 3 <= self._step <= 5
         success = middle or (self.layout == 3 and self._step == self._steps) or self.position[0] > 0.05
-        state = EndEffectorState(self.position, DOWN, self.position, DOWN, self._gripper, self._gripper)
+        state = ArmState(self.position, DOWN, self.position, DOWN, self._gripper, self._gripper)
         image = np.full((8, 8, 3), self._step, dtype=np.uint8) if render and self._images else None
         return Observation(image, state, {}, self._step, bool(success), f"reach, step {self._step}")
 

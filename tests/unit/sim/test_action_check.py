@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from magma_sim.tasks.interface import EndEffectorState, check_action
+from magma_contracts.arm_state import ArmState
+from magma_sim.tasks.interface import check_action
 
 
 @pytest.mark.parametrize(
@@ -29,5 +30,5 @@ def test_accepted_as_float64() -> None:
 
 def test_order_of_the_proprioception_vector() -> None:
     numbers = np.arange(16.0)
-    state = EndEffectorState(numbers[0:3], numbers[3:7], numbers[7:10], numbers[10:14], 14.0, 15.0)
+    state = ArmState(numbers[0:3], numbers[3:7], numbers[7:10], numbers[10:14], 14.0, 15.0)
     assert np.array_equal(state.as_vector(), numbers) and state.as_vector().dtype == np.float32

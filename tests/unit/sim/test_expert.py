@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 
+from magma_contracts.arm_state import ArmState
+from magma_contracts.rotations import quaternion_from_axis_angle
 from magma_sim.backends.tabletop.objects import GOALS, OBJECTS, TASKS
 from magma_sim.experts.pick_and_place import ScriptedExpert
-from magma_sim.rotations import quaternion_from_axis_angle
-from magma_sim.tasks.interface import EndEffectorState, Pose
+from magma_sim.tasks.interface import Pose
 from magma_sim.tasks.skill import ExpertConfig
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 LEVEL = np.array([0.0, 0.0, 0.0, 1.0])
 
 
-def state(position: np.ndarray, gripper: float = 1.0, target: float = 1.0) -> EndEffectorState:
-    return EndEffectorState(position, DOWN, position, DOWN, gripper, target)
+def state(position: np.ndarray, gripper: float = 1.0, target: float = 1.0) -> ArmState:
+    return ArmState(position, DOWN, position, DOWN, gripper, target)
 
 
 def poses(task: str) -> dict[str, Pose]:
@@ -30,7 +31,7 @@ def poses(task: str) -> dict[str, Pose]:
 def test_has_no_memory_and_respects_its_limits(task: str) -> None:
     expert, rng = ScriptedExpert(task), np.random.default_rng(0)
     for _ in range(50):
-        now = EndEffectorState(
+        now = ArmState(
             rng.uniform([0.3, -0.3, 0.02], [0.7, 0.3, 0.3]),
             DOWN,
             rng.uniform([0.3, -0.3, 0.02], [0.7, 0.3, 0.3]),

@@ -2,9 +2,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from magma_contracts.arm_state import ArmState
 from magma_eval.report.clips import AFTER_SUCCESS_STEPS
 from magma_eval.results.episode_record import EpisodeRecord
-from magma_sim.tasks.interface import EndEffectorState, FilmableTask, Observation, TaskSpec
+from magma_sim.tasks.interface import FilmableTask, Observation, TaskSpec
 from magma_sim_ros.episode import Episode, EpisodeSettings
 
 UNIT = np.array([0.0, 0.0, 0.0, 1.0])
@@ -25,7 +26,7 @@ class CountingTask:
 
     def _observe(self):
         step = len(self.actions)
-        arm = EndEffectorState(np.zeros(3), UNIT, np.zeros(3), UNIT, 1.0, 0.25)
+        arm = ArmState(np.zeros(3), UNIT, np.zeros(3), UNIT, 1.0, 0.25)
         success = self.succeeds_at is not None and step >= self.succeeds_at
         return Observation(np.zeros((4, 4, 3), np.uint8), arm, {}, step, success, self.spec.instruction)
 

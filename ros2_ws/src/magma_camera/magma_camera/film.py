@@ -12,6 +12,8 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
+from magma_contracts.display_matrix import upright
+
 MAX_PIXELS = 1 << 26
 """Of one picture: a header that claims more is damaged or hostile."""
 THREADS = 4
@@ -85,7 +87,8 @@ class Film:
             pause_s = float(self._ahead.time - frame.time)
             if 0.0 < pause_s < LONGEST_PAUSE_S:
                 self.period_s = pause_s
-        return np.ascontiguousarray(_turned(self._colours.reformat(frame, format="bgr24").to_ndarray(), frame))
+        picture = self._colours.reformat(frame, format="bgr24").to_ndarray()
+        return np.ascontiguousarray(upright(picture, _display_matrix(frame)))
 
     def close(self) -> None:
         """Releases file or connection."""
@@ -114,14 +117,6 @@ class Film:
             raise FilmError(f"{self._place} is cut off: {packets} of its {stream.frames} pictures are there")
 
 
-def _turned(picture: np.ndarray, frame: Any) -> np.ndarray:
-    """The picture turned and mirrored by quarters as its display matrix says: (p, q) goes to (a p + c q, b p + d q)."""
-    matrix = next((side for side in frame.side_data if side.type == SideData.DISPLAYMATRIX), None)
-    if matrix is None or matrix.buffer_size < 36:
-        return picture
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype="<i4", count=5).tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, across, down = picture.transpose(1, 0, 2), c, b
-    else:
-        across, down = a, d
-    return picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+def _display_matrix(frame: Any) -> bytes:
+    """Of a picture; empty where its film has none."""
+    return next((bytes(side) for side in frame.side_data if side.type == SideData.DISPLAYMATRIX), b"")

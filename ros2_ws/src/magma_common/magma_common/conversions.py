@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -29,33 +29,6 @@ from magma_contracts.text import printable
 NANOSECONDS = 1_000_000_000
 NAME_LENGTH = 200
 """Characters of a name that comes with a message."""
-
-
-class ActionSpecLike(Protocol):
-    """Any object with the fields of ActionSpec.msg, such as `magma_policy`'s own spec."""
-
-    @property
-    def policy(self) -> str: ...
-    @property
-    def horizon(self) -> int: ...
-    @property
-    def step_period_s(self) -> float: ...
-    @property
-    def frame(self) -> str: ...
-    @property
-    def rotation(self) -> str: ...
-    @property
-    def gripper(self) -> str: ...
-    @property
-    def statistics_key(self) -> str: ...
-    @property
-    def camera(self) -> str: ...
-    @property
-    def image_height(self) -> int: ...
-    @property
-    def image_width(self) -> int: ...
-    @property
-    def proprioception(self) -> bool: ...
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -172,8 +145,8 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
     )
 
 
-def action_spec_to_msg(spec: ActionSpecLike) -> ActionSpecMsg:
-    """Any spec with the fields of ActionSpec.msg -> message."""
+def action_spec_to_msg(spec: ActionSpec) -> ActionSpecMsg:
+    """ActionSpec dataclass -> message."""
     return ActionSpecMsg(
         policy=spec.policy,
         horizon=int(spec.horizon),

@@ -57,9 +57,9 @@ class ArmState:
                 object.__setattr__(self, name, value if shape else float(value))
 
     @classmethod
-    def of(cls: type[StateT], state: Any) -> StateT:
-        """The state of any object with these attributes."""
-        return cls(**{name: getattr(state, name) for name in _PLACES})
+    def of(cls: type[StateT], state: Any, **others: Any) -> StateT:
+        """The state of any object with these attributes; `others` are fields that a subclass has besides."""
+        return cls(**{name: getattr(state, name) for name in _PLACES}, **others)
 
     @classmethod
     def from_vector(cls: type[StateT], vector: NDArray[np.floating]) -> StateT:

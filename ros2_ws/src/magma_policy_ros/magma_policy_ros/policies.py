@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.action_spec import ActionSpec
+from magma_contracts.arm_state import ArmState
 from magma_contracts.imports import import_problem
+from magma_contracts.policies import Policy, PolicyResult
 
 if TYPE_CHECKING:
     from magma_policy_client import PolicyClient
@@ -21,38 +23,15 @@ WARM_UP_CALLS = 3
 RECONNECT_S = 1.0
 TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
 
-REST = EndEffectorState(
-    stamp_ns=0,
-    position=np.zeros(3),
-    quaternion_xyzw=np.array([0.0, 0.0, 0.0, 1.0]),
-    target_position=np.zeros(3),
-    target_quaternion_xyzw=np.array([0.0, 0.0, 0.0, 1.0]),
-    gripper=1.0,
-    gripper_target=1.0,
-)
+REST = ArmState(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), 1.0, 1.0)
 
 
-class ActingResult(Protocol):
-    """`deltas` float64 (horizon, 7) and the times of the stages in ms."""
+class ActingPolicy(Policy, Protocol):
+    """What the node needs of a policy beyond what every policy offers."""
 
-    @property
-    def deltas(self) -> np.ndarray: ...
-    @property
-    def stage_ms(self) -> Mapping[str, float]: ...
-
-
-class ActingPolicy(Protocol):
-    """What the node needs of a policy. `spec` has the fields of an ActionSpec message."""
-
-    @property
-    def spec(self) -> Any: ...
-    @property
-    def identity(self) -> str: ...
     @property
     def where(self) -> str: ...
     def use(self, robot: str) -> None: ...
-    def reset(self) -> None: ...
-    def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult: ...
     def was_away(self, error: Exception) -> bool: ...
     def trouble(self) -> str | None: ...
     def close(self) -> None: ...
@@ -71,7 +50,7 @@ class LocalPolicy:
         import torch
 
         import magma_policy
-        from magma_policy.files.checkpoint_paths import locate
+        from magma_policy_client.checkpoint_paths import locate
 
         if threads:
             torch.set_num_threads(threads)
@@ -86,7 +65,7 @@ class LocalPolicy:
         self.reset()
 
     @property
-    def spec(self) -> Any:
+    def spec(self) -> ActionSpec:
         return self._session.robot.spec
 
     @property
@@ -107,20 +86,11 @@ class LocalPolicy:
         """A new episode begins."""
         self._session.reset()
 
-    def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult:
+    def act(self, pixels: np.ndarray, instruction: str, state: ArmState | None) -> PolicyResult:
         """One action chunk. Raises what the policy raises."""
         from magma_policy.families.interface import ActRequest, Proprioception
 
-        proprioception = None
-        if state is not None:
-            proprioception = Proprioception(
-                position=state.position,
-                quaternion_xyzw=state.quaternion_xyzw,
-                target_position=state.target_position,
-                target_quaternion_xyzw=state.target_quaternion_xyzw,
-                gripper=state.gripper,
-                gripper_target=state.gripper_target,
-            )
+        proprioception = None if state is None else Proprioception.of(state)
         return self._policy.act_batch([ActRequest(pixels, instruction, proprioception, self._session)])[0]
 
     def was_away(self, error: Exception) -> bool:
@@ -144,7 +114,7 @@ class RemotePolicy:
         self._new_episode = False
 
     @property
-    def spec(self) -> Any:
+    def spec(self) -> ActionSpec:
         return self._client.spec
 
     @property
@@ -178,7 +148,7 @@ class RemotePolicy:
         """A new episode begins. The server is told with the next action, as often as it takes until it knows."""
         self._new_episode = True
 
-    def act(self, pixels: np.ndarray, instruction: str, state: EndEffectorState | None) -> ActingResult:
+    def act(self, pixels: np.ndarray, instruction: str, state: ArmState | None) -> PolicyResult:
         """One action chunk within the deadline.
 
         Raises:

@@ -29,14 +29,15 @@ from magma_common.conversions import stamp_to_ns, state_from_msg
 from magma_common.frames import FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.transform_tree import FramePose, TransformTree, UnknownPoseError
 from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.camera import project
+from magma_contracts.demonstrations import ACTION_ENTRY, CARD, EPISODES, FORMAT_VERSION, MARKS, OBJECT_MARKS
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_recorder import topics
-from magma_recorder.marked_points import POINTS, FramePoint, MarkedPoints
+from magma_recorder.marked_points import FramePoint, MarkedPoints
 from magma_recorder.pictures import PictureError, decompress
 from magma_recorder.recording import Recording, RecordingError
 
 FloatArray = NDArray[np.float64]
-FORMAT_VERSION = 1
 TELEOP_PHASE = 2
 DEFAULT_CAMERA_FRAME = "camera_optical"
 UNPLACED = "marks unknown: "
@@ -82,7 +83,7 @@ class _Step:
     operator: bool
     intervention: int
     points: FloatArray
-    """(3, 3) `POINTS` in the base frame, NaN where unknown"""
+    """(3, 3) `OBJECT_MARKS` in the base frame, NaN where unknown"""
 
 
 @dataclass
@@ -228,8 +229,8 @@ class _Reader:
     def _points(self, stamp_ns: int, base: str) -> FloatArray:
         """Where the points of the present instruction were then."""
         wanted: Mapping[str, FramePoint] = self.options.marked_points.get(self._instruction.strip(), {})
-        found = np.full((len(POINTS), 3), np.nan)
-        for index, name in enumerate(POINTS):
+        found = np.full((len(OBJECT_MARKS), 3), np.nan)
+        for index, name in enumerate(OBJECT_MARKS):
             point = wanted.get(name)
             if point is None:
                 continue
@@ -336,11 +337,11 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
                 "the recordings were made with different cameras, or from different places: export them one by one"
             )
     out.mkdir(parents=True)
-    (out / "episodes").mkdir()
+    (out / EPISODES).mkdir()
     for name, arrays in written:
-        np.savez_compressed(out / "episodes" / f"{name}.npz", **arrays)
+        np.savez_compressed(out / EPISODES / f"{name}.npz", **arrays)
     card = {**cards[0], "counts": counts, "recordings": [str(path) for path in recordings]}
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (out / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return counts
 
 
@@ -377,7 +378,7 @@ def _arrays(episode: _Episode, options: ExportOptions) -> dict[str, Any] | None:
     actions = np.array([step.action for step in chosen], dtype=np.float32)
     return {
         "frames": np.stack([step.frame for step in chosen]),
-        "proprioception": np.array([_proprioception(step.state) for step in chosen], dtype=np.float32),
+        "proprioception": np.stack([step.state.as_vector() for step in chosen]),
         "actions": actions,
         "executed": actions,
         "weights": weights[kept].astype(np.float32),
@@ -390,28 +391,12 @@ def _arrays(episode: _Episode, options: ExportOptions) -> dict[str, Any] | None:
     }
 
 
-def _proprioception(state: EndEffectorState) -> FloatArray:
-    """(16,) in the order of magma-demos."""
-    return np.concatenate(
-        [
-            state.position,
-            state.quaternion_xyzw,
-            state.target_position,
-            state.target_quaternion_xyzw,
-            [state.gripper, state.gripper_target],
-        ]
-    )
-
-
 def _marks(
     objects: FloatArray, proprioception: NDArray[np.float32], card: dict[str, Any]
 ) -> dict[str, NDArray[np.float32]]:
     """The objects' points (T, 3, 3) and the tool, in the base frame and in the picture."""
     points = np.concatenate([objects, proprioception[:, None, :3]], axis=1)
-    base_to_optical = np.array(card["camera_extrinsics_base_to_optical"])
-    seen = points @ base_to_optical[:3, :3].T + base_to_optical[:3, 3]
-    pixels = seen @ np.array(card["camera_intrinsics"]).T
-    marks = pixels[..., :2] / pixels[..., 2:]
+    marks = project(points, np.array(card["camera_intrinsics"]), np.array(card["camera_extrinsics_base_to_optical"]))
     return {"points": points.astype(np.float32), "marks": marks.astype(np.float32)}
 
 
@@ -435,11 +420,8 @@ def _card(path: Path, camera: _Camera, image_size: int, options: ExportOptions) 
         "format_version": FORMAT_VERSION,
         "suite": "recordings",
         "robot": options.robot,
-        "action": {
-            "fields": ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"],
-            "units": "m, axis-angle rad, absolute opening 0 closed .. 1 open",
-            "frame": "base frame, relative to the controller's target",
-        },
+        "action": ACTION_ENTRY,
+        "points": list(MARKS),
         "step_period_s": options.step_period_s,
         "image_size": image_size,
         "camera_intrinsics": intrinsics.tolist(),

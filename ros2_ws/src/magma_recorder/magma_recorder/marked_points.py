@@ -19,10 +19,8 @@ from typing import Any
 import numpy as np
 
 from magma_common.yaml_files import read_yaml
+from magma_contracts.demonstrations import OBJECT_MARKS
 from magma_contracts.errors import ConfigError
-
-POINTS = ("source_centre", "source_tip", "target_rest_point")
-"""In the order of magma-demos' marks, which have the tool as a fourth."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,9 @@ def read_marked_points(path: Path) -> MarkedPoints:
 def _points(instruction: str, values: Any) -> dict[str, FramePoint]:
     if not isinstance(values, Mapping) or not values:
         raise ConfigError(f"{instruction!r}: expected points, such as source_centre: {{frame: carrot}}")
-    unknown = sorted(set(map(str, values)) - set(POINTS))
+    unknown = sorted(set(map(str, values)) - set(OBJECT_MARKS))
     if unknown:
-        raise ConfigError(f"{instruction!r}: unknown points {', '.join(unknown)}; there are {', '.join(POINTS)}")
+        raise ConfigError(f"{instruction!r}: unknown points {', '.join(unknown)}; there are {', '.join(OBJECT_MARKS)}")
     return {str(name): _point(f"{instruction!r}: {name}", value) for name, value in values.items()}
 
 

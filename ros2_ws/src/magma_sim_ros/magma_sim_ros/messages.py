@@ -26,17 +26,7 @@ CAMERA_FRAME = "camera_optical"
 
 def end_effector_state(observation: Observation, stamp_ns: int, frame: str) -> EndEffectorState:
     """The observation's end effector as the shared dataclass."""
-    measured = observation.end_effector
-    return EndEffectorState(
-        stamp_ns=stamp_ns,
-        position=measured.position,
-        quaternion_xyzw=measured.quaternion_xyzw,
-        target_position=measured.target_position,
-        target_quaternion_xyzw=measured.target_quaternion_xyzw,
-        gripper=measured.gripper,
-        gripper_target=measured.gripper_target,
-        frame=frame,
-    )
+    return EndEffectorState.of(observation.end_effector, stamp_ns=stamp_ns, frame=frame)
 
 
 def transform(

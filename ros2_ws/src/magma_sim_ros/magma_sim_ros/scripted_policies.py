@@ -54,17 +54,7 @@ class Expert:
         self._candidates = self._tasks.get(_plain(instruction), {})
 
     def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
-        from magma_sim import EndEffectorState as SimulatedState
-
-        simulated = SimulatedState(
-            position=state.position,
-            quaternion_xyzw=state.quaternion_xyzw,
-            target_position=state.target_position,
-            target_quaternion_xyzw=state.target_quaternion_xyzw,
-            gripper=state.gripper,
-            gripper_target=state.gripper_target,
-        )
-        return self._expert_for(objects).act(simulated, objects)
+        return self._expert_for(objects).act(state, objects)
 
     def _expert_for(self, objects: Mapping[str, Pose]) -> ScriptedExpert:
         from magma_sim.experts.pick_and_place import make_expert

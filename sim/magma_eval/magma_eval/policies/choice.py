@@ -76,7 +76,7 @@ class PolicyChoice:
             return True
         if importlib.util.find_spec("magma_policy") is None:
             return os.sep not in self.argument and bool(os.environ.get("MAGMA_SERVE"))
-        from magma_policy.files.checkpoint_paths import CheckpointNotFoundError, locate
+        from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 
         try:
             locate(self.argument)
@@ -121,7 +121,7 @@ class PolicyChoice:
         path = Path(self.argument)
         if self.kind != "magma" or path.is_dir() or importlib.util.find_spec("magma_policy") is None:
             return path
-        from magma_policy.files.checkpoint_paths import locate
+        from magma_policy_client.checkpoint_paths import locate
 
         return Path(locate(self.argument))
 

@@ -6,7 +6,7 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
-from magma_sim.rotations import multiply, quaternion_from_axis_angle
+from magma_contracts.rotations import multiply_left_to_right, quaternion_from_axis_angle
 
 
 def pose_to_sapien(position: NDArray[np.float64], quaternion_xyzw: NDArray[np.float64]) -> sapien.Pose:
@@ -30,4 +30,4 @@ def apply_delta(
     Args:
         position: (3,) m; quaternion_xyzw: (4,); action: (7,), of which the gripper is ignored.
     """
-    return position + action[:3], multiply(quaternion_from_axis_angle(action[3:6]), quaternion_xyzw)
+    return position + action[:3], multiply_left_to_right(quaternion_from_axis_angle(action[3:6]), quaternion_xyzw)

@@ -9,9 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.arm_state import ArmState
 from magma_sim.tasks.interface import (
     DemonstrableTask,
-    EndEffectorState,
     FilmableTask,
     LateCommandTask,
     Observation,
@@ -198,7 +198,7 @@ class SharedSceneTask(DemonstrableTask, LateCommandTask, FilmableTask, Generic[S
         poses = self._object_poses(scene)
         return Observation(
             image=self._picture(scene) if render and self._images else None,
-            end_effector=EndEffectorState(
+            end_effector=ArmState(
                 position=position,
                 quaternion_xyzw=quaternion,
                 target_position=controller.target_position.copy(),

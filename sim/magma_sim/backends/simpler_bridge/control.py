@@ -17,8 +17,8 @@ import sapien
 from numpy.typing import NDArray
 from sapien.pysapien_pinocchio import PinocchioModel
 
+from magma_contracts.rotations import matrix_from_quaternion, quaternion_from_axis_angle
 from magma_sim.backends.shared.poses import apply_delta, pose_from_sapien, pose_to_sapien
-from magma_sim.rotations import matrix_from_quaternion, quaternion_from_axis_angle
 
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.014, 0.038
 """drive targets of both finger joints: the joint's range and 1 mm more on both sides, as SimplerEnv has it"""

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.rotations import multiply_left_to_right, quaternion_from_axis_angle, quaternion_from_yaw
 from magma_sim.backends.simpler_bridge.goals import TASKS, goal_of
-from magma_sim.rotations import multiply, quaternion_from_axis_angle, quaternion_from_yaw
 from magma_sim.tasks.interface import VARIANTS, Pose, Variant
 
 EVALUATION_LAYOUTS = 24
@@ -133,7 +133,7 @@ def _random_eggplant(rng: np.random.Generator) -> tuple[Pose, Pose]:
     half_x, half_y = _EGGPLANT_RANDOM_HALF
     x = _EGGPLANT_CENTRE[0] + float(rng.uniform(-half_x, half_x))
     y = _EGGPLANT_CENTRE[1] + float(rng.uniform(-half_y, half_y))
-    rotation = multiply(turn, multiply(tilt, np.array([*xyz, w])))
+    rotation = multiply_left_to_right(turn, multiply_left_to_right(tilt, np.array([*xyz, w])))
     return _pose(x, y, _EGGPLANT_CENTRE[2], rotation), _pose(*_BASKET_POSITION, _UPRIGHT)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.rotations import rotate
 from magma_sim.backends.simpler_bridge.goals import BridgeGoal
-from magma_sim.rotations import rotate
 
 CONTACT_FORCE_N = 0.05
 _RADIUS_MARGIN_M = 0.003

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.arm_state import ArmState
 from magma_sim.backends.simpler_original.client import Worker
 from magma_sim.backends.simpler_original.google_gripper import StickyGripper
 from magma_sim.backends.simpler_original.installation import find, has_gpu
 from magma_sim.backends.simpler_original.names import EPISODES, PREFIX, SEEDED_STEPS, SUITE, TASKS
 from magma_sim.backends.simpler_original.options import SimplerOptions
-from magma_sim.tasks.interface import EndEffectorState, Observation, Task, TaskSpec, Variant, check_action
+from magma_sim.tasks.interface import Observation, Task, TaskSpec, Variant, check_action
 
 MAKE_TIMEOUT_S = 300.0
 RESET_TIMEOUT_S = 300.0
@@ -156,7 +157,7 @@ class SimplerTask(Task):
 
     def _observation(self, state: dict[str, Any], success: bool, image: NDArray[np.uint8] | None) -> Observation:
         self._joints = state["joints"]
-        end_effector = EndEffectorState(
+        end_effector = ArmState(
             position=np.array(state["position"]),
             quaternion_xyzw=np.array(state["quaternion_xyzw"]),
             target_position=np.array(state["target_position"]),

@@ -13,6 +13,7 @@ from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.utils.structs.types import SceneConfig, SimConfig
 from numpy.typing import NDArray
 
+from magma_contracts.rotations import quaternion_from_yaw
 from magma_sim.backends.shared.poses import pose_to_sapien
 from magma_sim.backends.shared.rendering import use_fast_shader
 from magma_sim.backends.shared.snapshots import show_snapshot, take_snapshot
@@ -20,7 +21,6 @@ from magma_sim.backends.tabletop.control import EndEffectorController
 from magma_sim.backends.tabletop.decimation import decimate_robot
 from magma_sim.backends.tabletop.layouts import TABLE_COLOUR, Layout
 from magma_sim.backends.tabletop.objects import OBJECTS, ObjectModel, Part, part_mesh
-from magma_sim.rotations import quaternion_from_yaw
 
 SIM_FREQUENCY_HZ = 100
 CONTROL_FREQUENCY_HZ = 5

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.rotations import conjugate, rotate
 from magma_sim.backends.tabletop.objects import (
     BASKET_INNER_HALF,
     BASKET_RIM_HEIGHT,
     OBJECTS,
     Goal,
 )
-from magma_sim.rotations import conjugate, rotate
 from magma_sim.tasks.interface import Pose
 
 STILL_LINEAR_M_S = 0.05

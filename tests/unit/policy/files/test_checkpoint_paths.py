@@ -1,6 +1,6 @@
 import pytest
 
-from magma_policy.files.checkpoint_paths import ENVIRONMENT_VARIABLE, CheckpointNotFoundError, find_checkpoint
+from magma_policy_client.checkpoint_paths import ENVIRONMENT_VARIABLE, CheckpointNotFoundError, find_checkpoint
 
 
 def test_by_path_and_by_name(tmp_path):

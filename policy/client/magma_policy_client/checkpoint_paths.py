@@ -1,14 +1,15 @@
-"""Where a policy's checkpoint lies."""
+"""Where a policy's checkpoint lies, for whoever starts a server, a node or an evaluation with it."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from magma_policy.files.hub import HUB_ID
-
+# huggingface.co's own rule for repository names, with an optional revision behind an @.
+HUB_ID = re.compile(r"(?P<repository>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]+))?")
 ENVIRONMENT_VARIABLE = "MAGMA_CHECKPOINTS"
 """Folders to search for checkpoints by name, separated as in PATH; they go before those that ship with the policy."""
 

@@ -116,28 +116,28 @@ class Robot:
 class Arm:
     """A joint_trajectory_controller and a gripper that follow perfectly, and a policy that acts five times a second."""
 
-    def __init__(self, peer, configured=True):
-        """`configured`: whether the controller listens to a robot already."""
+    def __init__(self, peer, configured=True, namespace=""):
+        """`configured`: whether the controller listens to a robot already. `namespace`: "/left", or empty."""
         self.peer = peer
         there = int(configured)
         self.positions, self.offset = HOME.copy(), np.zeros(7)
         self.opening, self.reports, self.acts = 0.04, True, False
         self.sequence = 0
         self.trajectories = peer.collect(
-            JointTrajectory, "/joint_trajectory_controller/joint_trajectory", qos.JOINT_COMMAND, there
+            JointTrajectory, f"{namespace}/joint_trajectory_controller/joint_trajectory", qos.JOINT_COMMAND, there
         )
         peer.node.create_subscription(
-            JointTrajectory, "/joint_trajectory_controller/joint_trajectory", self.follow, qos.JOINT_COMMAND
+            JointTrajectory, f"{namespace}/joint_trajectory_controller/joint_trajectory", self.follow, qos.JOINT_COMMAND
         )
-        self.gripper = ActionServer(peer.node, GripperCommand, "/gripper_controller/gripper_cmd", self.grip)
-        self.states = peer.collect(ControllerState, "/magma/controller_state", qos.STATE)
-        self.poses = peer.collect(EndEffectorStateMsg, "/magma/end_effector_state", qos.ROBOT_STATE, there)
-        self.commands = peer.collect(EndEffectorDelta, "/magma/command", qos.COMMAND, there)
-        self.joints = peer.publisher(JointState, "/joint_states", qos.ROBOT_STATE, there)
-        self.chunks = peer.publisher(ActionChunkMsg, "/magma/action_chunk", qos.COMMAND, there)
-        self.button = peer.publisher(Bool, "/magma/estop_button", qos.SAFETY_INPUT)
-        peer.publisher(String, "/magma/instruction", qos.STATE, there).publish(String(data="go"))
-        self.spec = peer.publisher(ActionSpecMsg, "/magma/action_spec", qos.STATE, there)
+        self.gripper = ActionServer(peer.node, GripperCommand, f"{namespace}/gripper_controller/gripper_cmd", self.grip)
+        self.states = peer.collect(ControllerState, f"{namespace}/magma/controller_state", qos.STATE)
+        self.poses = peer.collect(EndEffectorStateMsg, f"{namespace}/magma/end_effector_state", qos.ROBOT_STATE, there)
+        self.commands = peer.collect(EndEffectorDelta, f"{namespace}/magma/command", qos.COMMAND, there)
+        self.joints = peer.publisher(JointState, f"{namespace}/joint_states", qos.ROBOT_STATE, there)
+        self.chunks = peer.publisher(ActionChunkMsg, f"{namespace}/magma/action_chunk", qos.COMMAND, there)
+        self.button = peer.publisher(Bool, f"{namespace}/magma/estop_button", qos.SAFETY_INPUT)
+        peer.publisher(String, f"{namespace}/magma/instruction", qos.STATE, there).publish(String(data="go"))
+        self.spec = peer.publisher(ActionSpecMsg, f"{namespace}/magma/action_spec", qos.STATE, there)
         self.spec.publish(action_spec_to_msg(SPEC))
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import importlib
 import importlib.util
 import io
 import itertools
@@ -15,7 +16,6 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -72,7 +72,7 @@ def executables() -> dict[str, set[str]]:
 @functools.cache
 def help_of(name: str, *verbs: str) -> str:
     """What a console script prints for `--help`, asked in this process so that it imports nothing twice."""
-    (entry,) = entry_points(group="console_scripts", name=name)
+    module, _, function = programs()[name].partition(":")
     printed = io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -83,7 +83,7 @@ def help_of(name: str, *verbs: str) -> str:
         patch.setenv("COLUMNS", "250")
         patch.setenv("NO_COLOR", "1")
         with contextlib.suppress(SystemExit):
-            entry.load()()
+            getattr(importlib.import_module(module), function)()
     return re.sub(r"\x1b\[[0-9;]*m", "", printed.getvalue())
 
 

@@ -278,7 +278,7 @@ def all_launch_words() -> set[str]:
     every = set().union(*launch_arguments().values())
     for package in executables():
         every |= parameters(package)
-    return every | MISSPELT | {"sigterm_timeout", "sigkill_timeout", "name"}  # of `ros2 launch` itself
+    return every | MISSPELT | {"sigterm_timeout", "sigkill_timeout", "name", "__ns", "__node"}  # ROS 2's own
 
 
 @functools.cache

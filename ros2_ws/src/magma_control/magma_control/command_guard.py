@@ -7,6 +7,7 @@ cannot become a jump of the arm. What does not pass is not sent. No clock, no I/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -170,16 +171,17 @@ def refuse_delta(
         (ROTATION, config.max_step_rotation_rad, config.max_angular_speed_rad_s, "rad"),
     ):
         allowed = scale * min(step, speed * motion_time_s(since_last_s, config))
-        length = float(np.linalg.norm(delta[part]))
+        length = math.sqrt(delta[part].dot(delta[part]))
         if length > allowed * (1.0 + _RELATIVE):
             return _refusal(f"its step is {length:.4g} {unit}, {allowed:.4g} {unit} is allowed")
     if not 0.0 <= delta[GRIPPER] <= 1.0:
         return _refusal(f"its gripper opening is {delta[GRIPPER]:.4g}, not in 0 ... 1")
-    low, high = np.array(config.lowest_corner_m), np.array(config.workspace_max_m)
+    way, low, high = delta[TRANSLATION].tolist(), config.lowest_corner_m, config.workspace_max_m
     for target in targets:
-        end = target + delta[TRANSLATION]
-        if (end < np.minimum(low, target) - _ROUNDING).any() or (end > np.maximum(high, target) + _ROUNDING).any():
-            return _refusal(f"it could lead the target out of the workspace, to {np.round(end, 4).tolist()} m")
+        for axis, at in enumerate(target.tolist()):
+            if not min(low[axis], at) - _ROUNDING <= at + way[axis] <= max(high[axis], at) + _ROUNDING:
+                end = np.round(target + delta[TRANSLATION], 4).tolist()
+                return _refusal(f"it could lead the target out of the workspace, to {end} m")
     if since_last_s is not None and since_last_s < config.command_interval_s * (1.0 - 2.0 * _RELATIVE):
         return _refusal(
             f"it comes {since_last_s:.3f} s after the last one, {config.command_interval_s:g} s is the least"

@@ -218,14 +218,16 @@ def keep_inside(
 ) -> NDArray[np.float64]:
     """The translation (3,), cut so that it leads from none of the targets (3,) out of the workspace box, nor from one
     that is outside farther out."""
-    result = translation.copy()
-    low, high = np.array(config.lowest_corner_m), np.array(config.workspace_max_m)
+    # Numbers one by one: for three of them numpy takes ten times as long.
+    result, low, high = translation.tolist(), config.lowest_corner_m, config.workspace_max_m
     for target in targets:
-        inside = np.clip(target + result, np.minimum(low, target), np.maximum(high, target))
-        # Rounding must not turn a step that fits into one that is a little different.
-        moved = inside != target + result
-        result = np.where(moved, inside - target, result)
-    return result
+        for axis, at in enumerate(target.tolist()):
+            end = at + result[axis]
+            inside = min(max(end, min(low[axis], at)), max(high[axis], at))
+            # Rounding must not turn a step that fits into one that is a little different.
+            if inside != end:
+                result[axis] = inside - at
+    return np.array(result)
 
 
 def limit_change(

@@ -1,6 +1,6 @@
 """Damages every kind of file that a user can hand in, and sees what its reader makes of it.
 
-    python tests/benchmarks/file_mutations.py --mutants 100000 --out runs/mutations       # all targets, hours
+    python tests/benchmarks/file_mutations.py --mutants 100000 --jobs 8 --out runs/mutations       # all targets, hours
     python tests/benchmarks/file_mutations.py --targets robot-yaml urdf --mutants 2000
     python tests/benchmarks/file_mutations.py --targets robot-yaml --only 1234        # one mutant again, with its error
 
@@ -41,6 +41,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -54,6 +55,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,32 @@ def run(target: Target, numbers: Sequence[int], seed: int = 0, out: Path | None 
     return tally
 
 
+def run_side_by_side(target: Target, numbers: Sequence[int], seed: int, out: Path | None, jobs: int) -> Tally:
+    """`run` in several processes; raises what they raise."""
+    if jobs <= 1:
+        return run(target, numbers, seed, out)
+    whole = Tally(target.name)
+
+    def part(index: int) -> Tally:
+        return run(target, numbers[index::jobs], seed, out)
+
+    global _part
+    _part = part  # forked, not pickled: readers are closures
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+        for tally in pool.map(_run_part, range(jobs)):
+            whole.counts.update(tally.counts)
+            whole.faults.extend(tally.faults)
+    whole.faults.sort()
+    return whole
+
+
+_part: Callable[[int], Tally]
+
+
+def _run_part(index: int) -> Tally:
+    return _part(index)
+
+
 def _whole(target: Target, path: Path) -> tuple[str, str]:
     """The seed file's content and identity."""
     try:
@@ -268,6 +296,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--only", type=int, help="run this mutant alone and print how it ended")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side; the mutants stay the same")
     parser.add_argument("--out", type=Path, help="folder for faulty mutants and the counts")
     given = parser.parse_args()
     every = [target for area in given.areas for target in targets_of(area)]
@@ -282,7 +311,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     for target in chosen:
         began_s = time.monotonic()
-        tally = run(target, numbers, given.seed, given.out)
+        tally = run_side_by_side(target, numbers, given.seed, given.out, given.jobs)
         seconds = time.monotonic() - began_s
         rows.append({"target": target.name, "mutants": given.mutants, "seed": given.seed, **tally.counts})
         print(f"{target.name:<22} {dict(tally.counts)}  {seconds:.0f} s", flush=True)

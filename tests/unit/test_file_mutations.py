@@ -74,3 +74,13 @@ def test_the_harness_tells_every_end_from_the_others(tmp_path: Path) -> None:
     assert "KeyError" in faults["uncaught"] and "MemoryError" in faults["greedy"]
     assert "longer than 2 s" in faults["hang"] and "-6" in faults["die"]
     assert (tmp_path / "7" / "t" / "7.txt").read_text() == "die"
+
+
+def test_processes_side_by_side_run_the_same_mutants() -> None:
+    command = [sys.executable, str(BENCHMARKS / "file_mutations.py"), "--targets", "picture-png", "--mutants", "30"]
+    alone, together = (
+        subprocess.run([*command, "--jobs", jobs], capture_output=True, text=True, timeout=600).stdout.split("}")[0]
+        for jobs in ("1", "3")
+    )
+    counts = [sorted(text.partition("{")[2].split(", ")) for text in (alone, together)]
+    assert counts[0] == counts[1] and len(counts[0]) > 1

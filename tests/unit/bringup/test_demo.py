@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from magma_bringup.demo import parse
+from magma_bringup.demo import keep_logs_with_results, parse
 
 
 def test_defaults_and_what_they_become():
@@ -36,3 +37,17 @@ def test_a_wrong_command_line_is_refused(wrong, capsys):
     with pytest.raises(SystemExit):
         parse(wrong.split())
     assert wrong.split()[0] in capsys.readouterr().err
+
+
+def test_logs_of_ros_go_beside_the_results_where_the_home_cannot_be_written(monkeypatch, tmp_path):
+    for name in ("ROS_LOG_DIR", "ROS_HOME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    keep_logs_with_results(tmp_path / "out")
+    assert not os.environ["ROS_LOG_DIR"] and list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("HOME", "/proc/nohome")
+    keep_logs_with_results(tmp_path / "out")
+    assert os.environ["ROS_LOG_DIR"] == str(tmp_path / "out" / "log")
+    monkeypatch.setenv("ROS_LOG_DIR", "/mine")
+    keep_logs_with_results(tmp_path / "out")
+    assert os.environ["ROS_LOG_DIR"] == "/mine"

@@ -228,10 +228,21 @@ class Graph:
         self._file.close()
 
 
+def keep_logs_with_results(out: Path) -> None:
+    """Gives ROS a folder for its logs where the home, in which it would keep them, cannot be written."""
+    if os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME"):
+        return
+    try:
+        check_folder(Path("~/.ros/log").expanduser(), "ROS_LOG_DIR")
+    except (ConfigError, RuntimeError):  # not to be written, or no home at all
+        os.environ["ROS_LOG_DIR"] = str((out / "log").resolve())
+
+
 def play(options: DemoOptions) -> int:
     """Runs the demo; exit status: 0 when the graph did its work, whatever the success rate."""
     check_folder(options.out, "--out")
     options.out.mkdir(parents=True, exist_ok=True)
+    keep_logs_with_results(options.out)
     with contextlib.ExitStack() as held:
         if os.environ.get("ROS_DOMAIN_ID", "").strip():
             check_alone(("simulator", "controller"))

@@ -12,10 +12,10 @@ import numpy as np
 from magma_contracts.boxes import in_pixels
 from magma_contracts.errors import ConfigError
 from magma_policy.errors import CheckpointError, CommandError
-from magma_policy.files.checkpoint_paths import CheckpointNotFoundError, locate
 from magma_policy.files.hub import HubError
 from magma_policy.files.image_files import resize, write_image
 from magma_policy.marks.drawing import draw_named_boxes
+from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 
 if TYPE_CHECKING:
     from magma_contracts.grounding import Grounder

@@ -22,10 +22,10 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from magma_contracts.arm_state import ArmState
+from magma_contracts.rotations import quaternion_from_yaw, rotate
 from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.registry import skill_of
-from magma_sim.rotations import quaternion_from_yaw, rotate
-from magma_sim.tasks.interface import EndEffectorState
 from magma_sim.tasks.skill import Poses, Skill
 
 NEAR_M, LOW_M, BESIDE_M = 0.08, 0.03, 0.03
@@ -59,12 +59,12 @@ class Camera:
         return self._centre + ray * (point[2] - self._centre[2]) / ray[2]
 
 
-def steps(directory: Path, task: str) -> Iterator[tuple[Vector, EndEffectorState]]:
+def steps(directory: Path, task: str) -> Iterator[tuple[Vector, ArmState]]:
     """The four points (4, 3) and the arm of every recorded step."""
     for path in sorted((directory / "episodes").glob(f"{task}-*.npz")):
         with np.load(path, allow_pickle=False) as episode:
             for points, p in zip(episode["points"].astype(float), episode["proprioception"].astype(float), strict=True):
-                yield points, EndEffectorState(p[:3], p[3:7], p[7:10], p[10:14], float(p[14]), float(p[15]))
+                yield points, ArmState.from_vector(p)
 
 
 def poses_of(skill: Skill, centre: Vector, tip: Vector, rest: Vector) -> Poses:

@@ -19,19 +19,13 @@ from launch_ros.actions import Node
 from magma_bringup.domain import check_alone, domain_id
 from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
 from magma_bringup.parameter_file import check_parameter_file
+from magma_bringup.simulated_tasks import parameter_files, robot_of
 from magma_common.node_main import EXIT_CONFIGURATION
 
 SCRIPTED = ("expert", "hold", "random")
 POLICY_NOT_LOADED = 1
 """Exit status of the policy node."""
 DEVICES = ("gamepad", "spacemouse", "leader")
-# Arm and camera of the simulated tasks that are not the default robot's, as checkpoints of several robots name them.
-TASK_ROBOTS = {
-    "widowx_carrot_on_plate": "widowx",
-    "widowx_spoon_on_towel": "widowx",
-    "widowx_stack_cube": "widowx",
-    "widowx_put_eggplant_in_basket": "widowx_sink_camera_setup",
-}
 
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -50,8 +44,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "task",
         default_value="carrot_on_plate",
-        description="Simulated task: carrot_on_plate, spoon_on_towel, stack_blocks or eggplant_in_basket; or "
-        "SimplerEnv's widowx_carrot_on_plate, widowx_spoon_on_towel, widowx_stack_cube, widowx_put_eggplant_in_basket.",
+        description="Simulated task, of the suites tabletop or simpler-bridge; `./run demo --help` lists them.",
     ),
     DeclareLaunchArgument(
         "variant", default_value="eval", choices=["eval", "random"], description="Set of layouts of the simulated task."
@@ -77,7 +70,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "image_size",
         default_value="",
-        description="Simulated camera of the widowx tasks: HEIGHTxWIDTH, such as 480x640; empty = 128x128.",
+        description="Simulated camera of the tasks of simpler-bridge: HEIGHTxWIDTH, such as 480x640; empty = 128x128.",
     ),
     DeclareLaunchArgument(
         "records",
@@ -235,8 +228,8 @@ def robot(context):
     share = get_package_share_directory("magma_bringup")
     defaults = f"{value('clock')}.yaml" if simulated else "robot.yaml"
     files = [os.path.join(share, "config", defaults)]
-    if simulated and value("task").startswith("widowx_"):
-        files.insert(1, os.path.join(share, "config", "simpler_bridge.yaml"))
+    if simulated:
+        files += map(str, parameter_files(value("task"), Path(share, "config")))
     built_in = len(files)
     if value("config"):
         check_parameter_file(Path(value("config")), namespace)
@@ -299,7 +292,7 @@ def robot(context):
     elif policy != "none":
         settings = {
             "checkpoint": policy,
-            "task_robot": TASK_ROBOTS.get(value("task"), "") if simulated else "",
+            "task_robot": robot_of(value("task")) if simulated else "",
             "device": value("device"),
             "control": value("control"),
             "injected_latency_ms": number("latency_ms", value("latency_ms"), float),

@@ -19,12 +19,11 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
-
-FIRST_TASK = {"tabletop": "carrot_on_plate", "simpler-bridge": "widowx_spoon_on_towel"}
+from magma_bringup.simulated_tasks import first_task
 
 ARGUMENTS = [
     DeclareLaunchArgument(
-        "suite", default_value="simpler-bridge", choices=list(FIRST_TASK), description="What to play."
+        "suite", default_value="simpler-bridge", description="A suite of `magma-eval list` whose tasks take no options."
     ),
     DeclareLaunchArgument(
         "tasks", default_value="", description="Tasks of the suite to play, with commas between them; empty = all."
@@ -76,6 +75,10 @@ def evaluation(context):
         raise RuntimeError("in lock-step the world waits, so latency_ms means nothing: use clock:=realtime")
     namespace = full_namespace(value("namespace"), context.launch_configurations.get("ros_namespace") or "")
     tasks = [task.strip() for task in value("tasks").split(",") if task.strip()]
+    try:
+        first = first_task(value("suite"), tasks)
+    except ValueError as error:
+        raise RuntimeError(str(error)) from None
     out = value("out") or os.path.join("runs", "simpler_eval", time.strftime("%Y%m%d-%H%M%S"))
     # Nodes may be started in another folder.
     out = os.path.abspath(out)
@@ -83,7 +86,7 @@ def evaluation(context):
     robot = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(os.path.join(share, "launch", "robot.launch.py")),
         launch_arguments={
-            "task": tasks[0] if tasks else FIRST_TASK[value("suite")],
+            "task": first,
             "policy": value("policy"),
             "device": value("device"),
             "clock": value("clock"),

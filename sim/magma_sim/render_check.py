@@ -1,4 +1,4 @@
-"""`python -m magma_sim.render_check`: renders one picture and says on which device; exit status 1 with the remedy."""
+"""`python -m magma_sim.render_check`: renders one image and says on which device; exit status 1 with the remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sapien
 from magma_sim.backends.shared.rendering import REMEDY, RenderingUnavailableError, choose_render_device, use_fast_shader
 
 
-def render_test_picture(device: sapien.Device) -> np.ndarray:
+def render_test_image(device: sapien.Device) -> np.ndarray:
     """A red box in front of a camera: (32, 32, 3) RGB uint8.
 
     Raises:
@@ -35,14 +35,14 @@ def main() -> int:
     """Prints the device, or the reason and the remedy. Returns the exit status."""
     try:
         device = choose_render_device()
-        picture = render_test_picture(device)
+        image = render_test_image(device)
     except RenderingUnavailableError as error:
         print(error, file=sys.stderr)
         return 1
     except RuntimeError as error:
         print(f"{REMEDY} Rendering failed with: {error}", file=sys.stderr)
         return 1
-    red, green, blue = (int(v) for v in picture[16, 16])
+    red, green, blue = (int(v) for v in image[16, 16])
     if red < 100 or green > red // 2 or blue > red // 2:
         print(f"{REMEDY} {device.name} drew a red box as RGB {red}, {green}, {blue}.", file=sys.stderr)
         return 1

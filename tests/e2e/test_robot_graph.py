@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shutil
 import signal
@@ -24,8 +23,11 @@ from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
+from magma_bringup.suite_run import film_name
 from magma_common import qos
 from magma_common.conversions import pose_to_arrays
+from magma_eval.results.episode_record import EpisodeRecord
+from magma_eval.results.run_folder import load
 
 pytestmark = pytest.mark.render
 STARTING_S = 150.0
@@ -58,15 +60,18 @@ def test_demo_plays_an_episode_through_the_graph_and_leaves_nothing_behind(ros_d
     demo = run_demo(out, "--policy", "expert", "--episodes", "1", "--task", "carrot_on_plate", "--hold", "3")
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "1/1" in demo.stdout and "capture → command" in demo.stdout
-    (result,) = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert result["success"] and result["policy"] == "expert" and result["task"] == "carrot_on_plate"
-    assert 0 < result["steps"] < result["max_steps"]
-    assert result["times_ms"]["capture → command"]["p50"] > 0
-    count, seconds = imageio_ffmpeg.count_frames_and_secs(str(out / result["video"]))
-    assert result["steps"] <= count <= result["steps"] + 10, "one picture per step, and a last one that stands"
-    width, height = cv2.VideoCapture(str(out / result["video"])).read()[1].shape[1::-1]
+    (result,) = load(out).results
+    assert result.key.policy == "expert" and result.key.task == "carrot_on_plate" and result.key.suite == "tabletop"
+    assert result.success is not None and result.success.last
+    assert 0 < result.steps < result.max_steps and result.settings["ends when the goal held"] == "3 steps"
+    assert result.stages["capture → command"].median > 0
+    assert EpisodeRecord.read(out / result.record).actions.shape == (result.steps, 7)
+    video = film_name(result.episode, success=True)
+    count, seconds = imageio_ffmpeg.count_frames_and_secs(str(out / video))
+    assert result.steps <= count <= result.steps + 10, "one picture per step, and a last one that stands"
+    width, height = cv2.VideoCapture(str(out / video)).read()[1].shape[1::-1]
     assert width == 512 and height > 512, "larger than what the policy sees, under a band with words"
-    assert result["video"] in (out / "index.html").read_text(encoding="utf-8")
+    assert video in (out / "index.html").read_text(encoding="utf-8")
     assert "index.html" in demo.stdout and seconds > 1.0
     assert nodes_left(ros_domain) == []
 

@@ -29,7 +29,7 @@ setup(
         ("share/" + PACKAGE + "/launch", files("*.launch.py")),
         ("share/" + PACKAGE + "/config", files("*.yaml")),
     ],
-    install_requires=["setuptools"],
+    install_requires=["setuptools", "tyro>=0.8.5"],
     zip_safe=True,
     maintainer="Magma robot stack maintainers",
     maintainer_email="maintainers@magma-robot.invalid",

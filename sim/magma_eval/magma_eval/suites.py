@@ -40,7 +40,8 @@ def plain_tasks() -> dict[str, list[Episode]]:
         for episode in suite.make():
             if episode.reset_variant == "eval" and not episode.options:
                 own.setdefault(episode.make, []).append(episode)
-        found = {**own, **found}
+        for task, episodes in own.items():
+            found.setdefault(task, episodes)
     return found
 
 

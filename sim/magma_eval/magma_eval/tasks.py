@@ -65,7 +65,7 @@ class Task(Protocol[ActionT]):
         """Executes one action for one step period; an `Observation`, with an image when asked for."""
 
     def render_large(self) -> NDArray[np.uint8]:
-        """A picture (H, W, 3) RGB of the present state for people to look at."""
+        """An image (H, W, 3) RGB of the present state for people to look at."""
 
     def close(self) -> None:
         """Releases the simulator."""

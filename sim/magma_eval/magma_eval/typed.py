@@ -1,5 +1,8 @@
 """Objects from files, checked against the types of a dataclass: what a stranger wrote has the kind of its field, or is
-refused in one sentence that names the field."""
+refused in one sentence that names the field.
+
+By hand, not by dacite: that takes numbers that are not finite, absurd ones and texts without end.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _PRESENTATION = ("command.py", "compare.py", "confidence_intervals.py", "summary
 
 
 def code_version(episodes: Iterable[Episode]) -> str:
-    """The evaluator's version and a hash of all sources that decide how these episodes go, such as 0.1.0+1a2b3c4d."""
+    """The evaluator's version and a hash of all sources that decide how these episodes go, such as 0.2.0+1a2b3c4d."""
     return _code_version(_benchmarks(episodes))
 
 

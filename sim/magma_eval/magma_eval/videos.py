@@ -1,4 +1,4 @@
-"""Episode videos that browsers play: H.264 with instruction, step and success written into the picture."""
+"""Episode videos that browsers play: H.264 with instruction, step and success written into the image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 _TEXT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def captioned(picture: NDArray[np.uint8], lines: tuple[str, ...]) -> NDArray[np.uint8]:
-    """A copy of the picture (H, W, 3) RGB with lines of white text on a dark bar at its lower edge."""
-    result = np.ascontiguousarray(picture).copy()
+def captioned(image: NDArray[np.uint8], lines: tuple[str, ...]) -> NDArray[np.uint8]:
+    """A copy of the image (H, W, 3) RGB with lines of white text on a dark bar at its lower edge."""
+    result = np.ascontiguousarray(image).copy()
     height, scale = result.shape[0], result.shape[1] / 900
     line_height = round(34 * scale)
     top = height - line_height * len(lines) - round(10 * scale)
@@ -53,11 +53,11 @@ class VideoWriter:
         )
         self._writer.send(None)
 
-    def write(self, picture: NDArray[np.uint8]) -> None:
+    def write(self, image: NDArray[np.uint8]) -> None:
         """Appends a frame (H, W, 3) RGB uint8; ValueError when it has another size or type."""
-        if picture.shape != (self._size[1], self._size[0], 3) or picture.dtype != np.uint8:
-            raise ValueError(f"expected a uint8 frame of {self._size[0]}x{self._size[1]}, got {picture.shape}")
-        self._writer.send(np.ascontiguousarray(picture))
+        if image.shape != (self._size[1], self._size[0], 3) or image.dtype != np.uint8:
+            raise ValueError(f"expected a uint8 frame of {self._size[0]}x{self._size[1]}, got {image.shape}")
+        self._writer.send(np.ascontiguousarray(image))
 
     def __enter__(self) -> VideoWriter:
         return self

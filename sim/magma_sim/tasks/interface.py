@@ -115,7 +115,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def render_large(self) -> NDArray[np.uint8]:
-        """A larger picture (H, W, 3) RGB uint8 of the present state for people to look at."""
+        """A larger image (H, W, 3) RGB uint8 of the present state for people to look at."""
 
     @abc.abstractmethod
     def close(self) -> None:

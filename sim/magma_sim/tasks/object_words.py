@@ -1,4 +1,4 @@
-"""What a person calls the objects of the scenes, and their colours: for questions about a picture in training."""
+"""What a person calls the objects of the scenes, and their colours: for questions about an image in training."""
 
 from __future__ import annotations
 

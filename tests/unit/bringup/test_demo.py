@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from magma_bringup.demo import keep_logs_with_results, parse
 
@@ -30,6 +31,24 @@ def test_choices_reach_graph_and_runner():
     assert {"task:=stack_blocks", "variant:=random", "success_hold_steps:=4", "episodes:=3"} <= set(
         options.runner_arguments()
     )
+
+
+def test_every_episode_is_recorded_where_the_results_will_be(tmp_path):
+    launch = parse(["--out", str(tmp_path / "run"), "--no-videos"]).launch_arguments()
+    assert f"records:={tmp_path / 'run' / 'episodes'}" in launch
+
+
+def test_the_command_is_kept_whatever_is_in_it():
+    words = parse([]).runner_arguments("./run demo --config 'a: b'")
+    assert yaml.safe_load(words[-1].partition(":=")[2]) == "./run demo --config 'a: b'"
+
+
+@pytest.mark.parametrize("wrong", ["--first-layout 20", "--first-layout 24 --episodes 1"])
+def test_layouts_that_a_task_does_not_have_are_refused_before_anything_starts(wrong, capsys):
+    with pytest.raises(SystemExit):
+        parse(wrong.split())
+    assert "carrot_on_plate has 24 evaluation layouts" in capsys.readouterr().err
+    assert parse([*wrong.split(), "--variant", "random"]).variant == "random"
 
 
 @pytest.mark.parametrize("wrong", ["--episodes 0", "--first-layout -1", "--task juggle", "--control dumb", "--spin"])

@@ -1,70 +1,99 @@
-"""Starts the robot graph with the simulator, plays episodes through it, and ends everything again.
+"""Plays episodes of a simulated task through the robot graph: camera, policy, controller, arm.
 
+Starts the graph with the simulator, has its episode runner play a suite of one task, and ends everything again.
 python -m magma_bringup.demo --task carrot_on_plate --episodes 10 --policy magma-tiny
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import json
 import os
-import shutil
+import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import rclpy
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
-from magma_bringup.demo_page import RECORDS, read_results, write_page
+from magma_bringup.demo_page import read_results, write_page
 from magma_bringup.domain import check_alone, domain_id, free_domain
-from magma_bringup.launch_log import why_it_ended
+from magma_bringup.launched_graph import LaunchedGraph
 from magma_common.hangup import survive_hangup
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder, explained
+from magma_eval.episodes import Variant
+from magma_eval.suites import one_task, plain_tasks
 
-TASKS = (
-    "carrot_on_plate",
-    "spoon_on_towel",
-    "stack_blocks",
-    "eggplant_in_basket",
-    "widowx_carrot_on_plate",
-    "widowx_spoon_on_towel",
-    "widowx_stack_cube",
-    "widowx_put_eggplant_in_basket",
-)
-ARMS = ("sim_delta", "joint_trajectory", "follow_joint_trajectory")
-"""Those that the simulator has."""
-POLICY_HELP = "name or folder of a checkpoint, ws://host:port of a policy server, expert, hold or random"
-TELEOP = ("none", "keyboard", "gamepad", "spacemouse", "leader", "scripted")
-END_TIMEOUT_S = 5.0
-"""The graph has so long to end by itself."""
+_TASKS = tuple(plain_tasks())
+TaskName = Annotated[
+    str,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(_TASKS)}}}",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: isinstance(value, str),
+        str_from_instance=lambda value: [value],
+        choices=_TASKS,
+    ),
+]
+"""A task that a suite plays as it is."""
+OnlyWhenGiven = tyro.conf.arg(help_behavior_hint="")
 
 
 @dataclass(frozen=True)
 class DemoOptions:
     """What the command line says; see `parse`."""
 
-    task: str
-    variant: str
-    episodes: int
-    first_layout: int
-    policy: str
-    control: str
-    arm: str
-    teleop: str
-    record: str
-    clock: str
-    device: str
-    out: Path
-    videos: bool
-    hold: int
-    config: str
-    step_timeout_s: float
-    start_timeout_s: float
+    task: TaskName = "carrot_on_plate"
+    """what the robot is asked to do"""
+    episodes: int = 10
+    """number of episodes, on consecutive layouts"""
+    policy: str = "magma-tiny"
+    """name or folder of a checkpoint, ws://host:port of a policy server, expert, hold or random"""
+    variant: Variant = "eval"
+    """fixed evaluation layouts, or training layouts"""
+    first_layout: int = 0
+    """layout of the first episode"""
+    control: Literal["none", "blind", "deaf"] = "none"
+    """control experiment: cannot see or read"""
+    arm: Literal["sim_delta", "joint_trajectory", "follow_joint_trajectory"] = "sim_delta"
+    """takes end-effector deltas, or is told joint by joint"""
+    teleop: Literal["none", "keyboard", "gamepad", "spacemouse", "leader", "scripted"] = "none"
+    """who may take over; scripted: the expert corrects the policy"""
+    record: Annotated[str, tyro.conf.arg(metavar="DIR"), OnlyWhenGiven] = ""
+    """folder to record everything into"""
+    clock: Literal["lockstep", "realtime"] = "lockstep"
+    """the world waits for the policy, or not"""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """where the policy runs"""
+    out: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: runs/demo/<time>)")] = field(
+        default_factory=lambda: Path("runs") / "demo" / time.strftime("%Y%m%d-%H%M%S")
+    )
+    """folder for results and videos; given again, it goes on with what is missing"""
+    videos: bool = True
+    """write a video of each episode"""
+    hold: int = 0
+    """end an episode when the goal held so many steps; 0 = play all"""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE"), OnlyWhenGiven] = ""
+    """YAML file with parameters of any node"""
+    step_timeout_s: Annotated[float, tyro.conf.arg(name="step-timeout", metavar="S")] = 30.0
+    """give up when no step comes for so many seconds"""
+    start_timeout_s: Annotated[float, tyro.conf.arg(name="start-timeout", metavar="S")] = 120.0
+    """give up when the graph does not start in time"""
+
+    def check(self) -> None:
+        """Raises ValueError for what cannot be played; the message names the option."""
+        for name, low in (("episodes", 1), ("first_layout", 0), ("hold", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}")
+        one_task(self.task, self.variant, self.first_layout, self.episodes)
 
     def launch_arguments(self) -> list[str]:
         """Arguments for robot.launch.py."""
@@ -82,150 +111,47 @@ class DemoOptions:
             "success_hold_steps": str(self.hold),
             "instruction": "none",
             "end_with_node": "true",
-            **({"records": str((self.out / RECORDS).resolve())} if self.videos else {}),
-            **({"config": self.config} if self.config else {}),
             # Nodes may be started in another folder.
+            "records": str((self.out / "episodes").resolve()),
+            **({"config": self.config} if self.config else {}),
             **({"record": str(Path(self.record).resolve())} if self.record else {}),
         }
         return [f"{name}:={value}" for name, value in values.items()]
 
-    def runner_arguments(self) -> list[str]:
-        """Parameters for the episode_runner node, as its command line takes them."""
+    def runner_arguments(self, command: str = "") -> list[str]:
+        """Parameters for the episode_runner node, as its command line takes them.
+
+        Args:
+            command: the command that started all this, kept with the results.
+        """
+        same = ("task", "variant", "episodes", "first_layout", "clock", "policy", "arm", "teleop", "control", "out")
         values = {
-            "task": self.task,
-            "variant": self.variant,
-            "episodes": str(self.episodes),
-            "first_layout": str(self.first_layout),
-            "clock": self.clock,
-            "policy": self.policy,
-            "arm": self.arm,
-            "teleop": self.teleop,
+            **{name: str(getattr(self, name)) for name in same},
             "success_hold_steps": str(self.hold),
-            "out": str(self.out),
             "videos": str(self.videos).lower(),
             "step_timeout_s": repr(self.step_timeout_s),
             "start_timeout_s": repr(self.start_timeout_s),
+            # As YAML has it: a command may hold anything.
+            **({"command": json.dumps(command)} if command else {}),
         }
         parameters = [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
         return ["--ros-args", *parameters]
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that there are."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in ("", None) else super()._get_help_string(action)
-
-
 def parse(arguments: Sequence[str] | None = None) -> DemoOptions:
     """Reads the command line; ends the program with a message when it is wrong."""
-    parser = argparse.ArgumentParser(
+    options = tyro.cli(
+        DemoOptions,
         prog="./run demo",
         description="Plays episodes of a simulated task through the robot graph: camera, policy, controller, arm.",
-        formatter_class=_Help,
+        args=arguments,
     )
-    add = parser.add_argument
-    add("--task", default="carrot_on_plate", choices=TASKS, help="what the robot is asked to do")
-    add("--episodes", type=_positive, default=10, help="number of episodes, on consecutive layouts")
-    add(
-        "--policy",
-        default="magma-tiny",
-        help=POLICY_HELP,
-    )
-    add("--variant", default="eval", choices=("eval", "random"), help="fixed evaluation layouts, or training layouts")
-    add("--first-layout", type=_not_negative, default=0, help="layout of the first episode")
-    add("--control", default="none", choices=("none", "blind", "deaf"), help="control experiment: cannot see or read")
-    add("--arm", default=ARMS[0], choices=ARMS, help="takes end-effector deltas, or is told joint by joint")
-    add("--teleop", default="none", choices=TELEOP, help="who may take over; scripted: the expert corrects the policy")
-    add("--record", default="", metavar="DIR", help="folder to record everything into")
-    add("--clock", default="lockstep", choices=("lockstep", "realtime"), help="the world waits for the policy, or not")
-    add("--device", default="auto", choices=("auto", "cuda", "cpu"), help="where the policy runs")
-    add("--out", type=Path, help="folder for results and videos (default: runs/demo/<time>)")
-    add("--no-videos", dest="videos", action="store_false", help="write no videos")
-    add("--hold", type=_not_negative, default=0, help="end an episode when the goal held so many steps; 0 = play all")
-    add("--config", default="", help="YAML file with parameters of any node")
-    add("--step-timeout", type=float, default=30.0, metavar="S", help="give up when no step comes for so many seconds")
-    add("--start-timeout", type=float, default=120.0, metavar="S", help="give up when the graph does not start in time")
-    given = parser.parse_args(arguments)
-    out = given.out or Path("runs") / "demo" / time.strftime("%Y%m%d-%H%M%S")
-    return DemoOptions(
-        task=given.task,
-        variant=given.variant,
-        episodes=given.episodes,
-        first_layout=given.first_layout,
-        policy=given.policy,
-        control=given.control,
-        arm=given.arm,
-        teleop=given.teleop,
-        record=given.record,
-        clock=given.clock,
-        device=given.device,
-        out=out,
-        videos=given.videos,
-        hold=given.hold,
-        config=given.config,
-        step_timeout_s=given.step_timeout,
-        start_timeout_s=given.start_timeout,
-    )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
-    return value
-
-
-class Graph:
-    """The launched robot graph: a process of its own, with its output in a file."""
-
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
-        """Starts it; raises FileNotFoundError when there is no `ros2` command."""
-        beside = Path(sys.executable).with_name("ros2")
-        command = shutil.which("ros2") or (str(beside) if beside.exists() else None)
-        if command is None:
-            raise FileNotFoundError("no `ros2` command: activate the environment or source ROS 2")
-        self.log = log
-        self._file = log.open("w", encoding="utf-8")
-        # In a group of its own, so that Ctrl-C reaches this program only, which then ends the graph in good order.
-        self._process = subprocess.Popen(
-            [command, "launch", "magma_bringup", "robot.launch.py", *arguments],
-            stdout=self._file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def running(self) -> bool:
-        """Whether the launch is still there."""
-        return self._process.poll() is None
-
-    def ended(self) -> str | None:
-        """Why the launch has ended by itself; None while it is there."""
-        if self.running():
-            return None
-        return why_it_ended(self.log.read_text(encoding="utf-8", errors="replace").splitlines())
-
-    def end(self) -> None:
-        """Asks it to end, and makes it when it does not."""
-        for number, patience_s in ((signal.SIGINT, END_TIMEOUT_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
-            if not self.running():
-                break
-            # The launch ends its nodes; only when that fails the whole group is meant.
-            send = os.kill if number == signal.SIGINT else os.killpg
-            try:
-                send(self._process.pid, number)
-                self._process.wait(timeout=patience_s)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-        self._file.close()
+    try:
+        options.check()
+    except ValueError as error:
+        print(f"./run demo: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    return options
 
 
 def keep_logs_with_results(out: Path) -> None:
@@ -255,7 +181,7 @@ def play(options: DemoOptions) -> int:
 def _play_in_domain(options: DemoOptions, domain: int) -> int:
     from magma_bringup.episode_runner import EpisodeRunner, run
 
-    rclpy.init(args=options.runner_arguments())
+    rclpy.init(args=options.runner_arguments("./run demo " + shlex.join(sys.argv[1:])))
     runner = EpisodeRunner()
     print(
         f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), arm {options.arm}, "
@@ -264,7 +190,7 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
         + f"\nstarting the robot graph in ROS domain {domain} (its output: {options.out / 'launch.log'}) …",
         flush=True,
     )
-    graph = Graph(options.launch_arguments(), options.out / "launch.log")
+    graph = LaunchedGraph(options.launch_arguments(), options.out / "launch.log")
     said: list[str] = []
 
     def say(text: str) -> None:

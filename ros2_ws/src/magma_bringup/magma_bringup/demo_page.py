@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import html
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from magma_bringup.results import succeeded
+from magma_bringup.step_times import TOTAL
+from magma_bringup.suite_run import film_name
+from magma_eval.results.episode_result import EpisodeResult
+from magma_eval.results.run_folder import is_run, load
 
 PAGE = "index.html"
-RECORDS = "episodes"
-"""Folder of what was executed, as the simulator node records it."""
-TOTAL = "capture → command"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 pre { background: #f4f5f7; padding: 1rem; overflow-x: auto; }
@@ -21,32 +22,34 @@ figcaption { color: #5b6472; font-size: 13px; } .ok { color: #2ea043; } .no { co
 """
 
 
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The lines of results.jsonl; none when no episode was completed."""
-    path = folder / "results.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+def read_results(folder: Path) -> list[EpisodeResult]:
+    """The results of a demo; none when no episode was completed."""
+    return load(folder).results if is_run(folder) else []
 
 
-def write_page(folder: Path, results: Sequence[Mapping[str, Any]], summary: str) -> Path:
+def write_page(folder: Path, results: Sequence[EpisodeResult], summary: str) -> Path:
     """Writes the page beside the films; its path."""
-    figures = []
-    for result in results:
-        verdict = "success" if result["success"] else "failure"
-        times = result["times_ms"].get(TOTAL, {})
-        total = f", {TOTAL} {times['p50']:.0f} ms (p95 {times['p95']:.0f})" if times else ""
-        name = html.escape(str(result["video"]), quote=True)
-        film = f'<video src="{name}" controls muted loop preload="metadata"></video>' if name else "<p>no film</p>"
-        figures.append(
-            f"<figure>{film}<figcaption>{html.escape(result['task'])} {html.escape(result['variant'])} "
-            f'{result["layout"]}: <b class="{"ok" if result["success"] else "no"}">{verdict}</b>, {result["steps"]} '
-            f"steps, {result['duration_s']:.1f} s{html.escape(total)}</figcaption></figure>"
-        )
-    title = html.escape(f"{results[0]['policy']}: {results[0]['instruction']}" if results else "no episode")
+    title = html.escape(f"{results[0].key.policy}: {results[0].instruction}" if results else "no episode")
     page = folder / PAGE
     page.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
         f"<h1>{title}</h1><pre>{html.escape(summary.strip())}</pre>"
-        f'<div class="films">{"".join(figures)}</div></html>\n',
+        f'<div class="films">{"".join(_figure(folder, result) for result in results)}</div></html>\n',
         encoding="utf-8",
     )
     return page
+
+
+def _figure(folder: Path, result: EpisodeResult) -> str:
+    episode, success = result.episode, succeeded(result)
+    name = film_name(episode, success=success)
+    film = "<p>no film</p>"
+    if (folder / name).exists():
+        film = f'<video src="{html.escape(name, quote=True)}" controls muted loop preload="metadata"></video>'
+    total = result.stages.get(TOTAL)
+    times = f", {TOTAL} {total.median:.0f} ms (p95 {total.p95:.0f})" if total is not None else ""
+    return (
+        f"<figure>{film}<figcaption>{html.escape(episode.make)} {html.escape(episode.reset_variant)} "
+        f'{episode.layout}: <b class="{"ok" if success else "no"}">{"success" if success else "failure"}</b>, '
+        f"{result.steps} steps, {result.seconds:.1f} s{html.escape(times)}</figcaption></figure>"
+    )

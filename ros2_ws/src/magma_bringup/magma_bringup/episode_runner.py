@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from magma_interfaces.msg import ActionChunk, ActionSpec, ControllerState, EndEffectorDelta, EpisodeStatus
@@ -28,8 +27,8 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from magma_bringup.episode_video import VideoFrame, write_video
-from magma_bringup.results import EpisodeResult, append, corrections_text, policy_text, rate_text, success_rule
-from magma_bringup.step_times import Percentiles, StepTimes
+from magma_bringup.step_times import StepTimes
+from magma_bringup.suite_run import EpisodesRun
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
 from magma_common.diagnostics import name_in
@@ -107,20 +106,18 @@ class EpisodeRunnerConfig(NodeConfig):
     clock: str = parameter("lockstep", "Written into the results.", choices=("lockstep", "realtime"))
     step_period_s: float = parameter(0.2, "Of the task; gives the videos their speed.", minimum=0.001)
     success_hold_steps: int = parameter(0, "As the simulator has it; written into the results.", minimum=0)
-    out: str = parameter("runs/demo", "Folder for results.jsonl and the videos.")
+    out: str = parameter("runs/demo", "Folder of the run: results and videos.")
     videos: bool = parameter(True, "Whether to write a video of each episode.")
-    suite: str = parameter(
-        "",
-        "Play a suite of the evaluator (such as simpler-bridge) instead of `task`, and write its format of results.",
-    )
+    suite: str = parameter("", "Play a suite of the evaluator, such as simpler-bridge, instead of `task`.")
     suite_tasks: tuple[str, ...] = parameter((), "Tasks of the suite to play; none = all of them.")
     suite_limit: int = parameter(0, "Play the first so many episodes of each task of the suite; 0 = all.", minimum=0)
     latency_ms: float = parameter(0.0, "Injected latency of the policy; written into the results.", minimum=0.0)
     policy: str = parameter("", "The policy as it was asked for; written into the results.")
     arm: str = parameter("", "Driver of the arm; written into the results.")
     teleop: str = parameter("", "Who may take over; written into the results.")
-    training: str = parameter("", "How the policy was trained; written into the results of a suite.")
-    command: str = parameter("", "The command that started all this; written into the results of a suite.")
+    control: str = parameter("", "Control experiment, such as blind; written into the results.")
+    training: str = parameter("", "How the policy was trained; written into the results.")
+    command: str = parameter("", "The command that started all this; written into the results.")
     start_timeout_s: float = parameter(120.0, "Longest wait for the graph to be there, in seconds.", minimum=1.0)
     step_timeout_s: float = parameter(30.0, "Longest wait for the next step, in seconds.", minimum=1.0)
 
@@ -134,7 +131,7 @@ class EpisodeRunnerConfig(NodeConfig):
 class EpisodeRunner(Node):
     """Resets the simulator, gives the instruction, watches the episode to its end, and measures.
 
-    An executor spins it in a thread of its own; `play` is called from another.
+    An executor spins it in a thread of its own; `episode` is called from another.
     """
 
     def __init__(self) -> None:
@@ -171,7 +168,7 @@ class EpisodeRunner(Node):
             self.create_subscription(Image, "camera/image_raw", self._on_picture, SENSOR)
 
     def watch_over(self, ended: Callable[[], str | None]) -> None:
-        """Makes `play` give up as soon as `ended` says why the graph has ended; None while it has not."""
+        """Makes `episode` give up as soon as `ended` says why the graph has ended; None while it has not."""
         self._graph_ended = ended
 
     # Executor's thread.
@@ -253,32 +250,6 @@ class EpisodeRunner(Node):
             self._frames[int(status.step)] = VideoFrame(pixels, int(status.step), bool(status.success))
 
     # The thread that plays.
-
-    def play(
-        self, on_result: Callable[[EpisodeResult], None], on_part: Callable[[str], None] = lambda part: None
-    ) -> list[EpisodeResult]:
-        """Plays all episodes.
-
-        Args:
-            on_result: gets each result as it comes.
-            on_part: gets a line when another part of the graph is there.
-
-        Raises:
-            GraphError: a part of the graph is missing or does not go on; what was played is in the results file.
-        """
-        config = self.config
-        folder = Path(config.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.wait_for_graph(on_part)
-        results = []
-        for number in range(config.episodes):
-            seen = self.episode(Start(config.task, config.variant, config.first_layout + number))
-            result = self._result(seen, folder, on_part)
-            append(folder / "results.jsonl", result)
-            results.append(result)
-            on_result(result)
-        self.rest()
-        return results
 
     def rest(self) -> None:
         """Nobody acts any more."""
@@ -376,8 +347,14 @@ class EpisodeRunner(Node):
             return {}
         return dict(zip(state.rejection_reasons, (int(n) for n in state.rejection_counts), strict=True))
 
-    def _write_film(self, path: Path, seen: Seen, on_part: Callable[[str], None]) -> None:
-        """The simulator's own, larger than what the policy saw; where it makes none, of the camera's pictures."""
+    def film(self, path: Path, seen: Seen, on_part: Callable[[str], None]) -> None:
+        """Writes the film of the episode that has just ended.
+
+        It is the simulator's own, larger than what the policy saw; where that makes none, of the camera's images.
+
+        Raises:
+            GraphError: the simulator does not answer.
+        """
         film = self.resolve_service_name(FILM_SERVICE)
         why = f"the simulator serves no {film}"
         if self._film.service_is_ready():
@@ -391,37 +368,6 @@ class EpisodeRunner(Node):
         on_part(f"film of {seen.start} from the camera's own pictures: {why}")
         frames, fps = seen.frames, 1.0 / self.config.step_period_s
         write_video(path, frames, fps, seen.instruction, seen.max_steps, seen.policy)
-
-    def _result(self, seen: Seen, folder: Path, on_part: Callable[[str], None]) -> EpisodeResult:
-        config, start, status = self.config, seen.start, seen.status
-        video = ""
-        if seen.frames:
-            verdict = "success" if status.success else "failure"
-            video = f"{start.task}-{start.variant}-{start.layout:03d}-{verdict}.mp4"
-            self._write_film(folder / video, seen, on_part)
-        return EpisodeResult(
-            task=start.task,
-            variant=start.variant,
-            layout=start.layout,
-            policy=seen.policy,
-            instruction=seen.instruction,
-            success=bool(status.success),
-            first_success_step=seen.first_success_step,
-            steps=int(status.step),
-            max_steps=seen.max_steps,
-            clock=config.clock,
-            duration_s=round(seen.duration_s, 3),
-            success_rule=success_rule(config.success_hold_steps),
-            times_ms=_as_numbers(seen.times.table()),
-            video=video,
-            shortened=dict(seen.shortened),
-            policy_given=config.policy,
-            policy_path=self.running.where,
-            policy_identity=self.running.content,
-            arm=config.arm,
-            teleop=config.teleop,
-            corrected_by=dict(seen.corrected_by),
-        )
 
     def _ask_for(self, instruction: str) -> None:
         """Returns once the instruction is in force."""
@@ -511,46 +457,6 @@ def _episode_of(status: EpisodeStatus) -> Start:
     return Start(status.task, status.variant, int(status.layout))
 
 
-def _as_numbers(table: dict[str, Percentiles]) -> dict[str, dict[str, float]]:
-    return {name.strip(): {"p50": round(value.p50, 3), "p95": round(value.p95, 3)} for name, value in table.items()}
-
-
-def line(result: EpisodeResult, number: int, episodes: int) -> str:
-    """One episode in one line."""
-    verdict = "success" if result.success else "failure"
-    return (
-        f"episode {number:>3}/{episodes}  {result.task} {result.variant} {result.layout:>3}  {verdict}  "
-        f"{result.steps:>3} steps  {result.duration_s:5.1f} s"
-    )
-
-
-def summary(results: list[EpisodeResult], times: StepTimes, folder: Path, videos: bool) -> str:
-    """The table at the end, as plain text."""
-    if not results:
-        return "no episode was completed"
-    first = results[0]
-    reached = sorted(r.first_success_step for r in results if r.first_success_step is not None)
-    steps = f"goal first reached after {np.median(reached):.0f} (median)" if reached else "goal never reached"
-    steps += f"; played {min(r.steps for r in results)} to {max(r.steps for r in results)}"
-    lines = [
-        "",
-        f"task         {first.task} ({first.variant} layouts {first.layout} to {results[-1].layout}, {first.clock})",
-        f"policy       {policy_text(first)}",
-        f"arm          {first.arm or 'not told'}, teleop {first.teleop or 'not told'}",
-        f"success      {rate_text(results)}",
-        f"             ({first.success_rule})",
-        *corrections_text(results),
-        f"steps        {steps}",
-        "",
-        f"{'milliseconds per step':<34}{'p50':>9}{'p95':>9}",
-    ]
-    lines += [f"{name:<34}{value.p50:>9.1f}{value.p95:>9.1f}" for name, value in times.table().items()]
-    lines += ["", f"results      {folder / 'results.jsonl'}"]
-    if videos:
-        lines.append(f"videos       {folder}")
-    return "\n".join(lines)
-
-
 def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
     """Plays the node's episodes and says how it goes; exit status."""
     executor = SingleThreadedExecutor()
@@ -562,20 +468,9 @@ def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
 
     thread = threading.Thread(target=spin, name="executor", daemon=True)
     thread.start()
-    results: list[EpisodeResult] = []
-
-    def on_result(result: EpisodeResult) -> None:
-        results.append(result)
-        say(line(result, len(results), node.config.episodes))
-
-    status = 0
+    episodes, status = EpisodesRun(node), 0
     try:
-        if node.config.suite:
-            from magma_bringup.suite_run import play_suite  # here, because the evaluator is needed for suites only
-
-            play_suite(node, say)
-        else:
-            node.play(on_result, say)
+        episodes.play(say)
     except (GraphError, ValueError) as error:
         say(f"error: {error}")
         status = 1
@@ -584,8 +479,8 @@ def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
         status = 130
     finally:
         executor.shutdown(timeout_sec=1.0)
-    if results:
-        say(summary(results, node.times, Path(node.config.out), node.config.videos))
+    if table := episodes.summary():
+        say(table)
     return status
 
 

@@ -48,7 +48,7 @@ class RemotePolicy:
 
     def act(self, observation: Any) -> Deltas:
         if observation.image is None:
-            raise PolicyFailedError("the task gave no picture to a policy that needs one")
+            raise PolicyFailedError("the task gave no image to a policy that needs one")
         image = fitted(observation.image, self.spec)
         state = observation.end_effector if self._proprioception else None
         try:
@@ -65,7 +65,7 @@ class RemotePolicy:
 
 
 def fitted(image: NDArray[np.uint8], spec: PolicySpec) -> NDArray[np.uint8]:
-    """The picture in the policy's size, scaled as the camera node of the robot does it (area averaging)."""
+    """The image in the policy's size, scaled as the camera node of the robot does it (area averaging)."""
     if spec.image_height is None or spec.image_width is None:
         return image
     if image.shape[:2] == (spec.image_height, spec.image_width):

@@ -36,7 +36,7 @@ class PolicySource:
 
     @property
     def needs_image(self) -> bool:
-        """Whether the policy looks at pictures."""
+        """Whether the policy looks at images."""
         return self._choice.remote
 
     def for_episode(

@@ -104,7 +104,7 @@ def film(
 class Moment:
     """What a film shows at once."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     """(H, W, 3) RGB"""
     success: bool
     """whether the goal holds"""
@@ -118,7 +118,7 @@ class Titles:
     max_steps: int
     verdict: bool | None
     words: Callable[[], str]
-    """on the last picture; asked for when all the others are written"""
+    """on the last image; asked for when all the others are written"""
 
 
 def write_film(
@@ -129,26 +129,26 @@ def write_film(
     step_period_s: float,
     actions: ActionType[Any] = END_EFFECTOR_DELTA,
 ) -> None:
-    """Writes a film, whole or not at all: a picture before each step, and one after the last that stands still.
+    """Writes a film, whole or not at all: an image before each step, and one after the last that stands still.
 
     Args:
         path: of the film.
         moments: the start, and what came of each step; at least one.
         record: what was done in these steps.
         titles: what is written into it.
-        step_period_s: time from picture to picture.
+        step_period_s: time from image to image.
         actions: the task's action type, for what is said of a step.
     """
     following = iter(moments)
     now = next(following)
-    height, width = _labelled(_even(now.picture), "", "", False).shape[:2]
+    height, width = _labelled(_even(now.image), "", "", False).shape[:2]
     partial = path.with_name(f".{path.name}.partial.mp4")
     with VideoWriter(partial, (width, height), 1.0 / step_period_s) as video:
         for step, then in enumerate(following):
             line = f"step {step}/{titles.max_steps}  {describe(record, step, actions)}"
-            video.write(_labelled(_even(now.picture), titles.instruction, line, now.success))
+            video.write(_labelled(_even(now.image), titles.instruction, line, now.success))
             now = then
-        last = _labelled(_even(now.picture), titles.instruction, titles.words(), now.success, titles.verdict)
+        last = _labelled(_even(now.image), titles.instruction, titles.words(), now.success, titles.verdict)
         for _ in range(max(1, round(_STILL_S / step_period_s))):
             video.write(last)
     partial.replace(path)

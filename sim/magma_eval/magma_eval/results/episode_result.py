@@ -107,7 +107,7 @@ class EpisodeResult:
     training: str
     """how the policy was trained, in the run's words"""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """what else was chosen and differs from the default, in words: actions per answer, picture size, arm, teleop"""
+    """what else was chosen and differs from the default, in words: actions per answer, image size, arm, teleop"""
     corrected_by: tuple[str, ...] = ()
     """devices of operators that moved the arm during the episode; the success is not the policy's alone then"""
     success: Success | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_eval.results.episode_result import EpisodeResult, ResultsError
-from magma_eval.results.run_folder import RUN_FILE, collect, read_lines, read_run, results_files, write_json
+from magma_eval.results.run_folder import RUN_FILE, collect, is_run, read_lines, read_run, results_files, write_json
 from magma_eval.results.store import ResultStore
 
 
@@ -25,7 +25,7 @@ def merge(out: Path, folders: Sequence[Path]) -> tuple[int, int]:
     runs = [read_run(folder) for folder in folders]
     results: list[EpisodeResult] = []
     sources: dict[str, Path] = {}
-    present = [out] if (out / RUN_FILE).exists() else []
+    present = [out] if is_run(out) else []
     for folder, run in zip([*present, *folders], [*(read_run(p) for p in present), *runs], strict=True):
         if run["identity"] != runs[0]["identity"]:
             raise ResultsError(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from magma_eval.episodes import canonical_json
+from magma_eval.results import earlier_demos
 from magma_eval.results.episode_result import SUCCESS_RULES, EpisodeResult, Key, ResultsError
 from magma_eval.typed import parse_json, shown
 
@@ -48,16 +49,25 @@ def read_lines(path: Path) -> Iterator[EpisodeResult]:
                     raise ResultsError(f"{path}, line {number}: it is longer than {LONGEST_LINE_BYTES} bytes")
                 return
             try:
-                yield EpisodeResult.from_json(parse_json(line))
+                value = parse_json(line)
+                yield earlier_demos.result_of(value) if earlier_demos.is_line(value) else EpisodeResult.from_json(value)
             except ValueError as error:
                 raise ResultsError(f"{path}, line {number}: {error}") from error
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder is a run's already."""
+    return (folder / RUN_FILE).exists() or earlier_demos.is_folder(folder)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
     """The content of run.json; ResultsError when there is none, or it is not one."""
     path = folder / RUN_FILE
     try:
-        content = parse_json(path.read_bytes())
+        if is_run(folder) and not path.exists():
+            content = {"format": RUN_FORMAT, **earlier_demos.run_of(folder)}
+        else:
+            content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ResultsError(f"{folder} is not the folder of a run: {error}") from error
     if not isinstance(content, dict) or content.get("format") not in _RUN_FORMATS:

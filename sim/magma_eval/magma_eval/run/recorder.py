@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from magma_eval.results.episode_result import EpisodeResult, ResultsError, SuccessRule
-from magma_eval.results.run_folder import RUN_FILE, RUN_FORMAT, read_run, write_json
+from magma_eval.results.run_folder import RUN_FILE, RUN_FORMAT, is_run, read_run, write_json
 from magma_eval.results.store import ResultStore
 
 
@@ -80,7 +80,7 @@ class Recorder:
 
     def _content(self) -> dict[str, Any]:
         """What run.json holds from now on; ResultsError when the folder is of another run."""
-        told, path = self._description, self._folder / RUN_FILE
+        told = self._description
         content: dict[str, Any] = {
             "format": RUN_FORMAT,
             "identity": dict(told.identity),
@@ -92,7 +92,7 @@ class Recorder:
             "versions": dict(told.versions),
             "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
         }
-        if path.exists():
+        if is_run(self._folder):
             content = read_run(self._folder)
             self._check_same(content)
         if told.command and told.command not in content["commands"]:

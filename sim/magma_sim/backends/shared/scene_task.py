@@ -149,7 +149,7 @@ class SharedSceneTask(DemonstrableTask, LateCommandTask, FilmableTask, Generic[S
         scene = self._require_scene()
         if not self._images:
             raise RuntimeError("this task was made with images=False and cannot render")
-        return self._large_picture(scene)
+        return self._large_image(scene)
 
     def snapshot(self) -> NDArray[np.float64]:
         return self._require_scene().snapshot()
@@ -171,11 +171,11 @@ class SharedSceneTask(DemonstrableTask, LateCommandTask, FilmableTask, Generic[S
         """The layout of this number; ValueError when there is none."""
 
     @abc.abstractmethod
-    def _picture(self, scene: SceneT) -> NDArray[np.uint8]:
+    def _image(self, scene: SceneT) -> NDArray[np.uint8]:
         """What the policy sees, in the size of the specification."""
 
     @abc.abstractmethod
-    def _large_picture(self, scene: SceneT) -> NDArray[np.uint8]:
+    def _large_image(self, scene: SceneT) -> NDArray[np.uint8]:
         """See `Task.render_large`."""
 
     @abc.abstractmethod
@@ -197,7 +197,7 @@ class SharedSceneTask(DemonstrableTask, LateCommandTask, FilmableTask, Generic[S
         position, quaternion = controller.measured_pose()
         poses = self._object_poses(scene)
         return Observation(
-            image=self._picture(scene) if render and self._images else None,
+            image=self._image(scene) if render and self._images else None,
             end_effector=ArmState(
                 position=position,
                 quaternion_xyzw=quaternion,

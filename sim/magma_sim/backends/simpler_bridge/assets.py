@@ -1,4 +1,4 @@
-"""Whether the meshes and pictures of the Bridge tasks are on this machine."""
+"""Whether the meshes and images of the Bridge tasks are on this machine."""
 
 from __future__ import annotations
 

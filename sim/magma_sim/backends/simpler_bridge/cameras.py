@@ -1,8 +1,8 @@
-"""The third-person camera of the Bridge tasks at any picture size, and the photo behind the rendered objects.
+"""The third-person camera of the Bridge tasks at any image size, and the photo behind the rendered objects.
 
 The camera is a Logitech C920 at 640 x 480. Another size stretches the same view: the intrinsics scale in x and in y by
-themselves, so that every pixel keeps its place in the photo. A square picture is therefore squashed exactly as the
-robot's camera_subscriber squashes a real 640 x 480 picture.
+themselves, so that every pixel keeps its place in the photo. A square image is therefore squashed exactly as the
+robot's camera_subscriber squashes a real 640 x 480 image.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def check_size(size: Size) -> Size:
     """Returns the size as ints, or raises ValueError."""
     height, width = (int(value) for value in size)
     if not (_SMALLEST <= height <= _LARGEST and _SMALLEST <= width <= _LARGEST):
-        raise ValueError(f"a picture has {_SMALLEST} to {_LARGEST} pixels a side, got {width} x {height}")
+        raise ValueError(f"an image has {_SMALLEST} to {_LARGEST} pixels a side, got {width} x {height}")
     return height, width
 
 
 def render_size(size: Size) -> Size:
-    """Pixels to render for a picture: twice as many a side, unless that exceeds the native size.
+    """Pixels to render for an image: twice as many a side, unless that exceeds the native size.
 
-    Small pictures are averaged from larger ones, as a real camera's picture is when it is made smaller.
+    Small images are averaged from larger ones, as a real camera's image is when it is made smaller.
     """
     height, width = size
     if 2 * height <= NATIVE_HEIGHT and 2 * width <= NATIVE_WIDTH:
@@ -64,7 +64,7 @@ def render_size(size: Size) -> Size:
 
 
 def intrinsics(size: Size) -> NDArray[np.float64]:
-    """K (3, 3) at a picture size; pixel centres at half-integers."""
+    """K (3, 3) at an image size; pixel centres at half-integers."""
     height, width = size
     scale = np.diag([width / NATIVE_WIDTH, height / NATIVE_HEIGHT, 1.0])
     return scale @ np.array(NATIVE_INTRINSICS)
@@ -88,20 +88,20 @@ def load_photo(folder: Path, setting: Setting) -> NDArray[np.uint8]:
         FileNotFoundError: it is not there or cannot be read.
     """
     path = folder / SETUPS[setting].photo
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise FileNotFoundError(f"the background picture {path} is missing or cannot be read")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
+    image = cv2.imread(str(path))
+    if image is None:
+        raise FileNotFoundError(f"the background image {path} is missing or cannot be read")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
-def resize(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """The picture at (height, width): areas averaged when it gets smaller, interpolated when larger."""
+def resize(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """The image at (height, width): areas averaged when it gets smaller, interpolated when larger."""
     height, width = size
-    if picture.shape[:2] == (height, width):
-        return picture
-    smaller = height <= picture.shape[0] and width <= picture.shape[1]
+    if image.shape[:2] == (height, width):
+        return image
+    smaller = height <= image.shape[0] and width <= image.shape[1]
     return cv2.resize(
-        picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     ).astype(np.uint8)  # fmt: skip
 
 

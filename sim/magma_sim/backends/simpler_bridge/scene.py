@@ -3,7 +3,7 @@
 ManiSkill's own environment classes keep lists at class level that a second environment in the process corrupts, take
 several times as long per step for bookkeeping in tensors, and start an episode in a physics world that remembers the
 one before. Here ManiSkill loads, and nothing else of it runs. A test plays the same actions in ManiSkill's environment
-and here and compares poses, success and pictures.
+and here and compares poses, success and images.
 """
 
 from __future__ import annotations
@@ -254,8 +254,8 @@ class BridgeScene:
         poses = self.object_poses(in_world=True)
         return self.rule.holds(poses[self._goal.source][0], poses[self._goal.target][0], self.contact_force_n())
 
-    def picture(self, size: cameras.Size) -> NDArray[np.uint8]:
-        """The camera's picture (height, width, 3) RGB of the present state, the photo behind the objects."""
+    def image(self, size: cameras.Size) -> NDArray[np.uint8]:
+        """The camera's image (height, width, 3) RGB of the present state, the photo behind the objects."""
         rendered_size = cameras.render_size(size)
         # The camera first: updating the renderer also tells it where a new camera is.
         camera = self._camera(rendered_size)
@@ -266,8 +266,8 @@ class BridgeScene:
         keep = np.array([entity.per_scene_id for entity in self._photo_kept])
         if rendered_size not in self._photos:
             self._photos[rendered_size] = cameras.resize(self._photo, rendered_size)
-        picture = cameras.compose(rendered, segmentation, keep, self._photos[rendered_size])
-        return np.ascontiguousarray(cameras.resize(picture, size))
+        image = cameras.compose(rendered, segmentation, keep, self._photos[rendered_size])
+        return np.ascontiguousarray(cameras.resize(image, size))
 
     def _camera(self, size: cameras.Size) -> sapien.render.RenderCameraComponent:
         """The camera that renders (height, width) pixels; made on first use."""

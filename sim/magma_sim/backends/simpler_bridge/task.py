@@ -75,11 +75,11 @@ class BridgeTask(SharedSceneTask[BridgeScene, BridgeLayout]):
     def _choose_layout(self, variant: Variant, layout: int) -> BridgeLayout:
         return make_layout(self._goal.task, variant, layout)
 
-    def _picture(self, scene: BridgeScene) -> NDArray[np.uint8]:
-        return scene.picture(self._size)
+    def _image(self, scene: BridgeScene) -> NDArray[np.uint8]:
+        return scene.image(self._size)
 
-    def _large_picture(self, scene: BridgeScene) -> NDArray[np.uint8]:
-        return scene.picture(LARGE_IMAGE_SIZE)
+    def _large_image(self, scene: BridgeScene) -> NDArray[np.uint8]:
+        return scene.image(LARGE_IMAGE_SIZE)
 
     def _object_poses(self, scene: BridgeScene) -> dict[str, Pose]:
         return scene.object_poses()

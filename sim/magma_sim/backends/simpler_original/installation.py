@@ -1,7 +1,7 @@
 """Where the original SimplerEnv is installed, and how to install it: `magma-simpler-setup --source URL_OR_FOLDER`.
 
 It lives in a folder of its own, `$MAGMA_SIMPLER_HOME` or ~/.local/share/magma/simpler: virtual environment, the clone,
-the Vulkan layer, and `installation.json`, which is written last, when a picture has been rendered.
+the Vulkan layer, and `installation.json`, which is written last, when an image has been rendered.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def set_up(config: SetupConfig) -> Installation:
     except vulkan_layer.LayerBuildError as error:
         raise SetupError(str(error)) from error
     installation = Installation(str(own_python), str(source), str(target / "layer"), revision_of(source))
-    print("  A first picture", flush=True)
+    print("  A first image", flush=True)
     check(installation)
     record.write_text(json.dumps(asdict(installation), indent=1) + "\n")
     return installation
@@ -201,7 +201,7 @@ def revision_of(folder: Path) -> str:
 
 
 def check(installation: Installation) -> None:
-    """Renders one picture with the worker, or raises SetupError."""
+    """Renders one image with the worker, or raises SetupError."""
     from magma_sim.backends.simpler_original.client import Worker, WorkerError, WorkerLostError
 
     try:

@@ -18,7 +18,7 @@ from magma_sim.tasks.interface import Observation, Task, TaskSpec, Variant, chec
 
 MAKE_TIMEOUT_S = 300.0
 RESET_TIMEOUT_S = 300.0
-"""the first picture compiles the shaders"""
+"""the first image compiles the shaders"""
 STEP_TIMEOUT_S = 60.0
 RASTERISED = "rasterised, not comparable"
 

@@ -33,7 +33,7 @@ class SimplerEnvironment:
         task: SimplerEnv's name of the task; used when `env_id` is None.
         arguments: keyword arguments of the environment.
         images: False leaves rendering of observations out.
-        rasterise: rasterises where the task asks for ray tracing, which takes minutes a picture without a GPU.
+        rasterise: rasterises where the task asks for ray tracing, which takes minutes an image without a GPU.
 
     """
 
@@ -43,7 +43,7 @@ class SimplerEnvironment:
         from mani_skill2_real2sim.envs.custom_scenes.base_env import CustomSceneEnv
         from mani_skill2_real2sim.envs.sapien_env import BaseEnv
 
-        # Its one camera, 128 x 128, shows nothing that anybody reads, and costs a picture per step.
+        # Its one camera, 128 x 128, shows nothing that anybody reads, and costs an image per step.
         CustomSceneEnv._register_cameras = lambda self: []
         if rasterise:
             # At the root of the classes: the set-ups that SimplerEnv ships override what is asked for at the top.
@@ -52,7 +52,7 @@ class SimplerEnvironment:
         if env_id is None:
             env_id, own = simpler_env.ENVIRONMENT_MAP[task]
             arguments = {**own, "prepackaged_config": True, **arguments}
-        # Pictures are made by `picture`, and only when somebody looks at them.
+        # Pictures are made by `image`, and only when somebody looks at them.
         self.env = gymnasium.make(env_id, **arguments, obs_mode="none").unwrapped
         self.images = images
         self.camera = "overhead_camera" if "google_robot" in self.env.robot_uid else "3rd_view_camera"
@@ -60,7 +60,7 @@ class SimplerEnvironment:
         self._shown = np.array([], dtype=np.uint32)
 
     def reset(self, seed: int | None, options: dict[str, Any]) -> None:
-        """Starts an episode. ValueError: it lays the photograph in a way that `picture` does not know."""
+        """Starts an episode. ValueError: it lays the photograph in a way that `image` does not know."""
         # The state of the generator that a new environment would have, so that using it again changes nothing.
         self.env.set_main_rng(2022)
         # Built anew (the renderer stays): objects that were pushed, and contacts, would otherwise carry over.
@@ -73,16 +73,16 @@ class SimplerEnvironment:
         _, _, done, _, _ = self.env.step(action)
         return bool(done)
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         """What SimplerEnv's own evaluation shows a policy, to the bit: (H, W, 3) uint8.
 
-        Its `get_obs` would also copy the position of every pixel, and mix the two pictures in floating point.
+        Its `get_obs` would also copy the position of every pixel, and mix the two images in floating point.
         """
-        picture = self.render_large()
+        image = self.render_large()
         if self._photo is not None:
             actors = self.env._cameras[self.camera].camera.get_uint32_texture("Segmentation")[..., 1]
-            np.copyto(picture, self._photo, where=~np.isin(actors, self._shown)[..., np.newaxis])
-        return picture
+            np.copyto(image, self._photo, where=~np.isin(actors, self._shown)[..., np.newaxis])
+        return image
 
     def render_large(self) -> np.ndarray:
         """The policy's camera now, without the photograph: what is really simulated."""
@@ -92,7 +92,7 @@ class SimplerEnvironment:
         return as_bytes(camera.get_float_texture("Color")[..., :3])
 
     def _load_photo(self) -> np.ndarray | None:
-        """The photograph in the size of the camera's picture; None where the whole scene is shown."""
+        """The photograph in the size of the camera's image; None where the whole scene is shown."""
         photo = self.env.rgb_overlay_img
         if photo is None or self.camera not in self.env.rgb_overlay_cameras:
             return None
@@ -191,12 +191,12 @@ def serve(connection: socket.socket) -> None:
                 environment.reset(request.body["seed"], numeric(request.body["options"]))
                 body = {"state": environment.state(), "success": False}
                 if environment.images:
-                    arrays["image"] = environment.picture()
+                    arrays["image"] = environment.image()
             elif request.operation == "step":
                 success = environment.step(request.arrays["action"])
                 body = {"state": environment.state(), "success": success}
                 if environment.images and request.body["render"]:
-                    arrays["image"] = environment.picture()
+                    arrays["image"] = environment.image()
             elif request.operation == "render_large":
                 arrays["image"] = environment.render_large()
             else:

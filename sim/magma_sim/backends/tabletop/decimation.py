@@ -1,4 +1,4 @@
-"""Fewer triangles for the robot's pictures: vertex clustering on a grid.
+"""Fewer triangles for the robot's images: vertex clustering on a grid.
 
 The Panda's visual meshes have 135 000 triangles, most of them far smaller than a pixel. A software renderer spends
 nearly all of its time on them (measured: 40 ms of a 45 ms frame), so vertices are merged per grid cell, as in

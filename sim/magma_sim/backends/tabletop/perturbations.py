@@ -95,7 +95,7 @@ class Perturbation:
 PERTURBATIONS = {
     perturbation.name: perturbation
     for perturbation in (
-        Perturbation("grey_picture", "the picture is grey", grey_picture=True),
+        Perturbation("grey_picture", "the image is grey", grey_picture=True),
         Perturbation("shuffled_words", "the words of the sentence in another order", shuffled_words=True),
         Perturbation("other_task", "same scene, told to do the other task that it allows", other_task=True),
         Perturbation(

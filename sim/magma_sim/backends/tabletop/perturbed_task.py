@@ -92,7 +92,7 @@ class PerturbedTask(TabletopTask):
 
     @contextmanager
     def _moved_camera(self, scene: TabletopEnv) -> Iterator[None]:
-        """The scene is shared with other tasks, so that its cameras go back after each picture."""
+        """The scene is shared with other tasks, so that its cameras go back after each image."""
         if not self._images or not any(self._perturbation.camera_shift):
             yield
             return

@@ -32,7 +32,7 @@ CAMERA_POSITION = (1.14, 0.10, 0.66)
 CAMERA_LOOK_AT = (0.475, 0.01, 0.06)
 CAMERA_FIELD_OF_VIEW_RAD = 0.66
 ROBOT_CELL_M = 0.006
-"""detail of the robot's pictures; a pixel of the policy's picture is about 5 mm on the table"""
+"""detail of the robot's images; a pixel of the policy's image is about 5 mm on the table"""
 BACKDROP_COLOUR = (0.28, 0.36, 0.40)
 
 READY_ARM = (0.0, 0.15, 0.0, -2.25, 0.0, 2.40, 0.785)
@@ -45,7 +45,7 @@ TABLE_FRICTION = 0.7
 
 
 def look_at_matrix(position: tuple[float, ...], target: tuple[float, ...]) -> NDArray[np.float64]:
-    """base -> camera_optical (4, 4), x right, y down, z forward, with the base's z upwards in the picture."""
+    """base -> camera_optical (4, 4), x right, y down, z forward, with the base's z upwards in the image."""
     eye = np.asarray(position, dtype=np.float64)
     forward = np.asarray(target, dtype=np.float64) - eye
     forward /= np.linalg.norm(forward)
@@ -58,7 +58,7 @@ def look_at_matrix(position: tuple[float, ...], target: tuple[float, ...]) -> ND
 
 
 def camera_intrinsics(size: int) -> NDArray[np.float64]:
-    """K (3, 3) of the square picture with `size` pixels a side."""
+    """K (3, 3) of the square image with `size` pixels a side."""
     focal = size / 2 / np.tan(CAMERA_FIELD_OF_VIEW_RAD / 2)
     return np.array([[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]])
 

@@ -83,11 +83,11 @@ class TabletopTask(SharedSceneTask[TabletopEnv, Layout]):
     def _choose_layout(self, variant: Variant, layout: int) -> Layout:
         return make_layout(self._goal.task, variant, layout)
 
-    def _picture(self, scene: TabletopEnv) -> NDArray[np.uint8]:
+    def _image(self, scene: TabletopEnv) -> NDArray[np.uint8]:
         large = scene.render_camera(RENDER_SIZE)
         return cv2.resize(large, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
-    def _large_picture(self, scene: TabletopEnv) -> NDArray[np.uint8]:
+    def _large_image(self, scene: TabletopEnv) -> NDArray[np.uint8]:
         return scene.render_camera(LARGE_IMAGE_SIZE)
 
     def _object_poses(self, scene: TabletopEnv) -> dict[str, Pose]:

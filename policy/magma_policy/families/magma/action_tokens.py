@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 NUM_BINS = 256
-ACTION_DIMS = 7
 
 EDGES = np.linspace(-1.0, 1.0, NUM_BINS)
 CENTRES = (EDGES[:-1] + EDGES[1:]) / 2.0

@@ -33,12 +33,19 @@ BUILT_ON_TORCH = frozenset({"bitsandbytes", "cotracker", "mani_skill", "peft", "
 
 
 def imported_names(source: str) -> Iterator[str]:
-    """The modules that a source text imports, anywhere in it, by their full names; relative imports are left out."""
-    for node in ast.walk(ast.parse(source)):
+    """The modules that a source text imports, anywhere in it, by their full names.
+
+    Left out are relative imports, and what only a type checker reads: such modules need not exist.
+    """
+    nodes: list[ast.AST] = [ast.parse(source)]
+    while nodes:
+        node = nodes.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield node.module
+        only_types = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        nodes += node.orelse if isinstance(node, ast.If) and only_types else ast.iter_child_nodes(node)
 
 
 def needed(sources: Iterable[Path], own: frozenset[str]) -> dict[str, list[str]]:

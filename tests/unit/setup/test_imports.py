@@ -27,6 +27,13 @@ def test_imports_are_found_wherever_they_stand():
     assert sorted(imports.imported_names(text)) == ["a", "b.c", "e.f", "l"]
 
 
+def test_what_only_a_type_checker_reads_is_left_out():
+    guarded = "    from _typeshed import Any\nelse:\n    import a\nimport b\n"
+    for condition in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        assert sorted(imports.imported_names(f"if {condition}:\n{guarded}")) == ["a", "b"]
+    assert sorted(imports.imported_names("if True:\n    import a\n")) == ["a"]
+
+
 def test_the_standard_library_and_our_own_are_left_out(tmp_path):
     path = tmp_path / "x.py"
     path.write_text("import os.path, ours.part, theirs.one, theirs.two, simpler_env, cotracker\n")

@@ -32,7 +32,7 @@ class NotFiniteError(RuntimeError):
 
 
 class ObservationError(ValueError):
-    """A picture or measured state that the policy cannot act on."""
+    """An image or measured state that the policy cannot act on."""
 
 
 class InstructionError(ValueError):

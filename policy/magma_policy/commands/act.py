@@ -21,16 +21,16 @@ from magma_policy.files.image_files import described, read_image, resize, write_
 from magma_policy.marks.drawing import draw_point_marks
 
 DRAWN_SIDE = 512
-"""A drawing's smaller side is at least so many pixels: a policy's own picture is too small to look at."""
+"""A drawing's smaller side is at least so many pixels: a policy's own image is too small to look at."""
 TOOL_DOWN_XYZW = (1.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class ActConfig(LoadOptions):
-    """Print the action that a policy takes on a picture. Nothing is moved."""
+    """Print the action that a policy takes on an image. Nothing is moved."""
 
     picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE")]
-    """Picture file; it is stretched to the size the policy wants."""
+    """Image file; it is stretched to the size the policy wants."""
     instruction: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INSTRUCTION")]
     """What the robot should do."""
     checkpoint: str = "magma-tiny"
@@ -41,7 +41,7 @@ class ActConfig(LoadOptions):
     gripper: float = 1.0
     """The same: opening of the gripper, 0 closed to 1 open."""
     draw: Path | None = None
-    """Where to save the picture with the places the policy pointed at, for policies that point."""
+    """Where to save the image with the places the policy pointed at, for policies that point."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -82,7 +82,7 @@ def act(config: ActConfig) -> int:
 
 
 def _drawn(picture: np.ndarray, pixels: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """The picture as it was given, enlarged where it is small, with the marks found in the policy's pixels."""
+    """The image as it was given, enlarged where it is small, with the marks found in the policy's pixels."""
     height, width = picture.shape[:2]
     zoom = max(1, -(-DRAWN_SIDE // min(height, width)))
     large = resize(picture, width * zoom, height * zoom)

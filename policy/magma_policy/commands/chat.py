@@ -1,4 +1,4 @@
-"""`magma-chat picture.png "question"`: ask a checkpoint about pictures, by hand.
+"""`magma-chat picture.png "question"`: ask a checkpoint about images, by hand.
 
 magma-chat kitchen.jpg "What is in the sink?"
 magma-chat before.png after.png "What changed?"
@@ -36,9 +36,9 @@ PUBLISHED = "microsoft/Magma-8B"
 
 @dataclass(frozen=True)
 class ChatConfig(LoadOptions):
-    """Ask Magma about pictures, or without one. The answer is printed as it comes; Ctrl-C ends it.
+    """Ask Magma about images, or without one. The answer is printed as it comes; Ctrl-C ends it.
 
-    The last word is the question, those before it are picture files.
+    The last word is the question, those before it are image files.
     """
 
     words: Annotated[
@@ -46,16 +46,16 @@ class ChatConfig(LoadOptions):
         tyro.conf.Positional,
         tyro.conf.arg(metavar="[PICTURE …] QUESTION", help_behavior_hint="(required)"),
     ] = ()
-    """Picture files, then the question."""
+    """Image files, then the question."""
     checkpoint: str = PUBLISHED
     """Folder of a checkpoint, or owner/name on the Hugging Face Hub (fetched once; Magma-8B is 18 GB)."""
     ask: Ask = "free"
     """free: the words as they are. brief: for a short answer. click: which numbered box of a screenshot to click to do
-    this. marks: where the numbers on the picture are. trace: how marks would move while the robot does this."""
+    this. marks: where the numbers on the image are. trace: how marks would move while the robot does this."""
     boxes: Path | None = None
     """With --ask click: JSON file with [[x1, y1, x2, y2], ...] in pixels, drawn and numbered from 0."""
     draw: Path | None = None
-    """With --ask click, marks or trace: where to save the picture with the answer drawn into it."""
+    """With --ask click, marks or trace: where to save the image with the answer drawn into it."""
     max_new_tokens: int | None = None
     """Longest answer; 128, and 1024 for traces."""
     temperature: float | None = None
@@ -104,7 +104,7 @@ def chat(config: ChatConfig) -> int:
     if config.ask == "click":
         shown = [draw_box_marks(pictures[0], boxes)]
     elif config.ask == "trace":
-        # As the published demonstration does; positions in the answer are relative to the picture.
+        # As the published demonstration does; positions in the answer are relative to the image.
         shown = [resize(pictures[0], trace_of_mark.GRID, trace_of_mark.GRID)]
     answer = _print_answer(policy, _question(config.ask, question), shown, settings)
     if config.ask in ("click", "marks", "trace"):
@@ -184,7 +184,7 @@ def _print_answer(
 
 
 def _show(ask: Ask, answer: str, picture: np.ndarray, shown: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Says on stderr what was understood, and returns the picture with it drawn in."""
+    """Says on stderr what was understood, and returns the image with it drawn in."""
     height, width = picture.shape[:2]
     if ask == "click":
         target = set_of_mark.parse_ui_answer(answer).target(boxes, width, height)

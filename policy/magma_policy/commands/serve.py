@@ -56,9 +56,9 @@ class ServeConfig(LoadOptions):
     max_batch: int = 8
     """Robots answered by one call of the model."""
     batch_window_ms: float = 4.0
-    """How long a question may wait for those of other robots; a single robot never waits."""
+    """How long a request may wait for those of other robots; a single robot never waits."""
     max_waiting: int = 64
-    """Questions that may wait; more are refused."""
+    """Requests that may wait; more are refused."""
     max_connections: int = 32
     """Clients at once; more are refused."""
     max_message_mib: float = 16.0

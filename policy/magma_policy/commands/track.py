@@ -5,7 +5,7 @@ tracker, and how well they agree with the marks that a simulator knows.
     OUT/NAME/traces/<episode>.npz    marks and traces (`trace_files.py`); NAME is the set's or the video's
     OUT/NAME/compared/<episode>.npy  demonstration sets: tracked marks against known ones (`mark_agreement.py`)
     OUT/NAME/report.json             counts, agreement
-    OUT/NAME/drawn/*.png             pictures with marks and traces, if asked for
+    OUT/NAME/drawn/*.png             images with marks and traces, if asked for
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class TrackConfig:
     episodes: int = 0
     """Only so many episodes of each set, evenly spaced; 0 = all."""
     frame_step: int = 1
-    """Videos: take the picture that is shown at every so many beats of the video's rate (6 makes 5 Hz of 30, also where
-    the rate varies); 1 = every stored picture."""
+    """Videos: take the image that is shown at every so many beats of the video's rate (6 makes 5 Hz of 30, also where
+    the rate varies); 1 = every stored image."""
     instruction: str = ""
     """Videos: what is being done in them."""
     draw: int = 0
@@ -103,7 +103,7 @@ def main() -> None:
 
 def track(config: TrackConfig) -> int:
     """Tracks every input. Raises CommandError."""
-    # Pictures are small: threads would wait for each other longer than they work.
+    # Images are small: threads would wait for each other longer than they work.
     cv2.setNumThreads(1)
     for path in config.inputs:
         if not path.exists():

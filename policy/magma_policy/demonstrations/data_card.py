@@ -86,7 +86,7 @@ class DataCard:
 
     @property
     def width_height(self) -> np.ndarray:
-        """float64 (2,): what pixels (x, y) are divided by to make fractions of the picture."""
+        """float64 (2,): what pixels (x, y) are divided by to make fractions of the image."""
         return np.array([self.image_width, self.image_height], dtype=np.float64)
 
     def camera(self, height_above_table_m: float) -> CameraCalibration:
@@ -100,7 +100,7 @@ class DataCard:
         )
 
     def fits(self, other: DataCard) -> bool:
-        """Same camera, picture and clock, within rounding."""
+        """Same camera, image and clock, within rounding."""
         mine = [v for m in (self.intrinsics, self.extrinsics) for row in m for v in row]
         theirs = [v for m in (other.intrinsics, other.extrinsics) for row in m for v in row]
         return (

@@ -125,7 +125,7 @@ def _as_text(array: np.ndarray) -> np.ndarray:
 
 
 def unteachable(data: dict[str, np.ndarray], height: int, width: int, marks: int) -> Iterator[str]:
-    """What a policy must not be taught of a well-formed episode: a picture or number that is not what the format says.
+    """What a policy must not be taught of a well-formed episode: an image or number that is not what the format says.
 
     `height` and `width` are those of the card's camera, px, `marks` how many the first episode of the run has.
     """

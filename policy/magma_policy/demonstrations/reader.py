@@ -25,9 +25,9 @@ MOST_TOLD = 50
 class Demonstrations:
     """All steps of many episodes of one or several robots, concatenated.
 
-    frames uint8 (F, H, W, 3); frame_index int64 (N,) is a step's row in `frames`, -1 without a picture;
+    frames uint8 (F, H, W, 3); frame_index int64 (N,) is a step's row in `frames`, -1 without an image;
     proprioception float32 (N, 16); actions float32 (N, 7), the expert's clean deltas; marks float32 (N, K, 2) as
-    fractions (x, y) of the picture, NaN where unknown; instruction int64 (N,) indexes `instructions`, robot int64 (N,)
+    fractions (x, y) of the image, NaN where unknown; instruction int64 (N,) indexes `instructions`, robot int64 (N,)
     `cards`, one per robot; episode int64 (N,); last_row int64 (N,) is the row of the episode's last step; onset bool
     (N,) marks steps near a commanded change of the gripper; weight float32 (N,) is what a step counts.
     `episode_names` are the file names and `objects` the names of the objects, per episode; object_marks float32
@@ -74,7 +74,7 @@ def is_held_out(name: str, every: int) -> bool:
 
 def held_out(demos: Demonstrations, every: int) -> np.ndarray:
     """bool (E,): which episodes are held out (`is_held_out`), but for tasks of a robot that would not be taught at all,
-    or not with pictures: of these none is."""
+    or not with images: of these none is."""
     by_name = np.array([is_held_out(name, every) for name in demos.episode_names])
     first = np.searchsorted(demos.episode, np.arange(len(by_name)))
     pictured = demos.frame_index[first] >= 0
@@ -239,7 +239,7 @@ _COLUMNS = (
 
 
 def _project(points: np.ndarray, card: DataCard) -> np.ndarray:
-    """Points (T, N, 3) of the base frame, m, to fractions (T, N, 2) of the card's picture, float32; NaN behind the
+    """Points (T, N, 3) of the base frame, m, to fractions (T, N, 2) of the card's image, float32; NaN behind the
     camera."""
     fractions = project(points, np.array(card.intrinsics), np.array(card.extrinsics)) / card.width_height
     return fractions.astype(np.float32)

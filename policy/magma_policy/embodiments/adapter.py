@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-# The published evaluation shrinks every camera picture to this size before the processor sees it, with Pillow's default
+# The published evaluation shrinks every camera image to this size before the processor sees it, with Pillow's default
 # (bicubic) filter.
 SIMPLER_PICTURE_SIDE = 256
 
@@ -36,11 +36,11 @@ class AdaptedAction:
 class Adapter(ABC):
     """Turns un-normalised model values (7,) into an action; `reset` starts an episode."""
 
-    # Side in pixels that the picture is squashed to before tiling; None leaves it alone.
+    # Side in pixels that the image is squashed to before tiling; None leaves it alone.
     picture_side: int | None = None
 
     def picture(self, image: np.ndarray) -> np.ndarray:
-        """The camera's uint8 (H, W, 3) picture as this robot's model expects it."""
+        """The camera's uint8 (H, W, 3) image as this robot's model expects it."""
         if self.picture_side is None:
             return image
         return np.asarray(Image.fromarray(image).resize((self.picture_side, self.picture_side)))

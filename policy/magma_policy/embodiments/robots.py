@@ -40,7 +40,7 @@ PUBLISHED = tuple(sorted(spec.parent.name for spec in PUBLISHED_DIRECTORY.glob(f
 
 
 class Inputs(Protocol):
-    """What a model's configuration says it reads beside picture and words."""
+    """What a model's configuration says it reads beside image and words."""
 
     @property
     def proprioception(self) -> bool: ...

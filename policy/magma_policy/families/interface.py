@@ -1,4 +1,4 @@
-"""What every family of models gives and takes: measured state and pictures in, actions or text out."""
+"""What every family of models gives and takes: measured state and images in, actions or text out."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class ActRequest:
 
 @dataclass(frozen=True)
 class Message:
-    """One question with the pictures it is about, in order; the frames of a video are pictures. `system` None is the
+    """One question with the images it is about, in order; the frames of a video are images. `system` None is the
     family's own text in front of every question.
 
-    `max_num_crops` limits the tiles per picture below the model's own limit (Magma was trained with one for video).
+    `max_num_crops` limits the tiles per image below the model's own limit (Magma was trained with one for video).
     """
 
     question: str

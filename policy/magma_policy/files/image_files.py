@@ -1,4 +1,4 @@
-"""Picture files as arrays: the one reader of all commands."""
+"""Image files as arrays: the one reader of all commands."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from magma_contracts.text import printable
 from magma_policy.errors import CommandError
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "JPEG2000")
-"""What is read. Not all that Pillow knows: some others call programs (EPS: Ghostscript) or are never pictures."""
+"""What is read. Not all that Pillow knows: some others call programs (EPS: Ghostscript) or are never images."""
 MAX_PIXELS = 89_000_000
-"""Just below the number at which Pillow warns of pictures that only want to fill the memory."""
+"""Just below the number at which Pillow warns of images that only want to fill the memory."""
 BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels, as in most viewers."""
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
@@ -24,13 +24,13 @@ ORIENTATION = 0x112
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture file as uint8 rgb (H, W, 3), turned the way its camera was held: what a viewer shows.
+    """An image file as uint8 rgb (H, W, 3), turned the way its camera was held: what a viewer shows.
 
-    16-bit grey keeps its upper eight bits, transparent pixels show white, of an animation the first picture counts.
+    16-bit grey keeps its upper eight bits, transparent pixels show white, of an animation the first image counts.
     Numbers without a known white (floats, 32-bit and signed integers) are refused: any scale would be a guess.
 
     Raises:
-        CommandError: no such file, not a picture, cut off, of numbers without a scale, or absurdly large.
+        CommandError: no such file, not an image, cut off, of numbers without a scale, or absurdly large.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -55,7 +55,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """The picture in a mode that Pillow converts truly, which it does not with more than eight bits: it clips them.
+    """The image in a mode that Pillow converts truly, which it does not with more than eight bits: it clips them.
 
     Raises CommandError when nothing says which number is white.
     """
@@ -83,7 +83,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def flattened(picture: Image.Image) -> np.ndarray:
-    """uint8 rgb (H, W, 3) of a picture of eight bits, its transparent pixels on the background."""
+    """uint8 rgb (H, W, 3) of an image of eight bits, its transparent pixels on the background."""
     if not picture.has_transparency_data:
         return np.array(picture.convert("RGB"))
     above = picture.convert("RGBA")
@@ -91,12 +91,12 @@ def flattened(picture: Image.Image) -> np.ndarray:
 
 
 def content_hash(pixels: np.ndarray) -> str:
-    """Twelve hexadecimal digits that tell pictures, or other arrays, apart by what they hold."""
+    """Twelve hexadecimal digits that tell images, or other arrays, apart by what they hold."""
     return hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).hexdigest()[:12]
 
 
 def described(pixels: np.ndarray) -> str:
-    """Size and contents of a picture, for people: what a command looked at."""
+    """Size and contents of an image, for people: what a command looked at."""
     return f"{pixels.shape[1]}x{pixels.shape[0]} pixels, contents {content_hash(pixels)}"
 
 

@@ -1,4 +1,4 @@
-"""Video files as pictures, one after the other, by their time stamps."""
+"""Video files as images, one after the other, by their time stamps."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from magma_policy.errors import CommandError
 from magma_policy.files.image_files import flattened
 
 MAX_PIXELS = 1 << 26
-"""Of one picture: a header that claims more is damaged or hostile."""
+"""Of one image: a header that claims more is damaged or hostile."""
 THREADS = 4
 """Of the decoder; its own choice is one for every core of a machine that has other work."""
 LONGEST_STILL_S = 60.0
-"""How long a picture may stand when pictures are taken by the clock: more is a jump of the time stamps."""
+"""How long an image may stand when images are taken by the clock: more is a jump of the time stamps."""
 MISSING_END_S = 0.25
 """A film that ends so much before the time its header announces was cut off."""
 ANNOUNCING = frozenset({"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "flv", "asf"})
@@ -36,14 +36,14 @@ ANNOUNCING = frozenset({"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "flv", "asf"
 
 
 def read_video(path: Path, frame_step: int = 1, max_height: int = 512) -> Iterator[np.ndarray]:
-    """Pictures of a video, uint8 (H, W, 3) rgb, as a player shows them, shrunk to at most `max_height` rows.
+    """Images of a video, uint8 (H, W, 3) rgb, as a player shows them, shrunk to at most `max_height` rows.
 
-    With `frame_step` 1 every stored picture. With n, the picture that is shown at every n-th beat of the video's own
+    With `frame_step` 1 every stored image. With n, the image that is shown at every n-th beat of the video's own
     rate, whether there is a new one on each beat or not: 6 makes 5 Hz of 30, also where the rate varies.
 
     Raises:
-        CommandError: no such file, nothing in it can be read as a picture, or it is cut off or damaged. A file that
-            lacks its end is refused before the first picture, other damage where it is met.
+        CommandError: no such file, nothing in it can be read as an image, or it is cut off or damaged. A file that
+            lacks its end is refused before the first image, other damage where it is met.
     """
     if not path.is_file():
         raise CommandError(f"{path}: no such file")
@@ -57,7 +57,7 @@ def read_video(path: Path, frame_step: int = 1, max_height: int = 512) -> Iterat
 
 @dataclass(frozen=True)
 class _Film:
-    """What a walk through a file tells without decoding: seconds between two pictures, and width to height of a
+    """What a walk through a file tells without decoding: seconds between two images, and width to height of a
     pixel."""
 
     period_s: float
@@ -76,7 +76,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             films = [
                 stream
                 for stream in container.streams.video
-                # Without a decoder the library would crash; the picture on a record's sleeve is no film.
+                # Without a decoder the library would crash; the image on a record's sleeve is no film.
                 if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
             ]
             if not films:
@@ -120,11 +120,11 @@ def _survey(path: Path) -> _Film:
 def _missing_end(
     container: InputContainer, stream: VideoStream, pictures: int, times: np.ndarray, end_s: float
 ) -> str | None:
-    """What a file announces beyond its last picture, None when nothing is missing; times ascend, end_s is that of all
+    """What a file announces beyond its last image, None when nothing is missing; times ascend, end_s is that of all
     its streams."""
     longest_s = float(np.diff(times).max(initial=0.0))
     if pictures < stream.frames:
-        # AVI counts dropped pictures too, and an edit list may leave some out: then the time tells what is missing.
+        # AVI counts dropped images too, and an edit list may leave some out: then the time tells what is missing.
         lasts_s = (stream.frames - 0.5) / float(stream.average_rate or 1)
         there_s = float(times[-1] - times[0]) + lasts_s / stream.frames if len(times) else 0.0
         if there_s < lasts_s:
@@ -143,7 +143,7 @@ def _ends_as_gif(path: Path) -> bool:
 
 
 def _period(stream: VideoStream, times: np.ndarray) -> float:
-    """Seconds between two pictures where they come without a pause; times ascend.
+    """Seconds between two images where they come without a pause; times ascend.
 
     The mean of all when the rate is even, since time stamps may be rounded; else the rate that the file states, when it
     agrees with the shortest steps.
@@ -159,7 +159,7 @@ def _period(stream: VideoStream, times: np.ndarray) -> float:
 
 
 def _decoded(path: Path, film: _Film) -> Iterator[tuple[float, VideoFrame]]:
-    """All pictures with their times, s. Raises CommandError at the first that is damaged."""
+    """All images with their times, s. Raises CommandError at the first that is damaged."""
     number, time_s = 0, 0.0
     try:
         with _opened(path) as (container, stream):
@@ -184,7 +184,7 @@ def _decoded(path: Path, film: _Film) -> Iterator[tuple[float, VideoFrame]]:
 def _by_the_clock(
     path: Path, shown: Iterator[tuple[float, VideoFrame]], film: _Film, step: int
 ) -> Iterator[VideoFrame]:
-    """The picture that is shown at every `step`-th beat; half a beat of leeway takes in rounded time stamps."""
+    """The image that is shown at every `step`-th beat; half a beat of leeway takes in rounded time stamps."""
     half = film.period_s / 2
     start_s, last = next(shown)
     beat, last_s = 0, start_s

@@ -13,21 +13,21 @@ from magma_policy.inference.model import ActionModel
 
 @torch.inference_mode()
 def decode_action_ids(
-    model: ActionModel, prefix: KVCache, state: Tensor | None = None, draft: Tensor | None = None
+    model: ActionModel, kv_cache: KVCache, state: Tensor | None = None, draft: Tensor | None = None
 ) -> Tensor:
-    """Greedy seven action ids (B, 7) after `prefix`; all `REFUSED_ID` in a row whose logits cannot be chosen from
+    """Greedy seven action ids (B, 7) after `kv_cache`; all `REFUSED_ID` in a row whose logits cannot be chosen from
     (`magma_policy.inference.finite`), which no coding of actions decodes.
 
-    A `draft` (B, 7), such as the ids of the picture before, lets all seven be read at once: passes over the decoder are
+    A `draft` (B, 7), such as the ids of the image before, lets all seven be read at once: passes over the decoder are
     saved and the ids stay the same. `state` are the state tokens (B, 7, H) of a model that has them; their early
     read-out makes a draft.
     """
     if state is not None:
         draft = model.early_action_logits(state).argmax(dim=-1) + model.first_action_id
-        return _decode_from_draft(model, prefix, state, draft)
+        return _decode_from_draft(model, kv_cache, state, draft)
     if draft is not None:
-        return _decode_behind_guess(model, prefix, draft)
-    return _decode_one_by_one(model, prefix, None)
+        return _decode_behind_guess(model, kv_cache, draft)
+    return _decode_one_by_one(model, kv_cache, None)
 
 
 def _judged(ids: Tensor, logits: Tensor) -> Tensor:
@@ -35,14 +35,14 @@ def _judged(ids: Tensor, logits: Tensor) -> Tensor:
     return ids.masked_fill(~can_choose(logits).all(dim=1, keepdim=True), REFUSED_ID)
 
 
-def _decode_one_by_one(model: ActionModel, prefix: KVCache, state: Tensor | None) -> Tensor:
+def _decode_one_by_one(model: ActionModel, kv_cache: KVCache, state: Tensor | None) -> Tensor:
     """One decoder step per id over the kept cache; step i reads the i-th state token with the previous id."""
     if state is not None:
-        _, prefix = model.extend(state[:, :1], prefix)
+        _, kv_cache = model.extend(state[:, :1], kv_cache)
     ids: list[Tensor] = []
     seen: list[Tensor] = []
     for step in range(DELTA_SIZE):
-        logits = model.action_logits(prefix.last_hidden)
+        logits = model.action_logits(kv_cache.last_hidden)
         chosen = logits.argmax(dim=-1) + model.first_action_id
         seen.append(logits)
         ids.append(chosen)
@@ -50,25 +50,25 @@ def _decode_one_by_one(model: ActionModel, prefix: KVCache, state: Tensor | None
             token = model.embed(chosen[:, None])
             if state is not None:
                 token = token + state[:, step + 1 : step + 2]
-            _, prefix = model.extend(token, prefix)
+            _, kv_cache = model.extend(token, kv_cache)
     return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
 
 
-def _decode_behind_guess(model: ActionModel, prefix: KVCache, guess: Tensor) -> Tensor:
+def _decode_behind_guess(model: ActionModel, kv_cache: KVCache, guess: Tensor) -> Tensor:
     """Greedy ids after checking all of `guess` (B, 7) at once; from its first wrong id on, one by one.
 
     Speculative decoding (Leviathan et al., arXiv 2211.17192) with a guess that costs nothing: a right one saves six
     passes, a wrong one costs hardly more than none.
     """
-    read, checked = model.extend(model.embed(guess[:, :-1]), prefix)
-    hidden = torch.cat([prefix.last_hidden[:, None], read], dim=1)
+    read, checked = model.extend(model.embed(guess[:, :-1]), kv_cache)
+    hidden = torch.cat([kv_cache.last_hidden[:, None], read], dim=1)
     logits = model.action_logits(hidden)
     best = logits.argmax(dim=-1) + model.first_action_id
     right = int((best == guess)[:, :-1].long().cumprod(dim=1).sum(dim=1).min())
     # What was read behind a wrong id says nothing, neither about the next ids nor about the numbers.
     ids = list(best[:, : right + 1].unbind(dim=1))
     seen = list(logits[:, : right + 1].unbind(dim=1))
-    known = checked.first(prefix.length + right)
+    known = checked.first(kv_cache.length + right)
     while len(ids) < DELTA_SIZE:
         _, known = model.extend(model.embed(ids[-1][:, None]), known)
         seen.append(model.action_logits(known.last_hidden))
@@ -76,14 +76,14 @@ def _decode_behind_guess(model: ActionModel, prefix: KVCache, guess: Tensor) -> 
     return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
 
 
-def _decode_from_draft(model: ActionModel, prefix: KVCache, state: Tensor | None, draft: Tensor) -> Tensor:
+def _decode_from_draft(model: ActionModel, kv_cache: KVCache, state: Tensor | None, draft: Tensor) -> Tensor:
     """Greedy ids by fixed-point iteration: read all drafted ids at once, replace each by the best, until none changes.
 
     An id is final once those before it are, so every pass settles at least one more and the result is the greedy one
     whatever the draft (Jacobi decoding, Santilli et al., arXiv 2305.10427). Nothing reads the seventh.
     """
     for _ in range(DELTA_SIZE):
-        logits = model.teacher_forced_action_logits(prefix, state, draft)
+        logits = model.teacher_forced_action_logits(kv_cache, state, draft)
         best = logits.argmax(dim=-1) + model.first_action_id
         settled = torch.equal(best[:, :-1], draft[:, :-1])
         draft = best

@@ -19,29 +19,29 @@ from magma_policy.inference.static_decoder import StaticDecoders
 @torch.inference_mode()
 def generate_ids(
     model: DecoderModel,
-    prefix: KVCache,
+    kv_cache: KVCache,
     settings: GenerationSettings,
     stop_ids: Sequence[int],
     decoders: StaticDecoders,
 ) -> Generator[list[int | None], None, None]:
-    """Ids after `prefix`, one per row and step, None in rows that have stopped; the stop id is the last of its row.
+    """Ids after `kv_cache`, one per row and step, None in rows that have stopped; the stop id is the last of its row.
 
     Raises GenerationError when the prompt leaves no room, NotFiniteError when the logits of a running row mean nothing.
     """
-    batch = len(prefix.last_hidden)
-    limit = min(settings.max_new_tokens, model.sizes.positions - prefix.length)
+    batch = len(kv_cache.last_hidden)
+    limit = min(settings.max_new_tokens, model.sizes.positions - kv_cache.length)
     if limit < 1:
-        raise GenerationError(f"the prompt's {prefix.length} tokens leave no room for an answer")
-    sampler = Sampler(settings, prefix.last_hidden.device)
+        raise GenerationError(f"the prompt's {kv_cache.length} tokens leave no room for an answer")
+    sampler = Sampler(settings, kv_cache.last_hidden.device)
     running = [True] * batch
-    with decoders.lend(batch, prefix.length + limit) as decoder:
-        decoder.load(prefix)
-        logits = model.logits(prefix.last_hidden)
+    with decoders.lend(batch, kv_cache.length + limit) as decoder:
+        decoder.load(kv_cache)
+        logits = model.logits(kv_cache.last_hidden)
         for step in range(limit):
             chosen = sampler.choose(logits)
             ids = chosen.tolist()
             if any(active and id_ == REFUSED_ID for id_, active in zip(ids, running, strict=True)):
-                raise NotFiniteError.of(model.name, type_name(prefix.last_hidden.dtype))
+                raise NotFiniteError.of(model.name, type_name(kv_cache.last_hidden.dtype))
             yield [id_ if active else None for id_, active in zip(ids, running, strict=True)]
             running = [active and id_ not in stop_ids for id_, active in zip(ids, running, strict=True)]
             if not any(running) or step == limit - 1:

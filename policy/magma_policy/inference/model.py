@@ -39,8 +39,8 @@ class DecoderModel(Protocol):
         """(B, T) ids to (B, T, H) embeddings."""
         ...
 
-    def extend(self, tokens: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
-        """Read T further embeddings (B, T, H) after `cache`: hidden states (B, T, H) and the new cache."""
+    def extend(self, tokens: Tensor, kv_cache: KVCache) -> tuple[Tensor, KVCache]:
+        """Read T further embeddings (B, T, H) after `kv_cache`: hidden states (B, T, H) and the new cache."""
         ...
 
     def extend_in_place(self, tokens: Tensor, positions: Tensor, cache: Cache, slot: Tensor, mask: Tensor) -> Tensor:
@@ -69,6 +69,6 @@ class ActionModel(DecoderModel, Protocol):
         """Logits (B, 7, 256) read from state tokens alone, past all decoder layers."""
         ...
 
-    def teacher_forced_action_logits(self, cache: KVCache, state: Tensor | None, action_ids: Tensor) -> Tensor:
+    def teacher_forced_action_logits(self, kv_cache: KVCache, state: Tensor | None, action_ids: Tensor) -> Tensor:
         """Logits (B, 7, 256) of the seven action ids given the true earlier ones, as decoding would see them."""
         ...

@@ -97,21 +97,21 @@ class StaticDecoder:
         return sum(t.nbytes for pair in self.cache for t in pair) + self.token_logits.nbytes
 
     @torch.inference_mode()
-    def load(self, prefix: KVCache) -> None:
-        """Continue after `prefix`. Raises ValueError when it leaves no room."""
-        length = prefix.length
+    def load(self, kv_cache: KVCache) -> None:
+        """Continue after `kv_cache`. Raises ValueError when it leaves no room."""
+        length = kv_cache.length
         if length >= self.capacity:
             raise ValueError(f"{length} tokens leave no room in a cache for {self.capacity}")
-        for (keys, values), (old_keys, old_values) in zip(self.cache, prefix.cache, strict=True):
+        for (keys, values), (old_keys, old_values) in zip(self.cache, kv_cache.cache, strict=True):
             keys[:, :, :length].copy_(old_keys)
             values[:, :, :length].copy_(old_values)
             # A recorded step weighs the whole cache, the part behind the prompt with zeros; and 0 * NaN is NaN.
             values[:, :, length:].zero_()
         self.visible.zero_()
-        self.visible[:, :length] = True if prefix.visible is None else prefix.visible
-        self.position.copy_(prefix.next_position)
+        self.visible[:, :length] = True if kv_cache.visible is None else kv_cache.visible
+        self.position.copy_(kv_cache.next_position)
         self.slot.fill_(length)
-        self.hidden.copy_(prefix.last_hidden)
+        self.hidden.copy_(kv_cache.last_hidden)
         self.length = length
 
     @torch.inference_mode()

@@ -33,10 +33,10 @@ def compare(
 
     Args:
         frames: uint8 (T, H, W, 3) rgb.
-        marks: (T, K, 2) pixels from the picture's corner, NaN where unknown.
+        marks: (T, K, 2) pixels from the image's corner, NaN where unknown.
 
     Returns:
-        `COMPARISON` rows; a mark that is off the picture or unknown, at the start or later, has none.
+        `COMPARISON` rows; a mark that is off the image or unknown, at the start or later, has none.
     """
     rows = []
     size = np.array(frames.shape[2:0:-1])

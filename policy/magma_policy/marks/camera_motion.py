@@ -13,7 +13,7 @@ import numpy as np
 from magma_policy.marks.tracking import PointTracks
 
 REFERENCE_HEIGHT = 512
-"""Height in px of the pictures that the published thresholds in px refer to."""
+"""Height in px of the images that the published thresholds in px refer to."""
 CAMERA_STEP_PX = 0.5
 """Mean step of a trace that moves, at the reference height (the demonstration; the data code takes 1)."""
 CAMERA_SHARE = 0.8
@@ -21,7 +21,7 @@ REPROJECTION_PX = 4.0
 """RANSAC: largest distance of a point that fits, at the reference height."""
 LEAST_FIT = 0.5
 """Share of the visible points that must fit a homography. The published code takes any; a homography that most of the
-picture contradicts is no camera motion."""
+image contradicts is no camera motion."""
 
 
 def step_lengths(tracks: PointTracks) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Marks and traces of a piece of video, by a point tracker: Set-of-Mark and Trace-of-Mark for pictures without labels.
+"""Marks and traces of a piece of video, by a point tracker: Set-of-Mark and Trace-of-Mark for images without labels.
 
 Yang et al. 2025, arXiv 2502.13130, algorithm 2, with the numbers of the published code (Magma repository,
 tools/som_tom and data/utils). Two things differ from that code: a trace is tested for motion after the camera's motion
@@ -35,12 +35,12 @@ HORIZON = 16
 
 @dataclass(frozen=True)
 class MarkOptions:
-    """How marks are chosen. Lengths in px are those of a picture of 512 px height, whatever the frames' own is."""
+    """How marks are chosen. Lengths in px are those of an image of 512 px height, whatever the frames' own is."""
 
     horizon: int = HORIZON
     """future frames of a trace"""
     grid: int = 15
-    """points that are followed: grid x grid, over the whole picture"""
+    """points that are followed: grid x grid, over the whole image"""
     camera: Literal["test", "always", "never"] = "test"
     """whether the camera's motion is taken out: when most traces move, or always (head-mounted cameras), or never"""
     camera_step_px: float = CAMERA_STEP_PX

@@ -1,7 +1,7 @@
-"""Marks, boxes and traces drawn on pictures: what Magma is shown, and what people are shown of its answers.
+"""Marks, boxes and traces drawn on images: what Magma is shown, and what people are shown of its answers.
 
-All functions take uint8 (H, W, 3) rgb, leave it alone, and return a new picture of the same size. What lies outside the
-picture is simply not seen.
+All functions take uint8 (H, W, 3) rgb, leave it alone, and return a new image of the same size. What lies outside the
+image is simply not seen.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ RED = (255, 0, 0)
 WHITE = (255, 255, 255)
 BOX_LINE_WIDTH = 2
 LABEL_HEIGHT = (20, 30)
-"""Smallest and largest label of a box in pixels, but never more than `LABEL_SHARE` of the picture's smaller side."""
+"""Smallest and largest label of a box in pixels, but never more than `LABEL_SHARE` of the image's smaller side."""
 LABEL_SHARE = 0.04
 MARK_SHARE = 0.03
-"""Height of a mark's digits as a share of the picture's width."""
+"""Height of a mark's digits as a share of the image's width."""
 TRACE_COLOURS = (
     (230, 25, 75),
     (60, 180, 75),
@@ -48,7 +48,7 @@ def draw_box_marks(image: np.ndarray, boxes: np.ndarray, first: int = 0) -> np.n
         boxes: (N, 4) x1, y1, x2, y2 in pixels.
 
     Raises:
-        ValueError: the picture or the boxes have another form, or a box is not finite.
+        ValueError: the image or the boxes have another form, or a box is not finite.
     """
     picture = _picture(image)
     boxes = _table(boxes, 4, "boxes")
@@ -121,7 +121,7 @@ def draw_traces(image: np.ndarray, paths: Mapping[int, np.ndarray], numbers: boo
         numbers: whether to write the numbers.
     """
     picture = _picture(image)
-    # Drawn at twice the size and scaled down: smooth lines also on the small pictures of a policy.
+    # Drawn at twice the size and scaled down: smooth lines also on the small images of a policy.
     large = picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(large)
     width = max(3, round(0.012 * large.width))
@@ -162,7 +162,7 @@ def _label_places(box: np.ndarray, width: float, height: float) -> list[tuple[fl
 
 
 def _covered(label: tuple[float, ...], others: Sequence[tuple[float, ...]], size: tuple[int, int]) -> float:
-    """Pixels of other things under a label; a place off the picture counts as all covered."""
+    """Pixels of other things under a label; a place off the image counts as all covered."""
     x1, y1, x2, y2 = label
     inside = max(0.0, min(x2, size[0]) - max(x1, 0.0)) * max(0.0, min(y2, size[1]) - max(y1, 0.0))
     area = (x2 - x1) * (y2 - y1)
@@ -183,7 +183,7 @@ def _table(values: object, columns: int, name: str) -> np.ndarray:
         return np.zeros((0, columns))
     if table.ndim != 2 or table.shape[1] != columns or not np.isfinite(table).all():
         raise ValueError(f"{name} must be finite numbers of shape (N, {columns}), got shape {table.shape}")
-    # Far outside the picture a line is not seen, and the drawing library counts in 32 bits.
+    # Far outside the image a line is not seen, and the drawing library counts in 32 bits.
     return np.clip(table, -1e6, 1e6)
 
 

@@ -19,7 +19,7 @@ REACH_M = 2.0
 class Cameras:
     """One calibrated camera per row, as float32 tensors.
 
-    The ray of the point (x, y), in fractions of the picture, starts at `centre` (B, 3) = -R^T t and has the direction
+    The ray of the point (x, y), in fractions of the image, starts at `centre` (B, 3) = -R^T t and has the direction
     `directions` (B, 3, 3) @ (x, y, 1), with [R | t] the transform from base to camera_optical; `plane_height` (B,) is
     the height of the table's plane in m.
     """
@@ -60,7 +60,7 @@ class Cameras:
     def project(self, marks: Tensor, height: Tensor | None = None) -> Tensor:
         """Points where the rays of `marks` meet the plane z = `height`.
 
-        marks (B, K, 2) as fractions (x, y) of the picture; `height` (B,) in metres, the table's plane when None.
+        marks (B, K, 2) as fractions (x, y) of the image; `height` (B,) in metres, the table's plane when None.
         Returns (B, K, 2) metres in the base frame, at most `REACH_M` away.
         """
         level = self.plane_height if height is None else height

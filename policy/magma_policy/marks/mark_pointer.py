@@ -58,7 +58,7 @@ class MarkPointer(nn.Module):
 def local_soft_argmax(logits: Tensor, window: int) -> Tensor:
     """Expected cell position near the peak.
 
-    logits (B, K, M, M) to (B, K, 2) as (x, y) in 0..1 of the picture; only cells within `window` of the peak count, so
+    logits (B, K, M, M) to (B, K, 2) as (x, y) in 0..1 of the image; only cells within `window` of the peak count, so
     that a second, far mode cannot pull the point into the void between both. Differentiable in the logits.
     """
     batch, marks, size, _ = logits.shape

@@ -1,4 +1,4 @@
-"""Set-of-Mark: asking Magma about numbered marks on a picture, and reading what it answers.
+"""Set-of-Mark: asking Magma about numbered marks on an image, and reading what it answers.
 
 The questions are the published ones: the user-interface agent's and the "locate all marks" task of video and robot
 frames (Magma repository, agents/ui_agent and data_utils; Yang et al. 2025, arXiv 2502.13130). What a language model
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 GRID = 256
-"""Positions of marks are whole numbers on a grid of 256 x 256 over the picture, x to the right, y down."""
+"""Positions of marks are whole numbers on a grid of 256 x 256 over the image, x to the right, y down."""
 
 MAX_TEXT = 100_000
 """Characters of an answer that are looked at."""
@@ -47,7 +47,7 @@ def ui_question(instruction: str) -> str:
 
 
 def brief_question(question: str) -> str:
-    """A question about a picture that wants a short answer, as the user-interface agent asks it."""
+    """A question about an image that wants a short answer, as the user-interface agent asks it."""
     return f"{question.strip()} Answer the question briefly."
 
 
@@ -65,7 +65,7 @@ class UiAnswer:
 
     Attributes:
         mark: number of a box.
-        point: (x, y), each 0..1 of the picture's width and height; the centre when a box was given.
+        point: (x, y), each 0..1 of the image's width and height; the centre when a box was given.
         box: (x1, y1, x2, y2), each 0..1.
     """
 
@@ -80,7 +80,7 @@ class UiAnswer:
 
         Args:
             boxes: (N, 4) x1, y1, x2, y2 in pixels; box k carries mark k.
-            width, height: of the picture in pixels.
+            width, height: of the image in pixels.
         """
         if self.mark is not None and 0 <= self.mark < len(boxes):
             x1, y1, x2, y2 = (float(value) for value in boxes[self.mark])

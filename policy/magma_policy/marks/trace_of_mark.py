@@ -69,7 +69,7 @@ class Traces:
     futures: dict[int, np.ndarray] = field(default_factory=dict)
 
     def paths(self, width: int, height: int) -> dict[int, np.ndarray]:
-        """Pixel paths float64 (T, 2) or, where the start is known, (T + 1, 2), by mark, for a picture of this size."""
+        """Pixel paths float64 (T, 2) or, where the start is known, (T + 1, 2), by mark, for an image of this size."""
         scale = np.array([width, height], dtype=np.float64) / GRID
         paths = {}
         for mark, future in self.futures.items():

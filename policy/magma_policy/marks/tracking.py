@@ -39,7 +39,7 @@ class PointTracks:
     """Where N points are in T frames.
 
     Attributes:
-        points: float32 (T, N, 2), pixels (x, y) from the picture's top left corner, so that the centre of its first
+        points: float32 (T, N, 2), pixels (x, y) from the image's top left corner, so that the centre of its first
             pixel is (0.5, 0.5), as in the cameras' intrinsics of demonstration sets. Where a point is not visible this
             is the tracker's best guess, always finite.
         visible: bool (T, N).
@@ -66,7 +66,7 @@ class PointTracker(Protocol):
 
         Args:
             frames: uint8 (T, H, W, 3) rgb, T >= 1.
-            starts: (N, 2) pixels (x, y) in the first frame, from its corner; a point off the picture is never visible.
+            starts: (N, 2) pixels (x, y) in the first frame, from its corner; a point off the image is never visible.
 
         Raises:
             ValueError: frames or starts have another form.
@@ -79,7 +79,7 @@ class LucasKanadeTracker:
     """Pyramidal Lucas-Kanade from frame to frame, with checks that report a lost point (Bouguet, "Pyramidal
     implementation of the affine Lucas Kanade feature tracker", 2001; forward-backward error: Kalal et al., ICPR 2010).
 
-    A point is lost when it leaves the picture, when its surroundings have no texture to hold on to, when tracking back
+    A point is lost when it leaves the image, when its surroundings have no texture to hold on to, when tracking back
     does not return to where it came from, or when its surroundings no longer look like they did one frame before. What
     is lost stays lost: an occluded point is not found again.
     """
@@ -87,7 +87,7 @@ class LucasKanadeTracker:
     window_px: int = 15
     """side of the square that is compared, odd"""
     levels: int = 3
-    """times the picture is halved; a point may move about window_px / 2 * 2 ** levels between frames"""
+    """times the image is halved; a point may move about window_px / 2 * 2 ** levels between frames"""
     forward_backward_px: float = 1.0
     """largest distance between a point and itself tracked forth and back"""
     texture: float = 1e-3
@@ -203,7 +203,7 @@ class CoTracker:
 
 
 def grid_points(width: int, height: int, count: int) -> np.ndarray:
-    """float32 (count², 2): centres of count x count equal cells of a picture, row by row."""
+    """float32 (count², 2): centres of count x count equal cells of an image, row by row."""
     x, y = ((np.arange(count) + 0.5) / count * side for side in (width, height))
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     return grid.astype(np.float32)
@@ -219,13 +219,13 @@ def _check(frames: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _inside(points: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Which points (..., 2) lie on the picture."""
+    """Which points (..., 2) lie on the image."""
     inside = (points >= 0) & (points < np.array([width, height]))
     return inside[..., 0] & inside[..., 1]
 
 
 def _patches(picture: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
-    """float32 (N, side * side * 3): interpolated squares around OpenCV's points; the picture's border goes on."""
+    """float32 (N, side * side * 3): interpolated squares around OpenCV's points; the image's border goes on."""
     offsets = np.arange(side, dtype=np.float32) - side // 2
     x = points[:, 0, None] + np.tile(offsets, side)
     y = points[:, 1, None] + np.repeat(offsets, side)

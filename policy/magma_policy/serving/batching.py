@@ -17,11 +17,11 @@ LIVE_S = 1.0
 
 
 class LateError(Exception):
-    """The deadline passed, or a newer question of the same robot took the place of this one."""
+    """The deadline passed, or a newer request of the same robot took the place of this one."""
 
 
 class OverloadedError(Exception):
-    """Too many questions wait already."""
+    """Too many requests wait already."""
 
 
 class StoppingError(Exception):
@@ -36,7 +36,7 @@ class BatchedModel(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """The policy's result, how long the question waited, and with how many others it was answered."""
+    """The policy's result, how long the request waited, and with how many others it was answered."""
 
     result: Any
     queue_ms: float
@@ -62,9 +62,9 @@ class BatchRun:
 
 
 class Batcher:
-    """Schedules questions of several robots on one model.
+    """Schedules requests of several robots on one model.
 
-    A batch starts when it is full, when every robot that asked lately is in it, when its first question has waited
+    A batch starts when it is full, when every robot that asked lately is in it, when its first request has waited
     `window_s`, or when a deadline leaves no more time to wait. A single robot therefore never waits for anybody.
     """
 
@@ -98,7 +98,7 @@ class Batcher:
         """Asks for an action.
 
         Args:
-            key: the robot; a newer question of the same one replaces an older one that still waits.
+            key: the robot; a newer request of the same one replaces an older one that still waits.
             request: what `act_batch` takes.
             deadline_s: time (`time.monotonic`) after which nobody wants the answer.
 
@@ -137,7 +137,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Questions that wait."""
+        """Requests that wait."""
         with self._changed:
             return len(self._queue)
 

@@ -36,7 +36,7 @@ HELLO_S = 5.0
 SEND_S = 5.0
 """A client that does not take its answer by then is dropped."""
 MAX_PENDING = 16
-"""Questions of one connection that may be under way at once."""
+"""Requests of one connection that may be under way at once."""
 MAX_SESSIONS = 64
 """Sessions per connection."""
 MAX_MALFORMED = 8
@@ -93,7 +93,7 @@ class PolicyServer:
         self._connections = 0
         self._server: Server | None = None
         metrics.watch("magma_connections", "Clients connected.", lambda: self._connections)
-        metrics.watch("magma_waiting_requests", "Questions that wait.", lambda: batcher.waiting)
+        metrics.watch("magma_waiting_requests", "Requests that wait.", lambda: batcher.waiting)
         metrics.watch("magma_inference_running_seconds", "Age of the call under way.", lambda: batcher.running_s)
         metrics.watch("magma_uptime_seconds", "Time since start.", lambda: time.monotonic() - self._started_s)
 
@@ -252,7 +252,7 @@ class Client:
         self._malformed = 0
 
     async def serve(self) -> None:
-        """Reads questions until the connection ends; answers come from tasks of their own."""
+        """Reads requests until the connection ends; answers come from tasks of their own."""
         async for data in self._connection:
             try:
                 message = messages.decode(data if isinstance(data, bytes) else data.encode())
@@ -277,7 +277,7 @@ class Client:
                 task.add_done_callback(self._tasks.discard)
 
     def forget(self) -> None:
-        """The client is gone: its questions are not worth a call of the model."""
+        """The client is gone: its requests are not worth a call of the model."""
         for name in self._sessions:
             self._batcher.forget((id(self), name))
         for task in self._tasks:

@@ -22,14 +22,14 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         registry = self._registry
-        self._requests = Counter("magma_requests", "Questions by outcome.", ["outcome"], registry=registry)
+        self._requests = Counter("magma_requests", "Requests by outcome.", ["outcome"], registry=registry)
         for outcome in OUTCOMES:
             self._requests.labels(outcome)
         self._refused = Counter("magma_connections_refused", "Connections turned away.", ["reason"], registry=registry)
         for reason in ("token", "full", "version"):
             self._refused.labels(reason)
         self._batch = Histogram(
-            "magma_batch_size", "Questions answered together.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64)
+            "magma_batch_size", "Requests answered together.", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64)
         )
         self._inference = Histogram(
             "magma_inference_seconds", "One call of the model.", registry=registry, buckets=SECONDS
@@ -45,7 +45,7 @@ class Metrics:
         gauge.set_function(value)
 
     def request(self, outcome: str) -> None:
-        """A question ended."""
+        """A request ended."""
         self._requests.labels(outcome).inc()
 
     def refused(self, reason: str) -> None:

@@ -55,7 +55,7 @@ class TrainConfig:
     statistics: str = "demonstrations"
     """Whose q01/q99 bounds give the bins their meaning: demonstrations (measured on the training steps), init (the
     robot of that name in the checkpoint that is finetuned, else its default robot), or a robot as for
-    magma_policy.load (widowx, google_robot, a folder). A robot brings its coding of actions and its picture size
+    magma_policy.load (widowx, google_robot, a folder). A robot brings its coding of actions and its image size
     along."""
     lora_rank: int = 0
     """Rank of low-rank adapters (LoRA); only these are trained. 0 = all weights are trained (full finetuning)."""
@@ -69,9 +69,9 @@ class TrainConfig:
     """Optimiser steps; the learning rate follows them."""
     seed: int = 0
     image_batch: int = 32
-    """Samples with a picture per step and process."""
+    """Samples with an image per step and process."""
     state_batch: int = 768
-    """Samples without a picture, which take the recorded marks instead; 0 = none. Only for models with state tokens."""
+    """Samples without an image, which take the recorded marks instead; 0 = none. Only for models with state tokens."""
     decoder_batch: int = 96
     """How many of the state batch go through the decoder; the others teach the state encoder's early read-out."""
     text_batch: int = 8
@@ -101,7 +101,7 @@ class TrainConfig:
     onset_weight: float = 3.0
     """Extra sampling weight of steps near a change of the gripper."""
     grounding: bool = True
-    """Mark tokens that point into the picture, and state tokens that carry the marks; without: plain Magma but for
+    """Mark tokens that point into the image, and state tokens that carry the marks; without: plain Magma but for
     proprioception. This and geometry shape a new model; with --init the checkpoint's own config does."""
     geometry: Literal["table_plane", "none"] = "table_plane"
     """Whether marks are cast to the table by the camera's calibration."""

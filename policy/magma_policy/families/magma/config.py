@@ -169,7 +169,7 @@ class MagmaConfig:
 
     `geometry` "table_plane" casts marks to the table by the calibration of the robot's camera (`CameraCalibration`).
 
-    `image_markers` says whether prompts put `<image_start>` and `<image_end>` around a picture, as Magma-8B's do.
+    `image_markers` says whether prompts put `<image_start>` and `<image_end>` around an image, as Magma-8B's do.
     """
 
     name: str
@@ -257,7 +257,7 @@ def magma_tiny_config(geometry: str | None = None) -> MagmaConfig:
 
 
 def magma_small_config() -> MagmaConfig:
-    """A plain Magma of a few million parameters, with Magma-8B's picture sizes: for trials of everything but skill."""
+    """A plain Magma of a few million parameters, with Magma-8B's image sizes: for trials of everything but skill."""
     tokens = TokenConfig.magma_layout(1024)
     return MagmaConfig(
         name="magma-small",

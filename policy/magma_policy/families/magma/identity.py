@@ -1,6 +1,6 @@
 """What a policy is known by: its content. Names are labels.
 
-The identity covers everything that decides what a policy does with a picture: the weights, configuration and tokenizer,
+The identity covers everything that decides what a policy does with an image: the weights, configuration and tokenizer,
 of every robot the action specification, statistics and camera, and how the model was loaded (number format,
 quantisation). Two checkpoints in folders of one name differ in it; a copy elsewhere does not.
 """

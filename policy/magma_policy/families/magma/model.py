@@ -33,14 +33,14 @@ from magma_policy.marks.mark_pointer import MarkPointer, local_soft_argmax
 
 @dataclass
 class Grounded:
-    """Pointing result: heat-map logits (B, K, M, M) and marks (B, K, 2) as fractions (x, y) of the picture."""
+    """Pointing result: heat-map logits (B, K, M, M) and marks (B, K, 2) as fractions (x, y) of the image."""
 
     logits: Tensor
     marks: Tensor
 
 
 class Magma(nn.Module):
-    """The model. All methods take batches; ids are int64, pictures are normalised tiles."""
+    """The model. All methods take batches; ids are int64, images are normalised tiles."""
 
     def __init__(self, config: MagmaConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Magma(nn.Module):
         return self.multi_modal_projector(levels[-1], rows, cols), levels
 
     def encode_images(self, tiles: Tensor, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """Tiles of several pictures, one after the other, to each picture's visual tokens (N_i, H).
+        """Tiles of several images, one after the other, to each image's visual tokens (N_i, H).
 
         tiles (sum of rows * cols, 3, S, S); `grids` are the (rows, cols). Raises ValueError when they do not add up.
         """
@@ -117,9 +117,9 @@ class Magma(nn.Module):
         ]
 
     def embed_inputs(self, inputs: ModelInputs) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Prompts with any number of pictures: (B, T, H) embeddings, (B, T) positions, bool (B, T) visible.
+        """Prompts with any number of images: (B, T, H) embeddings, (B, T) positions, bool (B, T) visible.
 
-        Each `<image>` id is replaced by its picture's visual tokens. Rows are padded on the left with zeros, which
+        Each `<image>` id is replaced by its image's visual tokens. Rows are padded on the left with zeros, which
         `visible` excludes; it is None when no row is padded. Positions count the visible tokens.
         """
         device = self.language_model.model.embed_tokens.weight.device
@@ -156,8 +156,8 @@ class Magma(nn.Module):
     ) -> Tensor:
         """Logits (B, T, vocabulary), float32, of whole prompts, with the arguments of the published model.
 
-        input_ids (B, L) with one `<image>` per picture, padded on the left where `attention_mask` (B, L) is 0;
-        pixel_values (B, tiles, 3, S, S); image_sizes (B, pictures, 2), the rows and columns of tiles, zero rows for
+        input_ids (B, L) with one `<image>` per image, padded on the left where `attention_mask` (B, L) is 0;
+        pixel_values (B, tiles, 3, S, S); image_sizes (B, images, 2), the rows and columns of tiles, zero rows for
         padding. T counts the visual tokens, so it is longer than L. Raises ValueError for arguments that do not fit
         together.
         """
@@ -166,14 +166,14 @@ class Magma(nn.Module):
         return self.logits(self.read(hidden, positions, visible)[0])
 
     def read_inputs(self, inputs: ModelInputs) -> KVCache:
-        """Read prompts with their pictures, ready for what comes next."""
+        """Read prompts with their images, ready for what comes next."""
         hidden, positions, visible = self.embed_inputs(inputs)
         return self.read(hidden, positions, visible, last_only=True)[1]
 
     def merge(
         self, ids: Tensor, visual: Tensor, attention: Tensor | None, first_position: int = 0
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Replace each row's single `<image>` id by that picture's N visual tokens.
+        """Replace each row's single `<image>` id by that image's N visual tokens.
 
         ids (B, T); visual (B, N, H); attention bool (B, T) or None, False on left padding. Returns embeddings
         (B, T - 1 + N, H), positions (B, T - 1 + N) from `first_position` on, and the attention of the merged sequence.
@@ -206,16 +206,16 @@ class Magma(nn.Module):
         hidden: Tensor,
         positions: Tensor,
         visible: Tensor | None,
-        prefix: KVCache | None = None,
+        kv_cache: KVCache | None = None,
         last_only: bool = False,
     ) -> tuple[Tensor, KVCache]:
-        """Run the decoder over new tokens after `prefix`; returns their hidden states (B, T, H) and the new prefix.
+        """Run the decoder over new tokens after `kv_cache`; returns their hidden states (B, T, H) and the new kv_cache.
 
         With `last_only` the hidden states are those of the last token, (B, 1, H), and cost less.
         """
-        past = prefix.cache if prefix is not None else None
-        before = prefix.visible if prefix is not None else None
-        past_length = prefix.length if prefix is not None else 0
+        past = kv_cache.cache if kv_cache is not None else None
+        before = kv_cache.visible if kv_cache is not None else None
+        past_length = kv_cache.length if kv_cache is not None else 0
         length = hidden.shape[1]
         mask: Tensor | None = None
         if visible is not None or before is not None:
@@ -235,10 +235,10 @@ class Magma(nn.Module):
         )
         return out, KVCache(cache, positions[:, -1] + 1, visible, out[:, -1])
 
-    def extend(self, tokens: Tensor, prefix: KVCache) -> tuple[Tensor, KVCache]:
-        """Read T further embeddings (B, T, H) after `prefix`."""
+    def extend(self, tokens: Tensor, kv_cache: KVCache) -> tuple[Tensor, KVCache]:
+        """Read T further embeddings (B, T, H) after `kv_cache`."""
         steps = torch.arange(tokens.shape[1], device=tokens.device)
-        return self.read(tokens, prefix.next_position[:, None] + steps, None, prefix)
+        return self.read(tokens, kv_cache.next_position[:, None] + steps, None, kv_cache)
 
     def extend_in_place(self, tokens: Tensor, positions: Tensor, cache: Cache, slot: Tensor, mask: Tensor) -> Tensor:
         """One embedding per row (B, 1, H) over a cache of fixed size (`llama.run_layers_in_place`)."""
@@ -257,7 +257,7 @@ class Magma(nn.Module):
         attention: Tensor | None = None,
         head: KVCache | None = None,
     ) -> tuple[KVCache, Grounded | None]:
-        """Prompts (B, T) with their pictures, and the mark tokens when grounding is on.
+        """Prompts (B, T) with their images, and the mark tokens when grounding is on.
 
         `head` is an already read common beginning, which `ids` then do not repeat.
         """
@@ -265,23 +265,23 @@ class Magma(nn.Module):
         merged, positions, visible = self.merge(ids, visual, attention, first)
         before = head.expand(len(ids)) if head is not None else None
         if self.grounding is None:
-            _, prefix = self.read(merged, positions, visible, before, last_only=True)
-            return prefix, None
+            _, kv_cache = self.read(merged, positions, visible, before, last_only=True)
+            return kv_cache, None
         count = self.grounding.config.num_marks
         marks = self.grounding.mark_tokens.to(merged.dtype).expand(len(ids), -1, -1)
         steps = torch.arange(1, count + 1, device=ids.device)
         positions = torch.cat([positions, positions[:, -1:] + steps], dim=1)
         if visible is not None:
             visible = torch.cat([visible, torch.ones_like(visible[:, :1]).expand(-1, count)], dim=1)
-        hidden, prefix = self.read(torch.cat([merged, marks], dim=1), positions, visible, before)
+        hidden, kv_cache = self.read(torch.cat([merged, marks], dim=1), positions, visible, before)
         logits = self.grounding(hidden[:, -count:], levels)
-        return prefix, Grounded(logits, local_soft_argmax(logits, self.grounding.config.window))
+        return kv_cache, Grounded(logits, local_soft_argmax(logits, self.grounding.config.window))
 
     def read_text_only(self, ids: Tensor, attention: Tensor | None = None, head: KVCache | None = None) -> KVCache:
-        """Prompts (B, T) and mark tokens without their picture, whose positions are left free.
+        """Prompts (B, T) and mark tokens without their image, whose positions are left free.
 
-        Used in training on samples that have a state but no picture: what follows stands at the same positions as
-        behind a picture. `attention` bool (B, T) is False on left padding; `head` as in `read_prompt`.
+        Used in training on samples that have a state but no image: what follows stands at the same positions as
+        behind an image. `attention` bool (B, T) is False on left padding; `head` as in `read_prompt`.
         """
         # The <image> id itself stands for the first visual token's position but is hidden from everything else.
         is_image = ids == self.config.tokens.image
@@ -290,10 +290,10 @@ class Magma(nn.Module):
         positions = (attention.cumsum(dim=1) - 1).clamp(min=0) + (head.length if head is not None else 0)
         positions = positions + torch.where(is_image.cumsum(dim=1) > 0, count - 1, 0)
         before = head.expand(len(ids)) if head is not None else None
-        _, prefix = self.read(self.embed(ids.masked_fill(is_image, 0)), positions, attention & ~is_image, before)
+        _, kv_cache = self.read(self.embed(ids.masked_fill(is_image, 0)), positions, attention & ~is_image, before)
         if self.grounding is None:
-            return prefix
-        return self.extend(self.grounding.mark_tokens.expand(len(ids), -1, -1), prefix)[1]
+            return kv_cache
+        return self.extend(self.grounding.mark_tokens.expand(len(ids), -1, -1), kv_cache)[1]
 
     def state_tokens(
         self,
@@ -343,11 +343,11 @@ class Magma(nn.Module):
         )
         return self.action_logits(normed)
 
-    def teacher_forced_action_logits(self, prefix: KVCache, state: Tensor | None, action_ids: Tensor) -> Tensor:
+    def teacher_forced_action_logits(self, kv_cache: KVCache, state: Tensor | None, action_ids: Tensor) -> Tensor:
         """Logits (B, 7, 256) of the seven action ids given the true earlier ones, as decoding would see them."""
         earlier = self.embed(action_ids[:, :-1])
         if state is None:
-            hidden, _ = self.extend(earlier, prefix)
-            return self.action_logits(torch.cat([prefix.last_hidden[:, None], hidden], dim=1))
-        hidden, _ = self.extend(state + nn.functional.pad(earlier, (0, 0, 1, 0)), prefix)
+            hidden, _ = self.extend(earlier, kv_cache)
+            return self.action_logits(torch.cat([kv_cache.last_hidden[:, None], hidden], dim=1))
+        hidden, _ = self.extend(state + nn.functional.pad(earlier, (0, 0, 1, 0)), kv_cache)
         return self.action_logits(hidden)

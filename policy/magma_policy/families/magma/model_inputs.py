@@ -1,4 +1,4 @@
-"""What the model reads: padded ids with the tiles of their pictures, in the published layout of the arguments."""
+"""What the model reads: padded ids with the tiles of their images, in the published layout of the arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ModelInputs:
     """A batch of prompts, on the CPU.
 
     `input_ids` int64 and `attention_mask` bool are (B, L), padded on the left; `pixel_values` float32 (B, tiles, 3, S,
-    S) and `image_sizes` int64 (B, pictures, 2), rows and columns of tiles, are padded with zeros at the end.
+    S) and `image_sizes` int64 (B, images, 2), rows and columns of tiles, are padded with zeros at the end.
     """
 
     input_ids: Tensor
@@ -64,11 +64,11 @@ class ModelInputs:
         return inputs
 
     def grids(self, row: int) -> list[tuple[int, int]]:
-        """(rows, cols) of the pictures of one prompt."""
+        """(rows, cols) of the images of one prompt."""
         return [(int(r), int(c)) for r, c in self.image_sizes[row].tolist() if r + c > 0]
 
     def flat_pictures(self) -> tuple[Tensor, list[tuple[int, int]]]:
-        """All tiles (N, 3, S, S) without padding, and the grids of all pictures, in the order of the prompts."""
+        """All tiles (N, 3, S, S) without padding, and the grids of all images, in the order of the prompts."""
         everything: list[tuple[int, int]] = []
         tiles = []
         for row in range(len(self.input_ids)):

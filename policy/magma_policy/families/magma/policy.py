@@ -1,4 +1,4 @@
-"""A loaded checkpoint as a policy: picture, instruction and measured state in, end-effector deltas out; and text."""
+"""A loaded checkpoint as a policy: image, instruction and measured state in, end-effector deltas out; and text."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Policy:
         self._dtype = self.model.multi_modal_projector.row_seperator.dtype
         self._session = self.new_session() if self.robots else None
         self._decoders = StaticDecoders(self.model)
-        # Everything before the picture is the same in every prompt and is read once.
+        # Everything before the image is the same in every prompt and is read once.
         self._head_ids, _ = self._split("act")
         with torch.inference_mode():
             self._head = self.model.read_head(torch.tensor([self._head_ids], device=device))
@@ -156,7 +156,7 @@ class Policy:
         return bool(self.robots)
 
     def compile(self, backend: str = "inductor") -> None:
-        """Let torch.compile fuse the vision tower; the next picture then takes a minute or so, all later ones less.
+        """Let torch.compile fuse the vision tower; the next image then takes a minute or so, all later ones less.
 
         The decoder needs none: on CUDA its steps are captured graphs.
         """
@@ -185,7 +185,7 @@ class Policy:
         self._check_length(request)
 
     def _check_length(self, request: ActRequest) -> None:
-        """Raises InstructionError unless the prompt, its picture and the ids of an action fit the model's positions."""
+        """Raises InstructionError unless the prompt, its image and the ids of an action fit the model's positions."""
         session, config = request.session, self.model.config
         if session is not None:
             rest, side = self._prompt_ids(session, request.instruction), session.adapter.picture_side
@@ -203,7 +203,7 @@ class Policy:
             )
 
     def act(self, image: np.ndarray, instruction: str, proprioception: Proprioception | None) -> ActionResult:
-        """One action chunk of the default robot for an rgb picture uint8 (H, W, 3) of the spec's size.
+        """One action chunk of the default robot for an rgb image uint8 (H, W, 3) of the spec's size.
 
         `proprioception` is needed exactly when `spec.proprioception` says so; given otherwise, it is not used. Raises
         ObservationError or InstructionError on bad input, NotFiniteError when the model computes nothing that could be
@@ -230,7 +230,7 @@ class Policy:
             for s, r in zip(sessions, requests, strict=True)
         ]
         watch.lap("preprocess")
-        # Pictures of another grid have another number of tokens, and their rows end elsewhere: they are read apart.
+        # Images of another grid have another number of tokens, and their rows end elsewhere: they are read apart.
         alike: dict[tuple[int, int], list[int]] = {}
         for row, (_, grid) in enumerate(tiled):
             alike.setdefault(grid, []).append(row)
@@ -268,20 +268,22 @@ class Policy:
         watch: _Stopwatch,
     ) -> list[tuple[Tensor, np.ndarray | None]]:
         """Per row the seven ids (7,), `REFUSED_ID` if there is nothing to act on, and its marks (K, 2) as fractions of
-        the picture. Rows are pictures of one grid, whose `tiles` lie one after the other."""
+        the image. Rows are images of one grid, whose `tiles` lie one after the other."""
         ids, attention = self._pad(prompts)
         vectors = [state.as_vector() for state in states if state is not None]
         state = torch.from_numpy(np.stack(vectors)).to(self.device) if vectors else None
         visual, levels = self.model.encode_image(tiles.to(self.device, self._dtype), *grid)
         self._synchronise()
         watch.lap("vision")
-        prefix, grounded = self.model.read_prompt(ids, visual, levels, attention, self._head)
+        kv_cache, grounded = self.model.read_prompt(ids, visual, levels, attention, self._head)
         marks = grounded.marks if grounded is not None else None
         cameras = [session.cameras for session in sessions if session.cameras is not None]
-        tokens = self.model.state_tokens(prefix.last_hidden, marks, state, Cameras.stack(cameras) if cameras else None)
+        tokens = self.model.state_tokens(
+            kv_cache.last_hidden, marks, state, Cameras.stack(cameras) if cameras else None
+        )
         self._synchronise()
         watch.lap("prefill")
-        chosen = self._decode(prefix, tokens, sessions)
+        chosen = self._decode(kv_cache, tokens, sessions)
         watch.lap("decode")
         points = marks.float().cpu().numpy().astype(np.float64) if marks is not None else [None] * len(chosen)
         return list(zip(chosen, points, strict=True))
@@ -293,7 +295,7 @@ class Policy:
         settings: GenerationSettings | None = None,
         system: str | None = None,
     ) -> Generated:
-        """The answer to one question about uint8 rgb pictures (H, W, 3) of any size, or about none."""
+        """The answer to one question about uint8 rgb images (H, W, 3) of any size, or about none."""
         return self.generate([Message(question, images, system)], settings)[0]
 
     def stream(
@@ -304,10 +306,10 @@ class Policy:
         system: str | None = None,
     ) -> Iterator[str]:
         """Like `chat`, piece by piece as the text comes; closing the iterator ends the work."""
-        prefix = self._read([Message(question, images, system)])
+        kv_cache = self._read([Message(question, images, system)])
         decoder = self.tokenizer.decoder()
         chosen = settings or GenerationSettings()
-        with closing(generate_ids(self.model, prefix, chosen, self.stop_ids, self._decoders)) as steps:
+        with closing(generate_ids(self.model, kv_cache, chosen, self.stop_ids, self._decoders)) as steps:
             for (id_,) in steps:
                 piece = decoder.add(id_) if id_ is not None and id_ not in self.stop_ids else ""
                 if piece:
@@ -323,13 +325,13 @@ class Policy:
         inputs = self.processor(messages)
         times.append(time.perf_counter())
         with torch.inference_mode():
-            prefix = self.model.read_inputs(inputs)
+            kv_cache = self.model.read_inputs(inputs)
         self._synchronise()
         times.append(time.perf_counter())
         rows: list[list[int]] = [[] for _ in messages]
         finish = ["length"] * len(rows)
         chosen = settings or GenerationSettings()
-        for step in generate_ids(self.model, prefix, chosen, self.stop_ids, self._decoders):
+        for step in generate_ids(self.model, kv_cache, chosen, self.stop_ids, self._decoders):
             for row, id_ in enumerate(step):
                 if id_ is not None and id_ in self.stop_ids:
                     finish[row] = "stop"
@@ -365,20 +367,20 @@ class Policy:
         lengths = torch.tensor([longest - len(p) for p in prompts], device=self.device)
         return ids, torch.arange(longest, device=self.device) >= lengths[:, None]
 
-    def _decode(self, prefix: KVCache, tokens: Tensor | None, sessions: Sequence[Session]) -> Tensor:
+    def _decode(self, kv_cache: KVCache, tokens: Tensor | None, sessions: Sequence[Session]) -> Tensor:
         """The seven ids (B, 7) on the CPU, `REFUSED_ID` in rows that cannot be acted on."""
         if self.device.type == "cuda" and tokens is None:
-            with self._decoders.lend(len(sessions), prefix.length + DELTA_SIZE) as decoder:
-                decoder.load(prefix)
+            with self._decoders.lend(len(sessions), kv_cache.length + DELTA_SIZE) as decoder:
+                decoder.load(kv_cache)
                 return decoder.action_ids().cpu()
-        # Reading seven ids at once costs a CPU hardly more than one, and those of the picture before are a good guess.
+        # Reading seven ids at once costs a CPU hardly more than one, and those of the image before are a good guess.
         # Float32 alone tells the best id from the second best however many are read together; coarser types would not
         # always give the ids that one by one gives.
         draft: Tensor | None = None
         if tokens is None and self._dtype == torch.float32:
             last = [session.last_ids for session in sessions if session.last_ids is not None]
             draft = torch.stack(last).to(self.device) if len(last) == len(sessions) else None
-        return decode_action_ids(self.model, prefix, tokens, draft).cpu()
+        return decode_action_ids(self.model, kv_cache, tokens, draft).cpu()
 
     def _synchronise(self) -> None:
         # Without it a GPU's stage times would measure only the launching of kernels.

@@ -1,4 +1,4 @@
-"""Questions and pictures to what the model reads."""
+"""Questions and images to what the model reads."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def check_pixels(image: np.ndarray) -> None:
         raise ObservationError(f"image must be a uint8 array, got {kind}")
 
 
-def check_picture(image: np.ndarray) -> None:
-    """Raises ObservationError unless `image` is a uint8 rgb picture (H, W, 3) with something in it."""
+def check_image(image: np.ndarray) -> None:
+    """Raises ObservationError unless `image` is a uint8 rgb image (H, W, 3) with something in it."""
     check_pixels(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ObservationError(f"image must have shape (height, width, 3) (rgb), got {image.shape}")
 
 
 class Processor:
-    """The published preprocessing: tiles per picture and the templated prompt with its second begin-of-text."""
+    """The published preprocessing: tiles per image and the templated prompt with its second begin-of-text."""
 
     def __init__(self, tokenizer: MagmaTokenizer, config: MagmaConfig) -> None:
         self.tokenizer = tokenizer
         self.config = config
 
     def pixels(self, image: np.ndarray, max_num_crops: int | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """A uint8 rgb picture to tiles (rows * cols, 3, S, S) float32 and (rows, cols)."""
-        check_picture(image)
+        """A uint8 rgb image to tiles (rows * cols, 3, S, S) float32 and (rows, cols)."""
+        check_image(image)
         limit = self.config.image.max_num_crops
         if max_num_crops is not None and not 1 <= max_num_crops <= limit:
             raise ObservationError(f"max_num_crops must lie in 1..{limit}, got {max_num_crops}")
@@ -63,7 +63,7 @@ class Processor:
     def assemble(
         self, texts: Sequence[str], pictures: Sequence[Sequence[tuple[Tensor, tuple[int, int]]]]
     ) -> ModelInputs:
-        """Templated texts and the tiled pictures of each, padded to a batch."""
+        """Templated texts and the tiled images of each, padded to a batch."""
         if not texts:
             raise ValueError("a batch needs at least one prompt")
         ids = [self.tokenizer.encode(text) for text in texts]

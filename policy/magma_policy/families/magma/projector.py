@@ -15,9 +15,9 @@ class MultiModalProjector(nn.Module):
         self.row_seperator = nn.Parameter(torch.zeros(1, 1, hidden_size))
 
     def forward(self, features: Tensor, rows: int, cols: int) -> Tensor:
-        """Stitch the tiles of one picture each and lay them out row by row.
+        """Stitch the tiles of one image each and lay them out row by row.
 
-        features: (B * rows * cols, C, s, s), the tiles of B pictures of rows x cols tiles, row-major.
+        features: (B * rows * cols, C, s, s), the tiles of B images of rows x cols tiles, row-major.
         Returns (B, rows*s * (cols*s + 1), hidden): every feature row is closed by one separator.
         """
         tiles, channels, s, _ = features.shape
@@ -29,5 +29,5 @@ class MultiModalProjector(nn.Module):
 
 
 def visual_token_count(rows: int, cols: int, cells_per_tile: int) -> int:
-    """Tokens of a picture of rows x cols tiles: rows*s * (cols*s + 1)."""
+    """Tokens of an image of rows x cols tiles: rows*s * (cols*s + 1)."""
     return rows * cells_per_tile * (cols * cells_per_tile + 1)

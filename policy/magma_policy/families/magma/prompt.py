@@ -24,13 +24,13 @@ def chat(user: str, system: str = SYSTEM_TEXT) -> str:
 
 
 def user_content(question: str, pictures: int, markers: bool = True) -> str:
-    """The question behind one line per picture; without `markers` the lines lack the start and end tokens."""
+    """The question behind one line per image; without `markers` the lines lack the start and end tokens."""
     line = IMAGE_LINE if markers else "<image>"
     return f"{line}\n" * pictures + question
 
 
 def robot_prompt(instruction: str, markers: bool = True) -> str:
-    """The prompt that asks for one robot action, with one picture."""
+    """The prompt that asks for one robot action, with one image."""
     return chat(user_content(ROBOT_QUESTION.format(task=check_instruction(instruction)), 1, markers))
 
 
@@ -40,7 +40,7 @@ def text_prompt(question: str, images: int, markers: bool = True) -> str:
 
 
 def split_head(ids: list[int], image_id: int) -> tuple[list[int], list[int]]:
-    """Prompt ids before the picture, which no instruction changes, and the rest from `<image>` on.
+    """Prompt ids before the image, which no instruction changes, and the rest from `<image>` on.
 
     Raises InstructionError when there is no `<image>` id.
     """

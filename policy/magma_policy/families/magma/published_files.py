@@ -256,7 +256,7 @@ def _rope_theta(data: dict[str, Any], where: Path) -> float:
 
 
 def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -> ImageConfig:
-    """The processor's file says how pictures are cut, as in the original; config.json when there is no such file."""
+    """The processor's file says how images are cut, as in the original; config.json when there is no such file."""
     where = directory / CONFIG
     strategy = vision_data.get("img_anyres_strategy", "crop")
     if strategy != "crop":

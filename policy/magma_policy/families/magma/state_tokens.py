@@ -1,4 +1,4 @@
-"""Measured state (and marks) as tokens, one for each action dimension: what one picture cannot show.
+"""Measured state (and marks) as tokens, one for each action dimension: what one image cannot show.
 
 The controller's target leads the arm by centimetres, which a single frame does not reveal; and the small model gets the
 marks as metric positions from the calibrated camera when `geometry` is on. Both are inputs that Magma does not have.
@@ -26,7 +26,7 @@ from magma_contracts.arm_state import (
 from magma_policy.families.magma.config import MagmaConfig
 from magma_policy.marks.geometry import Cameras
 
-# The longest wavelength of the Fourier features, in metres (or fractions of the picture without geometry).
+# The longest wavelength of the Fourier features, in metres (or fractions of the image without geometry).
 LONGEST_WAVELENGTH = 0.8
 # Softens the direction of a long axis for objects that have none (tip = centre); metres.
 AXIS_SOFTENING = 0.01
@@ -81,7 +81,7 @@ class StateEncoder(nn.Module):
         self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, DELTA_SIZE * config.text.hidden_size))
 
     def features(self, marks: Tensor | None, proprioception: Tensor | None, cameras: Cameras | None) -> Tensor:
-        """Marks (B, K, 2) as fractions of the pictures of `cameras`, and proprioception (B, 16), to features (B, F),
+        """Marks (B, K, 2) as fractions of the images of `cameras`, and proprioception (B, 16), to features (B, F),
         float32."""
         parts: list[Tensor] = []
         yaw: Tensor | None = None

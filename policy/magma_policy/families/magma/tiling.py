@@ -1,4 +1,4 @@
-"""Anyres "crop" tiling: choose a grid, stretch the picture to it, cut it in tiles.
+"""Anyres "crop" tiling: choose a grid, stretch the image to it, cut it in tiles.
 
 Order of operations is Magma's and matters for parity: scale to 0..1, normalise, then bilinear resize without
 antialias on the tensor, then tiles row-major. There is no thumbnail view.
@@ -20,9 +20,9 @@ def candidate_grids(max_num_crops: int) -> list[tuple[int, int]]:
 
 
 def choose_grid(width: int, height: int, base_size: int, max_num_crops: int) -> tuple[int, int]:
-    """(rows, cols) for a picture of width x height px.
+    """(rows, cols) for an image of width x height px.
 
-    Maximises the area of the aspect-preserving fit (capped by the picture's own area), then minimises the wasted area.
+    Maximises the area of the aspect-preserving fit (capped by the image's own area), then minimises the wasted area.
     """
     best: tuple[int, int] = (1, 1)
     best_score = (-1, 0)
@@ -46,7 +46,7 @@ def normalise(image: Tensor, config: ImageConfig) -> Tensor:
 
 def tile_images(images: Tensor, config: ImageConfig) -> tuple[Tensor, tuple[int, int]]:
     """uint8 (B, H, W, 3) rgb, all of one size, to ((B*rows*cols, 3, base, base) float32, (rows, cols)); computed
-    where the pictures are."""
+    where the images are."""
     batch, height, width = images.shape[:3]
     rows, cols = choose_grid(width, height, config.base_size, config.max_num_crops)
     pixels = normalise(images, config)

@@ -15,7 +15,7 @@ class Memory:
     """Parameters, and bytes per process.
 
     `autocast` is what float32 weights' bfloat16 copies take during a forward and backward pass. Activations are not
-    counted: they depend on batch and pictures, and on `gradient_checkpointing`.
+    counted: they depend on batch and images, and on `gradient_checkpointing`.
     """
 
     parameters: int

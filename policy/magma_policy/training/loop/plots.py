@@ -1,4 +1,4 @@
-"""Curves of a training run, as a picture."""
+"""Curves of a training run, as an image."""
 
 from __future__ import annotations
 

@@ -262,3 +262,14 @@ def test_an_object_behind_the_camera_is_nowhere_in_the_picture(write_set, tmp_pa
     assert np.isfinite(
         read_demonstrations([write_set(tmp_path / "seen", ["carrot-0"], camera=moved)]).object_marks
     ).all()
+
+
+def test_a_card_of_a_newer_format_is_refused(three):
+    path = three / "card.json"
+    for version in (1, 2):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": version}))
+        DataCard.read(three)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 3}))
+    with pytest.raises(DemonstrationError, match="format_version is 3, this program reads 1, 2") as caught:
+        read_demonstrations([three])
+    assert str(path) in str(caught.value)

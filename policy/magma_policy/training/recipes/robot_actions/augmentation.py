@@ -1,4 +1,4 @@
-"""Picture augmentation without geometry: light and colour change, sensor noise. Marks stay where they are."""
+"""Image augmentation without geometry: light and colour change, sensor noise. Marks stay where they are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
-    """uint8 (B, H, W, 3) to uint8: per-picture brightness, contrast and channel gains, and Gaussian noise.
+    """uint8 (B, H, W, 3) to uint8: per-image brightness, contrast and channel gains, and Gaussian noise.
 
-    `generator` is the CPU's, whatever device the pictures are on.
+    `generator` is the CPU's, whatever device the images are on.
     """
     batch, device = len(images), images.device
 
@@ -25,7 +25,7 @@ def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) ->
 
 
 def _on(device: torch.device, generator: torch.Generator) -> torch.Generator:
-    """One of that device, which follows from `generator`: a number for every value of every picture takes a CPU core
+    """One of that device, which follows from `generator`: a number for every value of every image takes a CPU core
     longer than a GPU's whole training step."""
     if device.type == "cpu":
         return generator

@@ -23,7 +23,7 @@ class Batches:
         if len(self.image_rows) == 0:
             raise ConfigError("no training episode has frames; the vision tower cannot be trained")
         weight = torch.from_numpy(demos.weight * (1.0 + config.onset_weight * demos.onset)).double()
-        # Samples without a picture take the recorded marks, so all of these must be known.
+        # Samples without an image take the recorded marks, so all of these must be known.
         known = torch.from_numpy(np.isfinite(demos.marks).all(axis=(1, 2)))
         self.cumulative = (weight * known)[self.rows].cumsum(0)
         self.image_cumulative = weight[self.image_rows].cumsum(0)

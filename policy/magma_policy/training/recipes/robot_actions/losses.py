@@ -10,7 +10,7 @@ from torch.nn import functional as F
 def heat_map_loss(logits: Tensor, marks: Tensor, target_marks: Tensor, sigma_cells: float) -> Tensor:
     """Cross entropy of heat maps (B, K, M, M) to a Gaussian around each true mark, plus L1 on the read-out marks.
 
-    Marks are (B, K, 2) fractions of the picture; those outside the picture, or NaN, do not count.
+    Marks are (B, K, 2) fractions of the image; those outside the image, or NaN, do not count.
     """
     size = logits.shape[-1]
     inside = ((target_marks >= 0) & (target_marks <= 1)).all(dim=-1)

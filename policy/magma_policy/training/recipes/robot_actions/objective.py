@@ -50,12 +50,12 @@ class Objective:
         return {"marks": self.config.mark_weight, "text": self.config.text_weight}.get(name, 1.0)
 
     def _image_losses(self, batch: StepBatch, with_actions: bool, head: KVCache) -> dict[str, Tensor]:
-        """Losses of samples with a picture: marks, text and, once the marks have had their head start, actions on the
+        """Losses of samples with an image: marks, text and, once the marks have had their head start, actions on the
         model's own marks."""
         model, image = self.model, batch.image
         visual, levels = model.encode_image(batch.tiles, *self.grid)
         ids, attention = self.prompts.ids[image.instruction], self.prompts.attention[image.instruction]
-        prefix, grounded = model.read_prompt(ids, visual, levels, attention, head)
+        kv_cache, grounded = model.read_prompt(ids, visual, levels, attention, head)
         losses: dict[str, Tensor] = {}
         marks: Tensor | None = None
         if grounded is not None:
@@ -64,13 +64,13 @@ class Objective:
             marks = grounded.marks.detach()
         if with_actions:
             own = torch.arange(len(image.instruction), device=ids.device)
-            losses["action"] = self._action_losses(prefix, own, marks, image)
+            losses["action"] = self._action_losses(kv_cache, own, marks, image)
         if batch.texts is not None:
             losses["text"] = self._text_loss(batch.texts, visual[: len(batch.texts.ids)], head)
         return losses
 
     def _text_loss(self, texts: TextBatch, visual: Tensor, head: KVCache) -> Tensor:
-        """Cross entropy of the answers to one question per picture, encoded to `visual` (B, N, H)."""
+        """Cross entropy of the answers to one question per image, encoded to `visual` (B, N, H)."""
         merged, positions, visible = self.model.merge(texts.ids, visual, texts.attention, head.length)
         hidden, _ = self.model.read(merged, positions, visible, head.expand(len(visual)))
         count = texts.labels.shape[1]
@@ -82,10 +82,10 @@ class Objective:
         text = self.model.read_text_only(self.prompts.ids, self.prompts.attention, head)
         return self._action_losses(text, states.instruction, states.marks, states)
 
-    def _action_losses(self, prefix: KVCache, which: Tensor, marks: Tensor | None, samples: ActionSamples) -> Tensor:
+    def _action_losses(self, kv_cache: KVCache, which: Tensor, marks: Tensor | None, samples: ActionSamples) -> Tensor:
         """Loss of the decoder on the first `decoder_batch` samples, plus that of the early read-out on all of them.
 
-        Sample i stands behind row `which[i]` of `prefix`.
+        Sample i stands behind row `which[i]` of `kv_cache`.
         """
         model = self.model
         state: Tensor | None = None
@@ -93,14 +93,14 @@ class Objective:
         if model.state_encoder is not None:
             measured = samples.proprioception if model.config.proprioception else None
             cameras = self.cameras.select(samples.robot) if self.cameras is not None else None
-            state = model.state_tokens(prefix.last_hidden[which], marks, measured, cameras)
+            state = model.state_tokens(kv_cache.last_hidden[which], marks, measured, cameras)
             assert state is not None
             early = self._action_loss(model.early_action_logits(state), samples)
             # Without an early read-out the decoder alone can teach a sample, so none is left out.
             samples = samples.first(self.config.decoder_batch)
         count = len(samples.ids)
         logits = model.teacher_forced_action_logits(
-            prefix.select(which[:count]), state[:count] if state is not None else None, samples.ids
+            kv_cache.select(which[:count]), state[:count] if state is not None else None, samples.ids
         )
         loss = self._action_loss(logits, samples)
         return loss if early is None else early + loss

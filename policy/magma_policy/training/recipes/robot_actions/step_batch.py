@@ -14,7 +14,7 @@ class ActionSamples:
     """Steps whose actions are learned.
 
     instruction int64 (B,), the row of the prompt; robot int64 (B,); marks float32 (B, K, 2), fractions (x, y) of the
-    picture; proprioception float32 (B, 16); values float32 (B, 7), the normalised actions; ids int64 (B, 7), their ids.
+    image; proprioception float32 (B, 16); values float32 (B, 7), the normalised actions; ids int64 (B, 7), their ids.
     """
 
     instruction: Tensor
@@ -41,8 +41,8 @@ class TextBatch:
 
 @dataclass(frozen=True)
 class StepBatch:
-    """`tiles` (B * rows * cols, 3, S, S) of the pictures of `image`, whose first ones `texts` are about; `states` are
-    samples without a picture, with marks as the model would see them."""
+    """`tiles` (B * rows * cols, 3, S, S) of the images of `image`, whose first ones `texts` are about; `states` are
+    samples without an image, with marks as the model would see them."""
 
     tiles: Tensor
     image: ActionSamples

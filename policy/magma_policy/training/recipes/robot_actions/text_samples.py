@@ -1,8 +1,8 @@
-"""Questions about demonstrations that are answered in text, in Magma's one format: picture, prompt, text tokens.
+"""Questions about demonstrations that are answered in text, in Magma's one format: image, prompt, text tokens.
 
 Three kinds (Yang et al. 2025, arXiv 2502.13130, sections 3.1 and 3.2, and its appendix): where the marks are
 (Set-of-Mark), where those that move will go (Trace-of-Mark), and plain questions about the scene. Marks are numbered in
-the order of `MARK_NAMES`, from 1, and not drawn on the picture: at 128 pixels a digit could not be read, and the
+the order of `MARK_NAMES`, from 1, and not drawn on the image: at 128 pixels a digit could not be read, and the
 published trace demonstration draws none either.
 """
 
@@ -53,7 +53,7 @@ class TextSamples:
         ]
 
     def marks(self, row: int, die: int = 0) -> TextSample:
-        """Where the marks that are on the picture are; `Mark k at [x,y]`, in whole grid units."""
+        """Where the marks that are on the image are; `Mark k at [x,y]`, in whole grid units."""
         del die
         grid = self._grid(self._demos.marks[row])
         visible = {k + 1: (x, y) for k, (x, y) in enumerate(grid.tolist()) if 0 <= x <= GRID and 0 <= y <= GRID}
@@ -100,7 +100,7 @@ class TextSamples:
 
     @staticmethod
     def _grid(marks: np.ndarray) -> np.ndarray:
-        """Fractions of the picture to grid units."""
+        """Fractions of the image to grid units."""
         return marks.astype(np.float64) * GRID
 
 

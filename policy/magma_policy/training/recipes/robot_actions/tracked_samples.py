@@ -1,7 +1,7 @@
 """Marks and traces of tracked video as text samples, in the words of the published data.
 
 These marks have no fixed meaning, unlike those of demonstration sets (`text_samples.py`): their numbers are shuffled
-and must be drawn on the picture that goes with the sample (`marked_picture`).
+and must be drawn on the image that goes with the sample (`marked_picture`).
 """
 
 from __future__ import annotations

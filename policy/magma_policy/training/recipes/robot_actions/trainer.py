@@ -1,9 +1,9 @@
 """Magma learns to act from demonstrations, and to answer questions about them.
 
-Three kinds of samples share every step. Image samples go through everything: picture, prompt, marks, state tokens,
-action ids. State-only samples leave the picture out and take the recorded marks, with noise, instead; they cost a
-fraction and teach the map from state to action on far more samples than the picture path could show in the same time.
-Text samples ask one of the pictures a question and learn the answer as text (`text_samples`). The run starts with marks
+Three kinds of samples share every step. Image samples go through everything: image, prompt, marks, state tokens,
+action ids. State-only samples leave the image out and take the recorded marks, with noise, instead; they cost a
+fraction and teach the map from state to action on far more samples than the image path could show in the same time.
+Text samples ask one of the images a question and learn the answer as text (`text_samples`). The run starts with marks
 and text, then trains everything.
 """
 

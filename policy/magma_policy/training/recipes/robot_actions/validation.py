@@ -26,7 +26,7 @@ from magma_policy.training.recipes.robot_actions.batches import Batches, Prompts
 from magma_policy.training.recipes.robot_actions.text_samples import TextSamples, encode
 
 BATCH_PIXELS = 64 * 128 * 128
-"""Pixels that are looked at together: 64 pictures of magma-tiny, one or a few of a large model."""
+"""Pixels that are looked at together: 64 images of magma-tiny, one or a few of a large model."""
 TEXT_SAMPLES = 32
 NUMBER = re.compile(r"\d+")
 
@@ -35,7 +35,7 @@ NUMBER = re.compile(r"\d+")
 class Validation:
     """Marks in pixels, translation in mm, rotation in degrees, gripper in percent wrong; None where a model has no such
     output. `text_percent` is the share of answers that are right but for numbers, `text_grid` how far the numbers of
-    those are off on average, in grid units (256 to a picture)."""
+    those are off on average, in grid units (256 to an image)."""
 
     mark_px: list[float] | None
     mark_px_p95: float | None
@@ -102,7 +102,7 @@ class Validator:
             tiles, grid = data.pictures(rows, image, device)
             visual, levels = model.encode_image(tiles, *grid)
             ids, attention = self._prompts.ids[which], self._prompts.attention[which]
-            prefix, grounded = model.read_prompt(ids, visual, levels, attention, head)
+            kv_cache, grounded = model.read_prompt(ids, visual, levels, attention, head)
             truth = data.marks[rows].to(device)
             if grounded is not None:
                 px = ((grounded.marks - truth) * image.base_size).norm(dim=-1)
@@ -111,7 +111,7 @@ class Validator:
             state = data.proprioception[rows].to(device) if model.config.proprioception else None
             cameras = self._cameras.select(data.robot[rows].to(device)) if self._cameras is not None else None
             own = grounded.marks if grounded is not None else None
-            decoded = decode_action_ids(model, prefix, model.state_tokens(prefix.last_hidden, own, state, cameras))
+            decoded = decode_action_ids(model, kv_cache, model.state_tokens(kv_cache.last_hidden, own, state, cameras))
             errors.append(self._action_errors(model, decoded, rows))
             if grounded is not None and bool(truth.isfinite().all()):
                 text = model.read_text_only(ids, attention, head)
@@ -168,11 +168,11 @@ class Validator:
             (ids,), (length,) = encode([sample], self._tokenizer, model.config.image_markers)
             prompt = torch.tensor([ids[: len(ids) - length]], device=device)
             merged, positions, _ = model.merge(prompt, visual, None, head.length)
-            _, prefix = model.read(merged, positions, None, head)
+            _, kv_cache = model.read(merged, positions, None, head)
             end = self._tokenizer.tokens.end_of_turn
             chosen: list[int] = []
             settings = GenerationSettings(max_new_tokens=2 * length)
-            for (id_,) in generate_ids(model, prefix, settings, (end,), decoders):
+            for (id_,) in generate_ids(model, kv_cache, settings, (end,), decoders):
                 if id_ is not None and id_ != end:
                     chosen.append(id_)
             answer = self._tokenizer.decode(chosen).strip()

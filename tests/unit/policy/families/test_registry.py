@@ -32,7 +32,7 @@ def test_the_config_says_the_family(tmp_path, tiny_checkpoint):
 
 @pytest.mark.parametrize("said", ["llava", "x" * 10_000, "\x1b[2J"])
 def test_another_family_is_refused_in_one_sentence(tmp_path, said):
-    with pytest.raises(ConfigError, match=r"names no family of models.*\['magma'\]") as caught:
+    with pytest.raises(ConfigError, match=r"names no family of models.*'magma'") as caught:
         magma_policy.load(folder(tmp_path / "other", model_type=said))
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 
@@ -43,8 +43,8 @@ def test_what_is_no_name_is_left_to_the_reader_of_this_projects_files(tmp_path, 
 
 
 def test_a_family_that_is_not_known_is_refused():
-    with pytest.raises(ConfigError, match="no family of models 'kosmos'"):
-        registry.family("kosmos")
+    with pytest.raises(ConfigError, match="no family of models 'nobody'"):
+        registry.family("nobody")
 
 
 def test_no_family_is_imported_before_it_is_asked_for():

@@ -25,6 +25,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from magma_contracts.demonstrations import MARKS
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
@@ -37,7 +38,6 @@ from magma_policy.files.video_files import read_video
 from magma_policy.marks.agreement import COMPARISON, HORIZONS, compare, figures, summarise, table
 from magma_policy.marks.clip_marks import ClipMarks, MarkOptions, clip_marks, clips
 from magma_policy.marks.drawing import draw_traces, marked_image
-from magma_policy.marks.mark_pointer import MARK_NAMES
 from magma_policy.marks.trace_files import TraceFileError, TrackedVideo, read_traces, write_traces
 from magma_policy.marks.tracking import CoTracker, LucasKanadeTracker, PointTracker, TrackerError
 from magma_policy_client.content import file_digests
@@ -177,7 +177,7 @@ def _track_set(config: TrackConfig, tracker: PointTracker, directory: Path, fold
     _tell(directory.name, report)
     if config.compare_every:
         every = np.concatenate(rows)
-        summary = summarise(every, MARK_NAMES)
+        summary = summarise(every, MARKS)
         print("\n".join(table(summary)), flush=True)
         over_all = {str(after): figures(every[every["frames"] == after]) for after in HORIZONS}
         size = [card.image_height, card.image_width]

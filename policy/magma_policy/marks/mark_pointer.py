@@ -13,9 +13,6 @@ from torch.nn import functional as F
 
 from magma_policy.marks.mark_pointer_config import MarkPointerConfig
 
-# What each mark means, in order; demonstrations carry the same four.
-MARK_NAMES = ("source_centre", "source_tip", "target_centre", "gripper")
-
 
 class MarkPointer(nn.Module):
     """Mark tokens, key map and pointer."""

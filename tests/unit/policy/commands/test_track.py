@@ -78,7 +78,8 @@ def test_a_set_gives_traces_and_agreement(demonstrations, tmp_path, capsys):
     report = json.loads((out / "square" / "report.json").read_text())
     assert report["robot"] == "slider" and report["episodes"] == 2 and report["clips"] == 4
     assert report["clips_with_moving_marks"] == 4 and report["clips_with_camera_motion"] == 0
-    centre, still, wrong = (report["agreement"][name]["8"] for name in ("source_centre", "source_tip", "target_centre"))
+    named = ("source_centre", "source_tip", "target_rest_point")
+    centre, still, wrong = (report["agreement"][name]["8"] for name in named)
     assert centre["moved"]["within_2px"] == 1.0 and centre["moved"]["standing_still_within_2px"] == 0.0
     assert centre["all"]["lost"] == 0.0 and centre["all"]["median_px"] < 0.5
     assert still["all"]["within_2px"] == 1.0 and still["moved"]["starts"] == 0 and still["moved"]["lost"] is None

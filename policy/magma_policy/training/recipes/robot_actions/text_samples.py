@@ -2,7 +2,7 @@
 
 Three kinds (Yang et al. 2025, arXiv 2502.13130, sections 3.1 and 3.2, and its appendix): where the marks are
 (Set-of-Mark), where those that move will go (Trace-of-Mark), and plain questions about the scene. Marks are numbered in
-the order of `MARK_NAMES`, from 1, and not drawn on the image: at 128 pixels a digit could not be read, and the
+the order of `MARKS`, from 1, and not drawn on the image: at 128 pixels a digit could not be read, and the
 published trace demonstration draws none either.
 """
 

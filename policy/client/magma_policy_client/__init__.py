@@ -1,19 +1,25 @@
 """Talk to a Magma policy on another machine or in another environment: no torch."""
 
-from magma_policy_client.client import PolicyClient
-from magma_policy_client.errors import (
-    ConnectionLostError,
-    PolicyChangedError,
-    PolicyClientError,
-    PolicyTimeoutError,
-    ProtocolError,
-    RefusedError,
-    ServerError,
-    SpecChangedError,
-    VersionMismatchError,
-)
-from magma_policy_client.local_server import LocalServer
-from magma_policy_client.messages import PROTOCOL_VERSION, Result
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from magma_policy_client.client import PolicyClient
+    from magma_policy_client.errors import (
+        ConnectionLostError,
+        PolicyChangedError,
+        PolicyClientError,
+        PolicyTimeoutError,
+        ProtocolError,
+        RefusedError,
+        ServerError,
+        SpecChangedError,
+        VersionMismatchError,
+    )
+    from magma_policy_client.local_server import LocalServer
+    from magma_policy_client.messages import PROTOCOL_VERSION, Result
 
 __all__ = [
     "PROTOCOL_VERSION",
@@ -30,3 +36,12 @@ __all__ = [
     "SpecChangedError",
     "VersionMismatchError",
 ]
+
+_HOMES = {"PolicyClient": "client", "LocalServer": "local_server", "PROTOCOL_VERSION": "messages", "Result": "messages"}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for: who only looks for a checkpoint needs no websockets."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

@@ -26,10 +26,10 @@ import tyro
 from magma_contracts.errors import ConfigError
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError
-from magma_policy.serving.served_policy import Served
 
 if TYPE_CHECKING:
     from magma_policy.serving.connection import PolicyServer
+    from magma_policy.serving.served_policy import Served
 
 TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
 MIN_TOKEN_LENGTH = 16
@@ -121,6 +121,8 @@ def is_loopback(host: str) -> bool:
 
 def load(config: ServeConfig) -> Served:
     """Loads the checkpoint and makes its first calls. Raises CommandError."""
+    from magma_policy.serving.served_policy import Served
+
     began_s = time.monotonic()
     served = Served(config.load(config.checkpoint))
     served.policy.spec  # noqa: B018 - raises for a checkpoint that can only talk, before anything is served

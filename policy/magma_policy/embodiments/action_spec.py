@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from magma_contracts import action_spec as contract
-from magma_contracts.camera import LARGEST_SIDE
+from magma_contracts.action_spec import LARGEST_SIDE
 from magma_policy.checks import require, require_size, require_word
 
 ADAPTERS = ("deltas", "widowx", "google_robot")

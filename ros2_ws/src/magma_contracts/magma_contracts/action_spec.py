@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+LARGEST_SIDE = 8192
+"""Pixels of the longest side of a camera's picture."""
+
 
 @dataclass(frozen=True)
 class ActionSpec:

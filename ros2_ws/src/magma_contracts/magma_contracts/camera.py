@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.action_spec import LARGEST_SIDE
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import brief
 
-LARGEST_SIDE = 8192
-"""Pixels of the longest side of a camera's picture."""
 Matrix = tuple[tuple[float, ...], ...]
 
 

@@ -71,7 +71,7 @@ class DemonstrationConfig:
 
     def __post_init__(self) -> None:
         if self.actor is not None and not (PolicyChoice(self.actor).remote and self.images):
-            raise ValueError(f"an actor looks at images: magma:CHECKPOINT or ws://host:port, got {self.actor!r}")
+            raise ValueError(f"an actor looks at pictures: magma:CHECKPOINT or ws://host:port, got {self.actor!r}")
         if not self.tasks:
             raise ValueError("no task given")
         for task in self.tasks:

@@ -74,7 +74,7 @@ class PolicySpec:
         height, width = self.image_height or 0, self.image_width or 0
         if self.needs_image and (task.image_height < height or task.image_width < width):
             raise PolicyMismatchError(
-                f"policy {self.name!r} looks at images of {height}x{width}, task {task.task!r} renders "
+                f"policy {self.name!r} looks at pictures of {height}x{width}, task {task.task!r} renders "
                 f"{task.image_height}x{task.image_width}: give --image-size {height}x{width} where the suite can"
             )
 

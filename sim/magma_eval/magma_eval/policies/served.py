@@ -48,7 +48,7 @@ class RemotePolicy:
 
     def act(self, observation: Any) -> Deltas:
         if observation.image is None:
-            raise PolicyFailedError("the task gave no image to a policy that needs one")
+            raise PolicyFailedError("the task gave no picture to a policy that needs one")
         image = fitted(observation.image, self.spec)
         state = observation.end_effector if self._proprioception else None
         try:

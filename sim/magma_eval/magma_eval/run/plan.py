@@ -54,7 +54,7 @@ class RunConfig:
         if self.rule not in SUCCESS_RULES:
             raise ValueError(f"unknown success rule {self.rule!r}; it is one of {', '.join(RULE_TEXT)}")
         if self.image_size is not None and min(self.image_size) < 1:
-            raise ValueError(f"an image has at least one row and one column, got {self.image_size}")
+            raise ValueError(f"a picture has at least one row and one column, got {self.image_size}")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds are different numbers from 0 on, got {self.seeds}")
         if self.start_timeout_s <= 0 or self.step_timeout_s <= 0:

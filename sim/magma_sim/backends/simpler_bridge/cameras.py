@@ -48,7 +48,7 @@ def check_size(size: Size) -> Size:
     """Returns the size as ints, or raises ValueError."""
     height, width = (int(value) for value in size)
     if not (_SMALLEST <= height <= _LARGEST and _SMALLEST <= width <= _LARGEST):
-        raise ValueError(f"an image has {_SMALLEST} to {_LARGEST} pixels a side, got {width} x {height}")
+        raise ValueError(f"a picture has {_SMALLEST} to {_LARGEST} pixels a side, got {width} x {height}")
     return height, width
 
 
@@ -90,7 +90,7 @@ def load_photo(folder: Path, setting: Setting) -> NDArray[np.uint8]:
     path = folder / SETUPS[setting].photo
     image = cv2.imread(str(path))
     if image is None:
-        raise FileNotFoundError(f"the background image {path} is missing or cannot be read")
+        raise FileNotFoundError(f"the background picture {path} is missing or cannot be read")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 

@@ -230,7 +230,7 @@ def floors(policy: Policy, model: Magma, machine: Machine, frame: np.ndarray) ->
         with FlopCounterMode(display=False) as vision_flops:
             visual, levels = model.encode_image(tiles, rows, cols)
         with FlopCounterMode(display=False) as prefill_flops:
-            model.read_prompt(torch.tensor([ids[policy._head.length :]], device=policy.device), visual, levels)
+            model.prefill(torch.tensor([ids[policy._head.length :]], device=policy.device), visual, levels)
     embedding = layers.embed_tokens.weight
     decoder = weight_bytes(layers) - embedding.numel() * embedding.element_size()
     vision = weight_bytes(model.vision_tower) + weight_bytes(model.multi_modal_projector)
@@ -350,7 +350,7 @@ def one_by_one(policy: Policy, frames: list[np.ndarray], run: Run) -> None:
         visual, levels = model.encode_image(tiles.to(policy.device, policy._dtype), rows, cols)
         ids = policy.tokenizer.encode(robot_prompt(INSTRUCTION, model.config.image_markers))
         prompt = torch.tensor([ids[policy._head.length :]], device=policy.device)
-        prefix, _ = model.read_prompt(prompt, visual, levels, None, policy._head)
+        prefix, _ = model.prefill(prompt, visual, levels, None, policy._head)
         started = clock(policy.device)
         decode_action_ids(model, prefix)
         run.add("decode one by one", (clock(policy.device) - started) * 1e3)

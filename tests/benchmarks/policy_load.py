@@ -21,6 +21,7 @@ from magma_policy.families.magma import checkpoint, published_files
 from magma_policy.families.magma.config import magma_8b_config
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.files import weight_files
 
 # Bytes of the published shards, to a hundredth of a gigabyte.
 SHARD_BYTES = 5_000_000_000
@@ -57,7 +58,7 @@ def write_sparse(directory: Path) -> None:
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         _sparse_shard(directory / file, shard)
         weight_map |= dict.fromkeys(shard, file)
-    (directory / checkpoint.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    (directory / weight_files.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
 def _tables_only() -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.robots import Robot
-from magma_policy.errors import CheckpointError as CheckpointError
+from magma_policy.errors import CheckpointError
 from magma_policy.families.magma import published_files
 from magma_policy.families.magma.config import MagmaConfig
 from magma_policy.families.magma.identity import IdentityUnderWay
@@ -29,10 +29,15 @@ from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.tokenizer import MagmaTokenizer
 from magma_policy.files.json_dataclasses import load_json, save_json
 from magma_policy.files.weight_check import WeightCheck, require_finite
-from magma_policy.files.weight_files import IGNORED, TORCH_TYPES, map_tensors, read_shapes, refuse_other_folders
-from magma_policy.files.weight_files import INDEX as INDEX
-from magma_policy.files.weight_files import WEIGHTS as WEIGHTS
-from magma_policy.files.weight_files import shards as shards
+from magma_policy.files.weight_files import (
+    IGNORED,
+    TORCH_TYPES,
+    WEIGHTS,
+    map_tensors,
+    read_shapes,
+    refuse_other_folders,
+    shards,
+)
 from magma_policy.files.whole_files import whole_folder
 from magma_policy.inference.quantisation import quantise
 

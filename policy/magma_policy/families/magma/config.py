@@ -11,7 +11,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TypeVar
 
-from magma_contracts.errors import ConfigError as ConfigError
 from magma_policy.checks import require, require_size, require_word
 from magma_policy.errors import shown
 from magma_policy.marks.mark_pointer_config import MarkPointerConfig

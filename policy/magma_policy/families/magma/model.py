@@ -249,7 +249,7 @@ class Magma(nn.Module):
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
         return self.read(self.embed(ids), positions, None)[1]
 
-    def read_prompt(
+    def prefill(
         self,
         ids: Tensor,
         visual: Tensor,
@@ -281,7 +281,7 @@ class Magma(nn.Module):
         """Prompts (B, T) and mark tokens without their image, whose positions are left free.
 
         Used in training on samples that have a state but no image: what follows stands at the same positions as
-        behind an image. `attention` bool (B, T) is False on left padding; `head` as in `read_prompt`.
+        behind an image. `attention` bool (B, T) is False on left padding; `head` as in `prefill`.
         """
         # The <image> id itself stands for the first visual token's position but is hidden from everything else.
         is_image = ids == self.config.tokens.image

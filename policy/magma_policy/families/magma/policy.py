@@ -275,7 +275,7 @@ class Policy:
         visual, levels = self.model.encode_image(tiles.to(self.device, self._dtype), *grid)
         self._synchronise()
         watch.lap("vision")
-        kv_cache, grounded = self.model.read_prompt(ids, visual, levels, attention, self._head)
+        kv_cache, grounded = self.model.prefill(ids, visual, levels, attention, self._head)
         marks = grounded.marks if grounded is not None else None
         cameras = [session.cameras for session in sessions if session.cameras is not None]
         tokens = self.model.state_tokens(

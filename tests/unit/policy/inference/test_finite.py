@@ -17,6 +17,7 @@ from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.checkpoint import Checkpoint
 from magma_policy.families.magma.policy import Policy
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.files import weight_files
 from magma_policy.inference.action_decoding import decode_action_ids
 from magma_policy.inference.finite import REFUSED_ID, can_choose
 from magma_policy.inference.sampler import Sampler
@@ -196,7 +197,7 @@ def test_weights_are_looked_at_on_the_way_in(tmp_path, plain_config, plain_model
     # As another tool writes them: ours would not.
     sound = plain_model.state_dict()
     published_files.write(tmp_path / "c", sound, plain_config, tokenizer, torch.float32)
-    (tmp_path / "c" / checkpoint.INDEX).unlink()
+    (tmp_path / "c" / weight_files.INDEX).unlink()
     (tmp_path / "c" / "model-00001-of-00001.safetensors").unlink()
     save_file(state, tmp_path / "c" / checkpoint.WEIGHTS)
     shown = f"{value:g}"

@@ -55,7 +55,7 @@ class Objective:
         model, image = self.model, batch.image
         visual, levels = model.encode_image(batch.tiles, *self.grid)
         ids, attention = self.prompts.ids[image.instruction], self.prompts.attention[image.instruction]
-        kv_cache, grounded = model.read_prompt(ids, visual, levels, attention, head)
+        kv_cache, grounded = model.prefill(ids, visual, levels, attention, head)
         losses: dict[str, Tensor] = {}
         marks: Tensor | None = None
         if grounded is not None:

@@ -102,7 +102,7 @@ class Validator:
             tiles, grid = data.pictures(rows, image, device)
             visual, levels = model.encode_image(tiles, *grid)
             ids, attention = self._prompts.ids[which], self._prompts.attention[which]
-            kv_cache, grounded = model.read_prompt(ids, visual, levels, attention, head)
+            kv_cache, grounded = model.prefill(ids, visual, levels, attention, head)
             truth = data.marks[rows].to(device)
             if grounded is not None:
                 px = ((grounded.marks - truth) * image.base_size).norm(dim=-1)

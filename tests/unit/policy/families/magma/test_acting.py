@@ -229,7 +229,7 @@ def test_all_ways_of_decoding_give_the_same_ids(policy):
         tiles = torch.from_numpy(rng.standard_normal((2, 3, 64, 64), dtype=np.float32))
         with torch.inference_mode():
             visual, levels = model.encode_image(tiles, 1, 1)
-            prefix, _ = model.read_prompt(ids, visual, levels, attention, policy._head)
+            prefix, _ = model.prefill(ids, visual, levels, attention, policy._head)
         expected = decode_action_ids(model, prefix)
         anything = torch.from_numpy(rng.integers(model.first_action_id, 768, (2, DELTA_SIZE)))
         for draft in (anything, expected, expected if last is None else last):

@@ -12,6 +12,7 @@ from magma_policy.embodiments import robots
 from magma_policy.errors import CheckpointError, InstructionError, ObservationError
 from magma_policy.families.interface import ActRequest, Proprioception
 from magma_policy.families.magma import checkpoint
+from magma_policy.files import weight_files
 
 CPU = torch.device("cpu")
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
@@ -83,7 +84,7 @@ def test_shards_with_an_index_load(tiny_checkpoint, tiny_model):
         shard = f"model-{number}.safetensors"
         save_file({n: tensors[n] for n in part}, str(tiny_checkpoint / shard))
         weight_map |= dict.fromkeys(part, shard)
-    (tiny_checkpoint / checkpoint.INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (tiny_checkpoint / weight_files.INDEX).write_text(json.dumps({"weight_map": weight_map}))
     loaded = checkpoint.load(tiny_checkpoint, CPU, None)
     assert torch.equal(loaded.model.grounding.query.weight, tiny_model.grounding.query.weight)
     (tiny_checkpoint / "model-1.safetensors").unlink()

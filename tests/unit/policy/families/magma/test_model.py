@@ -119,8 +119,8 @@ def test_left_padding_changes_nothing(plain_model):
     config = plain_model.config
     ids, attention = prompt_ids(config, [5, 6, 7, 8, 9], [10, 11])
     visual, levels = plain_model.encode_image(tiles_for(config, 2), 1, 1)
-    batched, _ = plain_model.read_prompt(ids, visual, levels, attention)
-    alone, _ = plain_model.read_prompt(ids[1:, 3:], visual[1:], [x[1:] for x in levels])
+    batched, _ = plain_model.prefill(ids, visual, levels, attention)
+    alone, _ = plain_model.prefill(ids[1:, 3:], visual[1:], [x[1:] for x in levels])
     assert torch.allclose(batched.last_hidden[1], alone.last_hidden[0], atol=1e-5)
     assert torch.equal(decode_action_ids(plain_model, batched)[1], decode_action_ids(plain_model, alone)[0])
 
@@ -131,9 +131,9 @@ def test_common_head_read_once_changes_nothing(tiny_model):
     t = config.tokens
     rest = torch.tensor([[t.image, 5, 6, 7], [t.pad, t.pad, t.image, 8]])
     visual, levels = tiny_model.encode_image(tiles_for(config, 2), 1, 1)
-    whole, grounded = tiny_model.read_prompt(ids, visual, levels, attention)
+    whole, grounded = tiny_model.prefill(ids, visual, levels, attention)
     head = tiny_model.read_head(ids[:1, :2])
-    split, grounded_split = tiny_model.read_prompt(rest, visual, levels, rest != t.pad, head)
+    split, grounded_split = tiny_model.prefill(rest, visual, levels, rest != t.pad, head)
     assert torch.allclose(whole.last_hidden, split.last_hidden, atol=1e-5)
     assert torch.equal(whole.next_position, split.next_position)
     assert torch.allclose(grounded.marks, grounded_split.marks, atol=1e-5)
@@ -145,7 +145,7 @@ def test_cached_decode_equals_masked_argmax_without_cache(which, plain_model, ti
     config = model.config
     ids, _ = prompt_ids(config, [5, 6, 7])
     visual, levels = model.encode_image(tiles_for(config, 1), 1, 1)
-    prefix, grounded = model.read_prompt(ids, visual, levels)
+    prefix, grounded = model.prefill(ids, visual, levels)
     marks = grounded.marks if grounded is not None else None
     state = torch.randn(1, STATE_SIZE) if config.proprioception else None
     cameras = Cameras.of([overhead]) if config.geometry else None
@@ -201,7 +201,7 @@ def test_text_only_positions_leave_room_for_picture_and_marks(tiny_model):
     config = tiny_model.config
     ids, attention = prompt_ids(config, [5, 6, 7], [8])
     visual, levels = tiny_model.encode_image(tiles_for(config, 2), 1, 1)
-    whole, _ = tiny_model.read_prompt(ids, visual, levels, attention)
+    whole, _ = tiny_model.prefill(ids, visual, levels, attention)
     text = tiny_model.read_text_only(ids, attention)
     assert torch.equal(whole.next_position, text.next_position)
 

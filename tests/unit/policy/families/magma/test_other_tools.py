@@ -23,6 +23,7 @@ from magma_policy.families.magma.config import MagmaConfig
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.prompt import robot_prompt
 from magma_policy.families.magma.tokenizer import MagmaTokenizer, build_small_tokenizer
+from magma_policy.files import weight_files
 from magma_policy.files.json_dataclasses import from_dict, to_dict
 from tests.unit.policy.conftest import STATISTICS, spec_of
 
@@ -345,7 +346,7 @@ def test_an_index_that_is_none(folder, content):
 
 
 @pytest.mark.parametrize(
-    "name", ["model-00001-of-", "tokenizer.json", "config.json", "statistics.json", checkpoint.INDEX]
+    "name", ["model-00001-of-", "tokenizer.json", "config.json", "statistics.json", weight_files.INDEX]
 )
 def test_pointers_of_git_lfs_are_told(folder, name):
     for file in folder.glob(name + "*"):

@@ -21,6 +21,7 @@ from magma_policy.families.magma.config import TokenConfig, VisionConfig, magma_
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.published_files import BACKBONES
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.files import weight_files
 
 CPU = torch.device("cpu")
 PICTURE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
@@ -49,7 +50,7 @@ def change_json(path, change):
 
 
 def change_shard_of(directory, name, change):
-    index = json.loads((directory / checkpoint.INDEX).read_text())
+    index = json.loads((directory / weight_files.INDEX).read_text())
     path = directory / index["weight_map"][name]
     tensors = load_file(str(path))
     change(tensors)
@@ -122,7 +123,7 @@ def test_the_published_index_has_the_size_of_one_that_lists_the_unused_head():
 
 
 def test_round_trip_gives_equal_tensors_and_logits(written, plain_model):
-    index = json.loads((written / checkpoint.INDEX).read_text())
+    index = json.loads((written / weight_files.INDEX).read_text())
     shards = sorted(set(index["weight_map"].values()))
     assert len(shards) > 3
     assert shards[0] == f"model-00001-of-{len(shards):05d}.safetensors"
@@ -287,7 +288,7 @@ def test_quantised_files_are_refused(directory):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": {"a": "../b"}}', '{"weight_map": {}}', '{"a": 1}'])
 def test_a_bad_index_is_refused(directory, content):
-    (directory / checkpoint.INDEX).write_text(content)
+    (directory / weight_files.INDEX).write_text(content)
     with pytest.raises(CheckpointError, match=r"index\.json"):
         magma_policy.load(directory, device="cpu")
 

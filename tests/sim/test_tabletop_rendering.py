@@ -73,7 +73,8 @@ def test_marks_lie_on_what_they_mark(task: str) -> None:
     goal, world = GOALS[task], make_task(task)
     for layout in (0, 11):
         now = world.reset("eval", layout)
-        marks = project(skill_of(task).key_points(now.object_poses, now.end_effector.position), world.spec)
+        camera = (world.spec.camera_intrinsics, world.spec.camera_extrinsics)
+        marks = project(skill_of(task).key_points(now.object_poses, now.end_effector.position), *camera)
         assert ((marks > 0) & (marks < 128)).all()
         hue = cv2.cvtColor(now.image, cv2.COLOR_RGB2HSV)[..., 0]
         for name, (u, v) in ((goal.source, marks[0]), (goal.target, marks[2])):
@@ -114,7 +115,8 @@ def test_files_of_a_demonstration(demonstrations: DemonstrationConfig) -> None:
         assert str(episode["instruction"]) == "stack the green block on the yellow block"
         assert str(episode["task"]) == "stack_blocks"
         assert bool(episode["success"])
-        assert np.allclose(episode["marks"], project(episode["points"].astype(np.float64), world.spec), atol=0.01)
+        camera = (world.spec.camera_intrinsics, world.spec.camera_extrinsics)
+        assert np.allclose(episode["marks"], project(episode["points"].astype(np.float64), *camera), atol=0.01)
         # The target follows from the executed actions, and labels stay within the expert's limits.
         moved = episode["proprioception"][:, 7:10]
         assert np.allclose(np.diff(moved, axis=0), episode["executed"][:-1, :3], atol=1e-5)

@@ -24,7 +24,11 @@ class GroundConfig(PointingOptions):
 
     picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE")]
     """Picture file."""
-    phrases: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHRASE")]
+    phrases: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="PHRASE [PHRASE …]", help_behavior_hint="(required)"),
+    ]
     """What to look for, such as "the carrot on the left"."""
     which: Which = "one"
     """one: the best place of each phrase. several: the places that the model lists itself. all: every place that it may

@@ -11,6 +11,7 @@ import numpy as np
 
 from magma_contracts.boxes import in_pixels
 from magma_contracts.errors import ConfigError
+from magma_contracts.outputs import check_file
 from magma_policy.errors import CheckpointError, CommandError
 from magma_policy.files.hub import HubError
 from magma_policy.files.image_files import resize, write_image
@@ -49,7 +50,9 @@ class PointingOptions:
             raise ConfigError(f"--threads must be from 0 to 1024, got {self.threads}")
 
     def load(self) -> Grounder:
-        """Loads the checkpoint. Raises CommandError."""
+        """Loads the checkpoint. Raises CommandError, and OutputError where the drawing cannot be written."""
+        if self.draw is not None:
+            check_file(self.draw, "--draw")
         try:
             place = locate(self.checkpoint)
         except CheckpointNotFoundError as error:

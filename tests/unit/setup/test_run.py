@@ -62,12 +62,13 @@ def test_it_may_be_called_through_a_link(checkout, tmp_path):
 
 
 def test_the_tests_run_in_the_checkout(checkout, tmp_path):
-    for tool in ("ruff", "mypy"):
+    for tool in ("ruff", "mypy", "lint-imports"):
         checkout.program(checkout.venv / "bin", tool, f"echo {tool} in $PWD")
     result = checkout.call("test", "-k", "camera", cwd=tmp_path)
     told = checkout.told(result)
     assert told["cwd"] == str(checkout.root) and told["words"] == ["-m", "pytest", "-k", "camera"]
     assert f"ruff in {checkout.root}" in result.stdout and f"mypy in {checkout.root}" in result.stdout
+    assert f"lint-imports in {checkout.root}" in result.stdout
 
 
 # A ROS 2 that is sourced

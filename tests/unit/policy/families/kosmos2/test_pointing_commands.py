@@ -74,6 +74,7 @@ def test_a_random_model_names_nothing_that_leads_back(typed, checkpoint, picture
         ("ground", ["PICTURE", "x" * 10_000], "10,000 characters"),
         ("ground", ["PICTURE", "the carrot", "--checkpoint", "magma-tiny"], "does not point"),
         ("ground", ["PICTURE", "the carrot", "--checkpoint", "EMPTY"], "config.json"),
+        ("ground", ["PICTURE", "the carrot", "--draw", "EMPTY"], "is a folder; give the name of a file"),
         ("refer", ["PICTURE", "there"], "x,y or x1,y1,x2,y2"),
         ("refer", ["PICTURE", "5,nan"], "x,y or x1,y1,x2,y2"),
         ("refer", ["PICTURE", "500,5"], "outside of the picture"),

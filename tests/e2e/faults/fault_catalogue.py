@@ -214,11 +214,16 @@ class Operator:
 
     def __init__(self, graph: FaultGraph, device: str = "gamepad", step: Any = OPERATOR_STEP) -> None:
         self._stopped = threading.Event()
+        self.longest_pause_s = 0.0
+        """between two commands: a busy machine holds this thread up too"""
 
         def work() -> None:
             up = True
             count = 0
+            said_s = time.monotonic()
             while not self._stopped.wait(0.1):
+                self.longest_pause_s = max(self.longest_pause_s, time.monotonic() - said_s)
+                said_s = time.monotonic()
                 count += 1
                 if count % 10 == 0:
                     up = not up
@@ -247,6 +252,7 @@ def _operator_lost(graph: FaultGraph) -> None:
 
 def _second_operator(graph: FaultGraph) -> None:
     """Pulls the other way, at the same time."""
+    graph.operator_changes = graph.count("operator changed")  # type: ignore[attr-defined]
     graph.second = Operator(graph, "spacemouse", (0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))  # type: ignore[attr-defined]
 
 
@@ -849,6 +855,17 @@ def _said(graph: FaultGraph, reason: str, since_s: float) -> bool:
     return False
 
 
+def _first_was_silent(graph: FaultGraph) -> bool:
+    """Whether the controller gave the arm to the second operator, counted it, and had reason to: the first had been
+    held up for about as long as an operator may be silent."""
+    deadline_s = time.monotonic() + 5.0
+    while graph.count("operator changed") == graph.operator_changes:  # type: ignore[attr-defined]
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.02)
+    return bool(graph.operator.longest_pause_s > 0.5 * TELEOP_TIMEOUT_S)  # type: ignore[attr-defined]
+
+
 def _stands(graph: FaultGraph, problems: list[str]) -> None:
     """Waits until the arm stands, and makes sure that it goes on standing."""
     try:
@@ -903,8 +920,8 @@ def _goes_on(graph: FaultGraph, fault: Fault, since_s: float) -> Row:
         problems.append(f"the phase is {graph.phase}: {graph.reason}")
     if fault.reason and not _said(graph, fault.reason, since_s):
         problems.append(f"nobody said {fault.reason!r}")
-    if any(command.source == "spacemouse" for command in after):
-        problems.append("the second operator moved the arm")
+    if any(command.source == "spacemouse" for command in after) and not _first_was_silent(graph):
+        problems.append("the second operator moved the arm beside the first")
     phase, reason = graph.phase, graph.reason
     stop_s = time.monotonic()
     graph.call("/magma/estop")

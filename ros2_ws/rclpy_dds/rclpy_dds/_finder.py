@@ -58,6 +58,7 @@ STANDARD_PACKAGES = frozenset(
         "trajectory_msgs",
         "type_description_interfaces",
         "unique_identifier_msgs",
+        "vision_msgs",
         "visualization_msgs",
     }
 )

@@ -8,4 +8,4 @@ _spec = importlib.util.spec_from_file_location("graph_fixtures", _path)
 _fixtures = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_fixtures)
 
-ros_domain, start_node, peer = _fixtures.ros_domain, _fixtures.start_node, _fixtures.peer
+ros_domain, start_node, peer, wait = _fixtures.ros_domain, _fixtures.start_node, _fixtures.peer, _fixtures.wait

@@ -73,11 +73,14 @@ class World:
     def is_stopped(self):
         self.states.clear()
         state = self.states.wait_for(lambda state: state.phase == ControllerState.ESTOP)
-        # What was under way when the stop came may still arrive.
-        for _ in range(2):
-            self.states.clear()
-            self.states.wait_for()
-        return state.reason, self.statuses.last.step
+        # What was under way when the stop came may still arrive, and take a busy simulator a while.
+        step = None
+        while step != self.statuses.last.step:
+            step = self.statuses.last.step
+            for _ in range(5):
+                self.states.clear()
+                self.states.wait_for()
+        return state.reason, step
 
 
 def rearm(peer, namespace):

@@ -16,7 +16,7 @@ from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
 from magma_common import qos
-from magma_common.conversions import action_spec_to_msg, chunk_to_msg, ns_to_stamp, state_to_msg
+from magma_common.conversions import action_spec_to_msg, chunk_to_msg, delta_to_msg, ns_to_stamp, state_to_msg
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk
 from magma_contracts.arm_state import EndEffectorState
@@ -92,6 +92,18 @@ class Robot:
         self.states.wait_for(lambda state: state.phase == ControllerState.AUTONOMOUS)
         self.commands.wait_for()
         self.states.clear()
+
+    def operated(self, teleop, delta, source="test"):
+        """An operator asks for a motion until the arm is his: a busy machine may deliver one command too late."""
+
+        def ask():
+            self.states.clear()
+            teleop.publish(delta_to_msg(delta, self.peer.now_ns(), source=source))
+
+        def taken(_):
+            return self.states.wait_for(lambda state: state.phase == ControllerState.TELEOP, timeout_s=1.0)
+
+        return self.peer.send_until(ask, taken)
 
     def holds(self, reason):
         """Waits until the arm holds for this reason, and makes sure that no command comes from then on."""

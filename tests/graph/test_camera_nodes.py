@@ -71,6 +71,17 @@ class Camera:
 
         return status_of(self.diagnostics.wait_for(fits), "camera_subscriber")
 
+    def send_until_reported(self, send, text):
+        """Shows something again and again, as a camera does, until the node says what is wrong with it."""
+        self.diagnostics.clear()
+
+        def reported(_):
+            time.sleep(0.01)
+            statuses = [status_of(message, "camera_subscriber") for message in self.diagnostics.messages]
+            return any(status is not None and text in status.message for status in statuses) or pytest.fail(text)
+
+        self.peer.send_until(send, reported, attempts=6000)
+
     def send_until_forwarded(self, first):
         """Frames are best effort: the next one replaces a lost one."""
         values = itertools.count(first)
@@ -112,12 +123,14 @@ def test_nonsense_is_refused_and_good_pictures_go_on(camera):
     camera.announce(16)
     camera.send_until_forwarded(1)
     camera.frames.clear()
-    for value in range(5):
-        broken = as_bgr_message(picture(value), camera.peer.now_ns())
+    values = itertools.count()
+
+    def send_broken():
+        broken = as_bgr_message(picture(next(values)), camera.peer.now_ns())
         broken.height = 0
         camera.images.publish(broken)
-        time.sleep(0.02)
-    camera.wait_for_report("pictures are refused (empty)")
+
+    camera.send_until_reported(send_broken, "pictures are refused (empty)")
     wrong_length = as_bgr_message(picture(9), camera.peer.now_ns())
     wrong_length.height = 1000
     camera.images.publish(wrong_length)
@@ -126,7 +139,7 @@ def test_nonsense_is_refused_and_good_pictures_go_on(camera):
     camera.send_until_forwarded(200)
     assert camera.node.running
     report = camera.wait_for_report("forwarding", DiagnosticStatus.OK)
-    assert int({item.key: item.value for item in report.values}["refused empty"]) >= 3
+    assert int({item.key: item.value for item in report.values}["refused empty"]) >= 1
 
 
 def test_frozen_camera_stops_the_frames_until_it_recovers(start_node, peer):
@@ -134,10 +147,7 @@ def test_frozen_camera_stops_the_frames_until_it_recovers(start_node, peer):
     camera.announce(16)
     camera.send_until_forwarded(1)
     still = picture(3)
-    for _ in range(60):
-        camera.send(still)
-        time.sleep(0.01)
-    camera.wait_for_report("pictures are refused (frozen)")
+    camera.send_until_reported(lambda: camera.send(still), "pictures are refused (frozen)")
     camera.frames.clear()
     camera.send(still)
     camera.send_until_forwarded(300)
@@ -150,12 +160,14 @@ def test_camera_that_does_not_see_the_arm_move_is_frozen(start_node, peer):
     camera.announce(16)
     camera.send_until_forwarded(1)
     still, down = picture(3), np.array([1.0, 0.0, 0.0, 0.0])
-    for step in range(40):
-        position = np.array([0.4 + 0.005 * step, 0.0, 0.2])
+    steps = itertools.count()
+
+    def move():
+        position = np.array([0.4 + 0.005 * (next(steps) % 100), 0.0, 0.2])
         arm.publish(state_to_msg(EndEffectorState(peer.now_ns(), position, down, position, down, 1.0, 1.0)))
         camera.send(still)
-        time.sleep(0.01)
-    camera.wait_for_report("pictures are refused (frozen)")
+
+    camera.send_until_reported(move, "pictures are refused (frozen)")
     camera.send_until_forwarded(300)
 
 

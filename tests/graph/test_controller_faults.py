@@ -11,7 +11,7 @@ from magma_interfaces.msg import ControllerState, EndEffectorDelta
 from std_srvs.srv import Trigger
 
 from magma_common import qos
-from magma_common.conversions import action_spec_to_msg, delta_to_msg
+from magma_common.conversions import action_spec_to_msg
 from magma_contracts.action_spec import ActionSpec
 
 
@@ -105,8 +105,7 @@ def test_emergency_stop_and_re_arm(robot):
 def test_the_operator_takes_over_and_hands_back(robot):
     teleop = robot.peer.publisher(EndEffectorDelta, "/teleop/command", qos.COMMAND)
     robot.acts()
-    teleop.publish(delta_to_msg((0, 0.015, 0, 0, 0, 0, 0), robot.peer.now_ns()))
-    robot.states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    robot.operated(teleop, (0, 0.015, 0, 0, 0, 0, 0))
     command = robot.commands.wait_for(lambda command: command.translation.y != 0.0)
     assert (command.translation.x, command.translation.y, command.gripper) == (0.0, 0.015, 0.0)
     # A silent operator keeps the arm.

@@ -104,8 +104,7 @@ def test_only_an_active_controller_commands(robot, life, wait):
     assert command.header.stamp.sec * 10**9 + command.header.stamp.nanosec > before_ns
 
     # Inactive again, whoever has the arm; and active again, whatever was said in between.
-    teleop.publish(delta_to_msg((0, 0.015, 0, 0, 0, 0, 0), robot.peer.now_ns()))
-    robot.states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    robot.operated(teleop, (0, 0.015, 0, 0, 0, 0, 0))
     assert life.change(DEACTIVATE)
     assert reason(robot, "inactive").phase == ControllerState.HOLD
     robot.nothing_moves()

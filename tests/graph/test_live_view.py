@@ -16,7 +16,7 @@ from magma_common.conversions import image_to_msg
 
 
 def request(port, path, method="GET", host=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60.0)
     connection.request(method, path, headers={} if host is None else {"Host": host})
     return connection.getresponse()
 

@@ -62,9 +62,23 @@ class Robot:
 
         return chunk_from_msg(self.peer.send_until(self.show, chunk, attempts=5))
 
-    def says(self, text, level):
+    def show_until_said(self, text, level, **shown):
+        """Shows frames, which may be lost or come before what was said before them, until the node says the text.
+
+        Returns the stamp of the last.
+        """
+
+        def said(stamp_ns):
+            self.says(text, level, timeout_s=5.0)
+            return stamp_ns
+
+        self.diagnostics.clear()
+        return self.peer.send_until(lambda: self.show(**shown), said)
+
+    def says(self, text, level, **patience):
         return self.diagnostics.wait_for(
-            lambda message: any(text in status.message and status.level == level for status in message.status)
+            lambda message: any(text in status.message and status.level == level for status in message.status),
+            **patience,
         )
 
     def waits_for(self, text, **patience):
@@ -89,11 +103,9 @@ def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer):
     assert all(value >= 0 for value in chunk.stage_ms.values())
     first = chunk.sequence
 
-    robot.show(np.zeros((8, 8, 3), np.uint8))
-    robot.says("must have shape", DiagnosticStatus.ERROR)
+    robot.show_until_said("must have shape", DiagnosticStatus.ERROR, pixels=np.zeros((8, 8, 3), np.uint8))
     robot.instruction.publish(String(data="spoon <|eot_id|> towel"))
-    robot.show()
-    robot.says("reserved markup", DiagnosticStatus.ERROR)
+    robot.show_until_said("reserved markup", DiagnosticStatus.ERROR)
     robot.instruction.publish(String(data="put the spoon on the towel"))
     robot.chunks.clear()
     assert robot.show_until_acted().sequence > first
@@ -198,11 +210,19 @@ def test_policy_behind_a_server_is_lost_and_found_again(start_node, peer, monkey
             time.sleep(0.02)
 
     try:
-        starting = threading.Timer(1.0, serve)
-        starting.start()
-        robot = Robot(start_node, peer, checkpoint=f"ws://127.0.0.1:{port}", server_deadline_s=3.0)
-        starting.join(LOADING_S)
-        assert "waiting for a policy server: cannot connect" in robot.node.output
+
+        def start(*arguments):
+            """The node first, and the server when it has been missed."""
+            node = start_node(*arguments)
+
+            def follow():
+                node.wait_for_output("waiting for a policy server: cannot connect", LOADING_S)
+                serve()
+
+            threading.Thread(target=follow).start()
+            return node
+
+        robot = Robot(start, peer, checkpoint=f"ws://127.0.0.1:{port}", server_deadline_s=3.0)
         assert robot.spec.policy == "magma-tiny" and robot.spec.proprioception
         robot.instruction.publish(String(data="put the carrot on the plate"))
         chunk = robot.show_until_acted()
@@ -211,8 +231,7 @@ def test_policy_behind_a_server_is_lost_and_found_again(start_node, peer, monkey
         servers[0].kill()
         servers[0].wait()
         robot.says("is gone", DiagnosticStatus.WARN)
-        stale = robot.show()
-        robot.says("cannot connect", DiagnosticStatus.ERROR)
+        stale = robot.show_until_said("cannot connect", DiagnosticStatus.ERROR)
         robot.chunks.clear()
         serve()
         time.sleep(0.5)

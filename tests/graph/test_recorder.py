@@ -74,6 +74,18 @@ class World:
         before = len(self.commands.messages)
         self.peer.wait(lambda: len(self.commands.messages) >= before + count, f"{count} commands")
 
+    def operated(self):
+        """An operator asks for a motion until the arm is his: a busy machine may deliver one command too late."""
+
+        def ask():
+            self.states.clear()
+            self.teleop.publish(delta_to_msg((0, 0.01, 0, 0, 0, 0, 1), self.peer.now_ns(), source="gamepad"))
+
+        def taken(_):
+            return self.states.wait_for(lambda state: state.phase == ControllerState.TELEOP, timeout_s=1.0)
+
+        self.peer.send_until(ask, taken)
+
     def close(self):
         self.stopped.set()
         self.thread.join()
@@ -106,8 +118,7 @@ def record(start_node, peer, wait, tmp_path):
 
 def test_what_was_said_is_in_the_recording(record):
     recorder, world, folder = record()
-    world.teleop.publish(delta_to_msg((0, 0.01, 0, 0, 0, 0, 1), world.peer.now_ns(), source="gamepad"))
-    world.states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    world.operated()
     world.commands.wait_for(lambda command: command.translation.y != 0.0)
     assert world.peer.call(Trigger, "/magma/hand_back").success
     world.moves()
@@ -125,7 +136,9 @@ def test_what_was_said_is_in_the_recording(record):
     sequences = [message.sequence for message in seen[topics.ACTION_CHUNK]]
     assert sequences == list(range(sequences[0], sequences[0] + len(sequences))), "no chunk is missing"
     (intervention,) = seen[topics.INTERVENTIONS]
-    assert intervention.device == "gamepad" and intervention.followed_by == "HOLD" and intervention.commands == 1
+    assert intervention.device == "gamepad" and intervention.followed_by == "HOLD"
+    commands = [message for message in seen[topics.COMMAND] if message.source == "gamepad"]
+    assert intervention.commands == len(commands) >= 1
     assert recording.account["interventions"][0]["device"] == "gamepad"
     (row,) = [row for row in recording.account["audit"] if row["topic"] == topics.ACTION_CHUNK]
     assert row["lost"] == 0 and row["dropped"] == 0 and row["messages"] == len(sequences)

@@ -9,7 +9,6 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from magma_common import qos
-from magma_common.conversions import delta_to_msg
 from magma_recorder.recording import Recording
 from magma_recorder.recording_command import describe
 from magma_recorder.replay import replay
@@ -118,8 +117,7 @@ def test_an_operator_takes_one_arm_and_leaves_the_other(arms):
     left.acts()
     right.acts()
     operator = left.peer.publisher(EndEffectorDelta, "/left/teleop/command", qos.COMMAND)
-    operator.publish(delta_to_msg((0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), left.peer.now_ns(), source="test"))
-    left.states.wait_for(lambda state: state.phase == ControllerState.TELEOP)
+    left.operated(operator, (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     right.moves_again()
     assert left.peer.call(Trigger, "/left/magma/hand_back").success
     left.moves_again()

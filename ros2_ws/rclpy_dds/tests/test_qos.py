@@ -147,9 +147,14 @@ def test_lifespan_drops_old_messages(
     wait_until(lambda: publisher.get_subscription_count() == 1)
     publisher.publish(String(data="old"))
     time.sleep(0.5)
-    publisher.publish(String(data="new"))
-    spin_until(lambda: received)
-    assert received == ["new"]
+
+    def heard() -> bool:
+        # Again and again: on a busy machine one may outlive its 0.2 s before it is taken.
+        publisher.publish(String(data="new"))
+        return bool(received)
+
+    spin_until(heard)
+    assert set(received) == {"new"}
 
 
 def test_best_available_takes_what_is_offered(make_node: Callable[..., Any], wait_until: Callable[..., None]) -> None:

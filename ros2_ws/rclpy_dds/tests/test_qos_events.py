@@ -67,9 +67,11 @@ def test_deadline_and_liveliness(make_node: Callable[..., Any], spin_until: Call
     publisher.publish(String())
     spin_until(lambda: seen["offered"] and seen["requested"] and seen["lost"] and len(seen["changed"]) >= 2)
     assert seen["changed"][0].alive_count == 1
-    assert seen["changed"][-1].not_alive_count == 1
+    assert seen["changed"][1].not_alive_count == 1
+    lost = len(seen["changed"])
     publisher.publish(String())
-    spin_until(lambda: seen["changed"][-1].alive_count == 1)
+    # On a busy machine it may be lost again before anybody looks.
+    spin_until(lambda: any(event.alive_count == 1 for event in seen["changed"][lost:]))
 
 
 def test_lifespan_drops_old_messages(make_node: Callable[..., Any], spin_until: Callable[..., None]) -> None:
@@ -83,8 +85,14 @@ def test_lifespan_drops_old_messages(make_node: Callable[..., Any], spin_until: 
     publisher.publish(String(data="new"))
     received: list[str] = []
     node.create_subscription(String, TOPIC, lambda message: received.append(message.data), latched)
-    spin_until(lambda: received)
-    assert received == ["new"]
+
+    def heard() -> bool:
+        # Again and again: on a busy machine one may outlive its 0.1 s before it is taken.
+        publisher.publish(String(data="new"))
+        return bool(received)
+
+    spin_until(heard)
+    assert set(received) == {"new"}
 
 
 def test_incompatible_qos_callbacks(make_node: Callable[..., Any], spin_until: Callable[..., None]) -> None:

@@ -98,10 +98,10 @@ class NodeProcess:
 
 @dataclass(frozen=True)
 class Sent:
-    """A command of the controller, as it arrived here."""
+    """A command of the controller."""
 
     at_s: float
-    """monotonic"""
+    """when it was published, by this process's monotonic clock"""
     stamp_ns: int
     age_s: float
     """since its stamp: the frame's capture, or the operator's"""
@@ -365,14 +365,16 @@ class FaultGraph:
         if np.isfinite(position).all():
             self.poses.append(Pose(time.monotonic(), position))
 
-    def _on_command(self, message: EndEffectorDelta) -> None:
+    def _on_command(self, message: EndEffectorDelta, info: Any) -> None:
         translation = message.translation
         stamp_ns = stamp_to_ns(message.header.stamp)
+        # When the controller said it: a busy machine may hold up this process for longer than what is measured.
+        sent_ns = info["source_timestamp"]
         self.commands.append(
             Sent(
-                time.monotonic(),
+                time.monotonic() - (self.now_ns() - sent_ns) * 1e-9,
                 stamp_ns,
-                (self.now_ns() - stamp_ns) * 1e-9,
+                (sent_ns - stamp_ns) * 1e-9,
                 np.array([translation.x, translation.y, translation.z]),
                 message.source,
             )

@@ -169,7 +169,7 @@ def children(process: subprocess.Popen) -> list[int]:
 
 
 def test_ctrl_c_lets_running_episodes_end_and_says_how_to_go_on(tmp_path: Path) -> None:
-    file = suite(tmp_path, count=40, slow_s=0.05)
+    file = suite(tmp_path, count=400, slow_s=0.05)
     process = subprocess.Popen(
         command(tmp_path / "out", file), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -183,7 +183,7 @@ def test_ctrl_c_lets_running_episodes_end_and_says_how_to_go_on(tmp_path: Path) 
     assert process.returncode == 130 and "to go on: magma-eval run" in out, err
     assert workers and not any(Path(f"/proc/{number}").exists() for number in workers)
     done = list(read_lines(results))
-    assert 0 < len(done) < 40 and results.read_bytes().endswith(b"\n")
+    assert 0 < len(done) < 400 and results.read_bytes().endswith(b"\n")
 
 
 def test_kill_9_loses_no_finished_episode_and_changes_nothing(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_kill_9_loses_no_finished_episode_and_changes_nothing(tmp_path: Path) ->
         kept = now
     subprocess.run(command(tmp_path / "out", file), check=True, capture_output=True)
     assert outcomes(tmp_path / "out") == outcomes(tmp_path / "whole")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(Path(f"/proc/{number}").exists() for number in orphans):
         assert time.monotonic() < deadline, "workers outlived their evaluator"
         time.sleep(0.05)

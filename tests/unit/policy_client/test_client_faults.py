@@ -132,7 +132,7 @@ def test_a_server_that_never_answers_never_holds_a_caller(fake):
             began_s = time.monotonic()
             with pytest.raises(PolicyTimeoutError):
                 client.act(big, "go", None, deadline_s=SHORT_S)
-            assert time.monotonic() - began_s < 10
+            assert time.monotonic() - began_s < LONG_S
 
 
 def test_an_answer_to_a_question_never_asked_is_an_error(fake):

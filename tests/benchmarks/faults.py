@@ -55,7 +55,7 @@ def line(row: Row) -> str:
     """One row of the table."""
     last = "none" if row.last_command_s is None else f"{row.last_command_s * 1e3:.0f}"
     limit = "" if row.limit_s is None else f"{row.limit_s * 1e3:.0f}"
-    verdict = "ok" if row.ok else "; ".join(row.problems).replace("|", "/").replace("\n", " ")
+    verdict = "ok" if row.ok else "; ".join(row.problems + row.late).replace("|", "/").replace("\n", " ")
     reason = row.reason.replace("|", "/")
     return (
         f"| {row.fault} | {row.phase} | {reason} | {last} | {limit} | {row.commands} | {row.way_m * 1e3:.1f} | "

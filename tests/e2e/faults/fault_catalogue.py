@@ -77,10 +77,12 @@ class Row:
     way_m: float
     recovery: str
     problems: tuple[str, ...]
+    late: tuple[str, ...] = ()
+    """what came later than it must on a machine with nothing else to do; a busy one explains it"""
 
     @property
     def ok(self) -> bool:
-        return not self.problems
+        return not self.problems and not self.late
 
 
 # Bringing about.
@@ -840,9 +842,12 @@ def run_fault(graph: FaultGraph, fault: Fault) -> Row:
     row_phase, row_reason = graph.phase, graph.reason
     way_m = graph.way_since(since_s)
     recovery = _recover(graph, fault, problems)
+    late: tuple[str, ...] = ()
     if last_s is not None and last_s > fault.limit_s:
-        problems.append(f"the last command came {last_s:.3f} s after the fault, allowed are {fault.limit_s:.2f} s")
-    return Row(fault.name, row_phase, row_reason, last_s, fault.limit_s, len(after), way_m, recovery, tuple(problems))
+        late = (f"the last command came {last_s:.3f} s after the fault, allowed are {fault.limit_s:.2f} s",)
+    return Row(
+        fault.name, row_phase, row_reason, last_s, fault.limit_s, len(after), way_m, recovery, tuple(problems), late
+    )
 
 
 def _said(graph: FaultGraph, reason: str, since_s: float) -> bool:
@@ -909,10 +914,12 @@ def _recover(graph: FaultGraph, fault: Fault, problems: list[str]) -> str:
 def _goes_on(graph: FaultGraph, fault: Fault, since_s: float) -> Row:
     """The fault concerns others: the robot goes on at its pace, and the emergency stop still works."""
     problems: list[str] = []
+    late: tuple[str, ...] = ()
     time.sleep(2.0)
-    after = graph.commands_since(since_s)
+    after = [command for command in graph.commands_since(since_s) if command.at_s < since_s + 2.0]
     if "HOLD" not in fault.phases and len(after) < 4:
-        problems.append(f"only {len(after)} commands in 2 s")
+        late = (f"only {len(after)} commands in 2 s",)
+        graph.wait_for_commands(4)
     gaps = [b.at_s - a.at_s for a, b in itertools.pairwise(after)]
     if len(after) > 2.0 / (0.9 * STEP_PERIOD_S) + 2:
         problems.append(f"{len(after)} commands in 2 s are more than one per step period")
@@ -928,9 +935,9 @@ def _goes_on(graph: FaultGraph, fault: Fault, since_s: float) -> Row:
     answered_s = time.monotonic()
     _operators_go(graph)
     time.sleep(0.7)
-    late = graph.commands_since(answered_s + TICK_S)
-    if late:
-        problems.append(f"{len(late)} commands after the emergency stop")
+    beyond = graph.commands_since(answered_s + TICK_S)
+    if beyond:
+        problems.append(f"{len(beyond)} commands after the emergency stop")
     fault.end(graph)
     graph.call("/magma/rearm")
     graph.wait_for_commands(2)
@@ -945,4 +952,5 @@ def _goes_on(graph: FaultGraph, fault: Fault, since_s: float) -> Row:
         graph.way_since(since_s),
         UNDISTURBED,
         tuple(problems),
+        late,
     )

@@ -10,6 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# What a test says must not depend on how busy the machine is: examples have no deadline and may take long to make.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # In the environment of everything that a run starts, also of grandchildren and of what has a session of its own.
 MARK = "MAGMA_TEST_RUN"

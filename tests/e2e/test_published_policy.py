@@ -5,9 +5,6 @@ It is random and small, so what it says is meaningless, and the safety stage hol
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,53 +40,16 @@ def make_checkpoint(folder: Path, max_translation_m: float) -> Path:
     return folder
 
 
-class Robot:
-    """robot.launch.py with a policy of ours, and everything it says."""
+class Heard:
+    """What the launched robot says."""
 
-    def __init__(self, peer, log: Path, *arguments: str) -> None:
-        self._log = log
+    def __init__(self, peer) -> None:
         self.specs = peer.collect(ActionSpec, "/magma/action_spec", qos.STATE, matched=0)
         self.chunks = peer.collect(ActionChunk, "/magma/action_chunk", qos.COMMAND, matched=0)
         self.commands = peer.collect(EndEffectorDelta, "/magma/command", qos.COMMAND, matched=0)
         self.states = peer.collect(EndEffectorState, "/magma/end_effector_state", qos.ROBOT_STATE, matched=0)
         self.controller = peer.collect(ControllerState, "/magma/controller_state", qos.STATE, matched=0)
         self.status = peer.collect(EpisodeStatus, "/magma/episode_status", qos.STATE, matched=0)
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [
-                    shutil.which("ros2") or str(Path(sys.executable).with_name("ros2")),
-                    "launch",
-                    "magma_bringup",
-                    "robot.launch.py",
-                    *arguments,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def end(self) -> None:
-        self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(20.0)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        print(f"--- output of the launch\n{self._log.read_text(errors='replace')}")
-
-
-@pytest.fixture
-def launch(peer, tmp_path):
-    robots = []
-
-    def start(*arguments: str) -> Robot:
-        robots.append(Robot(peer, tmp_path / f"launch-{len(robots)}.log", *arguments))
-        return robots[-1]
-
-    yield start
-    for robot in robots:
-        robot.end()
 
 
 def moves(messages):
@@ -101,9 +61,10 @@ def moves(messages):
     )
 
 
-def test_a_robot_with_a_published_checkpoint_acts_and_stays_inside_its_limits(launch, tmp_path):
+def test_a_robot_with_a_published_checkpoint_acts_and_stays_inside_its_limits(launch, peer, tmp_path):
     checkpoint = make_checkpoint(tmp_path / "magma", max_translation_m=0.12)
-    robot = launch(f"policy:={checkpoint}", "task:=carrot_on_plate")
+    robot = Heard(peer)
+    launch(f"policy:={checkpoint}", "task:=carrot_on_plate")
     spec = robot.specs.wait_for(timeout_s=STARTING_S)
     assert (spec.image_height, spec.image_width, spec.proprioception) == (256, 256, False)
     robot.status.wait_for(lambda message: message.step >= 25, timeout_s=STARTING_S)
@@ -126,9 +87,10 @@ def test_a_robot_with_a_published_checkpoint_acts_and_stays_inside_its_limits(la
     assert robot.controller.last.commands_clipped > 0
 
 
-def test_a_published_checkpoint_with_absurd_statistics_moves_nothing(launch, tmp_path):
+def test_a_published_checkpoint_with_absurd_statistics_moves_nothing(launch, peer, tmp_path):
     checkpoint = make_checkpoint(tmp_path / "magma", max_translation_m=2.0)
-    robot = launch(f"policy:={checkpoint}", "task:=carrot_on_plate")
+    robot = Heard(peer)
+    launch(f"policy:={checkpoint}", "task:=carrot_on_plate")
     robot.chunks.wait_for(timeout_s=STARTING_S)
     refused = robot.controller.wait_for(lambda message: message.chunks_rejected >= 3)
     assert refused.phase == ControllerState.HOLD

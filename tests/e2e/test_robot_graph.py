@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -74,55 +72,6 @@ def test_demo_plays_an_episode_through_the_graph_and_leaves_nothing_behind(ros_d
     assert video in (out / "index.html").read_text(encoding="utf-8")
     assert "index.html" in demo.stdout and seconds > 1.0
     assert nodes_left(ros_domain) == []
-
-
-class Launched:
-    """`ros2 launch magma_bringup robot.launch.py` in a process group of its own."""
-
-    def __init__(self, log: Path, *arguments: str) -> None:
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [
-                    shutil.which("ros2") or str(Path(sys.executable).with_name("ros2")),
-                    "launch",
-                    "magma_bringup",
-                    "robot.launch.py",
-                    *arguments,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def interrupt(self) -> None:
-        """Ctrl-C, once; returns when it has ended."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60.0)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
-        print(f"--- output of the launch\n{self.log.read_text(errors='replace')}")
-
-
-@pytest.fixture
-def launch(ros_domain, tmp_path):
-    launched = []
-
-    def start(*arguments: str) -> Launched:
-        launched.append(Launched(tmp_path / f"launch-{len(launched)}.log", *arguments))
-        return launched[-1]
-
-    yield start
-    for item in launched:
-        item.end()
 
 
 def node_process(domain: int, name: str) -> psutil.Process:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from controller_peers import HOME, Arm
@@ -28,24 +23,11 @@ BOX = [0.21, -0.5, 0.0]
 
 
 @pytest.fixture
-def left(ros_domain, tmp_path):
+def left(launch, tmp_path):
     """A simulated robot with its policy, in a namespace."""
     place = tmp_path / "place.yaml"
     place.write_text(f"controller:\n  ros__parameters:\n    workspace_min_m: {BOX}\n")
-    ros2 = shutil.which("ros2") or str(sys.executable).replace("python", "ros2")
-    options = ["namespace:=left", "policy:=expert", f"config:={place}", f"record:={tmp_path / 'recordings'}"]
-    with (tmp_path / "left.log").open("wb") as log:
-        process = subprocess.Popen(
-            [ros2, "launch", "magma_bringup", "robot.launch.py", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    yield process
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        process.wait(60.0)
-    print((tmp_path / "left.log").read_text(errors="replace"))
+    return launch("namespace:=left", "policy:=expert", f"config:={place}", f"record:={tmp_path / 'recordings'}")
 
 
 @pytest.fixture
@@ -138,8 +120,7 @@ def test_two_robots_share_a_graph_and_nothing_but_the_stop(left, right, peer, tm
     rearm(peer, "/left")
     world.goes_on()
 
-    left.send_signal(signal.SIGINT)
-    assert left.wait(60.0) == 0
+    assert left.interrupt() == 0
     (folder,) = (tmp_path / "recordings").iterdir()
     assert folder.name.endswith("_left")
     recording = Recording(folder)

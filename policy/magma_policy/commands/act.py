@@ -14,10 +14,9 @@ import numpy as np
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_file
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError
-from magma_policy.files.image_files import described, read_image, resize, write_image
+from magma_policy.files.image_files import check_image_file, described, read_image, resize, write_image
 from magma_policy.marks.drawing import draw_point_marks
 
 DRAWN_SIDE = 512
@@ -61,7 +60,7 @@ def main() -> None:
 def act(config: ActConfig) -> int:
     """Acts once and prints it. Raises CommandError."""
     if config.draw is not None:
-        check_file(config.draw, "--draw")
+        check_image_file(config.draw, "--draw")
     picture = read_image(config.picture)
     print(f"{config.picture}: {described(picture)}", file=sys.stderr)
     name = config.checkpoint

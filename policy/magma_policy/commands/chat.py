@@ -19,11 +19,10 @@ import numpy as np
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_file
 from magma_contracts.text import printable
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError
-from magma_policy.files.image_files import content_hash, described, read_image, resize, write_image
+from magma_policy.files.image_files import array_hash, check_image_file, described, read_image, resize, write_image
 from magma_policy.marks import set_of_mark, trace_of_mark
 from magma_policy.marks.drawing import draw_box_marks, draw_point_marks, draw_traces
 
@@ -84,14 +83,14 @@ def main() -> None:
 def chat(config: ChatConfig) -> int:
     """Asks and prints. Raises CommandError."""
     if config.draw is not None:
-        check_file(config.draw, "--draw")
+        check_image_file(config.draw, "--draw")
     names, question = _split(config)
     pictures = [read_image(Path(name)) for name in names]
     for name, picture in zip(names, pictures, strict=True):
         print(f"{name}: {described(picture)}", file=sys.stderr)
     boxes = read_boxes(config.boxes) if config.boxes is not None else np.zeros((0, 4))
     if config.boxes is not None:
-        print(f"{config.boxes}: {len(boxes)} boxes, contents {content_hash(boxes)}", file=sys.stderr)
+        print(f"{config.boxes}: {len(boxes)} boxes, contents {array_hash(boxes)}", file=sys.stderr)
     settings = _settings(config)
     print(f"loading {config.checkpoint} …", file=sys.stderr, flush=True)
     policy = config.load(config.checkpoint)

@@ -11,10 +11,9 @@ import numpy as np
 
 from magma_contracts.boxes import in_pixels
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_file
 from magma_policy.errors import CheckpointError, CommandError
 from magma_policy.files.hub import HubError
-from magma_policy.files.image_files import resize, write_image
+from magma_policy.files.image_files import check_image_file, resize, write_image
 from magma_policy.marks.drawing import draw_named_boxes
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 
@@ -52,7 +51,7 @@ class PointingOptions:
     def load(self) -> Grounder:
         """Loads the checkpoint. Raises CommandError, and OutputError where the drawing cannot be written."""
         if self.draw is not None:
-            check_file(self.draw, "--draw")
+            check_image_file(self.draw, "--draw")
         try:
             place = locate(self.checkpoint)
         except CheckpointNotFoundError as error:

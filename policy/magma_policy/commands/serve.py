@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.outputs import check_file
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError
 
@@ -186,6 +187,7 @@ async def run(served: Served, config: ServeConfig, token: str | None, listener: 
     content = f"content {served.policy.identity[:12]}"
     print(f"serving {served.policy.spec.policy} on {url} ({guarded}, {content}); Ctrl-C ends it", flush=True)
     if config.announce is not None:
+        config.announce.parent.mkdir(parents=True, exist_ok=True)
         partial = config.announce.with_name(config.announce.name + ".partial")
         partial.write_text(url + "\n", encoding="utf-8")
         partial.replace(config.announce)
@@ -214,6 +216,8 @@ def main() -> None:
     def work() -> int:
         config = tyro.cli(ServeConfig)
         token = read_token(config)
+        if config.announce is not None:
+            check_file(config.announce, "--announce")
         # The address first: loading may take a minute, and all that time nobody else can take it.
         with bind(config.host, config.port) as listener:
             asyncio.run(run(load(config), config, token, listener))

@@ -19,7 +19,7 @@ from PIL import Image
 
 # The published evaluation shrinks every camera image to this size before the processor sees it, with Pillow's default
 # (bicubic) filter.
-SIMPLER_PICTURE_SIDE = 256
+SIMPLER_IMAGE_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Adapter(ABC):
     """Turns un-normalised model values (7,) into an action; `reset` starts an episode."""
 
     # Side in pixels that the image is squashed to before tiling; None leaves it alone.
-    picture_side: int | None = None
+    image_side: int | None = None
 
-    def picture(self, image: np.ndarray) -> np.ndarray:
+    def image(self, image: np.ndarray) -> np.ndarray:
         """The camera's uint8 (H, W, 3) image as this robot's model expects it."""
-        if self.picture_side is None:
+        if self.image_side is None:
             return image
-        return np.asarray(Image.fromarray(image).resize((self.picture_side, self.picture_side)))
+        return np.asarray(Image.fromarray(image).resize((self.image_side, self.image_side)))
 
     def reset(self) -> None:  # noqa: B027 - an adapter without state has nothing to forget
         """Forget the last episode."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from magma_contracts.outputs import check_file
 from magma_contracts.text import printable
 from magma_policy.errors import CommandError
 
@@ -90,14 +91,26 @@ def flattened(picture: Image.Image) -> np.ndarray:
     return np.array(Image.alpha_composite(Image.new("RGBA", above.size, BACKGROUND), above).convert("RGB"))
 
 
-def content_hash(pixels: np.ndarray) -> str:
+def array_hash(pixels: np.ndarray) -> str:
     """Twelve hexadecimal digits that tell images, or other arrays, apart by what they hold."""
     return hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).hexdigest()[:12]
 
 
 def described(pixels: np.ndarray) -> str:
     """Size and contents of an image, for people: what a command looked at."""
-    return f"{pixels.shape[1]}x{pixels.shape[0]} pixels, contents {content_hash(pixels)}"
+    return f"{pixels.shape[1]}x{pixels.shape[0]} pixels, contents {array_hash(pixels)}"
+
+
+def check_image_file(path: Path, option: str) -> None:
+    """Tries whether `write_image` can write there, before a command begins its work; `option` as people type it.
+    Raises CommandError for a folder that is not there or a name whose format is not known, OutputError for a place that
+    cannot be written."""
+    Image.init()
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise CommandError(f"{option} {path}: its name must end in the format that is meant, such as .png or .jpg")
+    check_file(path, option)
+    if not path.parent.is_dir():
+        raise CommandError(f"{option} {path}: there is no folder {path.parent}")
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -18,18 +18,15 @@ from magma_policy.files.json_files import LFS_POINTER, LFS_REMEDY, read_object
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-# CLIP's pooled head, which Magma never uses; published shards may or may not carry it.
-IGNORED = frozenset(
-    f"vision_tower.clip_vision_model.{name}"
-    for name in ("trunk.head.norm.weight", "trunk.head.norm.bias", "head.proj.weight")
-)
-
 TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 STORED_TYPES = tuple(TORCH_TYPES)
 """Types that weights may be stored in, as safetensors calls them."""
 
 LONGEST_NAME = 255
 """Bytes of a file's name that file systems allow."""
+
+LISTED = 3
+"""Tensors of each kind that an error names; how many more there are is counted."""
 
 # Other tools' names for the same tensors, by what they begin with, and whose they are.
 WRAPPERS = {
@@ -124,13 +121,37 @@ def _refuse_other_names(directory: Path, names: Iterable[str]) -> None:
                 )
 
 
-def map_tensors(files: list[Path]) -> dict[str, Tensor]:
-    """Every tensor as a view of its memory-mapped file: nothing is read before it is used."""
+def refuse_mismatch(
+    directory: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raises CheckpointError with the list, unless the files of `directory` hold the expected tensors, all of them and
+    no others, in the expected shapes."""
+    both = expected.keys() & found.keys()
+    kinds = {
+        "missing": [f"{name} {expected[name]}" for name in sorted(expected.keys() - both)],
+        "unexpected": [f"{name} {found[name]}" for name in sorted(found.keys() - both)],
+        "wrong shape": [
+            f"{name} is {found[name]}, the model needs {expected[name]}"
+            for name in sorted(both)
+            if found[name] != expected[name]
+        ],
+    }
+    told = []
+    for kind, names in kinds.items():
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        told += [f"{kind}: {', '.join(names[:LISTED])}{more}"] if names else []
+    if told:
+        raise CheckpointError(f"{directory}: checkpoint refused, nothing was loaded: {'; '.join(told)}")
+
+
+def map_tensors(files: list[Path], without: Collection[str] = ()) -> dict[str, Tensor]:
+    """Every tensor, but those named in `without`, as a view of its memory-mapped file: nothing is read before it is
+    used."""
     tensors: dict[str, Tensor] = {}
     for file in files:
         with safe_open(str(file), framework="pt", device="cpu") as opened:
             for name in opened.keys():  # noqa: SIM118 - safe_open is not a mapping
-                if name not in IGNORED:
+                if name not in without:
                     tensors[name] = opened.get_tensor(name)
     return tensors
 

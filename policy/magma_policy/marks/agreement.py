@@ -43,15 +43,15 @@ def compare(
     for start in range(0, len(frames) - 1, every):
         known = marks[start : start + max(horizons) + 1].astype(np.float64)
         with np.errstate(invalid="ignore"):
-            on_picture = np.logical_and.reduce(np.isfinite(known) & (known >= 0) & (known < size), axis=-1)
-        chosen = np.flatnonzero(on_picture[0])
+            on_image = np.logical_and.reduce(np.isfinite(known) & (known >= 0) & (known < size), axis=-1)
+        chosen = np.flatnonzero(on_image[0])
         if not len(chosen):
             continue
         tracks = tracker.track(frames[start : start + len(known)], known[0, chosen])
         for after in horizons:
             if after >= len(known):
                 continue
-            there = on_picture[after, chosen]
+            there = on_image[after, chosen]
             error = np.linalg.norm(tracks.points[after] - known[after, chosen], axis=-1)
             moved = np.linalg.norm(known[after, chosen] - known[0, chosen], axis=-1)
             block = np.zeros(int(there.sum()), dtype=COMPARISON)

@@ -50,7 +50,7 @@ def draw_box_marks(image: np.ndarray, boxes: np.ndarray, first: int = 0) -> np.n
     Raises:
         ValueError: the image or the boxes have another form, or a box is not finite.
     """
-    picture = _picture(image)
+    picture = _drawable(image)
     boxes = _table(boxes, 4, "boxes")
     draw = ImageDraw.Draw(picture)
     share = max(6, int(LABEL_SHARE * min(picture.size)))
@@ -77,7 +77,7 @@ def draw_named_boxes(image: np.ndarray, boxes: np.ndarray, names: Sequence[str])
         boxes: (N, 4) x1, y1, x2, y2 in pixels.
         names: N texts; what the font lacks is left out by it.
     """
-    picture = _picture(image)
+    picture = _drawable(image)
     boxes = _table(boxes, 4, "boxes")
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=max(10, round(MARK_SHARE * min(picture.size))))
@@ -101,7 +101,7 @@ def draw_point_marks(image: np.ndarray, points: Mapping[int, Sequence[float]]) -
     Args:
         points: pixel (x, y) by number.
     """
-    picture = _picture(image)
+    picture = _drawable(image)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=max(8, round(MARK_SHARE * picture.width)))
     for number, point in points.items():
@@ -120,7 +120,7 @@ def draw_traces(image: np.ndarray, paths: Mapping[int, np.ndarray], numbers: boo
         paths: pixel paths (T, 2) by number.
         numbers: whether to write the numbers.
     """
-    picture = _picture(image)
+    picture = _drawable(image)
     # Drawn at twice the size and scaled down: smooth lines also on the small images of a policy.
     large = picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(large)
@@ -170,7 +170,7 @@ def _covered(label: tuple[float, ...], others: Sequence[tuple[float, ...]], size
     return overlap + 10.0 * (area - inside)
 
 
-def _picture(image: np.ndarray) -> Image.Image:
+def _drawable(image: np.ndarray) -> Image.Image:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"a picture must be a uint8 array (H, W, 3), got {got}")

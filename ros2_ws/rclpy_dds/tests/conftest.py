@@ -7,31 +7,27 @@ import os
 import queue
 import random
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent / "interop"))
+
+from interop_domains import DOMAINS, is_free
+
+from rclpy_dds.cli.main import main
 
 PATIENCE_S = 60.0
 """How long a test waits for what must come; only a failing test waits that long."""
 
 _counter = itertools.count()
-
-
-def _is_free(domain: int) -> bool:
-    """Whether no participant of this machine is in a domain: the first participant binds this port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", 7400 + 250 * domain + 10))
-        except OSError:
-            return False
-    return True
 
 
 # Processes that were killed are in the graph for another 10 s. So a process takes this many domains before it begins
@@ -45,9 +41,9 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> int:
     """A domain id that nobody else uses, also set as ``ROS_DOMAIN_ID``; the ports lie below Linux' ephemeral range."""
     monkeypatch.delenv("CYCLONEDDS_URI", raising=False)
     monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
-    candidates = list(range(10, 101))
+    candidates = list(DOMAINS)
     random.Random(f"{os.getpid()} {next(_counter)} {time.time_ns()}").shuffle(candidates)
-    free = (candidate for candidate in candidates if candidate not in _taken and _is_free(candidate))
+    free = (candidate for candidate in candidates if candidate not in _taken and is_free(candidate))
     chosen = next(free, None) if len(_taken) < _DOMAINS_OF_A_PROCESS else None
     if chosen is None:
         if not _taken:
@@ -200,3 +196,15 @@ def start_peer() -> Iterator[Callable[..., Peer]]:
     yield start
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture
+def ros2(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a ros2 command line in this process and returns (exit status, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main(list(words))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

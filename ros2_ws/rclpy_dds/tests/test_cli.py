@@ -1,14 +1,13 @@
 """The `ros2` command against a small node in a process of its own."""
 
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from interop_domains import free_domain
 
 from rclpy_dds.cli.graph import not_there
 from rclpy_dds.cli.main import main
@@ -62,18 +61,6 @@ except KeyboardInterrupt:
 """
 
 
-def free_domain() -> int:
-    """Return a domain without participants on this machine: the first one would hold its discovery port."""
-    while True:
-        domain = random.randrange(10, 101)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("127.0.0.1", 7400 + 250 * domain + 10))
-            except OSError:
-                continue
-        return domain
-
-
 @pytest.fixture(scope="module", autouse=True)
 def robot(tmp_path_factory):
     """The node, in a ROS domain that no other test uses. Yields the path of its output."""
@@ -95,18 +82,6 @@ def wait_for(condition, process=None):
         assert time.monotonic() < deadline, "timed out"
         assert process is None or process.poll() is None, "the process has ended"
         time.sleep(0.02)
-
-
-@pytest.fixture
-def ros2(capsys):
-    """Run a ros2 command line in this process and return (exit status, stdout, stderr)."""
-
-    def run(*words: str):
-        status = main(list(words))
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 
 from rclpy_dds._dds import config, matching
 from rclpy_dds.cli import doctor
-from rclpy_dds.cli.main import main
 
 _NODE = """
 import os, sys, threading
@@ -76,18 +75,6 @@ def arm(domain, start_peer):
     peer = start_peer(_NODE)
     peer.wait_for("ready")
     return peer
-
-
-@pytest.fixture
-def ros2(capsys):
-    """Run a ros2 command line in this process and return (exit status, stdout, stderr)."""
-
-    def run(*words: str):
-        status = main(list(words))
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def test_actions(arm, ros2):

@@ -21,7 +21,7 @@ from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import list_episodes, read_demonstrations
 from magma_policy.errors import CommandError
-from magma_policy.files.image_files import content_hash, read_image
+from magma_policy.files.image_files import array_hash, read_image
 from magma_policy.files.video_files import read_video
 from magma_policy.training.loop import saved_run
 from magma_policy.training.loop.saved_run import SavedRunError
@@ -123,7 +123,7 @@ def _boxes(folder: Path) -> Path:
 
 def _read_boxes(path: Path) -> Reading:
     boxes = read_boxes(path)
-    return Reading(boxes.tolist(), content_hash(boxes))
+    return Reading(boxes.tolist(), array_hash(boxes))
 
 
 # Pictures and videos.
@@ -149,7 +149,7 @@ def _picture(kind: str, mode: str = "RGB") -> Callable[[Path], Path]:
 
 def _read_picture(path: Path) -> Reading:
     pixels = read_image(path)
-    return Reading((pixels.shape, digest(pixels.tobytes())), content_hash(pixels))
+    return Reading((pixels.shape, digest(pixels.tobytes())), array_hash(pixels))
 
 
 def _film(name: str, codec: str, layout: str) -> Callable[[Path], Path]:

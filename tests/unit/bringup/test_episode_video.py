@@ -2,7 +2,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from magma_bringup.episode_video import BAR_PX, PICTURE_PX, VideoFrame, annotate, write_video
+from magma_bringup.episode_video import BAR_PX, IMAGE_PX, VideoFrame, annotate, write_video
 
 
 def frame(step, success=False):
@@ -11,9 +11,9 @@ def frame(step, success=False):
 
 def test_picture_stays_and_the_bar_says_what_goes_on():
     plain = annotate(frame(2), "put the carrot on the plate", 60, "expert")
-    assert plain.shape == (PICTURE_PX + BAR_PX, PICTURE_PX, 3) and plain.dtype == np.uint8
-    assert (plain[:PICTURE_PX] == 80).all(), "nothing is written over the picture"
-    assert plain[PICTURE_PX:].any()
+    assert plain.shape == (IMAGE_PX + BAR_PX, IMAGE_PX, 3) and plain.dtype == np.uint8
+    assert (plain[:IMAGE_PX] == 80).all(), "nothing is written over the picture"
+    assert plain[IMAGE_PX:].any()
     assert (annotate(frame(2, True), "put the carrot on the plate", 60, "expert") != plain).any()
 
 

@@ -5,43 +5,32 @@ MAGMA_PROPERTY_CASES=1000000 plays a million ticks.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 TICKS = int(os.environ.get("MAGMA_PROPERTY_CASES", "2400"))
 
-_path = Path(__file__).resolve().parents[2] / "benchmarks" / "command_stream.py"
-_spec = importlib.util.spec_from_file_location("command_stream_benchmark", _path)
-command_stream = importlib.util.module_from_spec(_spec)
+
+@pytest.fixture(scope="module")
+def command_stream(load_benchmark):
+    return load_benchmark("command_stream")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def benchmark_module():
-    # dataclasses look their module up by its name.
-    sys.modules[_spec.name] = command_stream
-    _spec.loader.exec_module(command_stream)
-    yield
-    del sys.modules[_spec.name]
-
-
-def test_joints():
+def test_joints(command_stream):
     tally = command_stream.joint_stream(TICKS, seed=11)
     assert not tally.violations, str(tally)
     assert tally.commands > TICKS / 10 and tally.streams > 3
 
 
-def test_deltas():
+def test_deltas(command_stream):
     tally = command_stream.delta_stream(5 * TICKS, seed=3)
     assert not tally.violations, str(tally)
     assert tally.commands > TICKS / 20
 
 
-def test_it_would_be_seen():
+def test_it_would_be_seen(command_stream):
     """The looker itself: a step, a change of speed and a change of acceleration that are too large."""
     limits = (np.full(2, 1.0), np.full(2, 10.0), np.full(2, 100.0))
     for positions, what in (

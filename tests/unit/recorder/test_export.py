@@ -21,8 +21,8 @@ from magma_contracts.arm_state import EndEffectorState
 from magma_policy.demonstrations.reader import read_demonstrations
 from magma_recorder import export_command, topics
 from magma_recorder.definitions import schema_of
+from magma_recorder.image_compression import compress
 from magma_recorder.mcap_file import McapFile
-from magma_recorder.pictures import compress
 from magma_recorder.recording import RecordingError
 from magma_recorder.recording_command import describe
 from magma_sim_ros import messages

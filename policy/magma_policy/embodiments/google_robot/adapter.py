@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from magma_policy.embodiments.adapter import SIMPLER_PICTURE_SIDE, AdaptedAction, Adapter
+from magma_policy.embodiments.adapter import SIMPLER_IMAGE_SIDE, AdaptedAction, Adapter
 from magma_policy.embodiments.euler_angles import euler_motion, euler_values
 
 # Control steps for which the Google robot's gripper repeats a command once it has started, in the published evaluation.
@@ -23,7 +23,7 @@ class GoogleRobotAdapter(Adapter):
     `GOOGLE_STICKY_STEPS` steps, whatever the model says meanwhile.
     """
 
-    picture_side = SIMPLER_PICTURE_SIDE
+    image_side = SIMPLER_IMAGE_SIDE
 
     def __init__(self) -> None:
         self.reset()

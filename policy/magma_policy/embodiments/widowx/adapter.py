@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from magma_policy.embodiments.adapter import SIMPLER_PICTURE_SIDE, AdaptedAction, Adapter
+from magma_policy.embodiments.adapter import SIMPLER_IMAGE_SIDE, AdaptedAction, Adapter
 from magma_policy.embodiments.euler_angles import euler_motion, euler_values
 
 
 class WidowXAdapter(Adapter):
     """BridgeData V2 on a WidowX: Euler angles; the gripper is open above one half, closed otherwise."""
 
-    picture_side = SIMPLER_PICTURE_SIDE
+    image_side = SIMPLER_IMAGE_SIDE
 
     def adapt(self, values: np.ndarray) -> AdaptedAction:
         motion = euler_motion(values)

@@ -22,7 +22,7 @@ from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse, parse_corners
 from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
 from magma_policy.families.kosmos2.vocabulary import Vocabulary
-from magma_policy.files.image_files import content_hash
+from magma_policy.files.image_files import array_hash
 from magma_policy.inference.device import pick_device, pick_dtype
 
 KEPT_PICTURES = 8
@@ -59,7 +59,7 @@ class Kosmos2:
     @torch.inference_mode()
     def features(self, image: np.ndarray) -> Tensor:
         """(1, latents, width) of uint8 rgb (H, W, 3); computed once for a picture, known again by its content."""
-        key = content_hash(image)
+        key = array_hash(image)
         if key in self._features:
             self._features.move_to_end(key)
             return self._features[key]

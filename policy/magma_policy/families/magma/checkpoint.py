@@ -30,11 +30,11 @@ from magma_policy.families.magma.tokenizer import MagmaTokenizer
 from magma_policy.files.json_dataclasses import load_json, save_json
 from magma_policy.files.weight_check import WeightCheck, require_finite
 from magma_policy.files.weight_files import (
-    IGNORED,
     TORCH_TYPES,
     WEIGHTS,
     map_tensors,
     read_shapes,
+    refuse_mismatch,
     refuse_other_folders,
     shards,
 )
@@ -45,8 +45,12 @@ CONFIG = published_files.CONFIG
 TOKENIZER = published_files.TOKENIZER
 
 EMBEDDING = "language_model.model.embed_tokens.weight"
-LISTED = 3
-"""Tensors of each kind that an error names; how many more there are is counted."""
+
+# CLIP's pooled head, which Magma never uses; published shards may or may not carry it.
+UNUSED = frozenset(
+    f"vision_tower.clip_vision_model.{name}"
+    for name in ("trunk.head.norm.weight", "trunk.head.norm.bias", "head.proj.weight")
+)
 
 
 @dataclass(frozen=True)
@@ -60,28 +64,6 @@ class Checkpoint:
     stop_ids: tuple[int, ...]
     identity: str = ""
     """`magma_policy.families.magma.identity` of the files; "" for what was put together in memory"""
-
-
-def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], directory: Path) -> None:
-    missing = sorted(set(expected) - set(found))
-    unexpected = sorted(set(found) - set(expected) - IGNORED)
-    shaped = sorted(n for n in set(expected) & set(found) if expected[n] != found[n])
-    if not (missing or unexpected or shaped):
-        return
-    parts = [
-        _listed("missing", [f"{name} {expected[name]}" for name in missing]),
-        _listed("unexpected", [f"{name} {found[name]}" for name in unexpected]),
-        _listed("wrong shape", [f"{name} is {found[name]}, the model needs {expected[name]}" for name in shaped]),
-    ]
-    told = "; ".join(part for part in parts if part)
-    raise CheckpointError(f"{directory}: checkpoint refused, nothing was loaded: {told}")
-
-
-def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{what}: {', '.join(names[:LISTED])}{more}"
 
 
 def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]], directory: Path) -> MagmaConfig:
@@ -168,8 +150,9 @@ def load_model(
     _check_depths(config, found, directory)
     with torch.device("meta"):
         model = Magma(config)
-    _compare({n: tuple(t.shape) for n, t in model.state_dict().items()}, found, directory)
-    model.load_state_dict(map_tensors(files), strict=True, assign=True)
+    used = {name: shape for name, shape in found.items() if name not in UNUSED}
+    refuse_mismatch(directory, {n: tuple(t.shape) for n, t in model.state_dict().items()}, used)
+    model.load_state_dict(map_tensors(files, without=UNUSED), strict=True, assign=True)
     model.requires_grad_(False)
     check = WeightCheck()
     if quantization is not None:

@@ -124,7 +124,7 @@ class Magma(nn.Module):
         """
         device = self.language_model.model.embed_tokens.weight.device
         dtype = self.multi_modal_projector.row_seperator.dtype
-        tiles, grids = inputs.flat_pictures()
+        tiles, grids = inputs.flat_images()
         visual = iter(self.encode_images(tiles.to(device, dtype), grids))
         rows: list[Tensor] = []
         for ids, attended in zip(inputs.input_ids, inputs.attention_mask, strict=True):

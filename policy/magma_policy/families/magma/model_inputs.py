@@ -67,7 +67,7 @@ class ModelInputs:
         """(rows, cols) of the images of one prompt."""
         return [(int(r), int(c)) for r, c in self.image_sizes[row].tolist() if r + c > 0]
 
-    def flat_pictures(self) -> tuple[Tensor, list[tuple[int, int]]]:
+    def flat_images(self) -> tuple[Tensor, list[tuple[int, int]]]:
         """All tiles (N, 3, S, S) without padding, and the grids of all images, in the order of the prompts."""
         everything: list[tuple[int, int]] = []
         tiles = []

@@ -188,9 +188,9 @@ class Policy:
         """Raises InstructionError unless the prompt, its image and the ids of an action fit the model's positions."""
         session, config = request.session, self.model.config
         if session is not None:
-            rest, side = self._prompt_ids(session, request.instruction), session.adapter.picture_side
+            rest, side = self._prompt_ids(session, request.instruction), session.adapter.image_side
         else:
-            rest, side = self._split(request.instruction)[1], make_adapter(self.spec.adapter).picture_side
+            rest, side = self._split(request.instruction)[1], make_adapter(self.spec.adapter).image_side
         height, width = (side, side) if side is not None else request.image.shape[:2]
         grid = choose_grid(width, height, config.image.base_size, config.image.max_num_crops)
         text, visual = len(self._head_ids) + len(rest), visual_token_count(*grid, config.cells_per_tile) - 1
@@ -226,7 +226,7 @@ class Policy:
             raise ObservationError("a batch needs at least one request, and a session may occur in it once only")
         prompts = [self._prompt_ids(s, r.instruction) for s, r in zip(sessions, requests, strict=True)]
         tiled = [
-            tile_image(s.adapter.picture(r.image), self.model.config.image)
+            tile_image(s.adapter.image(r.image), self.model.config.image)
             for s, r in zip(sessions, requests, strict=True)
         ]
         watch.lap("preprocess")

@@ -1,8 +1,6 @@
 """Listens to a conversation on the network: the bytes of every message, and what the endpoints announce."""
 
-import random
 import re
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -25,18 +23,6 @@ _ENDPOINT_ID = re.compile(r" ?(?:[0-9a-f]{1,2}\.){15}[0-9a-f]{1,2}")
 _IGNORED = ("DCPS", "rclpy_dds_self_test")
 _LISTEN = EndpointPolicies(1, 1, 2, 0, INFINITY, INFINITY, 1, INFINITY)
 _MEANINGS = {"reliability": {1: "reliable", 2: "best effort"}, "durability": {1: "transient local", 2: "volatile"}}
-
-
-def free_domain() -> int:
-    """Return a domain without participants on this machine: the first one would hold its discovery port."""
-    while True:
-        domain = random.randrange(10, 101)  # their ports lie below Linux' ephemeral range
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("127.0.0.1", 7400 + 250 * domain + 10))
-            except OSError:
-                continue
-        return domain
 
 
 def plain_policies(policies: EndpointPolicies) -> dict:

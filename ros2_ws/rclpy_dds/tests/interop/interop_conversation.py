@@ -5,7 +5,6 @@ ends after another line. With the argument ``robot`` it only serves, with ``oper
 sides can run on different stacks.
 """
 
-import array
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ from action_msgs.srv import CancelGoal
 from example_interfaces.action import Fibonacci
 from example_interfaces.srv import AddTwoInts
 from geometry_msgs.msg import PoseStamped
+from interop_topics import make_image
 from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTransitions, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, GetParameterTypes, ListParameters, SetParameters
@@ -127,15 +127,6 @@ def call(client, request):
     if not client.wait_for_service(PATIENCE_S):
         raise RuntimeError(f"no service {client.srv_name}")
     return finished(client.call_async(request))
-
-
-def make_image(height: int, width: int) -> Image:
-    """An rgb8 image of a pattern."""
-    data = array.array("B", (index % 251 for index in range(height * width * 3)))
-    image = Image(height=height, width=width, encoding="rgb8", step=width * 3, data=data)
-    image.header.frame_id = "camera"
-    image.header.stamp.sec, image.header.stamp.nanosec = 12, 345
-    return image
 
 
 def tell(robot: Robot, image: Image) -> None:

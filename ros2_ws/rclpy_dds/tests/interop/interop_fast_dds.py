@@ -10,9 +10,9 @@ No ROS 2 need be installed for it; PyPI has rclpy with Fast DDS as wheels:
 
 import os
 
+from interop_stock import stock_environment
+
 VARIABLE = "MAGMA_FAST_DDS_PYTHON"
-# What would lead that Python to other packages, or its middleware to other settings.
-_OURS = ("AMENT_PREFIX_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CYCLONEDDS_URI", "LD_LIBRARY_PATH")
 
 
 def why_no_fast_dds() -> str | None:
@@ -30,11 +30,5 @@ def fast_dds_python() -> str:
 
 def fast_dds_environment(domain: int) -> dict[str, str]:
     """Return the environment for it in a domain, on this machine only."""
-    environment = {name: value for name, value in os.environ.items() if name not in _OURS}
-    environment.update(
-        ROS_DOMAIN_ID=str(domain),
-        RMW_IMPLEMENTATION="rmw_fastrtps_cpp",
-        ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
-        PYTHONUNBUFFERED="1",
-    )
-    return environment
+    # No setup.bash says anew where its libraries are: the wheels know, and another ROS 2's would come first.
+    return stock_environment(domain, "rmw_fastrtps_cpp", without=["LD_LIBRARY_PATH"])

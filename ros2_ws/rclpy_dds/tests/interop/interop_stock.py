@@ -7,10 +7,11 @@ virtual environment first). The tests themselves run in the environment without 
 import os
 import shlex
 import subprocess
+from collections.abc import Collection
 
 SETUP_VARIABLE = "MAGMA_ROS2_SETUP"
 # What a ROS 2 that is sourced twice, or our own environment, must not hand on to the other side.
-_OURS = ("AMENT_PREFIX_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CYCLONEDDS_URI")
+_OURS = {"AMENT_PREFIX_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CYCLONEDDS_URI"}
 
 
 def why_no_stock() -> str | None:
@@ -28,12 +29,12 @@ def stock_command(*words: str) -> list[str]:
     return ["bash", "-c", f"{sourcing}; exec {shlex.join(words)}"]
 
 
-def stock_environment(domain: int) -> dict[str, str]:
-    """Return the environment for :func:`stock_command` in a domain, on this machine only."""
-    environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+def stock_environment(domain: int, rmw: str = "rmw_cyclonedds_cpp", without: Collection[str] = ()) -> dict[str, str]:
+    """Return the environment for the other side in a domain, on this machine only, also less what ``without`` names."""
+    environment = {name: value for name, value in os.environ.items() if name not in _OURS.union(without)}
     environment.update(
         ROS_DOMAIN_ID=str(domain),
-        RMW_IMPLEMENTATION="rmw_cyclonedds_cpp",
+        RMW_IMPLEMENTATION=rmw,
         ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
         PYTHONUNBUFFERED="1",
     )

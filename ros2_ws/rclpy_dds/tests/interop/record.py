@@ -8,7 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from interop_capture import CONVERSATION, free_domain, payload_layout, record_conversation
+from interop_capture import CONVERSATION, payload_layout, record_conversation
+from interop_domains import free_domain
 from interop_stock import run_stock, stock_command, stock_environment, why_no_stock
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from interop_capture import free_domain, payload_layout, record_conversation
+from interop_capture import payload_layout, record_conversation
+from interop_domains import free_domain
 from interop_fast_dds import fast_dds_environment, fast_dds_python, why_no_fast_dds
 from record import GOLDEN, one_per_line
 

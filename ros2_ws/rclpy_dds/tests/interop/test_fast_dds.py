@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from interop_capture import GRAPH_TOPIC, decoded, free_domain, payload_layout, record_conversation
+from interop_capture import GRAPH_TOPIC, decoded, payload_layout, record_conversation
+from interop_domains import free_domain
 from interop_fast_dds import fast_dds_environment, fast_dds_python, why_no_fast_dds
-from interop_tools import PATIENCE_S, ours
+from interop_tools import PATIENCE_S, ours, own_environment, running
 
 from rclpy_dds.cli.messages import message_to_dict
 from rclpy_dds.interfaces.cdr import encode, join
@@ -43,8 +44,7 @@ def test_what_fast_dds_sent_is_read_as_it_reads_it_and_written_alike(sample: dic
 def test_endpoints_are_announced_as_fast_dds_announces_them() -> None:
     """Topics, types, hashes and quality of service; what stock nodes have beside them is their own affair."""
     domain = free_domain()
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
-    own = record_conversation([sys.executable, str(TOPICS), "talk", *RECORDED], environment, domain)
+    own = record_conversation([sys.executable, str(TOPICS), "talk", *RECORDED], own_environment(domain), domain)
     wanted = [entry for entry in GOLDEN["endpoints"] if entry["topic"].startswith(("rt/topics/", GRAPH_TOPIC))]
     for entry in wanted:
         assert entry in own["endpoints"]
@@ -61,17 +61,11 @@ def side(stack: str, domain: int, *words: str) -> Iterator[subprocess.Popen]:
         command, environment = [fast_dds_python(), str(TOPICS), *words], fast_dds_environment(domain)
     else:
         command = [sys.executable, str(TOPICS), *words]
-        environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "ready\n"
+        environment = own_environment(domain)
+    with running(command, environment) as process:
         yield process
         process.stdin.close()
         assert process.wait(PATIENCE_S) == 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @live

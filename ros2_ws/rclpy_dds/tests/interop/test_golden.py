@@ -1,13 +1,14 @@
 """What rclpy_dds puts on the wire and reads from it, against recordings of a real ROS 2 (made by record.py)."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import pytest
-from interop_capture import CONVERSATION, GRAPH_TOPIC, decoded, free_domain, payload_layout, record_conversation
+from interop_capture import CONVERSATION, GRAPH_TOPIC, decoded, payload_layout, record_conversation
+from interop_domains import free_domain
 from interop_fill import fill
+from interop_tools import own_environment
 
 from rclpy_dds.cli.messages import message_to_dict
 from rclpy_dds.interfaces import message_class
@@ -70,8 +71,7 @@ def test_recorded_conversation(sample: dict) -> None:
 def own_conversation() -> dict:
     """The same conversation, held by rclpy_dds."""
     domain = free_domain()
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
-    return record_conversation([sys.executable, str(CONVERSATION)], environment, domain)
+    return record_conversation([sys.executable, str(CONVERSATION)], own_environment(domain), domain)
 
 
 def test_same_endpoints_as_stock(own_conversation: dict) -> None:

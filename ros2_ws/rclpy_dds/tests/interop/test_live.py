@@ -1,6 +1,5 @@
 """Stock ROS 2 and rclpy_dds in one graph, both ways: nodes with nodes, and each one's tools on the other's nodes."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from interop_capture import CONVERSATION, free_domain
+from interop_capture import CONVERSATION
+from interop_domains import free_domain
 from interop_stock import stock_command, stock_environment
-from interop_tools import PATIENCE_S, ours, stock
+from interop_tools import PATIENCE_S, ours, own_environment, running, stock
 
 pytestmark = pytest.mark.ros2
 TEST_DATA = Path(__file__).resolve().parents[1] / "data"
@@ -30,20 +30,14 @@ def side(stack: str, domain: int, *arguments: str) -> Iterator[subprocess.Popen]
         command, environment = stock_command("python3", str(CONVERSATION), *arguments), stock_environment(domain)
     else:
         command = [sys.executable, str(CONVERSATION), *arguments]
-        environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "ready\n"
+        environment = own_environment(domain)
+    with running(command, environment) as process:
         yield process
         process.stdin.write("\n\n")
         process.stdin.close()
         status = process.wait(PATIENCE_S)
         # Stock rclpy now and then aborts while its executor's threads end; ours must not.
         assert status == 0 or stack == STOCK
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.mark.parametrize(("robot", "operator"), [(OURS, STOCK), (STOCK, OURS)], ids=lambda stack: stack)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from interop_capture import free_domain
+from interop_domains import free_domain
 from interop_stock import SETUP_VARIABLE, run_stock
 from interop_tools import ours, stock
 

@@ -85,7 +85,7 @@ class DemoOptions:
     """YAML file with parameters of any node"""
     step_timeout_s: Annotated[float, tyro.conf.arg(name="step-timeout", metavar="S")] = 30.0
     """give up when no step comes for so many seconds"""
-    start_timeout_s: Annotated[float, tyro.conf.arg(name="start-timeout", metavar="S")] = 120.0
+    start_timeout_s: Annotated[float, tyro.conf.arg(name="start-timeout", metavar="S")] = 300.0
     """give up when the graph does not start in time"""
 
     def check(self) -> None:

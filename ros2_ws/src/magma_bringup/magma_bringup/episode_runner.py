@@ -118,7 +118,7 @@ class EpisodeRunnerConfig(NodeConfig):
     control: str = parameter("", "Control experiment, such as blind; written into the results.")
     training: str = parameter("", "How the policy was trained; written into the results.")
     command: str = parameter("", "The command that started all this; written into the results.")
-    start_timeout_s: float = parameter(120.0, "Longest wait for the graph to be there, in seconds.", minimum=1.0)
+    start_timeout_s: float = parameter(300.0, "Longest wait for the graph to be there, in seconds.", minimum=1.0)
     step_timeout_s: float = parameter(30.0, "Longest wait for the next step, in seconds.", minimum=1.0)
 
     def check(self) -> None:
@@ -147,7 +147,7 @@ class EpisodeRunner(Node):
         self._began_with: RunningPolicy | None = None
         self._senders: Counter[str] = Counter()
         self._commands = 0
-        self._pictures: dict[int, Image] = {}
+        self._images: dict[int, Image] = {}
         self._frames: dict[int, VideoFrame] = {}
         self._first_success_step: int | None = None
         self._episode_times = StepTimes()
@@ -165,7 +165,7 @@ class EpisodeRunner(Node):
         self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_status, STATE)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, DIAGNOSTICS)
         if self.config.videos:
-            self.create_subscription(Image, "camera/image_raw", self._on_picture, SENSOR)
+            self.create_subscription(Image, "camera/image_raw", self._on_image, SENSOR)
 
     def watch_over(self, ended: Callable[[], str | None]) -> None:
         """Makes `episode` give up as soon as `ended` says why the graph has ended; None while it has not."""
@@ -215,11 +215,11 @@ class EpisodeRunner(Node):
             self._senders[command.source] += 1
             self._changed.notify_all()
 
-    def _on_picture(self, picture: Image) -> None:
-        self._pictures[stamp_to_ns(picture.header.stamp)] = picture
-        while len(self._pictures) > 8:
-            self._pictures.pop(next(iter(self._pictures)))
-        self._join_picture()
+    def _on_image(self, image: Image) -> None:
+        self._images[stamp_to_ns(image.header.stamp)] = image
+        while len(self._images) > 8:
+            self._images.pop(next(iter(self._images)))
+        self._join_image()
 
     def _on_status(self, status: EpisodeStatus) -> None:
         before = self._status
@@ -236,17 +236,17 @@ class EpisodeRunner(Node):
             if status.success and self._first_success_step is None:
                 self._first_success_step = int(status.step)
             self._changed.notify_all()
-        self._join_picture()
+        self._join_image()
 
-    def _join_picture(self) -> None:
+    def _join_image(self) -> None:
         """Picture and status come by different ways, in either order, with one stamp."""
         status = self._status
         if status is None:
             return
-        picture = self._pictures.get(stamp_to_ns(status.header.stamp))
-        if picture is not None and status.step not in self._frames:
+        image = self._images.get(stamp_to_ns(status.header.stamp))
+        if image is not None and status.step not in self._frames:
             # A copy: the message's memory belongs to the middleware.
-            pixels = image_from_msg(picture).copy()
+            pixels = image_from_msg(image).copy()
             self._frames[int(status.step)] = VideoFrame(pixels, int(status.step), bool(status.success))
 
     # The thread that plays.

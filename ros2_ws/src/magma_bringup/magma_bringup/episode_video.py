@@ -11,7 +11,7 @@ import numpy as np
 
 from magma_eval.videos import VideoWriter, captioned
 
-PICTURE_PX = 512
+IMAGE_PX = 512
 """Side of the picture in the video; the policy's own are too small to look at."""
 BAR_PX = 64
 """Height of the bar with the text, below the picture."""
@@ -29,8 +29,8 @@ class VideoFrame:
 def annotate(frame: VideoFrame, instruction: str, max_steps: int, policy: str) -> np.ndarray:
     """The picture, enlarged, over a bar that says what goes on: uint8 (PICTURE_PX + BAR_PX, PICTURE_PX, 3) RGB."""
     # Nearest neighbour: what the policy saw, not something smoother.
-    picture = cv2.resize(frame.pixels, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_NEAREST)
-    padded = np.concatenate([picture, np.zeros((BAR_PX, PICTURE_PX, 3), dtype=np.uint8)])
+    picture = cv2.resize(frame.pixels, (IMAGE_PX, IMAGE_PX), interpolation=cv2.INTER_NEAREST)
+    padded = np.concatenate([picture, np.zeros((BAR_PX, IMAGE_PX, 3), dtype=np.uint8)])
     state = "  goal reached" if frame.success else ""
     return captioned(padded, (instruction, f"{policy}  step {frame.step} of {max_steps}{state}"))
 
@@ -46,6 +46,6 @@ def write_video(
     """
     if not frames:
         raise ValueError(f"no frames for {path}")
-    with VideoWriter(path, (PICTURE_PX, PICTURE_PX + BAR_PX), fps) as video:
+    with VideoWriter(path, (IMAGE_PX, IMAGE_PX + BAR_PX), fps) as video:
         for frame in frames:
             video.write(annotate(frame, instruction, max_steps, policy))

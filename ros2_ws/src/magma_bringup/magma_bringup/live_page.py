@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 LOOPBACK = "127.0.0.1"
 MOST_VIEWERS = 4
-PICTURE_PERIOD_S = 0.1
+IMAGE_PERIOD_S = 0.1
 """At most so many pictures per second are encoded for each viewer; the arm needs the processor more."""
 SILENCE_S = 1.0
 """A picture is sent again after so long: browsers show one when the next begins, and lost viewers are noticed."""
@@ -64,7 +64,7 @@ class LatestView:
             self.closed = True
             self._changed.notify_all()
 
-    def picture_after(self, number: int, timeout_s: float) -> tuple[int, NDArray[np.uint8] | None]:
+    def image_after(self, number: int, timeout_s: float) -> tuple[int, NDArray[np.uint8] | None]:
         """The number and pixels of a picture newer than `number`, or of the last one after the timeout."""
         with self._changed:
             self._changed.wait_for(lambda: self._number > number or self.closed, timeout_s)
@@ -125,14 +125,14 @@ def serve(view: LatestView, port: int) -> ThreadingHTTPServer:
             self.wfile.write(boundary.lstrip())
             number, pause = 0, threading.Event()
             while not view.closed:
-                number, pixels = view.picture_after(number, SILENCE_S)
+                number, pixels = view.image_after(number, SILENCE_S)
                 if pixels is None:
                     continue
                 data = jpeg(pixels)
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                 # The boundary of the next picture at once: browsers show one when they know that it is whole.
                 self.wfile.write(head.encode() + data + boundary)
-                pause.wait(PICTURE_PERIOD_S)
+                pause.wait(IMAGE_PERIOD_S)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Viewers are not worth a line."""

@@ -46,7 +46,7 @@ class LiveView(Node):
             self._server = serve(self._view, config.port)
         except OSError as error:
             raise ConfigError(f"node live_view: port {config.port} cannot be used: {error.strerror}") from error
-        self.create_subscription(Image, "camera/image_raw", self._on_picture, SENSOR)
+        self.create_subscription(Image, "camera/image_raw", self._on_image, SENSOR)
         self.create_subscription(ControllerState, "magma/controller_state", self._on_state, STATE)
         self.get_logger().info(f"look at http://127.0.0.1:{self._server.server_address[1]}/")
 
@@ -56,7 +56,7 @@ class LiveView(Node):
         self._server.shutdown()
         self._server.server_close()
 
-    def _on_picture(self, message: Image) -> None:
+    def _on_image(self, message: Image) -> None:
         try:
             # A copy: the message's memory belongs to the middleware.
             self._view.show(image_from_msg(message).copy())

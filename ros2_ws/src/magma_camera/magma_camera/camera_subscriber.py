@@ -106,7 +106,7 @@ class CameraSubscriber(Node):
         self._preparation = FramePreparation(config.frame_settings())
         if config.image_height:
             self._preparation.set_size(config.image_height, config.image_width)
-        self._last_picture_s = time.monotonic()
+        self._last_image_s = time.monotonic()
         self._trouble: str | None = None
         self._refused_in_a_row = 0
 
@@ -149,7 +149,7 @@ class CameraSubscriber(Node):
                 is_bigendian=bool(image.is_bigendian),
             )
         except FrameRefusedError as refusal:
-            self._after_picture(refusal)
+            self._after_image(refusal)
         else:
             self._forward(frame, image.header.frame_id)
 
@@ -162,16 +162,16 @@ class CameraSubscriber(Node):
                 data=image.data,
             )
         except FrameRefusedError as refusal:
-            self._after_picture(refusal)
+            self._after_image(refusal)
         else:
             self._forward(frame, image.header.frame_id)
 
     def _forward(self, frame: PreparedFrame, frame_id: str) -> None:
         self._frame.publish(image_to_msg(frame.pixels, frame.stamp_ns, frame_id))
-        self._after_picture(None)
+        self._after_image(None)
 
-    def _after_picture(self, refusal: FrameRefusedError | None) -> None:
-        self._last_picture_s = time.monotonic()
+    def _after_image(self, refusal: FrameRefusedError | None) -> None:
+        self._last_image_s = time.monotonic()
         self._refused_in_a_row = 0 if refusal is None else self._refused_in_a_row + 1
         if refusal is None:
             self._trouble = None
@@ -185,7 +185,7 @@ class CameraSubscriber(Node):
         values.update({f"refused {reason}": count for reason, count in sorted(preparation.refusals.items())})
         if preparation.size is not None:
             values["frame size"] = f"{preparation.size[1]}x{preparation.size[0]}"
-        silent_s = time.monotonic() - self._last_picture_s
+        silent_s = time.monotonic() - self._last_image_s
         if silent_s > self._node_parameters.config.silent_after_s:
             return Report(ERROR, "no picture from the camera", {**values, "silent for s": f"{silent_s:.1f}"})
         if self._trouble == "size_unknown":

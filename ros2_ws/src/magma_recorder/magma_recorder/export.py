@@ -33,8 +33,8 @@ from magma_contracts.camera import project
 from magma_contracts.demonstrations import ACTION_ENTRY, CARD, EPISODES, FORMAT_VERSION, MARKS, OBJECT_MARKS
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_recorder import topics
+from magma_recorder.image_compression import ImageError, decompress
 from magma_recorder.marked_points import FramePoint, MarkedPoints
-from magma_recorder.pictures import PictureError, decompress
 from magma_recorder.recording import Recording, RecordingError
 
 FloatArray = NDArray[np.float64]
@@ -210,7 +210,7 @@ class _Reader:
             return
         try:
             picture = decompress(frame)
-        except PictureError:
+        except ImageError:
             self.damaged += 1
             return
         if not self.episodes or self._done:

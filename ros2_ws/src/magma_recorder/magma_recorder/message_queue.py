@@ -30,14 +30,14 @@ class MessageQueue:
     tells what the robot did and why.
     """
 
-    def __init__(self, capacity_bytes: int, pictures: frozenset[int]) -> None:
+    def __init__(self, capacity_bytes: int, images: frozenset[int]) -> None:
         """
         Args:
             capacity_bytes: of message data.
-            pictures: topics that are refused once half of the capacity is in use.
+            images: topics that are refused once half of the capacity is in use.
         """
         self._capacity = capacity_bytes
-        self._pictures = pictures
+        self._images = images
         self._items: deque[Received] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -49,7 +49,7 @@ class MessageQueue:
 
     def put(self, item: Received) -> bool:
         """Takes a message, or drops and counts it. Returns at once."""
-        allowed = self._capacity // 2 if item.topic in self._pictures else self._capacity
+        allowed = self._capacity // 2 if item.topic in self._images else self._capacity
         with self._changed:
             if self._closed or self._bytes + len(item.data) > allowed:
                 self.dropped[item.topic] += 1

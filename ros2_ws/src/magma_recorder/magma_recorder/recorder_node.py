@@ -26,7 +26,7 @@ from magma_recorder.writer import RecordingWriter
 DEPTH = 600
 """Messages of one topic that may arrive while this process does something else; as many as the controller keeps of its
 journal for a recorder that starts late."""
-PICTURE_DEPTH = 10
+IMAGE_DEPTH = 10
 CLOSING_S = 20.0
 """How long the end may take; launch files wait less, and what is written by then is readable."""
 
@@ -168,7 +168,7 @@ def _profile(topic: Topic) -> QoSProfile:
     """
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=PICTURE_DEPTH if topic.picture else DEPTH,
+        depth=IMAGE_DEPTH if topic.picture else DEPTH,
         reliability=ReliabilityPolicy.BEST_EFFORT if topic.best_effort else ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE,
     )

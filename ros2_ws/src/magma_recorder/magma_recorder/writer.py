@@ -22,10 +22,10 @@ from magma_recorder import bag_metadata, topics
 from magma_recorder.audit import RecordingAudit
 from magma_recorder.config import RecorderConfig
 from magma_recorder.definitions import schema_of, type_hash
+from magma_recorder.image_compression import ImageError, compress
 from magma_recorder.interventions import Intervention, InterventionTracker
 from magma_recorder.mcap_file import McapFile
 from magma_recorder.message_queue import MessageQueue, Received
-from magma_recorder.pictures import PictureError, compress
 from magma_recorder.topics import Topic
 
 CHUNK_BYTES = 1 << 20
@@ -133,7 +133,7 @@ class RecordingWriter:
                 data = compress(data, encoding, config.jpeg_quality)
             self._follow(topic, item)
             self._audit.add(topic.recorded_name, item.log_ns, item.sequence, data)
-        except (PictureError, ValueError) as error:
+        except (ImageError, ValueError) as error:
             self._unreadable[topic.recorded_name] += 1
             self._last_unreadable = f"{topic.name}: {error}"
             return

@@ -114,7 +114,7 @@ class Simulator(Node):
         self._spec_problem: str | None = None
         self._spec: ActionSpec | None = None
         self._pending: EndEffectorDelta | None = None
-        self._picture: NDArray[np.uint8] | None = None
+        self._shown: NDArray[np.uint8] | None = None
         self._published_ns = 0
         self._steps = 0
         self._recorded = False
@@ -265,9 +265,9 @@ class Simulator(Node):
         self._transforms.publish(messages.transforms(observation, stamp, spec.frame, self._prefix))
         if observation.image is None:
             raise RuntimeError("the task was made without pictures; the simulator node is also the camera")
-        if not self._node_parameters.config.freeze_camera or self._picture is None:
-            self._picture = observation.image
-        self._image.publish(image_to_msg(self._picture, stamp_ns, self._prefix + messages.CAMERA_FRAME))
+        if not self._node_parameters.config.freeze_camera or self._shown is None:
+            self._shown = observation.image
+        self._image.publish(image_to_msg(self._shown, stamp_ns, self._prefix + messages.CAMERA_FRAME))
         self._status.publish(messages.episode_status(self._episode, stamp))
         self._info.publish(messages.camera_info(spec, stamp, self._prefix))
 

@@ -78,7 +78,7 @@ class Perturbation:
     name: str
     what: str
     """for people"""
-    grey_picture: bool = False
+    grey_image: bool = False
     shuffled_words: bool = False
     paraphrased: bool = False
     other_task: bool = False
@@ -95,7 +95,7 @@ class Perturbation:
 PERTURBATIONS = {
     perturbation.name: perturbation
     for perturbation in (
-        Perturbation("grey_picture", "the image is grey", grey_picture=True),
+        Perturbation("grey_picture", "the image is grey", grey_image=True),
         Perturbation("shuffled_words", "the words of the sentence in another order", shuffled_words=True),
         Perturbation("other_task", "same scene, told to do the other task that it allows", other_task=True),
         Perturbation(

@@ -85,7 +85,7 @@ class PerturbedTask(TabletopTask):
         with self._moved_camera(self._require_scene()):
             seen = super()._observe(render)
         image = seen.image
-        if image is not None and self._perturbation.grey_picture:
+        if image is not None and self._perturbation.grey_image:
             image = np.full_like(image, GREY)
         said = instruction_of(self._perturbation, self._own_goal.task, seen.instruction, self.layout.number)
         return dataclasses.replace(seen, image=image, instruction=said)

@@ -190,6 +190,15 @@ def test_addresses_are_taken_before_anything_is_loaded():
         serve.bind("no such host", 0)
 
 
+def test_where_the_server_announces_itself_is_tried_before_it_loads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(serve, "load", lambda config: pytest.fail("loaded"))
+    monkeypatch.setattr(serve.os, "_exit", lambda status: sys.exit(status))
+    monkeypatch.setattr(sys, "argv", ["magma-serve", "--port", "0", "--announce", str(tmp_path)])
+    with pytest.raises(SystemExit, match="1"):
+        serve.main()
+    assert capsys.readouterr().err == f"magma-serve: --announce {tmp_path} is a folder; give the name of a file\n"
+
+
 def test_tokens_and_hosts_of_the_server(tmp_path):
     config = serve.ServeConfig()
     assert serve.read_token(config, {}) is None

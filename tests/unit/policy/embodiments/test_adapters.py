@@ -35,7 +35,7 @@ def test_small_rotations_are_nearly_their_angles():
 def test_deltas_pass_with_the_opening_limited():
     adapter = make_adapter("deltas")
     frame = np.zeros((4, 4, 3), np.uint8)
-    assert adapter.picture(frame) is frame
+    assert adapter.image(frame) is frame
     action = adapter.adapt(values(1.2))
     assert action.delta.tolist() == [0.01, -0.02, 0.03, 0.1, -0.2, 0.3, 1.0]
     assert action.simpler is None
@@ -95,7 +95,7 @@ def test_frames_are_squashed_as_the_published_evaluation_does():
     image = pytest.importorskip("PIL.Image")
     frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     for adapter in (WidowXAdapter(), GoogleRobotAdapter()):
-        squashed = adapter.picture(frame)
+        squashed = adapter.image(frame)
         assert squashed.shape == (256, 256, 3)
         assert np.array_equal(squashed, np.array(image.fromarray(frame).resize((256, 256), image.Resampling.BICUBIC)))
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from magma_contracts.outputs import OutputError
 from magma_policy.errors import CommandError
-from magma_policy.files.image_files import MAX_PIXELS, read_image
+from magma_policy.files.image_files import MAX_PIXELS, check_image_file, read_image, write_image
 
 LEVELS = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
 SIXTEEN = (LEVELS.astype(np.uint16) << 8) | 0x7F
@@ -113,6 +114,22 @@ def test_what_is_no_picture_is_said(tmp_path):
         read_image(tmp_path)
     with pytest.raises(CommandError, match="no such file"):
         read_image(tmp_path / "missing.png")
+
+
+def test_a_drawing_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    pixels = np.zeros((4, 4, 3), dtype=np.uint8)
+    for name in ("out.png", "out.JPG"):
+        check_image_file(tmp_path / name, "--draw")
+        assert not (tmp_path / name).exists()
+        write_image(tmp_path / name, pixels)
+        assert read_image(tmp_path / name).shape == (4, 4, 3)
+    for name in ("out", "out.xyz", "out.eps.zip", "out.fits"):
+        with pytest.raises(CommandError, match=f"--draw .*{name}: its name must end in the format"):
+            check_image_file(tmp_path / name, "--draw")
+    with pytest.raises(CommandError, match=r"there is no folder .*new"):
+        check_image_file(tmp_path / "new" / "out.png", "--draw")
+    with pytest.raises(OutputError, match="is a file"):
+        check_image_file(tmp_path / "out.png" / "out.png", "--draw")
 
 
 def test_an_absurd_size_is_refused_before_the_memory_is_taken(tmp_path):

@@ -69,7 +69,7 @@ def finetune(small_run, published_magma, wide, tmp_path):
 def test_a_published_checkpoint_learns_actions_and_text_from_frames_of_any_size(finetune, published_magma):
     config = finetune(action_loss="cross_entropy", marks_fraction=0.12)
     trainer = Trainer(config)
-    _, grid = trainer.train.pictures(trainer.train.image_rows[:2], trainer.model_config.image, torch.device("cpu"))
+    _, grid = trainer.train.images(trainer.train.image_rows[:2], trainer.model_config.image, torch.device("cpu"))
     assert grid[0] * grid[1] > 1
     trainer.train_step()
     assert set(trainer.averages()) == {"action", "text"}, "no marks to teach, so actions from the first step"

@@ -55,7 +55,7 @@ class Batches:
         noise = torch.randn(marks.shape, generator=generator) * sigma
         return marks + noise * self.fraction_per_px[rows][:, None, :]
 
-    def pictures(
+    def images(
         self, rows: Tensor, image: ImageConfig, device: torch.device, generator: torch.Generator | None = None
     ) -> tuple[Tensor, tuple[int, int]]:
         """Tiles (B * rows * cols, 3, S, S) of the steps' frames on `device`, and their grid; `generator` augments them.

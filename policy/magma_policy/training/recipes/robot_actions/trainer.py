@@ -155,9 +155,9 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
     def _squashed(self, demos: Demonstrations) -> Demonstrations:
         """The sets with their frames as the robots' adapter hands them to the model."""
         adapter = make_adapter(self.robots[0].spec.adapter)
-        if adapter.picture_side is None or not len(demos.frames):
+        if adapter.image_side is None or not len(demos.frames):
             return demos
-        return dataclasses.replace(demos, frames=np.stack([adapter.picture(frame) for frame in demos.frames]))
+        return dataclasses.replace(demos, frames=np.stack([adapter.image(frame) for frame in demos.frames]))
 
     def _tokenizer(self) -> MagmaTokenizer:
         """The checkpoint's that is finetuned; or that of the run that is continued, or a new one that knows the
@@ -197,7 +197,7 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
         """One batch, on the device."""
         config, data = self.config, self.train
         rows = data.draw(config.image_batch, True, generator)
-        tiles, _ = data.pictures(rows, self.model_config.image, self.device, generator)
+        tiles, _ = data.images(rows, self.model_config.image, self.device, generator)
         texts = self._texts(rows[: config.text_batch], generator) if self.texts is not None else None
         states: ActionSamples | None = None
         if self.model_config.grounding is not None and config.state_batch and data.has_states:

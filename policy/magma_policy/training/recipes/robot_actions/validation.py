@@ -91,7 +91,7 @@ class Validator:
         pick = torch.randint(len(data.image_rows), (self._samples,), generator=generator)
         device = self._prompts.ids.device
         image = model.config.image
-        _, grid = data.pictures(data.image_rows[:1], image, device)
+        _, grid = data.images(data.image_rows[:1], image, device)
         batch = max(1, BATCH_PIXELS // (grid[0] * grid[1] * image.base_size**2))
         head = model.read_head(self._prompts.head)
         distances: list[Tensor] = []
@@ -99,7 +99,7 @@ class Validator:
         state_errors: list[np.ndarray] = []
         for rows in data.image_rows[pick].split(batch):
             which = data.instruction[rows].to(device)
-            tiles, grid = data.pictures(rows, image, device)
+            tiles, grid = data.images(rows, image, device)
             visual, levels = model.encode_image(tiles, *grid)
             ids, attention = self._prompts.ids[which], self._prompts.attention[which]
             kv_cache, grounded = model.prefill(ids, visual, levels, attention, head)
@@ -163,7 +163,7 @@ class Validator:
         decoders = StaticDecoders(model)
         right, offsets = 0, []
         for row, sample in zip(rows, samples, strict=True):
-            tiles, grid = self._data.pictures(row[None], model.config.image, device)
+            tiles, grid = self._data.images(row[None], model.config.image, device)
             visual, _ = model.encode_image(tiles, *grid)
             (ids,), (length,) = encode([sample], self._tokenizer, model.config.image_markers)
             prompt = torch.tensor([ids[: len(ids) - length]], device=device)

@@ -96,7 +96,7 @@ def test_pictures_are_prepared_as_the_library_does(pictures):
         (None, {"latent_query_num": "64"}, "latents"),
         ("text_config", {"attention_heads": 5}, "5 heads"),
         ("text_config", {"activation_function": "relu"}, "activation_function"),
-        ("text_config", {"layers": 3}, "missing .*layers.2"),
+        ("text_config", {"layers": 3}, "missing: .*layers.2"),
         ("text_config", {"vocab_size": 12}, "12"),
         ("vision_config", {"patch_size": 5}, "patches of 5"),
         ("vision_config", {"hidden_size": 10**9}, "1,000,000"),
@@ -111,9 +111,9 @@ def test_configurations_that_do_not_fit_are_refused(copy, section, values, told)
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda t: t.pop("text_model.model.layer_norm.weight"), "missing text_model.model.layer_norm.weight"),
-        (lambda t: t.update(extra=torch.zeros(1)), "unexpected extra"),
-        (lambda t: t.update({"image_to_text_projection.latent_query": torch.zeros(2, 2)}), "instead of"),
+        (lambda t: t.pop("text_model.model.layer_norm.weight"), "missing: text_model.model.layer_norm.weight"),
+        (lambda t: t.update(extra=torch.zeros(1)), "unexpected: extra"),
+        (lambda t: t.update({"image_to_text_projection.latent_query": torch.zeros(2, 2)}), "the model needs"),
         (lambda t: t["text_model.model.layer_norm.bias"].fill_(float("inf")), "not finite"),
     ],
 )

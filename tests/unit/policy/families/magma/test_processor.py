@@ -101,7 +101,7 @@ def test_a_batch_is_padded_on_the_left(processor, plain_config):
     assert inputs.image_sizes.tolist() == [[[0, 0], [0, 0]], [[1, 1], [1, 4]]]
     assert inputs.pixel_values.shape == (2, 5, 3, 64, 64)
     assert inputs.grids(0) == []
-    tiles, grids = inputs.flat_pictures()
+    tiles, grids = inputs.flat_images()
     assert torch.equal(tiles, alone[1].pixel_values[0])
     assert grids == [(1, 1), (1, 4)]
 

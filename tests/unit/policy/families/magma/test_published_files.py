@@ -108,13 +108,13 @@ def test_every_tensor_of_magma_8b_by_name_and_shape(rows):
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == expected
     # 379 of CLIP's visual half less its three head tensors, 5 of the projector, 9 per layer and 3 more of Llama.
     assert len(expected) == 376 + 5 + 9 * 32 + 3
-    assert len(checkpoint.IGNORED) == 3
-    assert not checkpoint.IGNORED & set(expected)
+    assert len(checkpoint.UNUSED) == 3
+    assert not checkpoint.UNUSED & set(expected)
 
 
 def test_the_published_index_has_the_size_of_one_that_lists_the_unused_head():
     """The Hub shows 70.6 kB; without the three head tensors the same file would have 70.3 kB."""
-    names = [*published_tensors(128261), *checkpoint.IGNORED]
+    names = [*published_tensors(128261), *checkpoint.UNUSED]
     index = {
         "metadata": {"total_size": 17_812_000_000},
         "weight_map": dict.fromkeys(names, "model-00001-of-00004.safetensors"),
@@ -229,7 +229,7 @@ def test_a_gap_in_the_blocks_of_a_tower_is_refused(directory):
 
 def test_unused_head_tensors_are_accepted(directory, plain_model):
     def change(tensors):
-        for name in checkpoint.IGNORED:
+        for name in checkpoint.UNUSED:
             tensors[name] = torch.zeros(3)
 
     change_shard_of(directory, "language_model.lm_head.weight", change)

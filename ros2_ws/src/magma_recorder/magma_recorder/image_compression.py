@@ -17,7 +17,7 @@ CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1, "rgba8": 4, "bgra8": 4}
 _TO_BGR = {"rgb8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGBA2BGR, "bgra8": cv2.COLOR_BGRA2BGR}
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """A picture that cannot be compressed; the text says why."""
 
 
@@ -28,7 +28,7 @@ def compress(data: bytes, encoding: str, jpeg_quality: int) -> bytes:
         encoding: "jpeg" or "png".
 
     Raises:
-        PictureError: an encoding that is not one of CHANNELS, or a size that does not agree with the data.
+        ImageError: an encoding that is not one of CHANNELS, or a size that does not agree with the data.
     """
     message = deserialize_message(data, Image)
     pixels = _pixels(message)
@@ -40,7 +40,7 @@ def compress(data: bytes, encoding: str, jpeg_quality: int) -> bytes:
     )
     ok, compressed = cv2.imencode(".jpg" if encoding == "jpeg" else ".png", pixels, settings)
     if not ok:
-        raise PictureError(f"a picture of {message.width} x {message.height} could not be compressed as {encoding}")
+        raise ImageError(f"a picture of {message.width} x {message.height} could not be compressed as {encoding}")
     result = CompressedImage()
     result.header = message.header
     # As compressed_image_transport writes it: encoding of the raw picture, then what is inside.
@@ -54,14 +54,14 @@ def decompress(message: CompressedImage) -> NDArray[np.uint8]:
     """A CompressedImage -> its picture (H, W, 3) uint8 RGB.
 
     Raises:
-        PictureError: the bytes are no picture, or a damaged one.
+        ImageError: the bytes are no picture, or a damaged one.
     """
     try:
         pixels = decode_file(message.data)
     except CompressedImageError as error:
-        raise PictureError(f"a recorded picture in format {message.format!r} cannot be used: {error}") from None
+        raise ImageError(f"a recorded picture in format {message.format!r} cannot be used: {error}") from None
     if pixels.dtype != np.uint8:
-        raise PictureError(f"a recorded picture in format {message.format!r} has sixteen bits; eight are recorded")
+        raise ImageError(f"a recorded picture in format {message.format!r} has sixteen bits; eight are recorded")
     return pixels
 
 
@@ -69,11 +69,11 @@ def _pixels(message: Image) -> NDArray[np.uint8]:
     """Pixels in the order that OpenCV wants: BGR or gray."""
     channels = CHANNELS.get(message.encoding)
     if channels is None:
-        raise PictureError(f"pictures with encoding {message.encoding!r} are not recorded; {', '.join(CHANNELS)} are")
+        raise ImageError(f"pictures with encoding {message.encoding!r} are not recorded; {', '.join(CHANNELS)} are")
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(memoryview(message.data), dtype=np.uint8)
     if height < 1 or width < 1 or step < channels * width or data.size < height * step:
-        raise PictureError(
+        raise ImageError(
             f"a picture of {width} x {height} with {step} bytes per row does not agree with {data.size} bytes of data"
         )
     pixels = data[: height * step].reshape(height, step)[:, : channels * width].reshape(height, width, channels)

@@ -232,19 +232,33 @@ def test_a_service_of_another_vendor_is_never_ready(make_node, monkeypatch):
     assert not client.service_is_ready() and not client.wait_for_service(timeout_sec=0.1)
 
 
-@pytest.mark.parametrize("complete", [True, False])
-def test_a_sourced_ros_2_brings_its_own_tool(tmp_path, complete):
-    files = {"rclpy/__init__.py": ""}
-    if complete:
-        files["ros2cli/cli.py"] = "def main(*, argv):\n    print('stock', *argv)\n    return 3\n"
-        files["ros2cli/__init__.py"] = ""
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "ROS_DISTRO": "jazzy"}
-    command = [sys.executable, "-m", "rclpy_dds.cli.main", "topic", "list"]
+STOCK_TOOLS = {
+    # Run by its own Python: this one needs none of this environment.
+    "installed": {"share/ros2cli/package.xml": "", "bin/ros2": "#!/bin/sh\necho stock $*\nexit 3\n"},
+    "from wheels": {
+        "site-packages/ros2cli/__init__.py": "",
+        "site-packages/ros2cli/cli.py": "def main(*, argv):\n    print('stock', *argv)\n    return 3\n",
+    },
+    "none": {"bin/ros2": "#!/bin/sh\necho of something else\n"},
+}
+
+
+@pytest.mark.parametrize("kind", STOCK_TOOLS)
+def test_a_sourced_ros_2_brings_its_own_tool(tmp_path, kind):
+    for name, text in {"site-packages/rclpy/__init__.py": "", **STOCK_TOOLS[kind]}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path / "site-packages"),
+        "AMENT_PREFIX_PATH": f"{tmp_path / 'overlay'}:{tmp_path}",
+        "ROS_DISTRO": "jazzy",
+    }
+    command = [sys.executable, "-m", "rclpy_dds.cli.main", "topic", "list", "--no-daemon"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    if complete:
-        assert (done.returncode, done.stdout) == (3, "stock topic list\n")
-    else:
+    if kind == "none":
         assert done.returncode == 1 and "install ros-jazzy-ros2cli-common-extensions" in done.stderr
+    else:
+        assert (done.returncode, done.stdout) == (3, "stock topic list --no-daemon\n")

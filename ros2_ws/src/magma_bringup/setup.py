@@ -39,7 +39,7 @@ setup(
         "console_scripts": [
             "episode_runner = magma_bringup.programs:main",
             "instruction_keeper = magma_bringup.programs:main",
-            "live_view = magma_bringup.live_view:main",
+            "live_view = magma_bringup.programs:main",
             "task_server = magma_bringup.programs:main",
             "demo = magma_bringup.programs:main",
         ]

@@ -26,5 +26,5 @@ setup(
     maintainer_email="maintainers@magma-robot.invalid",
     description="The controller: phases, safety stage, watchdog and emergency stop in front of the arm.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["controller = magma_control.controller_node:main"]},
+    entry_points={"console_scripts": ["controller = magma_control.programs:main"]},
 )

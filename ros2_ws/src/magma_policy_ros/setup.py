@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "policy = magma_policy_ros.policy_node:main",
+            "policy = magma_policy_ros.programs:main",
         ]
     },
 )

@@ -21,9 +21,9 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "keyboard_teleop = magma_teleop.keyboard_teleop_node:main",
-            "joy_teleop = magma_teleop.joy_teleop_node:main",
-            "leader_teleop = magma_teleop.leader_teleop_node:main",
+            "keyboard_teleop = magma_teleop.programs:main",
+            "joy_teleop = magma_teleop.programs:main",
+            "leader_teleop = magma_teleop.programs:main",
         ]
     },
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from rclpy.node import Node
@@ -62,14 +65,41 @@ def test_a_library_that_a_node_wants_later_is_told_too(capsys, monkeypatch):
     assert "has no package no_such_library" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["camera_source", "simulator", "recorder", "episode_runner"])
-def test_the_installed_programs_do_so(name, tmp_path):
+PACKAGES = Path(__file__).resolve().parents[3] / "ros2_ws" / "src"
+
+
+def programs_of(setup_file: Path) -> dict[str, str]:
+    """The console scripts of a package: what each name starts."""
+    calls = [node for node in ast.walk(ast.parse(setup_file.read_text())) if isinstance(node, ast.keyword)]
+    points = [ast.literal_eval(call.value) for call in calls if call.arg == "entry_points"]
+    scripts = [script for entry in points for script in entry.get("console_scripts", [])]
+    return dict(script.replace(" ", "").split("=") for script in scripts)
+
+
+@pytest.mark.parametrize(
+    "package", sorted(path.parent.name for path in PACKAGES.glob("*/setup.py") if programs_of(path))
+)
+def test_every_program_is_started_by_its_name(package):
+    """The nodes without exception: each of them imports what an environment may lack."""
+    started = programs_of(PACKAGES / package / "setup.py")
+    assert set(started.values()) == {f"{package}.programs:main"}
+    source = (PACKAGES / package / package / "programs.py").read_text()
+    (table,) = (ast.literal_eval(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Dict))
+    assert table.keys() == started.keys()
+    assert all(find_spec(module) for module in table.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["camera_source", "controller", "episode_runner", "joy_teleop", "live_view", "policy", "recorder", "simulator"],
+)
+def test_the_installed_programs_do_so(name):
     # Without the environment's packages, but with our own.
     code = (
         "import sys\n"
         "class Missing:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name in ('cv2', 'av', 'simplejpeg', 'magma_sim', 'mcap'):\n"
+        "        if name in ('cv2', 'av', 'simplejpeg', 'magma_sim', 'mcap', 'numpy'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
         "from importlib.metadata import entry_points\n"

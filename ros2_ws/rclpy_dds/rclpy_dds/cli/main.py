@@ -79,33 +79,35 @@ def _status(result: Any) -> int:
     return int(result or 0)
 
 
-def _stock_tool() -> Any:
-    """The `main` of the ROS 2 that is sourced, or None without one: a real ROS 2 wins, its tool too.
+def _run_stock_tool(argv: list[str]) -> int | str | None:
+    """Run the `ros2` of the ROS 2 that is sourced: a real one wins, its tool too; this one knows its own rclpy only.
 
-    Raises RuntimeError when that ROS 2 has no such tool; this one knows its own rclpy only.
+    Raises RuntimeError when that ROS 2 has no such tool.
     """
-    if not real_rclpy_exists():
-        return None
+    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        program = os.path.join(prefix, "bin", "ros2")
+        if os.path.isdir(os.path.join(prefix, "share", "ros2cli")) and os.access(program, os.X_OK):
+            # By the Python that its first line names: this one may lack what it imports, or be of another version.
+            os.execv(program, [program, *argv])
     try:
-        from ros2cli.cli import main as stock_main
+        from ros2cli.cli import main as stock_main  # of a ROS 2 from wheels: it is in this environment
     except ImportError as error:
         distribution = os.environ.get("ROS_DISTRO", "<distribution>")
         raise RuntimeError(
             f"a ROS 2 is sourced, but its `ros2` command cannot be had ({error}): install "
             f"ros-{distribution}-ros2cli-common-extensions, or use a shell in which no ROS 2 is sourced"
         ) from None
-    return stock_main
+    return stock_main(argv=argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        stock_main = _stock_tool()
-    except RuntimeError as error:
-        return _status(f"ros2: {error}")
-    if stock_main is not None:
-        return _status(stock_main(argv=argv))
+    if real_rclpy_exists():
+        try:
+            return _status(_run_stock_tool(argv))
+        except RuntimeError as error:
+            return _status(f"ros2: {error}")
     if hasattr(sys.stdout, "reconfigure"):
         # Otherwise what goes into a pipe arrives in blocks, and is lost when the command is ended by a signal.
         sys.stdout.reconfigure(line_buffering=True)

@@ -1,0 +1,9 @@
+"""The programs of this package, by the names under which they are installed."""
+
+from magma_common.program import program_of
+
+main = program_of(
+    {
+        "controller": "magma_control.controller_node",
+    }
+)

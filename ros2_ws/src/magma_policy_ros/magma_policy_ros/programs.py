@@ -1,0 +1,9 @@
+"""The programs of this package, by the names under which they are installed."""
+
+from magma_common.program import program_of
+
+main = program_of(
+    {
+        "policy": "magma_policy_ros.policy_node",
+    }
+)

@@ -28,7 +28,9 @@ step() {
 }
 
 # The installation's own Python: its compiled packages fit no other. Another environment that is active steps aside.
-PATH=$(IFS=:; for entry in $PATH; do [ "$entry" = "${VIRTUAL_ENV:-/nowhere}/bin" ] || printf '%s:' "$entry"; done)
+PATH=$(IFS=:; for entry in $PATH; do
+    [ "$entry" = "${VIRTUAL_ENV:-/nowhere}/bin" ] || [ "$entry" = "$VENV/bin" ] || printf '%s:' "$entry"
+done)
 PATH=${PATH%:}
 unset VIRTUAL_ENV PYTHONHOME AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH PYTHONPATH
 set +u
@@ -100,10 +102,19 @@ export OMP_NUM_THREADS=\${OMP_NUM_THREADS:-1}
 END
 }
 
+# The installation's `ros2` by the environment's own Python: launch files look into the environment's packages, too.
+write_ros2_command() {
+    local installed
+    installed=$(command -v ros2) || { say "$PREFIX has no ros2 command"; return 0; }
+    printf '#!/usr/bin/env bash\nexec %q %q "$@"\n' "$VENV/bin/python" "$installed" >"$VENV/bin/ros2"
+    chmod +x "$VENV/bin/ros2"
+}
+
 can_start() {
     local program
     # shellcheck disable=SC1091
     set +u; source "$VENV/setup.bash"; set -u
+    ! command -v ros2 >/dev/null || ros2 launch magma_bringup robot.launch.py --show-args
     for program in magma_bringup.instruction_keeper magma_camera.camera_subscriber magma_control.controller_node \
         magma_policy_ros.policy_node magma_recorder.recorder_node magma_sim_ros.simulator_node magma_teleop.joy_teleop_node; do
         python -c "import $program"
@@ -116,5 +127,6 @@ step "Python environment" make_environment
 step "PyTorch, simulator, policy" install_packages
 step "Workspace (colcon)" build_workspace
 write_setup_file
+write_ros2_command >>"$LOG"
 step "Every node can be imported" can_start
 say "Done. In each shell: source ${VENV/#$PWD\//}/setup.bash"

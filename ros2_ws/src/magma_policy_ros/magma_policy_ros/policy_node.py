@@ -22,6 +22,7 @@ from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Repo
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
+from magma_common.program import cannot_start
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
 from magma_contracts.actions import DELTA_SIZE, ActionChunk
 from magma_contracts.errors import ConfigError
@@ -197,6 +198,9 @@ class PolicyNode(Node):
     def _run(self) -> None:
         try:
             policy = self._load()
+        except ImportError as error:
+            self._give_up(EXIT_NOT_LOADED, cannot_start(error))
+            return
         except Exception as error:  # whatever the model raises: without a model the node is of no use
             self._give_up(EXIT_NOT_LOADED, f"cannot load policy: {error}")
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from magma_contracts.foresight import Ahead
 from magma_eval.actions import Deltas
 from magma_eval.benchmarks import Benchmark
 from magma_eval.episodes import Episode
@@ -15,6 +16,7 @@ from magma_sim.backends.simpler_original.suites import PUBLISHED
 from magma_sim.backends.simpler_original.suites import SUITES as SIMPLER_ORIGINAL
 from magma_sim.backends.tabletop.suites import SUITES as TABLETOP
 from magma_sim.experts.pick_and_place import make_expert
+from magma_sim.experts.planning import plan
 from magma_sim.registry import entries, make_task
 
 _ROOT = Path(__file__).parent
@@ -33,6 +35,10 @@ class ExpertPolicy(ScriptedPolicy):
 
     def act(self, observation: Any) -> Deltas:
         return self._expert.act(observation.end_effector, observation.object_poses)
+
+    def plan(self, observation: Any, ahead: Ahead) -> Deltas:
+        """Its steps for a later moment, see `magma_eval.policies.interface.PlanningPolicy`."""
+        return plan(self._expert, observation.end_effector, observation.object_poses, ahead)
 
 
 BENCHMARK = Benchmark(

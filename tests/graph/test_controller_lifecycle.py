@@ -313,7 +313,7 @@ class Settings:
 
 OTHERS = {"overlap": "replace", "blend_steps": 5, "ensemble_decay": 1.0, "gripper_mode": "binary"}
 OTHERS |= {"gripper_close_below": 0.1, "gripper_open_above": 0.9, "gripper_sticky_steps": 3}
-OTHERS |= {"min_command_interval_s": 0.0}
+OTHERS |= {"min_command_interval_s": 0.0, "keep_references": False}
 """What has no tighter direction, with a value other than its default; a new parameter has one or stands here."""
 GIVEN = {"teleop_timeout_s": 1.0}
 """What the fixture sets otherwise than by default."""

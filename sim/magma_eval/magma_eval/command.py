@@ -28,7 +28,7 @@ from magma_eval.report.text_tables import terminal_width
 from magma_eval.results.episode_result import ResultsError, SuccessRule
 from magma_eval.results.merge import merge
 from magma_eval.results.run_folder import RunFolder, without_repetitions
-from magma_eval.rollout.settings import Clock
+from magma_eval.rollout.settings import Clock, Compensation
 from magma_eval.run.coordinator import RunError, Summary
 from magma_eval.run.plan import DEFAULT_FACTORY, RunConfig
 from magma_eval.run.runner import Runner
@@ -105,6 +105,15 @@ class RunCommand:
     latency_ms: str = ""
     """with --clock realtime: numbers such as 0,50,100,200,400,800. Every answer takes exactly so long, and the run is
     repeated for each. Empty: as long as it really took. With --clock wall it is added to that"""
+    latency_jitter_ms: float = 0.0
+    """with --clock realtime and --latency-ms: of each answer up to so much more, drawn evenly"""
+    lost_answers: float = 0.0
+    """with --clock realtime and --latency-ms: share of the answers that never arrive, such as 0.05"""
+    compensation: Compensation | None = None
+    """of latency, for arms. references: what was commanded since a frame is subtracted from the answer to it, as the
+    robot's controller does it. prediction: besides, the policy is given the arm's state foretold for the moment at
+    which its answer takes effect, and its answer begins with what is under way. none: neither. Default: prediction in
+    real time, references on the wall's clock"""
     execute_steps: int | None = None
     """actions of a chunk executed before the policy is asked again; default 1 in lock-step, else all"""
     success_rule: SuccessRule = "last"
@@ -152,6 +161,9 @@ class RunCommand:
             seeds=_seeds(self.seeds),
             clock=self.clock,
             latencies_ms=tuple(_numbers(self.latency_ms, "latencies")),
+            latency_jitter_ms=self.latency_jitter_ms,
+            lost_answers=self.lost_answers,
+            compensation=self.compensation,
             execute_steps=self.execute_steps,
             rule=self.success_rule,
             training=self.training_label,

@@ -45,6 +45,11 @@ class ScriptedExpert:
         self._skill: Skill = skill_of(task)
         self._config = config or self._skill.config
 
+    @property
+    def skill(self) -> Skill:
+        """What it knows of the task."""
+        return self._skill
+
     def act(self, end_effector: ArmState, object_poses: Poses) -> NDArray[np.float64]:
         """The next EndEffectorDelta (7,).
 
@@ -59,9 +64,8 @@ class ScriptedExpert:
         for name in (skill.source, skill.target):
             if name not in object_poses:
                 raise KeyError(f"the expert needs the pose of {name!r}; it got {sorted(object_poses)}")
-        handle = self._handle(object_poses)
-        in_fingers = self._in_fingers(end_effector, handle)
-        if in_fingers and self._gripping(end_effector):
+        in_fingers = self.in_fingers(end_effector, object_poses)
+        if in_fingers and self.gripping(end_effector):
             return self._carry(end_effector, object_poses)
         if skill.placed(object_poses):
             return self._retreat(end_effector, near=in_fingers)
@@ -72,13 +76,15 @@ class ScriptedExpert:
         position, rotation = object_poses[self._skill.source]
         return position + rotate(rotation, np.array([self._skill.grasp_offset, 0.0, 0.0]))
 
-    def _in_fingers(self, state: ArmState, handle: NDArray[np.float64]) -> bool:
-        offset = state.position - handle
+    def in_fingers(self, state: ArmState, object_poses: Poses) -> bool:
+        """Whether the source is between the fingers."""
+        offset = state.position - self._handle(object_poses)
         across = float(np.hypot(*offset[:2]))
         height = abs(float(offset[2]) - self._skill.grasp_above_origin)
         return across < self._config.hold_distance and height < self._config.hold_height
 
-    def _gripping(self, state: ArmState) -> bool:
+    def gripping(self, state: ArmState) -> bool:
+        """Whether the fingers are about as far apart as the source is wide, and to be closed."""
         return state.gripper_target < 0.5 and self._skill.gap(state.gripper) < self._skill.source_width + _GRIP_SLACK_M
 
     def _down(self, heading: float) -> NDArray[np.float64]:

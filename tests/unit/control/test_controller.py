@@ -55,7 +55,7 @@ class TestGoing:
         assert controller.tick(at(0.5)) is None
 
     def test_overlapping_chunks_blend_and_only_what_was_executed_is_skipped(self):
-        controller = ready()
+        controller = ready(ControllerConfig(keep_references=False))
         steps = [(0.01 * (k + 1), 0, 0, 0, 0, 0, 1) for k in range(4)]
         controller.on_chunk(chunk(0.0, *steps), at(0.1))
         assert controller.tick(at(0.1)).delta[0] == pytest.approx(0.01)

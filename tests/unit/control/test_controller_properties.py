@@ -12,12 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.chunk_schedule import OVERLAPS
 from magma_control.commands import Source
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.phases import ALLOWED, MOVING, Phase
-from magma_control.schedule import OVERLAPS
 
 sane = st.floats(-0.1, 0.1)
 wild = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-2.0, 2.0))

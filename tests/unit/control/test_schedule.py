@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from control_builders import FORWARD, chunk
 
-from magma_control.schedule import BLEND, ENSEMBLE, REPLACE, ChunkSchedule, OverlapRule
+from magma_contracts.chunk_schedule import BLEND, ENSEMBLE, REPLACE, ChunkSchedule, OverlapRule
 
 
 def steps(value, count=4, gripper=1.0):

@@ -126,8 +126,8 @@ class FakeTask(Task):
 class FakeLateTask(FakeTask, LateCommandTask):
     """Takes commands in the middle of a step, and remembers them."""
 
-    def __init__(self, name: str, *, period_s: float = 0.2) -> None:
-        super().__init__(name, period_s=period_s)
+    def __init__(self, name: str, *, period_s: float = 0.2, steps: int = 8) -> None:
+        super().__init__(name, period_s=period_s, steps=steps)
         self.actions: list[np.ndarray | None] = []
         self.late_s: list[float] = []
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
+from magma_contracts.chunk_schedule import OVERLAPS, OverlapRule
 from magma_contracts.errors import ConfigError
 from magma_control.gripper import GripperRule
 from magma_control.robot_config import ARM_DRIVERS
-from magma_control.schedule import OVERLAPS, OverlapRule
 
 STEP_ARM = "sim_delta"
 """The arm that takes one end-effector delta per step and does its own inverse kinematics."""
@@ -148,6 +148,12 @@ class ControllerConfig(NodeConfig):
         "Chunks that overlap: replace = the newer one from its first step; blend = the newer one takes over gradually, "
         "without the steps that were executed since its frame; ensemble = weighted mean of all.",
         choices=OVERLAPS,
+    )
+    keep_references: bool = parameter(
+        True,
+        "A delta of the policy means a way from where the arm's target was at the capture of its frame: what was "
+        "commanded since then is subtracted before the limits. false: it is added to the target as it is by then. "
+        "Nothing is subtracted with overlap replace, nor where the world waits for each command.",
     )
     blend_steps: int = parameter(2, "Steps over which a newer chunk takes over.", minimum=0, maximum=100)
     ensemble_decay: float = parameter(0.1, "Of the weights of an ensemble, per chunk.", minimum=0.0, maximum=10.0)

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.action_spec import ActionSpec
-from magma_contracts.actions import GRIPPER, TRANSLATION, ActionChunk, EndEffectorDelta
+from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION, ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
 from magma_control import inputs
 from magma_control.arm_channel import ArmChannel
 from magma_control.command_guard import refuse_delta
 from magma_control.commands import Command, Source
-from magma_control.config import ControllerConfig
+from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
 from magma_control.inputs import AnswerT, Input, Outcome
@@ -151,7 +151,7 @@ class Controller:
             return
         policy.instruction = text
         # What was planned for another instruction is not carried out.
-        policy.schedule.clear()
+        policy.stream.clear()
         policy.gripper.reset()
         self._log(False, "instruction", f"instruction: {text!r}")
         if not text and self._phase is Phase.AUTONOMOUS:
@@ -162,7 +162,7 @@ class Controller:
         policy = self._policy
         if spec != policy.spec:
             policy.spec, policy.spec_refusal = spec, None
-            policy.schedule.clear()
+            policy.stream.clear()
             self._judge_spec()
             if policy.spec_refusal is None:
                 self._log(False, "spec", f"policy {spec.policy!r} fits this arm (horizon {spec.horizon})")
@@ -184,6 +184,9 @@ class Controller:
             self.refuse_arm(refusal)
             return refusal
         jump = self._arm.accept(state, now, self._config)
+        if self._config.arm != STEP_ARM:
+            log = self._policy.stream.log
+            log.on_target(state.target_position, state.target_quaternion_xyzw, now.ros_ns)
         if jump is not None:
             self._on_jump(jump, state, now)
         return None
@@ -191,7 +194,7 @@ class Controller:
     def _on_jump(self, jump: Refusal, state: EndEffectorState, now: Instant) -> None:
         """Forgets what was planned; only what was captured or asked for with the arm where it is now counts."""
         self._count(jump)
-        self._policy.schedule.clear()
+        self._policy.stream.forget()
         self._operator.take()
         since = Instant(now.steady_s, state.stamp_ns - 1)
         self._policy.gate.require_also_after(since, "the arm was moved")
@@ -235,7 +238,7 @@ class Controller:
             )
             self._counts["operator changed"] += 1
         if self._phase is not Phase.TELEOP:
-            self._policy.schedule.clear()
+            self._policy.stream.forget()
             self._go(Phase.TELEOP, Refusal("operator", "the operator has taken over"))
         refusal = operator.put(command, now, config)
         if refusal is not None:
@@ -450,30 +453,47 @@ class Controller:
             return None
         if not self._interval_passed(now):
             return None
-        schedule = policy.schedule
-        overtaken = schedule.overtaken
-        step = schedule.due(now.steady_s)
-        lost = schedule.overtaken - overtaken
+        stream = policy.stream
+        overtaken = stream.overtaken
+        due = stream.due(now.steady_s)
+        lost = stream.overtaken - overtaken
         if lost:
             self._counts["step overtaken"] += lost
             self._log(
                 True, "step overtaken", f"{lost} steps of a chunk were not executed: the control loop came too late"
             )
-        if step is None:
+        if due is None:
             return None
+        step, owed = due
         old = policy.refuse_step(step, now, config)
         if old is not None:
             self._count(old)
             self._go(Phase.HOLD, old)
             return None
-        policy.executed(step, now)
+        if owed is not None:
+            self._note_late_answer(owed)
         delta = step.delta.copy()
         delta[GRIPPER] = policy.gripper.apply(delta[GRIPPER], self._gripper_target(), config.gripper_rule)
         following = None
         if step.following is not None:
             following = step.following.copy()
             following[:GRIPPER] *= config.bring_up_scale
-        return self._command(delta, step.chunk.stamp_ns, Source.POLICY, now, step.chunk.policy, following)
+        command = self._command(delta, step.chunk.stamp_ns, Source.POLICY, now, step.chunk.policy, following)
+        if command is not None:
+            # What the policy moved: not the way back after a re-arm, before which nothing else moves.
+            moved = self._last_delta if self._arm.way_back is None else np.append(np.zeros(6), command.delta[GRIPPER])
+            policy.executed(step, moved, now)
+        return command
+
+    def _note_late_answer(self, owed: NDArray[np.float64]) -> None:
+        """A step was changed by what had been commanded since its frame."""
+        self._counts["late answer: commanded since"] += 1
+        metres, radians = (float(np.linalg.norm(owed[part])) for part in (TRANSLATION, ROTATION))
+        self._log(
+            False,
+            "late answer",
+            f"late answer: {metres * 1e3:.1f} mm and {radians:.3f} rad commanded since its frame were subtracted",
+        )
 
     def _tick_operator(self, now: Instant) -> Command | None:
         operator, config = self._operator, self._config
@@ -656,7 +676,7 @@ class Controller:
             self._operator.release()
         if phase not in MOVING:
             self._policy.gripper.reset()
-            self._policy.schedule.clear()
+            self._policy.stream.clear()
             self._operator.take()
 
     def _count(self, refusal: Refusal) -> None:

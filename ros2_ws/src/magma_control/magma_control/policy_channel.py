@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
+import numpy as np
+from numpy.typing import NDArray
 
 from magma_contracts.action_spec import ActionSpec
+from magma_contracts.action_stream import ActionStream
 from magma_contracts.actions import ActionChunk
+from magma_contracts.chunk_schedule import DueStep
 from magma_control.config import ControllerConfig
 from magma_control.freshness import Instant, StampGate, age_s
 from magma_control.gripper import GripperFilter
 from magma_control.heartbeat import Heartbeat
 from magma_control.safety import Refusal, refuse_chunk, refuse_spec
-from magma_control.schedule import ChunkSchedule, DueStep
-
-EXECUTED_KEPT = 256
-"""Executed steps to remember: more than any policy can be late."""
 
 
 class PolicyChannel:
@@ -36,7 +35,7 @@ class PolicyChannel:
         self.frame_stamp_ns: int | None = None
         """capture time of the frame that the last executed step answers"""
         self.gate = StampGate("frame", "frame")
-        self.schedule = ChunkSchedule()
+        self.stream = ActionStream()
         self.gripper = GripperFilter()
         self._since_s = since_s
         self._ask_topic = ask_topic
@@ -44,7 +43,6 @@ class PolicyChannel:
         self._useful_until_s = since_s
         self._refused: tuple[Refusal, float] | None = None
         self._heartbeat = Heartbeat("policy")
-        self._executed_ns: deque[int] = deque(maxlen=EXECUTED_KEPT)
 
     def judge_spec(self, config: ControllerConfig) -> Refusal | None:
         """Whether the policy fits the arm as it is configured now. Returns why it does not, if that is new."""
@@ -54,7 +52,7 @@ class PolicyChannel:
         if self.spec_refusal is None or self.spec_refusal == before:
             return None
         # What does not fit moves the arm no more.
-        self.schedule.clear()
+        self.stream.clear()
         return self.spec_refusal
 
     def beat(self, now: Instant) -> None:
@@ -109,12 +107,17 @@ class PolicyChannel:
         self.accepted_s = now.steady_s
         start_s = max(now.steady_s, earliest_s)
         if config.command_interval_s > 0.0:
-            executed = sum(stamp_ns > chunk.stamp_ns for stamp_ns in self._executed_ns)
-            self.schedule.add(chunk, start_s, executed, config.overlap_rule)
+            self.stream.accept(
+                chunk,
+                start_s,
+                config.overlap_rule,
+                keep_references=config.keep_references,
+                scale=config.bring_up_scale,
+            )
         else:
             # A world that waits for each command has seen every step by the time of the frame.
-            self.schedule.replace(chunk, start_s)
-        self._useful_until_s = self.schedule.last_step_s
+            self.stream.replace(chunk, start_s)
+        self._useful_until_s = self.stream.last_step_s
 
     def reject(self, refusal: Refusal, now: Instant) -> None:
         """A chunk was refused, for this reason."""
@@ -134,10 +137,10 @@ class PolicyChannel:
             "(max_frame_age_s + max_blind_s): the policy must look again",
         )
 
-    def executed(self, step: DueStep, now: Instant) -> None:
-        """A step is carried out now."""
+    def executed(self, step: DueStep, delta: NDArray[np.float64], now: Instant) -> None:
+        """A step is carried out now, as this delta (7,)."""
         self.frame_stamp_ns = step.chunk.stamp_ns
-        self._executed_ns.append(now.ros_ns)
+        self.stream.sent(delta, now.ros_ns)
 
     def overdue(self, now: Instant, config: ControllerConfig) -> Refusal | None:
         """Why the arm holds because the policy has nothing useful to say, or None."""
@@ -157,8 +160,8 @@ class PolicyChannel:
         return self._refused[0]
 
     def drop(self) -> None:
-        """As if no chunk had been heard."""
-        self.schedule.clear()
+        """As if no chunk had been heard, and none carried out."""
+        self.stream.forget()
         self._refused = None
 
     def _silence(self, now: Instant) -> Refusal:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
 from magma_contracts.arm_state import EndEffectorState
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+from magma_contracts.motions import then
+from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
 
 FloatArray = NDArray[np.float64]
 
@@ -59,11 +60,7 @@ class WayBack:
             The command (7,), and what is left of the way afterwards, or None.
         """
         back = np.append(self.offset, delta[GRIPPER])
-        both = back.copy()
-        both[TRANSLATION] += delta[TRANSLATION]
-        both[ROTATION] = axis_angle_from_quaternion(
-            multiply(quaternion_from_axis_angle(delta[ROTATION]), quaternion_from_axis_angle(self.offset[ROTATION]))
-        )
+        both = np.append(then(self.offset, delta[:GRIPPER]), delta[GRIPPER])
         if step.holds(both):
             return both, None
         length_m, angle_rad = (float(np.linalg.norm(self.offset[part])) for part in (TRANSLATION, ROTATION))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from magma_contracts.foresight import Ahead
 
 
 class PolicyMismatchError(ValueError):
@@ -101,3 +103,16 @@ class EpisodePolicy(Protocol):
 
     def close(self) -> None:
         """Ends the episode."""
+
+
+@runtime_checkable
+class PlanningPolicy(Protocol):
+    """A policy of an arm that can answer for a later moment."""
+
+    def plan(self, observation: Any, ahead: Ahead) -> Any:
+        """The actions from the moment on at which the answer takes effect.
+
+        Args:
+            observation: what is known now.
+            ahead: what will be commanded until then.
+        """

@@ -7,15 +7,32 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
+from magma_contracts.foresight import Ahead, AnswerTimes
+from magma_eval.actions import END_EFFECTOR_DELTA, Deltas, action_type_of
+from magma_eval.rollout.arm_schedule import ArmSchedule
 from magma_eval.rollout.schedule import RealTimeSchedule
 from magma_eval.rollout.settings import RolloutSettings
 from magma_eval.tasks import Observation, Task, takes_late_commands
 
 ActionT = TypeVar("ActionT")
-Ask = Callable[[Observation], tuple[list[ActionT], float]]
-"""asks the policy: its actions, and the seconds it took"""
+
+
+class Ask(Protocol[ActionT]):
+    """Asks the policy."""
+
+    def __call__(self, observation: Observation, ahead: Ahead | None = None) -> tuple[list[ActionT], float]:
+        """Its actions, and the seconds it took.
+
+        Args:
+            observation: what it is asked about.
+            ahead: what comes before its answer takes effect; the actions begin with those commands.
+        """
+
+
+Chance = Callable[[], float]
+"""draws evenly from 0 to 1"""
 Note = Callable[[str, float], None]
 """keeps a time of the episode: name, milliseconds"""
 _AGE = "age of the frame acted on"
@@ -48,15 +65,18 @@ class EpisodeClock(Protocol[ActionT]):
 
 
 def clock_of(
-    settings: RolloutSettings, task: Task[ActionT], ask: Ask[ActionT], note: Note
+    settings: RolloutSettings, task: Task[ActionT], ask: Ask[ActionT], note: Note, chance: Chance
 ) -> LockStep[ActionT] | RealTime[ActionT] | WallTime[ActionT]:
     """The clock that the settings name."""
     if settings.clock == "lockstep":
         return LockStep(ask, task.spec.max_steps)
     period_s, within_steps = task.spec.step_period_s, takes_late_commands(task)
+    compensates = settings.compensation if action_type_of(task) is END_EFFECTOR_DELTA else "none"
+    arm = None if compensates == "none" else ArmSchedule(round(1e6 * period_s), within_steps=within_steps)
     if settings.clock == "realtime":
-        return RealTime(ask, note, period_s, settings.latency_ms, within_steps=within_steps)
-    return WallTime(ask, note, period_s, (settings.latency_ms or 0.0) / 1e3, within_steps=within_steps)
+        foretells = compensates == "prediction"
+        return RealTime(ask, note, period_s, settings, chance, arm, foretells=foretells, within_steps=within_steps)
+    return WallTime(ask, note, period_s, (settings.latency_ms or 0.0) / 1e3, arm, within_steps=within_steps)
 
 
 class LockStep(Generic[ActionT]):
@@ -89,27 +109,61 @@ class RealTime(Generic[ActionT]):
         ask: asks the policy.
         note: keeps times.
         period_s: step period.
-        latency_ms: of every answer; None: as long as it really took.
+        settings: of these the latency of every answer (None: as long as it really took), its jitter, and what is lost.
+        chance: for jitter and losses.
+        arm: what becomes of the actions of an arm that keep what they refer to; None: the newest replace the others.
+        foretells: the policy is told what comes before its answer takes effect.
         within_steps: whether a command can take effect in the middle of a step.
     """
 
     def __init__(
-        self, ask: Ask[ActionT], note: Note, period_s: float, latency_ms: float | None, *, within_steps: bool
+        self,
+        ask: Ask[ActionT],
+        note: Note,
+        period_s: float,
+        settings: RolloutSettings,
+        chance: Chance,
+        arm: ArmSchedule | None = None,
+        *,
+        foretells: bool = False,
+        within_steps: bool,
     ) -> None:
-        self._ask, self._note, self._period_s, self._latency_ms = ask, note, period_s, latency_ms
+        self._ask, self._note, self._period_s = ask, note, period_s
+        self._settings, self._chance = settings, chance
         self._schedule: RealTimeSchedule[ActionT] = RealTimeSchedule(round(1e6 * period_s), within_steps=within_steps)
+        self._arm, self._foretells = arm, foretells
+        self._times = AnswerTimes()
 
     def command(self, observation: Observation) -> Command[ActionT]:
-        step = observation.step
-        if self._schedule.question(step) is not None:
-            actions, seconds = self._ask(observation)
-            latency_ms = 1e3 * seconds if self._latency_ms is None else self._latency_ms
-            self._schedule.answer(step, round(1e3 * latency_ms), actions)
-        due = self._schedule.due(step)
+        step, arm = observation.step, self._arm
+        asked_us = self._schedule.question(step)
+        if asked_us is not None:
+            self._question(observation, asked_us)
+        due = self._schedule.due(step) if arm is None else arm.due(step)
         if due is None:
             return Command(None)
         self._note(_AGE, 1e3 * self._period_s * (step - due.frame) + 1e-3 * due.late_us)
-        return Command(due.action, 1e-6 * due.late_us)
+        return Command(cast(ActionT, due.action), 1e-6 * due.late_us)
+
+    def _question(self, observation: Observation, asked_us: int) -> None:
+        step, arm, settings = observation.step, self._arm, self._settings
+        ahead = None
+        if arm is not None and self._foretells:
+            ahead = arm.ahead(step, asked_us, round(1e6 * self._times.expected_s))
+        actions, seconds = self._ask(observation, ahead)
+        latency_ms = 1e3 * seconds
+        if settings.latency_ms is not None:
+            latency_ms = settings.latency_ms
+        if settings.latency_jitter_ms:
+            latency_ms += settings.latency_jitter_ms * self._chance()
+        if settings.lost_answers and self._chance() < settings.lost_answers:
+            self._schedule.answered(step, round(1e3 * latency_ms))
+        elif arm is None:
+            self._schedule.answer(step, round(1e3 * latency_ms), actions)
+        else:
+            arrival_us = self._schedule.answered(step, round(1e3 * latency_ms))
+            self._times.add(1e-6 * (arrival_us - asked_us))
+            arm.answer(step, arrival_us, cast("list[Deltas]", actions))
 
     def looks_at(self, step: int) -> bool:
         return self._schedule.looks_at(step)
@@ -133,11 +187,22 @@ class WallTime(Generic[ActionT]):
         note: keeps times.
         period_s: step period.
         added_s: latency added to what every answer took.
+        arm: as of `RealTime`.
         within_steps: whether a command can take effect in the middle of a step.
     """
 
-    def __init__(self, ask: Ask[ActionT], note: Note, period_s: float, added_s: float, *, within_steps: bool) -> None:
+    def __init__(
+        self,
+        ask: Ask[ActionT],
+        note: Note,
+        period_s: float,
+        added_s: float,
+        arm: ArmSchedule | None = None,
+        *,
+        within_steps: bool,
+    ) -> None:
         self._note, self._period_s, self._within_steps = note, period_s, within_steps
+        self._arm = arm
         self._policy = _PolicyThread(ask, added_s)
         self._left: list[ActionT] = []
         self._frame, self._late_s, self._cost_s = 0, 0.0, 0.0
@@ -147,6 +212,8 @@ class WallTime(Generic[ActionT]):
         self._policy.show(observation)
         patience_s = max(0.0, self._period_s - 2.0 * self._cost_s) if self._within_steps else 0.0
         answer = self._policy.take(until_s=self._due_s + patience_s)
+        if self._arm is not None:
+            return self._arm_command(self._arm, observation.step, answer)
         if answer is not None:
             self._left, self._frame = list(answer.actions), answer.frame
             self._late_s = max(0.0, answer.arrival_s - self._due_s)
@@ -155,6 +222,19 @@ class WallTime(Generic[ActionT]):
             self._note(_AGE, 1e3 * (self._period_s * (observation.step - self._frame) + self._late_s))
         self._begin_s = time.monotonic()
         return Command(self._left.pop(0), self._late_s) if self._left else Command(None)
+
+    def _arm_command(self, arm: ArmSchedule, step: int, answer: _Answer[ActionT] | None) -> Command[ActionT]:
+        if answer is not None:
+            late_s = min(max(0.0, answer.arrival_s - self._due_s), 0.999 * self._period_s)
+            arrival_us = round(1e6 * (step * self._period_s + late_s))
+            arm.answer(answer.frame, arrival_us, cast("list[Deltas]", answer.actions))
+        due = arm.due(step)
+        self._begin_s = time.monotonic()
+        if due is None:
+            return Command(None)
+        late_s = min(1e-6 * due.late_us, 0.999 * self._period_s)
+        self._note(_AGE, 1e3 * (self._period_s * (step - due.frame) + late_s))
+        return Command(cast(ActionT, due.action), late_s)
 
     def looks_at(self, step: int) -> bool:
         del step

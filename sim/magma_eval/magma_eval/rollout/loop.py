@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
+from magma_contracts.foresight import Ahead, foretell
 from magma_eval.actions import action_type_of
 from magma_eval.episodes import Episode
-from magma_eval.policies.interface import EpisodePolicy
+from magma_eval.policies.interface import EpisodePolicy, PlanningPolicy
 from magma_eval.rollout.clocks import clock_of
 from magma_eval.rollout.log import EpisodeLog, Rollout
 from magma_eval.rollout.settings import RolloutSettings
@@ -43,10 +48,10 @@ def rollout(
     actions, max_steps = action_type_of(task), task.spec.max_steps
     log: EpisodeLog[Any] = EpisodeLog(actions)
 
-    def ask(observation: Observation) -> tuple[list[Any], float]:
+    def ask(observation: Observation, ahead: Ahead | None = None) -> tuple[list[Any], float]:
         """The policy's actions, none when they are invalid, and the seconds it took."""
         begin = time.perf_counter()
-        answer = policy.act(observation)
+        answer = policy.act(observation) if ahead is None else ask_ahead(policy, observation, ahead)
         seconds = time.perf_counter() - begin
         log.asked(observation.step)
         log.time("policy", 1e3 * seconds)
@@ -55,7 +60,8 @@ def rollout(
         if answer is None:
             return [], seconds
         try:
-            return actions.checked(answer)[: settings.executed], seconds
+            chosen = actions.checked(answer)[: settings.executed]
+            return [*([] if ahead is None else ahead.commands), *chosen], seconds
         except ValueError:
             # Refused whole, as the robot's controller does; time passes all the same.
             log.rejected()
@@ -66,7 +72,7 @@ def rollout(
             observation = task.reset(episode.reset_variant, episode.layout)
         policy.reset(observation.instruction)
         progress(0)
-        with contextlib.closing(clock_of(settings, task, ask, log.time)) as clock:
+        with contextlib.closing(clock_of(settings, task, ask, log.time, _chance_of(episode))) as clock:
             while observation.step < max_steps and not (settings.rule == "first" and log.succeeded):
                 command = clock.command(observation)
                 commanded = command.action is not None
@@ -78,6 +84,21 @@ def rollout(
                 clock.stepped()
                 progress(observation.step)
     return log.result(settings.rule, observation.instruction, max_steps)
+
+
+def ask_ahead(policy: EpisodePolicy, observation: Any, ahead: Ahead) -> Any:
+    """Asks a policy whose answer takes effect later than it looks: one that plans is told what comes until then, any
+    other looks at the arm as it will be."""
+    if isinstance(policy, PlanningPolicy) and ahead.effect_s > 0.0:
+        return policy.plan(observation, ahead)
+    return policy.act(dataclasses.replace(observation, end_effector=foretell(observation.end_effector, ahead)))
+
+
+def _chance_of(episode: Episode) -> Callable[[], float]:
+    """The same numbers for the same episode, whoever plays it."""
+    name = f"{episode.suite}/{episode.task}/{episode.variant}/{episode.episode_id}"
+    words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype=np.uint32)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words.tolist()))).random
 
 
 def advance(

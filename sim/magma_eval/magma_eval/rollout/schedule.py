@@ -45,7 +45,8 @@ class Due(Generic[Action]):
 class RealTimeSchedule(Generic[Action]):
     """Which frames the policy looks at and what each step executes, given how long each answer takes.
 
-    Per step k: `question(k)`, and if it is not None, `answer(...)`; then `due(k)`.
+    Per step k: `question(k)`, and if it is not None, `answer(...)`; then `due(k)`. Of an arm whose actions keep what
+    they refer to `magma_eval.rollout.arm_schedule` says what each step executes, and here only `answered` counts.
 
     Args:
         period_us: step period.
@@ -75,13 +76,18 @@ class RealTimeSchedule(Generic[Action]):
         """When (µs) the policy begins to work on frame `step`, or None: it stays busy until the next frame."""
         return max(self._free_us, step * self._period_us) if self.looks_at(step) else None
 
-    def answer(self, step: int, latency_us: int, actions: Sequence[Action]) -> None:
-        """The answer to frame `step` takes this long. ValueError: nothing was asked, or a negative latency."""
+    def answered(self, step: int, latency_us: int) -> int:
+        """The answer to frame `step` takes this long; returns when it is there. ValueError: nothing was asked, or a
+        negative latency."""
         begin = self.question(step)
         if begin is None or latency_us < 0:
             raise ValueError(f"no question is open for frame {step}, or latency {latency_us} µs is negative")
         self._free_us, self._seen = begin + latency_us, step
-        self._on_the_way.append(Answer(self._free_us, step, actions))
+        return self._free_us
+
+    def answer(self, step: int, latency_us: int, actions: Sequence[Action]) -> None:
+        """As `answered`, and `due` tells what becomes of the actions."""
+        self._on_the_way.append(Answer(self.answered(step, latency_us), step, actions))
 
     def due(self, step: int) -> Due[Action] | None:
         """What step `step` executes; None: no command."""

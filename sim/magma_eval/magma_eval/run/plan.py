@@ -10,7 +10,7 @@ from typing import Any
 from magma_eval.episodes import Episode, short_hash
 from magma_eval.policies.choice import PolicyChoice
 from magma_eval.results.episode_result import RULE_TEXT, SUCCESS_RULES, Key, SuccessRule
-from magma_eval.rollout.settings import Clock, RolloutSettings
+from magma_eval.rollout.settings import DEFAULT_COMPENSATION, Clock, Compensation, RolloutSettings
 from magma_eval.run.scheduler import Job
 from magma_eval.suites import Shard, select, suite_episodes
 from magma_eval.version import code_version
@@ -35,6 +35,10 @@ class RunConfig:
     seeds: tuple[int, ...] = (0,)
     clock: Clock = "lockstep"
     latencies_ms: tuple[float, ...] = ()
+    latency_jitter_ms: float = 0.0
+    lost_answers: float = 0.0
+    compensation: Compensation | None = None
+    """None: the clock's own, `DEFAULT_COMPENSATION`"""
     execute_steps: int | None = None
     rule: SuccessRule = "last"
     training: str = ""
@@ -71,7 +75,18 @@ class RunConfig:
     def rollouts(self) -> list[RolloutSettings]:
         """How episodes are played, one per latency; ValueError when the settings do not go together."""
         latencies: tuple[float | None, ...] = self.latencies_ms or (None,)
-        return [RolloutSettings(self.clock, latency, self.execute_steps, self.rule) for latency in latencies]
+        return [
+            RolloutSettings(
+                clock=self.clock,
+                latency_ms=latency,
+                latency_jitter_ms=self.latency_jitter_ms,
+                lost_answers=self.lost_answers,
+                compensation=self.compensation or DEFAULT_COMPENSATION[self.clock],
+                execute_steps=self.execute_steps,
+                rule=self.rule,
+            )
+            for latency in latencies
+        ]
 
     @property
     def results_name(self) -> str:
@@ -85,6 +100,9 @@ class RunConfig:
             "policy_identity": policy,
             "clock": self.clock,
             "execute_steps": self.execute_steps,
+            "latency_jitter_ms": self.latency_jitter_ms,
+            "lost_answers": self.lost_answers,
+            "compensation": self.rollouts()[0].compensation,
             "rule": self.rule,
             "factory": self.factory,
             "code": code_version(suite_episodes(self.suite)),
@@ -93,9 +111,7 @@ class RunConfig:
     @property
     def settings(self) -> dict[str, str]:
         """What is not left to the suite and the policy, in words."""
-        chosen: dict[str, str] = {}
-        if self.execute_steps is not None:
-            chosen["actions per answer"] = str(self.execute_steps)
+        chosen = self.rollouts()[0].in_words
         if self.image_size is not None:
             chosen["picture"] = "{}x{}".format(*self.image_size)
         return chosen

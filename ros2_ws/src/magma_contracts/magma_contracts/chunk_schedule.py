@@ -90,9 +90,9 @@ class ChunkSchedule:
         if rule.mode == REPLACE:
             self.replace(chunk, start_s)
             return start_s
-        if self._pending:
-            newest = self._placed[-1]
-            start_s = max(start_s, newest.start_s + self._next * newest.chunk.step_period_s)
+        waiting_s = self.next_step_s
+        if waiting_s is not None:
+            start_s = max(start_s, waiting_s)
         else:
             self._placed.clear()
         self._place(chunk, start_s - first * chunk.step_period_s, first)
@@ -113,6 +113,14 @@ class ChunkSchedule:
     def pending(self) -> bool:
         """Whether a step is still to come."""
         return self._pending
+
+    @property
+    def next_step_s(self) -> float | None:
+        """When the next step is due; None when none is to come."""
+        if not self._pending:
+            return None
+        newest = self._placed[-1]
+        return newest.start_s + self._next * newest.chunk.step_period_s
 
     @property
     def last_step_s(self) -> float:

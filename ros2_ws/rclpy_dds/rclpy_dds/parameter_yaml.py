@@ -56,8 +56,9 @@ def _loader() -> Any:
         """Builds plain values only; names are texts, whatever they look like."""
 
         def construct_object(self, node: Any, deep: bool = False) -> Any:
-            if isinstance(node, yaml.ScalarNode) and node.tag == f"{_PREFIX}plain":
-                return _scalar(node.value)
+            if isinstance(node, yaml.ScalarNode) and (node.value or node.style):
+                # As for rcl: what is quoted or tagged as text is text, and no other tag changes what a word means.
+                return node.value if node.style or node.tag == f"{_PREFIX}str" else _scalar(node.value)
             return super().construct_object(node, deep=deep)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

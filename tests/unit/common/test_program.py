@@ -65,6 +65,23 @@ def test_a_library_that_a_node_wants_later_is_told_too(capsys, monkeypatch):
     assert "has no package no_such_library" in capsys.readouterr().err
 
 
+def test_an_empty_list_that_a_stock_node_cannot_take_is_told_in_a_sentence(capsys, monkeypatch):
+    """As stock rclpy has it: `-p topics:=[]` ends the making of a node that declares what it is given."""
+
+    def make():
+        raise ValueError("Cannot declare a statically typed parameter with default value of type PARAMETER_NOT_SET")
+
+    monkeypatch.setenv("ROS_DOMAIN_ID", "4")
+    assert run_node(make, []) == 2
+    assert "an empty list" in capsys.readouterr().err
+
+
+def test_another_error_of_a_node_is_not_hidden(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "4")
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_node(lambda: int("x"), [])
+
+
 PACKAGES = Path(__file__).resolve().parents[3] / "ros2_ws" / "src"
 
 

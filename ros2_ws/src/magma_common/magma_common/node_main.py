@@ -62,6 +62,14 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     except ImportError as error:
         print(cannot_start(error), file=sys.stderr)
         return EXIT_IMPORT
+    except ValueError as error:
+        # What stock rclpy says of a parameter given as [] before the node can look at it; it does not say of which.
+        if "PARAMETER_NOT_SET" not in str(error):
+            raise
+        print(
+            "cannot start: a parameter was given as an empty list, of no type in ROS 2: leave it out", file=sys.stderr
+        )
+        return EXIT_CONFIGURATION
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:

@@ -326,6 +326,31 @@ def test_a_launch_ends_by_any_signal_although_its_terminal_is_gone(tmp_path, num
     assert not any(map(runs, pids))
 
 
+def _close_streams() -> None:
+    for number in (0, 1, 2):
+        os.close(number)
+
+
+@pytest.mark.parametrize("output", ["closed", "/dev/full"])
+def test_a_launch_that_can_print_nowhere_runs_and_ends_as_any_other(tmp_path, output):
+    file = tmp_path / "test.launch.py"
+    file.write_text(_HEADER.replace("{entities}", _WRITER.format(folder=tmp_path, writes=True)))
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rclpy_dds.cli.main", "launch", str(file)],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=full,
+            start_new_session=True,
+            preexec_fn=_close_streams if output == "closed" else None,
+            env={**os.environ, "ROS_LOG_DIR": str(tmp_path / "logs")},
+        )
+    pids = _pids_in(tmp_path, 1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(_TIMEOUT_S) == 0
+    assert not any(map(runs, pids))
+
+
 def test_a_home_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
     file = tmp_path / "test.launch.py"
     file.write_text(_HEADER.replace("{entities}", ""))

@@ -66,3 +66,27 @@ def test_a_hangup_does_what_ctrl_c_does_unless_it_is_ignored(before, says):
     program = textwrap.dedent(PROGRAM.format(before=before))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.strip() == says and done.returncode == 0, done.stderr
+
+
+CLOSED = """
+    import os, sys
+    for number in (0, 1, 2):
+        try:
+            os.close(number)
+        except OSError:
+            pass
+    sys.stdin = sys.stdout = sys.stderr = None  # as Python makes them when it is started so
+    from magma_common.hangup import survive_hangup
+    from magma_common.node_main import end_process
+    survive_hangup()
+    print("to nobody")
+    with open(sys.argv[1], "w") as file:
+        file.write(str(file.fileno()))
+    end_process(7)
+"""
+
+
+def test_a_program_started_without_streams_prints_into_no_file_and_ends_as_it_means_to(tmp_path):
+    program = [sys.executable, "-c", textwrap.dedent(CLOSED), str(tmp_path / "file")]
+    assert subprocess.run(program, check=False, timeout=60).returncode == 7
+    assert int((tmp_path / "file").read_text()) > 2

@@ -16,6 +16,7 @@ from ..launch.launch_description_sources import (
 )
 from ..launch.launch_introspector import LaunchIntrospector
 from ..launch.launch_service import LaunchService
+from ..launch.logging import write_screen
 from ..launch.utilities import describe_substitutions
 
 LAUNCH_FILE_ENDINGS = ("launch.py", ".launch.xml", ".launch.yaml", ".launch.yml")
@@ -159,7 +160,7 @@ def main(args: argparse.Namespace) -> int | str:
         return 0
     hint = config.reach_hint()
     if hint is not None:
-        print(hint)
+        write_screen(hint)  # which no output stops
     arguments = parse_launch_arguments(words)
     if args.launch_prefix is not None:
         arguments["launch-prefix"] = args.launch_prefix

@@ -100,8 +100,24 @@ def _run_stock_tool(argv: list[str]) -> int | str | None:
     return stock_main(argv=argv)
 
 
+def _replace_closed_streams() -> None:
+    """Give a program that was started without standard streams (`>&-`, some service managers) /dev/null for them.
+
+    Otherwise Python has none, and the next file or socket takes the number, and with it what a child prints.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return its exit status."""
+    _replace_closed_streams()
     argv = sys.argv[1:] if argv is None else argv
     if real_rclpy_exists():
         try:

@@ -53,12 +53,27 @@ class HeedlessStream:
         return getattr(self._stream, name)
 
 
+def replace_closed_streams() -> None:
+    """A program may be started with its standard streams closed (`>&-`, some service managers): Python has none then,
+    and the next file or socket that is opened takes the number, and with it what a library prints. /dev/null instead.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+
+
 def survive_hangup() -> None:
     """Makes the end of the terminal an orderly end of this process: SIGHUP does what Ctrl-C does, and output never
     fails. A SIGHUP that is ignored (nohup) stays ignored. Call it in the main thread; elsewhere only output changes."""
+    replace_closed_streams()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, HeedlessStream):
+        if not isinstance(stream, HeedlessStream):
             setattr(sys, name, HeedlessStream(stream))
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGINT))

@@ -66,6 +66,19 @@ def test_somebody_else_who_commands_the_arm_is_told_with_his_name(robot):
     robot.moves_again()
 
 
+def test_somebody_who_repeats_the_controllers_own_commands_is_told(robot):
+    """A relay or a player of recordings: the arm would take each step twice."""
+    repeated = robot.peer.publisher(EndEffectorDelta, "/magma/command", qos.COMMAND)
+    robot.acts()
+
+    def told(_):
+        return robot.states.wait_for(lambda state: "/test_peer publishes /magma/command" in state.reason, timeout_s=1.0)
+
+    # Again and again: the queue holds one command, and a busy controller finds the repeated one in place of its own.
+    state = robot.peer.send_until(lambda: repeated.publish(robot.commands.last), told)
+    assert state.phase == ControllerState.HOLD
+
+
 def test_two_controllers_hold_and_say_so(robot, start_node):
     robot.acts()
     second = start_node(NODE, {})

@@ -8,10 +8,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from magma_contracts.outputs import check_folder
+from magma_contracts.text import printable
 from magma_eval.policies.choice import PolicyChoice
 from magma_sim.demonstrations.actor import Actor, actor_server
 from magma_sim.demonstrations.config import DemonstrationConfig
@@ -57,6 +59,28 @@ def _finished(
         yield from pool.imap_unordered(_record_to_disk, [(config, task, seed) for task, seed in jobs])
 
 
+def _recording_of(card: Path) -> object:
+    """How a folder was recorded. Raises ValueError for a card that does not tell."""
+    try:
+        found: object = json.loads(card.read_text(encoding="utf-8"))["recording"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{card} does not tell how its episodes were recorded ({printable(error)}), maybe cut off by a crash; "
+            "choose another --out, or delete the folder"
+        ) from error
+    return found
+
+
+def _counted(episode: Path) -> tuple[int, bool]:
+    """Steps of an episode, and whether it succeeded. Raises ValueError for a damaged file."""
+    try:
+        with np.load(episode, allow_pickle=False) as arrays:
+            return len(arrays["actions"]), bool(arrays["success"])
+    # Not a list of types: on damaged files zipfile and numpy let almost any error through.
+    except Exception as error:
+        raise ValueError(f"{episode} is damaged ({printable(error)}); delete it to have it made again") from error
+
+
 def _specs(config: DemonstrationConfig) -> dict[str, TaskSpec]:
     """Spec of every task; ValueError when they do not share one camera, which is in the card once."""
     specs = {task: make_task(task, images=config.images).spec for task in config.tasks}
@@ -85,7 +109,7 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
     (config.out / "episodes").mkdir(parents=True, exist_ok=True)
     card_path = config.out / "card.json"
     if card_path.exists():
-        recorded = json.loads(card_path.read_text())["recording"]
+        recorded = _recording_of(card_path)
         if recorded != recording_settings(config):
             raise ValueError(
                 f"{config.out} holds episodes recorded with {recorded}, not with {recording_settings(config)}; "
@@ -105,8 +129,7 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
         for task in config.tasks:
             path = episode_path(config.out, task, seed)
             if path.exists():
-                with np.load(path, allow_pickle=False) as episode:
-                    count(task, len(episode["actions"]), bool(episode["success"]))
+                count(task, *_counted(path))
             else:
                 jobs.append((task, seed))
     begin = time.monotonic()

@@ -9,6 +9,7 @@ from control_builders import FORWARD, at, chunk, ready, spec, state
 from magma_contracts.actions import EndEffectorDelta
 from magma_control.commands import Source
 from magma_control.config import ControllerConfig
+from magma_control.inputs import InstructionHeard
 from magma_control.operator_lease import REMEMBERED, OperatorLease
 from magma_control.phases import Phase
 from magma_control.safety import Refusal
@@ -110,6 +111,18 @@ def test_a_policy_that_names_no_instruction_follows_the_one_in_force():
     assert controller.on_chunk(chunk(0.0, instruction=""), at(0.05)) is None
     controller.on_instruction("")
     assert controller.on_chunk(chunk(0.1, instruction=""), at(0.1)).code == "no instruction"
+
+
+def test_a_late_chunk_that_names_no_instruction_is_not_carried_out_after_a_change():
+    controller = ready()
+    controller.handle(InstructionHeard("open the drawer"), at(0.1))
+    assert controller.on_chunk(chunk(0.15, instruction=""), at(0.2)) is None
+    controller.handle(InstructionHeard("close the drawer"), at(0.3))
+    late = controller.on_chunk(chunk(0.25, instruction=""), at(0.35))
+    assert late.code == "frame from before the change of instruction"
+    controller.on_state(state(0.4), at(0.4))
+    assert controller.tick(at(0.4)) is None
+    assert controller.on_chunk(chunk(0.41, instruction=""), at(0.45)) is None
 
 
 @pytest.mark.parametrize(("period_s", "horizon"), [(0.2, 16), (0.2, 1000)])

@@ -38,6 +38,10 @@ MODEL_TYPE = "kosmos-2"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 HEAD = "text_model.lm_head.weight"
 EMBEDDING = "text_model.model.embed_tokens.weight"
+MOST_POSITIONS = 16_384
+"""The table of positions is computed, so no file bounds it; the published model has 2048."""
+LAYERS = {"text_layers": "text_model.model.layers.", "vision_layers": "vision_model.model.encoder.layers."}
+"""What the names of the layers' tensors begin with."""
 
 _CACHE = "cache" if "cache" in inspect.signature(Kosmos2TextForCausalLM.forward).parameters else "past_key_values"
 
@@ -73,6 +77,10 @@ class Geometry:
                 raise ConfigError(f"{what} width {width} cannot be shared by {heads} heads")
         if self.image_side % self.patch:
             raise ConfigError(f"pictures of {self.image_side} pixels cannot be cut into patches of {self.patch}")
+        if self.positions > MOST_POSITIONS:
+            raise ConfigError(
+                f"{self.positions} positions are more than {MOST_POSITIONS}, and their table is no file's"
+            )
         if self.latents + 8 > self.positions:
             raise ConfigError(f"{self.positions} positions leave no room beside {self.latents} features of a picture")
 
@@ -239,6 +247,14 @@ def load(
         )
     files = shards(directory)
     found = read_shapes(files)
+    for name, prefix in LAYERS.items():
+        # Before they are made: a number in a file costs nothing, its layers do.
+        there = len({key[len(prefix) :].split(".", 1)[0] for key in found if key.startswith(prefix)})
+        if getattr(geometry, name) != there:
+            raise CheckpointError(
+                f"{directory}: {CONFIG} describes {getattr(geometry, name)} {name.replace('_', ' ')}, and the weights "
+                f"hold {there}"
+            )
     config = geometry.config()
     config._attn_implementation = attention
     with torch.device("meta"):

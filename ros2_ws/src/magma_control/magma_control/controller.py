@@ -144,15 +144,13 @@ class Controller:
 
     # Inputs
 
-    def on_instruction(self, text: str) -> None:
-        """What the robot is to do; an empty text means nothing, and the arm holds."""
+    def on_instruction(self, text: str, now: Instant | None = None) -> None:
+        """What the robot is to do; an empty text means nothing, and the arm holds. From `now` on a chunk that names no
+        instruction must answer a later frame."""
         policy = self._policy
         if text == policy.instruction:
             return
-        policy.instruction = text
-        # What was planned for another instruction is not carried out.
-        policy.stream.clear()
-        policy.gripper.reset()
+        policy.instruct(text, now)
         self._log(False, "instruction", f"instruction: {text!r}")
         if not text and self._phase is Phase.AUTONOMOUS:
             self._go(Phase.HOLD, policy.no_instruction)
@@ -695,7 +693,7 @@ _HANDLERS: Mapping[type[Input[Any]], Callable[[Controller, Any, Instant], Any]] 
     inputs.Begun: lambda core, given, now: None,
     inputs.Tick: lambda core, given, now: core.tick(now),
     inputs.Configured: lambda core, given, now: core.reconfigure(given.config),
-    inputs.InstructionHeard: lambda core, given, now: core.on_instruction(given.text),
+    inputs.InstructionHeard: lambda core, given, now: core.on_instruction(given.text, now),
     inputs.SpecHeard: lambda core, given, now: core.on_spec(given.spec, now),
     inputs.ChunkHeard: lambda core, given, now: core.on_chunk(given.chunk, now),
     inputs.OperatorHeard: lambda core, given, now: core.on_operator(given.command, now),

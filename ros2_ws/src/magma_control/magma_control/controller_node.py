@@ -581,7 +581,7 @@ class ControllerNode(LifecycleNode):
             )
 
     def _on_any_command(self, message: EndEffectorDeltaMsg) -> None:
-        if not self._own_commands.are(_command_key(message)):
+        if not self._own_commands.come(_command_key(message)):
             self._on_rival("magma/command")
 
     def _on_any_state(self, message: ControllerState) -> None:

@@ -13,16 +13,27 @@ class OwnWords:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._keys: dict[Hashable, None] = {}
+        self._outstanding: dict[Hashable, int] = {}
+        """how often each was published here and not heard yet"""
 
     def say(self, key: Hashable) -> None:
         """To be called before a message is published."""
         with self._lock:
-            self._keys[key] = None
-            if len(self._keys) > _KEPT:
-                del self._keys[next(iter(self._keys))]
+            self._outstanding[key] = self._outstanding.pop(key, 0) + 1
+            if len(self._outstanding) > _KEPT:
+                del self._outstanding[next(iter(self._outstanding))]
 
     def are(self, key: Hashable) -> bool:
-        """Whether a message that was heard was published here."""
+        """Whether a message that was heard was published here, now or before: for topics that say a thing again to
+        whoever comes later."""
         with self._lock:
-            return key in self._keys
+            return key in self._outstanding
+
+    def come(self, key: Hashable) -> bool:
+        """The same where each message is heard once: one that somebody repeats (a relay, a player of recordings) is
+        not from here. To be called once for each."""
+        with self._lock:
+            left = self._outstanding.get(key, 0)
+            if left:
+                self._outstanding[key] = left - 1
+            return left > 0

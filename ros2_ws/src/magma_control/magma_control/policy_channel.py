@@ -35,6 +35,8 @@ class PolicyChannel:
         self.frame_stamp_ns: int | None = None
         """capture time of the frame that the last executed step answers"""
         self.gate = StampGate("frame", "frame")
+        self._words_gate = StampGate("frame", "frame")
+        """for chunks that do not name the instruction that they follow"""
         self.stream = ActionStream()
         self.gripper = GripperFilter()
         self._since_s = since_s
@@ -73,16 +75,27 @@ class PolicyChannel:
             return self.no_instruction
         return (
             refuse_chunk(chunk, self.spec, config)
-            or self._refuse_instruction(chunk)
+            or self._refuse_instruction(chunk, now, config)
             or self.refuse_silent(now, config)
             or self.gate.refuse(chunk.stamp_ns, now, config.max_frame_age_s, config.future_tolerance_s)
         )
 
-    def _refuse_instruction(self, chunk: ActionChunk) -> Refusal | None:
+    def instruct(self, text: str, now: Instant | None) -> None:
+        """From `now` on something else is to be done. What was planned before is not carried out."""
+        self.instruction = text
+        self.stream.clear()
+        self.gripper.reset()
+        if now is not None:
+            self._words_gate.require_after(now, "the change of instruction")
+
+    def _refuse_instruction(self, chunk: ActionChunk, now: Instant, config: ControllerConfig) -> Refusal | None:
         """What was planned for another instruction than the one in force is not carried out: it comes late, or too
-        early. A policy that does not say what it follows is believed to follow that one."""
+        early. A policy that does not say what it follows is believed to follow the one that was in force when its frame
+        was captured."""
         follows, in_force = chunk.instruction.strip(), self.instruction
-        if in_force is None or not follows or follows == in_force.strip():
+        if not follows:
+            return self._words_gate.refuse(chunk.stamp_ns, now, config.max_frame_age_s, config.future_tolerance_s)
+        if in_force is None or follows == in_force.strip():
             return None
         return Refusal(
             "chunk for another instruction",

@@ -20,6 +20,7 @@ from magma_bringup.domain import check_alone, domain_id
 from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
 from magma_bringup.parameter_file import check_parameter_file
 from magma_bringup.simulated_tasks import parameter_files, robot_of
+from magma_bringup.slow_policies import waiting_bounds
 from magma_common.node_main import EXIT_CONFIGURATION
 
 SCRIPTED = ("expert", "hold", "random")
@@ -257,7 +258,10 @@ def robot(context):
 
     topic = value("camera_topic")
     arm = joint_level_arm(value, simulated) if value("arm") != "sim_delta" else {}
-    controller = {"autostart": value("autostart") == "true", **arm}
+    latency_ms = number("latency_ms", value("latency_ms"), float)
+    # A world that waits for the policy has bounds of its own.
+    bounds = waiting_bounds(latency_ms) if latency_ms and not (simulated and value("clock") == "lockstep") else {}
+    controller = {"autostart": value("autostart") == "true", **arm, **bounds}
     from_camera = [("camera/image_raw", topic), ("camera/image_raw/compressed", topic + "/compressed")]
     nodes = [
         node("magma_camera", "camera_subscriber", remappings=from_camera),
@@ -287,7 +291,7 @@ def robot(context):
             raise RuntimeError("policy:=expert needs sim:=tabletop, which knows where the objects are")
         if value("control") != "none":
             raise RuntimeError(f"control:={value('control')} is for policies that see and read; {policy} does neither")
-        settings = {"kind": policy, "injected_latency_ms": number("latency_ms", value("latency_ms"), float), **prefix}
+        settings = {"kind": policy, "injected_latency_ms": latency_ms, **prefix}
         nodes.append(node("magma_sim_ros", "scripted_policy", parameters=settings))
     elif policy != "none":
         settings = {
@@ -295,7 +299,7 @@ def robot(context):
             "task_robot": robot_of(value("task")) if simulated else "",
             "device": value("device"),
             "control": value("control"),
-            "injected_latency_ms": number("latency_ms", value("latency_ms"), float),
+            "injected_latency_ms": latency_ms,
         }
         nodes.append(node("magma_policy_ros", "policy", parameters=settings))
     device = value("teleop")

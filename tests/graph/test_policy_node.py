@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from magma_interfaces.msg import ActionChunk, ActionSpec
+from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter as RosParameter
@@ -21,7 +22,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from magma_common import qos
-from magma_common.conversions import chunk_from_msg, image_to_msg, state_to_msg
+from magma_common.conversions import chunk_from_msg, delta_to_msg, image_to_msg, state_to_msg
 from magma_contracts.arm_state import EndEffectorState
 from magma_policy.embodiments import robots
 from magma_policy_client.checkpoint_paths import find_checkpoint
@@ -45,8 +46,8 @@ class Robot:
         self.instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
         self.spec = peer.collect(ActionSpec, "/magma/action_spec", qos.STATE).wait_for(timeout_s=LOADING_S)
 
-    def show(self, pixels=None, with_state=True, position=(0.45, 0.0, 0.2)):
-        stamp_ns = self.peer.now_ns()
+    def show(self, pixels=None, with_state=True, position=(0.45, 0.0, 0.2), stamp_ns=None):
+        stamp_ns = self.peer.now_ns() if stamp_ns is None else stamp_ns
         if pixels is None:
             shape = (self.spec.image_height, self.spec.image_width, 3)
             pixels = np.random.default_rng(stamp_ns % 2**32).integers(0, 256, shape, dtype=np.uint8)
@@ -118,6 +119,29 @@ def test_policy_acts_on_frames_and_survives_bad_ones(start_node, peer):
     time.sleep(0.5)
     assert not robot.chunks.messages, "instruction taken away"
     assert robot.node.stop() == 0
+
+
+def test_with_foresight_an_answer_begins_with_what_is_under_way(start_node, peer):
+    robot = Robot(start_node, peer, device="cpu", foretell=True)
+    commands = peer.publisher(EndEffectorDeltaMsg, "/magma/command", qos.COMMAND)
+    assert robot.spec.horizon == 9
+    robot.instruction.publish(String(data="put the carrot on the plate"))
+    assert len(robot.show_until_acted().deltas) == 1, "nothing is known yet of how long answers take"
+    sent = np.array([0.01, 0.0, 0.0, 0.0, 0.0, 0.1, 1.0])
+
+    def show():
+        """The command is heard between the capture of the frame and the moment at which the policy sees it."""
+        stamp_ns = peer.now_ns()
+        commands.publish(delta_to_msg(sent, stamp_ns, "base"))
+        time.sleep(0.3)
+        return robot.show(stamp_ns=stamp_ns)
+
+    def answer(stamp_ns):
+        message = robot.chunks.wait_for(lambda m: chunk_from_msg(m).stamp_ns == stamp_ns, timeout_s=10.0)
+        assert len(message.steps) == 2, "the command was not heard in time"
+        return chunk_from_msg(message).deltas
+
+    np.testing.assert_allclose(peer.send_until(show, answer, attempts=5)[0], sent)
 
 
 def test_why_there_is_no_action_reaches_whoever_would_execute_it(start_node, peer):

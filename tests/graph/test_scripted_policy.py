@@ -9,13 +9,14 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from magma_interfaces.msg import ActionChunk, ActionSpec
+from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
-from magma_common.conversions import chunk_from_msg, image_to_msg, ns_to_stamp, state_to_msg
+from magma_common.conversions import chunk_from_msg, delta_to_msg, image_to_msg, ns_to_stamp, state_to_msg
 from magma_contracts.arm_state import EndEffectorState
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
@@ -25,9 +26,9 @@ SCENE = {"carrot": (0.45, -0.1), "plate": (0.45, 0.1), "spoon": (0.55, 0.15), "t
 class World:
     """A still scene, and the policy node that looks at it."""
 
-    def __init__(self, start_node, peer, kind):
+    def __init__(self, start_node, peer, kind, **parameters):
         self.peer = peer
-        self.node = start_node("magma_sim_ros.scripted_policy_node", {"kind": kind})
+        self.node = start_node("magma_sim_ros.scripted_policy_node", {"kind": kind, **parameters})
         self.diagnostics = peer.collect(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         self.chunks = peer.collect(ActionChunk, "/magma/action_chunk", qos.COMMAND)
         self.spec = peer.collect(ActionSpec, "/magma/action_spec", qos.STATE).wait_for()
@@ -37,10 +38,11 @@ class World:
         self.instruction = peer.publisher(String, "/magma/instruction", qos.STATE)
         self.objects = dict(SCENE)
 
-    def show(self):
+    def show(self, before_the_state=lambda: None):
         stamp_ns = self.peer.now_ns()
         stamp = ns_to_stamp(stamp_ns)
         position = np.array([0.45, 0.0, 0.2])
+        before_the_state()
         self.frames.publish(image_to_msg(np.zeros((8, 8, 3), np.uint8), stamp_ns))
         self.states.publish(state_to_msg(EndEffectorState(stamp_ns, position, DOWN, position, DOWN, 1.0, 0.7)))
         self.transforms.publish(TFMessage(transforms=[pose(name, xy, stamp) for name, xy in self.objects.items()]))
@@ -99,3 +101,26 @@ def test_expert_follows_the_instruction(start_node, peer):
 def test_hold_asks_for_no_motion(start_node, peer):
     world = World(start_node, peer, "hold")
     np.testing.assert_array_equal(world.act("anything").deltas[0], [0, 0, 0, 0, 0, 0, 0.7])
+
+
+def test_with_foresight_an_answer_begins_with_what_is_under_way(start_node, peer):
+    world = World(start_node, peer, "expert", foretell=True, injected_latency_ms=50.0)
+    commands = peer.publisher(EndEffectorDeltaMsg, "/magma/command", qos.COMMAND)
+    assert world.spec.horizon == 16
+    assert len(world.act("put the carrot on the plate").deltas) == 1, "nothing is known yet of how long answers take"
+    sent = np.array([0.0, -0.03, 0.0, 0.0, 0.0, 0.1, 1.0])
+
+    def command():
+        commands.publish(delta_to_msg(sent, peer.now_ns(), "base"))
+        time.sleep(0.3)
+
+    def answer(stamp_ns):
+        message = world.chunks.wait_for(lambda m: chunk_from_msg(m).stamp_ns == stamp_ns, timeout_s=1.0)
+        deltas = chunk_from_msg(message).deltas
+        assert len(deltas) > 8, "the command was not heard in time"
+        return deltas
+
+    deltas = peer.send_until(lambda: world.show(command), answer)
+    np.testing.assert_allclose(deltas[0], sent)
+    assert 8 < len(deltas) <= 16
+    np.testing.assert_allclose(np.linalg.norm(deltas[:, :3], axis=1) <= 0.05 + 1e-9, True)

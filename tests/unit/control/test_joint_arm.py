@@ -9,7 +9,7 @@ import pytest
 from arm_builders import PERIOD_S, LimitChecker, RecordingDriver, RecordingGripper, panda, panda_kinematics
 from control_builders import EPOCH_NS, spec
 
-from magma_contracts.actions import EndEffectorDelta
+from magma_contracts.actions import ActionChunk, EndEffectorDelta
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.freshness import Instant
@@ -264,3 +264,46 @@ class TestGuard:
         with pytest.raises(ZeroDivisionError):
             bench.work()
         assert bench.driver.stopped
+
+
+class TestLateAnswers:
+    """A policy that answers 0.4 s after it looked; the goal of the arm's path is what a delta is added to."""
+
+    def answer(self, bench, captured, delta):
+        chunk = ActionChunk(np.array([delta]), captured.ros_ns, 0.2, "test", "go", 0)
+        assert bench.core.on_chunk(chunk, bench.now) is None
+
+    def goal(self, bench):
+        return bench.arm.motion.goal[0]
+
+    def late(self, bench):
+        """Two answers to frames that were taken before the first was executed; the goal when they were taken."""
+        bench.core.reconfigure(dataclasses.replace(bench.config, max_frame_age_s=2.0))
+        captured, before = bench.now, self.goal(bench)
+        bench.tick(20)
+        self.answer(bench, captured, FORWARD)
+        bench.tick(20)
+        self.answer(bench, Instant(0.0, captured.ros_ns + 1), (0.0, 0.03, 0.0, 0.0, 0.0, 0.2, 0.0))
+        return before
+
+    def test_they_lead_from_where_the_goal_was_at_the_capture(self, bench):
+        before = self.late(bench)
+        bench.tick(20)
+        np.testing.assert_allclose(self.goal(bench) - before, [0.0, 0.03, 0.0], atol=1e-9)
+        assert bench.counts["late answer: commanded since"] == 1
+        assert bench.driver.violation is None
+
+    def test_what_the_arm_gave_up_was_not_done(self, bench):
+        """The first motion is broken off half-way; the second answer makes up for what was done of it only."""
+        bench.core.reconfigure(dataclasses.replace(bench.config, max_frame_age_s=2.0))
+        captured, before = bench.now, self.goal(bench)
+        bench.tick(20)
+        self.answer(bench, captured, FORWARD)
+        bench.tick(5)
+        bench.arm.motion.hold()
+        bench.tick(40)
+        done = self.goal(bench) - before
+        assert 0.0 < done[0] < 0.019
+        self.answer(bench, Instant(0.0, captured.ros_ns + 1), (0.0, 0.03, 0.0, 0.0, 0.0, 0.0, 0.0))
+        bench.tick(20)
+        np.testing.assert_allclose(self.goal(bench) - before, [0.0, 0.03, 0.0], atol=1e-6)

@@ -77,6 +77,10 @@ class CommandLog:
         """The commands (n, 7) from this moment on: a frame of the same stamp does not show them yet."""
         return np.array([sent.delta for sent in self._since(stamp_ns) if sent.is_step]).reshape(-1, GRIPPER + 1)
 
+    def moments_since(self, stamp_ns: int) -> list[int]:
+        """When those went out."""
+        return [sent.at_ns for sent in self._since(stamp_ns) if sent.is_step]
+
     def motion_since(self, stamp_ns: int) -> FloatArray:
         """How far they moved the target: (6,)."""
         return total(np.array([sent.delta for sent in self._since(stamp_ns)]).reshape(-1, GRIPPER + 1))

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
+from magma_contracts.action_stream import CommandLog
+from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION, ActionChunk
 from magma_contracts.arm_state import ArmState
 from magma_contracts.motions import then
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
@@ -22,6 +23,8 @@ SETTLING_S = 0.08
 """Time constant with which an arm follows its target. Of the simulated Panda a target that moves 50 mm per 0.2 s is
 4.5 mm ahead at the end of each step; an arm that settles otherwise is foretold a few millimetres off."""
 _ANSWERS_KEPT = 8
+UNDER_WAY_MOST = 8
+"""Commands that an answer can begin with: a policy in the graph whose answers take longer is told nothing ahead."""
 
 
 class AnswerTimes:
@@ -52,6 +55,54 @@ class Ahead:
     """(n,) when each goes out, from the frame on"""
     effect_s: float
     """when the answer takes effect, from the frame on"""
+
+
+class Foresight:
+    """What a policy of the graph knows of the time until its answer takes effect: the commands that it hears, the rest
+    of its last chunk, and how long its answers took. Stamps are of the clock that also stamps frames, and a command
+    counts as shown by the frames that are captured after it was heard. Not thread-safe."""
+
+    def __init__(self, step_period_s: float) -> None:
+        self._period_s = step_period_s
+        self._log = CommandLog()
+        self._times = AnswerTimes()
+        self._last: ActionChunk | None = None
+        self._last_command_ns = 0
+
+    def commanded(self, delta: FloatArray, now_ns: int) -> None:
+        """The arm was told something: (7,)."""
+        self._log.add(delta, now_ns)
+        self._last_command_ns = now_ns
+
+    def answered(self, chunk: ActionChunk, asked_ns: int, now_ns: int) -> None:
+        """The policy's answer to what it was asked at `asked_ns` goes out."""
+        self._times.add(max(0.0, 1e-9 * (now_ns - asked_ns)))
+        self._last = chunk
+
+    def forget(self) -> None:
+        """Something else is to be done: what was planned is not carried out any more."""
+        self._last = None
+
+    def ahead(self, frame_ns: int, now_ns: int) -> Ahead:
+        """What comes between a frame and the answer to it, for a policy that begins to work on it now."""
+        effect_ns = now_ns + round(1e9 * self._times.expected_s)
+        sent = self._log.steps_since(frame_ns)
+        commands, moments = list(sent), list(self._log.moments_since(frame_ns))
+        if self._last is not None:
+            done = len(self._log.steps_since(self._last.stamp_ns))
+            period_ns = round(1e9 * self._period_s)
+            due_ns = max(now_ns, self._last_command_ns + period_ns)
+            for step in self._last.deltas[done:]:
+                if due_ns >= effect_ns:
+                    break
+                commands.append(step)
+                moments.append(due_ns)
+                due_ns += period_ns
+        return Ahead(
+            np.array(commands).reshape(-1, GRIPPER + 1),
+            1e-9 * (np.array(moments, dtype=np.float64) - frame_ns),
+            1e-9 * (effect_ns - frame_ns) if self._times.expected_s else 0.0,
+        )
 
 
 def foretell(state: ArmState, ahead: Ahead) -> ArmState:

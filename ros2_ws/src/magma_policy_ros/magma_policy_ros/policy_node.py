@@ -12,12 +12,20 @@ import numpy as np
 import rclpy
 from magma_interfaces.msg import ActionChunk as ActionChunkMsg
 from magma_interfaces.msg import ActionSpec as ActionSpecMsg
+from magma_interfaces.msg import EndEffectorDelta as EndEffectorDeltaMsg
 from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from magma_common.config import NodeConfig, parameter
-from magma_common.conversions import action_spec_to_msg, chunk_to_msg, image_from_msg, stamp_to_ns, state_from_msg
+from magma_common.conversions import (
+    action_spec_to_msg,
+    chunk_to_msg,
+    delta_from_msg,
+    image_from_msg,
+    stamp_to_ns,
+    state_from_msg,
+)
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
@@ -25,7 +33,9 @@ from magma_common.node_main import end_process, run_node
 from magma_common.program import cannot_start
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
 from magma_contracts.actions import DELTA_SIZE, ActionChunk
+from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
+from magma_contracts.foresight import UNDER_WAY_MOST, Foresight, foretell
 from magma_policy_ros.control_experiment import CONTROLS, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
 from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect, is_server, read_token
@@ -92,6 +102,13 @@ class PolicyConfig(NodeConfig):
         minimum=0.0,
         maximum=60_000.0,
     )
+    foretell: bool = parameter(
+        False,
+        "The policy is given the arm's state foretold for the moment at which its answer takes effect, by how long the "
+        "last ones took, and its answer begins with what is under way; for policies that read the arm's state. See "
+        "docs/latency.md.",
+        read_only=True,
+    )
     state_tolerance_s: float = parameter(
         0.02,
         "How far apart the stamps of a frame and its end effector state may lie, in seconds; 0 = equal.",
@@ -119,6 +136,9 @@ class PolicyNode(Node):
         self._config = self._node_parameters.config
         self._control = cast(Control, self._config.control)
         self._observation: NewestObservation | None = None
+        self._foresight: Foresight | None = None
+        self._foresight_lock = threading.Lock()
+        """commands are heard by the executor's thread"""
         self._policy: ActingPolicy | None = None
         self._policy_name = self._config.checkpoint
         self._task_robot = ""
@@ -137,6 +157,8 @@ class PolicyNode(Node):
         InstructionListener(self, self._on_instruction)
         self.create_subscription(EndEffectorStateMsg, "magma/end_effector_state", self._on_state, ROBOT_STATE)
         self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
+        if self._config.foretell:
+            self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, COMMAND)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         # Once the node spins: an end that comes sooner would find no executor to stop.
         self._starter = self.create_timer(0.001, self._start)
@@ -159,8 +181,17 @@ class PolicyNode(Node):
 
     def _on_instruction(self, instruction: str) -> None:
         self._instruction = instruction
+        with self._foresight_lock:
+            if self._foresight is not None:
+                self._foresight.forget()
         if self._observation is not None:
             self._observation.set_instruction(instruction)
+
+    def _on_command(self, message: EndEffectorDeltaMsg) -> None:
+        delta, now_ns = delta_from_msg(message).delta, self.get_clock().now().nanoseconds
+        with self._foresight_lock:
+            if self._foresight is not None:
+                self._foresight.commanded(delta, now_ns)
 
     def _on_state(self, message: EndEffectorStateMsg) -> None:
         if self._observation is not None:
@@ -207,6 +238,8 @@ class PolicyNode(Node):
         if policy is None:
             return
         self._policy = policy
+        if self._config.foretell and policy.spec.proprioception:
+            self._foresight = Foresight(policy.spec.step_period_s)
         observation = NewestObservation(
             policy.spec.proprioception, self._config.state_tolerance_s, self.resolve_topic_name
         )
@@ -262,7 +295,9 @@ class PolicyNode(Node):
         return True
 
     def _announce(self, policy: ActingPolicy) -> None:
-        self._spec.publish(action_spec_to_msg(dataclasses.replace(policy.spec, policy=self._policy_name)))
+        horizon = policy.spec.horizon + (UNDER_WAY_MOST if self._foresight is not None else 0)
+        spec = dataclasses.replace(policy.spec, policy=self._policy_name, horizon=horizon)
+        self._spec.publish(action_spec_to_msg(spec))
 
     def _wait_for_server(self, reason: str) -> None:
         if self._status.message != reason:
@@ -282,8 +317,9 @@ class PolicyNode(Node):
         waited_s = time.monotonic() - request.received_s
         age_ms = (self.get_clock().now().nanoseconds - request.stamp_ns) * 1e-6
         pixels, instruction = observe(request.pixels, request.instruction, self._control)
-        started = time.monotonic()
-        result = policy.act(pixels, instruction, request.state)
+        started, asked_ns = time.monotonic(), self.get_clock().now().nanoseconds
+        state, under_way = self._foretold(request, asked_ns)
+        result = policy.act(pixels, instruction, state)
         injected_ms = self._node_parameters.config.injected_latency_ms
         if injected_ms:
             self._stopping.wait(injected_ms * 1e-3)
@@ -296,11 +332,25 @@ class PolicyNode(Node):
         if observation is None or observation.current_generation() != request.generation:
             self._dropped += 1
             return
-        chunk = self._chunk(policy, request, result.deltas)
+        chunk = self._chunk(policy, request, np.concatenate([under_way, result.deltas]))
         self._publish(dataclasses.replace(chunk, stage_ms={**stages, **result.stage_ms}))
+        with self._foresight_lock:
+            if self._foresight is not None:
+                self._foresight.answered(chunk, asked_ns, self.get_clock().now().nanoseconds)
         if self._status.level != OK:
             self._status = Report(OK, f"policy {self._policy_name} is acting again")
             self._diagnostics.update()
+
+    def _foretold(self, request: ActRequest, now_ns: int) -> tuple[EndEffectorState | None, np.ndarray]:
+        """The state that the policy is given, and the commands (n, 7) that its answer begins with."""
+        nothing = np.zeros((0, DELTA_SIZE))
+        if self._foresight is None or request.state is None:
+            return request.state, nothing
+        with self._foresight_lock:
+            ahead = self._foresight.ahead(request.stamp_ns, now_ns)
+        if ahead.effect_s <= 0.0 or len(ahead.commands) > UNDER_WAY_MOST:
+            return request.state, nothing
+        return foretell(request.state, ahead), ahead.commands
 
     def _refuse(self, policy: ActingPolicy, request: ActRequest, why: str) -> None:
         """Tells the controller why there is no action for a frame, so that the arm holds at once and says so."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.foresight import Ahead, foretell
 
 if TYPE_CHECKING:
     from magma_sim.experts.pick_and_place import ScriptedExpert
@@ -31,6 +32,15 @@ class ScriptedPolicy(Protocol):
 
     def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
         """EndEffectorDelta (7,); raises CannotActError when the instruction or the scene does not allow one."""
+
+    def plan(self, state: EndEffectorState, objects: Mapping[str, Pose], ahead: Ahead) -> np.ndarray:
+        """Steps (n, 7) from the moment on at which they take effect; raises as `act` does.
+
+        Args:
+            state: as reported with the frame.
+            objects: as they were then.
+            ahead: what will be commanded until then.
+        """
 
 
 class Expert:
@@ -56,6 +66,11 @@ class Expert:
     def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
         return self._expert_for(objects).act(state, objects)
 
+    def plan(self, state: EndEffectorState, objects: Mapping[str, Pose], ahead: Ahead) -> np.ndarray:
+        from magma_sim.experts.planning import plan
+
+        return plan(self._expert_for(objects), state, objects, ahead)
+
     def _expert_for(self, objects: Mapping[str, Pose]) -> ScriptedExpert:
         from magma_sim.experts.pick_and_place import make_expert
 
@@ -75,7 +90,17 @@ class Expert:
         )
 
 
-class Hold:
+class _OneStep:
+    """What plans no farther than one step."""
+
+    def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
+        raise NotImplementedError
+
+    def plan(self, state: EndEffectorState, objects: Mapping[str, Pose], ahead: Ahead) -> np.ndarray:
+        return self.act(foretell(state, ahead), objects)[None]
+
+
+class Hold(_OneStep):
     """Never moves: what a task scores for nothing."""
 
     def reset(self, instruction: str) -> None:
@@ -85,7 +110,7 @@ class Hold:
         return np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, state.gripper_target])
 
 
-class RandomMotion:
+class RandomMotion(_OneStep):
     """Uniform small motions: what a task scores by chance."""
 
     STEP_M = 0.02

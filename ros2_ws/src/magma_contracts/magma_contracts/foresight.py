@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from magma_contracts.action_stream import CommandLog
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION, ActionChunk
-from magma_contracts.arm_state import ArmState
+from magma_contracts.arm_state import StateT
 from magma_contracts.motions import then
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
 
@@ -105,7 +105,7 @@ class Foresight:
         )
 
 
-def foretell(state: ArmState, ahead: Ahead) -> ArmState:
+def foretell(state: StateT, ahead: Ahead) -> StateT:
     """The state at the moment of effect.
 
     The fingers stay where they were measured: whether they close on something shows when it is measured.

@@ -124,6 +124,12 @@ ARGUMENTS = [
         "record", default_value="none", description="Folder to record everything into; none = do not record."
     ),
     DeclareLaunchArgument(
+        "grounding",
+        default_value="none",
+        description="Model that points, for clicks and phrases: kosmos2: and the folder or name of a checkpoint, or "
+        "ws://host:port of a magma-serve that serves one; none = no services.",
+    ),
+    DeclareLaunchArgument(
         "view",
         default_value="none",
         description="Port on 127.0.0.1 for a page with the camera's picture and the controller's state, such as 8088.",
@@ -302,6 +308,9 @@ def robot(context):
             "injected_latency_ms": latency_ms,
         }
         nodes.append(node("magma_policy_ros", "policy", parameters=settings))
+    if value("grounding") != "none":
+        settings = {"model": value("grounding"), "device": value("device")}
+        nodes.append(node("magma_grounding_ros", "grounding", parameters=settings))
     device = value("teleop")
     if device == "keyboard":
         nodes.append(node("magma_teleop", "keyboard_teleop", prefix=terminal()))

@@ -1,4 +1,4 @@
-"""Talk to a Magma policy on another machine or in another environment: no torch."""
+"""Talk to a policy, or a model that points, on another machine or in another environment: no torch."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ if TYPE_CHECKING:
         PolicyClientError,
         PolicyTimeoutError,
         ProtocolError,
+        QuestionError,
         RefusedError,
         ServerError,
         SpecChangedError,
         VersionMismatchError,
     )
+    from magma_policy_client.grounding_client import GroundingClient
     from magma_policy_client.local_server import LocalServer
     from magma_policy_client.messages import PROTOCOL_VERSION, Result
 
 __all__ = [
     "PROTOCOL_VERSION",
     "ConnectionLostError",
+    "GroundingClient",
     "LocalServer",
     "PolicyChangedError",
     "PolicyClient",
     "PolicyClientError",
     "PolicyTimeoutError",
     "ProtocolError",
+    "QuestionError",
     "RefusedError",
     "Result",
     "ServerError",
@@ -37,7 +41,13 @@ __all__ = [
     "VersionMismatchError",
 ]
 
-_HOMES = {"PolicyClient": "client", "LocalServer": "local_server", "PROTOCOL_VERSION": "messages", "Result": "messages"}
+_HOMES = {
+    "PolicyClient": "client",
+    "GroundingClient": "grounding_client",
+    "LocalServer": "local_server",
+    "PROTOCOL_VERSION": "messages",
+    "Result": "messages",
+}
 
 
 def __getattr__(name: str) -> Any:

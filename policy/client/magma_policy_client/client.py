@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import contextlib
 import dataclasses
-import importlib.metadata
-import math
-import threading
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
-from websockets.protocol import State
 
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import ArmState
@@ -25,34 +14,18 @@ from magma_policy_client import messages
 from magma_policy_client.errors import (
     ConnectionLostError,
     PolicyChangedError,
-    PolicyClientError,
-    PolicyTimeoutError,
     ProtocolError,
     RefusedError,
     ServerError,
     SpecChangedError,
-    VersionMismatchError,
 )
 from magma_policy_client.messages import Result
-
-DEFAULT_PORT = 8765
-DEFAULT_TIMEOUT_S = 10.0
-CLOSING_S = 1.0
-REFUSALS = ("robot", "observation", "overloaded", "stopping")
-
-T = TypeVar("T")
+from magma_policy_client.model_client import CLIENT_NAME, DEFAULT_TIMEOUT_S, ModelClient, check_seconds, time_left
 
 
-class PolicyClient:
-    """Connection to a policy server.
-
-    Connects at construction, and again by itself whenever a call finds no connection; state that the server kept for
-    this client's sessions is gone then, as after `reset`. May be used from any thread, one call at a time: a second
-    caller waits for the first, within its own deadline. It has a thread of its own, so make it after forking.
-
-    Every call ends by its deadline, whatever the server or the network does. An answer that comes later is dropped and
-    can never be returned by a later call.
-    """
+class PolicyClient(ModelClient):
+    """Connection to a policy server; see `ModelClient`. When it had to connect again, state that the server kept for
+    this client's sessions is gone, as after `reset`."""
 
     def __init__(
         self, url: str, token: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S, robot: str = ""
@@ -69,31 +42,12 @@ class PolicyClient:
             ValueError: the URL or timeout makes no sense.
             PolicyClientError: see the kinds in `magma_policy_client.errors`.
         """
-        self._url = check_url(url)
-        self._token = token
         self._robot = robot
         self._robots: tuple[str, ...] = ()
-        self._timeout_s = _check_seconds(timeout_s, "timeout_s")
-        self._busy = threading.Lock()
-        self._sequence = 0
         self._session = "default"
         self._spec: ActionSpec | None = None
         self._identity = ""
-        self._connection: ClientConnection | None = None
-        self._max_message_bytes = messages.MAX_MESSAGE_BYTES
-        self._closed = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="policy client", daemon=True)
-        self._thread.start()
-        try:
-            self._call(lambda _: self._connected(), self._timeout_s)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def url(self) -> str:
-        return self._url
+        super().__init__(url, token, timeout_s)
 
     @property
     def spec(self) -> ActionSpec:
@@ -113,12 +67,6 @@ class PolicyClient:
         """Names of the robots that the server knows besides its default one."""
         return self._robots
 
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection as far as is known."""
-        connection = self._connection
-        return connection is not None and connection.state is State.OPEN
-
     def reset(self, session: str = "default", timeout_s: float | None = None) -> None:
         """Begins an episode: the server forgets the last one of this session, and `act` works in this session from now.
 
@@ -133,7 +81,7 @@ class PolicyClient:
                 raise ServerError(f"{self._url} answered a reset with {type(answer).__name__}")
             self._session = session
 
-        self._call(work, self._timeout_s if timeout_s is None else _check_seconds(timeout_s, "timeout_s"))
+        self._call(work, self._timeout_s if timeout_s is None else check_seconds(timeout_s, "timeout_s"))
 
     def act(
         self,
@@ -166,7 +114,7 @@ class PolicyClient:
         async def work(until_s: float) -> Result:
             connection = await self._connected()
             began_s = time.monotonic()
-            question = messages.Act(self._next(), self._session, _left(until_s), instruction, image, state)
+            question = messages.Act(self._next(), self._session, time_left(until_s), instruction, image, state)
             answer = await self._ask(connection, question)
             if not isinstance(answer, Result):
                 raise ServerError(f"{self._url} answered an observation with {type(answer).__name__}")
@@ -177,242 +125,30 @@ class PolicyClient:
             stages["network"] = max(0.0, elapsed_ms - sum(stages.values()))
             return dataclasses.replace(answer, stage_ms=stages)
 
-        return self._call(work, self._timeout_s if deadline_s is None else _check_seconds(deadline_s, "deadline_s"))
+        return self._call(work, self._timeout_s if deadline_s is None else check_seconds(deadline_s, "deadline_s"))
 
-    def close(self) -> None:
-        """Closes the connection; takes at most about a second. The client cannot be used afterwards."""
-        if self._closed:
-            return
-        self._closed = True
-        with contextlib.suppress(Exception):
-            asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result(2 * CLOSING_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CLOSING_S)
-        if not self._thread.is_alive():
-            self._loop.close()
+    def _encode(self, message: messages.Message) -> bytes:
+        return messages.encode(message)
 
-    def __enter__(self) -> PolicyClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # The caller's thread.
-
-    def _call(self, work: Callable[[float], Coroutine[Any, Any, T]], timeout_s: float) -> T:
-        if self._closed:
-            raise ConnectionLostError("this client was closed")
-        deadline_s = time.monotonic() + timeout_s
-        if not self._busy.acquire(timeout=timeout_s):
-            raise PolicyTimeoutError(f"another call to {self._url} took longer than {timeout_s:g} s")
-        try:
-            future = asyncio.run_coroutine_threadsafe(self._limited(work, deadline_s, timeout_s), self._loop)
-            try:
-                return future.result()
-            except concurrent.futures.CancelledError:
-                raise ConnectionLostError("this client was closed") from None
-            except BaseException:
-                future.cancel()  # Ctrl-C: the thread must not go on with a call that nobody waits for
-                raise
-        finally:
-            self._busy.release()
-
-    # The client's own thread.
-
-    async def _limited(self, work: Callable[[float], Coroutine[Any, Any, T]], deadline_s: float, timeout_s: float) -> T:
-        try:
-            return await asyncio.wait_for(work(deadline_s), max(0.0, deadline_s - time.monotonic()))
-        except PolicyClientError:
-            raise
-        except (asyncio.TimeoutError, TimeoutError):
-            raise PolicyTimeoutError(f"no answer from {self._url} within {timeout_s:g} s") from None
-
-    def _next(self) -> int:
-        self._sequence += 1
-        return self._sequence
-
-    async def _ask(self, connection: ClientConnection, question: messages.Act | messages.Reset) -> messages.Message:
-        try:
-            data = messages.encode(question)
-        except ProtocolError as error:
-            raise RefusedError("observation", str(error)) from error
-        if len(data) > self._max_message_bytes:
-            raise RefusedError(
-                "observation", f"the message has {len(data)} bytes; {self._url} takes at most {self._max_message_bytes}"
-            )
-        try:
-            try:
-                await connection.send(data)
-            except asyncio.CancelledError:
-                # The server does not read. What is half sent can only be late; a fresh connection is worth more.
-                self._drop(connection)
-                raise
-            while True:
-                answer = await self._receive(connection)
-                if isinstance(answer, messages.Failure) and answer.sequence in (question.sequence, None):
-                    raise self._failure(answer)
-                sequence = getattr(answer, "sequence", None)
-                if sequence == question.sequence:
-                    return answer
-                if sequence is None or sequence > question.sequence:
-                    kind = type(answer).__name__
-                    raise ProtocolError(f"{self._url} answered {kind} {sequence} to {question.sequence}")
-                # An answer to a call that gave up: never returned.
-        except ConnectionClosed as error:
-            self._drop(connection)
-            raise ConnectionLostError(f"lost the connection to {self._url}: {error}") from error
-        except ProtocolError:
-            self._drop(connection)
-            raise
-
-    async def _receive(self, connection: ClientConnection) -> messages.Message:
-        data = await connection.recv()
-        if isinstance(data, str):
-            raise ProtocolError(f"{self._url} sent text; is it a policy server?")
+    def _decode(self, data: bytes) -> messages.Message:
         return messages.decode(data)
 
-    async def _connected(self) -> ClientConnection:
-        if self._connection is not None and self._connection.state is State.OPEN:
-            return self._connection
-        connection: ClientConnection | None = None
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else None
-        try:
-            connection = await connect(
-                self._url,
-                additional_headers=headers,
-                compression=None,  # pixels hardly shrink, and packing them takes longer than sending them
-                max_size=messages.MAX_MESSAGE_BYTES,
-                max_queue=4,
-                close_timeout=CLOSING_S,
-                open_timeout=None,  # the call's own deadline holds
-                proxy=None,
-            )
-            await connection.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, CLIENT_NAME, self._robot)))
-            welcome = await self._welcome(connection)
-        except asyncio.CancelledError:
-            if connection is not None:
-                self._drop(connection)
-            raise
-        except Exception as error:
-            if connection is not None:
-                self._drop(connection)
-            raise self._why_not(error) from error
+    def _hello(self) -> messages.Hello:
+        return messages.Hello(messages.PROTOCOL_VERSION, CLIENT_NAME, self._robot)
+
+    def _accept(self, data: bytes) -> int:
+        self._check_version(messages.peek_version(data), messages.PROTOCOL_VERSION)
+        welcome = messages.decode(data)
+        if not isinstance(welcome, messages.Welcome):
+            raise ProtocolError(f"{self._url} greeted with {type(welcome).__name__}")
         if self._spec is not None and welcome.spec != self._spec:
-            self._drop(connection)
             raise SpecChangedError(
                 f"{self._url} served {self._spec} before and serves {welcome.spec} now; make a new client to accept it"
             )
         if self._spec is not None and welcome.identity != self._identity:
-            self._drop(connection)
             raise PolicyChangedError(
                 f"{self._url} served {self._spec.policy} of content {self._identity[:12] or 'unknown'} before, and now "
                 f"serves {welcome.identity[:12] or 'unknown'}, another policy; make a new client to accept it"
             )
-        self._spec = welcome.spec
-        self._identity = welcome.identity
-        self._robots = welcome.robots
-        self._max_message_bytes = welcome.max_message_bytes
-        self._connection = connection
-        return connection
-
-    async def _welcome(self, connection: ClientConnection) -> messages.Welcome:
-        data = await connection.recv()
-        if isinstance(data, str):
-            raise ProtocolError(f"{self._url} sent text; is it a policy server?")
-        answer: messages.Message | None = None
-        with contextlib.suppress(ProtocolError):
-            answer = messages.decode(data)
-        if isinstance(answer, messages.Failure):
-            raise self._failure(answer)
-        version = messages.peek_version(data)
-        if version != messages.PROTOCOL_VERSION:
-            raise VersionMismatchError(
-                f"{self._url} speaks protocol {version}, this client {messages.PROTOCOL_VERSION}; update the older one"
-            )
-        answer = messages.decode(data)
-        if not isinstance(answer, messages.Welcome):
-            raise ProtocolError(f"{self._url} greeted with {type(answer).__name__}")
-        return answer
-
-    def _why_not(self, error: Exception) -> Exception:
-        """The error that tells a person why there is no connection."""
-        if isinstance(error, InvalidStatus):
-            status = error.response.status_code
-            said = (error.response.body or b"").decode("utf-8", "replace").strip()[:200]
-            if status == 401:
-                return RefusedError("token", f"{self._url}: {said or 'wrong or missing token'}")
-            if status == 503:
-                return RefusedError("overloaded", f"{self._url}: {said or 'no room for another client'}")
-            return ConnectionLostError(f"{self._url} is no policy server: HTTP {status} {said}")
-        if isinstance(error, PolicyClientError):
-            return error
-        if isinstance(error, (InvalidHandshake, WebSocketException, EOFError)):
-            return ConnectionLostError(f"{self._url} is no policy server or closed the connection: {error}")
-        if isinstance(error, OSError):
-            return ConnectionLostError(f"cannot connect to {self._url}: {error}")
-        return error
-
-    def _failure(self, failure: messages.Failure) -> PolicyClientError:
-        text = f"{self._url}: {failure.message}"
-        if failure.code == "version":
-            return VersionMismatchError(text)
-        if failure.code == "late":
-            return PolicyTimeoutError(text)
-        if failure.code in REFUSALS:
-            return RefusedError(failure.code, text)
-        if failure.code == "malformed":
-            return ProtocolError(text)
-        return ServerError(text)
-
-    def _drop(self, connection: ClientConnection) -> None:
-        if self._connection is connection:
-            self._connection = None
-        transport = connection.transport
-        if transport is not None:
-            transport.abort()
-
-    async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-        # Whoever waits in another thread is let go.
-        for task in asyncio.all_tasks():
-            if task is not asyncio.current_task():
-                task.cancel()
-
-
-def check_url(url: str) -> str:
-    """The URL itself. Raises ValueError unless it is ws:// or wss:// with a host."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{url!r} is not a URL: {error}") from error
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"the URL of a policy server looks like ws://host:port, got {url!r}")
-    if port is None and parts.scheme == "ws":
-        raise ValueError(f"{url!r} names no port; a server's default is {DEFAULT_PORT}")
-    return url
-
-
-def _check_seconds(value: float, name: str) -> float:
-    if not (math.isfinite(value) and 0.0 < value <= messages.MAX_BUDGET_S):
-        raise ValueError(f"{name} must be a number of seconds in (0, {messages.MAX_BUDGET_S:g}], got {value}")
-    return float(value)
-
-
-def _left(deadline_s: float) -> float:
-    left = deadline_s - time.monotonic()
-    if left <= 0.0:
-        raise asyncio.TimeoutError
-    return left
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("magma-policy-client")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-CLIENT_NAME = f"magma-policy-client {_version()}"
+        self._spec, self._identity, self._robots = welcome.spec, welcome.identity, welcome.robots
+        return welcome.max_message_bytes

@@ -35,6 +35,10 @@ class RefusedError(PolicyClientError):
         self.code = code
 
 
+class QuestionError(RefusedError, ValueError):
+    """What a model that points cannot be asked, or has no answer to; the message says why."""
+
+
 class ServerError(PolicyClientError):
     """The policy failed inside the server, or the server answered with something that is no action."""
 

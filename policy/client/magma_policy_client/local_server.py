@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from magma_contracts.server_tokens import TOKEN_VARIABLE
 from magma_policy_client.client import DEFAULT_TIMEOUT_S, PolicyClient
 from magma_policy_client.errors import ServerError
 
-TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
 COMMAND_VARIABLE = "MAGMA_SERVE"
 """Environment variable with the path of `magma-serve`, for environments that cannot hold torch themselves."""
 

@@ -120,8 +120,8 @@ def _ask_checkpoint(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, n
 
 def _ask_server(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, np.ndarray]:
     from magma_contracts.arm_state import ArmState
+    from magma_contracts.server_tokens import TOKEN_VARIABLE
     from magma_policy_client import PolicyClient, PolicyClientError
-    from magma_policy_client.local_server import TOKEN_VARIABLE
 
     try:
         with PolicyClient(config.checkpoint, os.environ.get(TOKEN_VARIABLE), timeout_s=60.0) as client:

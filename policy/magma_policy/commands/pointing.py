@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from magma_contracts.boxes import in_pixels
 from magma_contracts.errors import ConfigError
+from magma_contracts.server_tokens import TOKEN_VARIABLE
 from magma_policy.errors import CheckpointError, CommandError
 from magma_policy.files.hub import HubError
 from magma_policy.files.image_files import check_image_file, resize, write_image
@@ -18,9 +20,11 @@ from magma_policy.marks.drawing import draw_named_boxes
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 
 if TYPE_CHECKING:
-    from magma_contracts.grounding import Grounder
+    from magma_contracts.grounding import Pointer
 
 PUBLISHED = "microsoft/kosmos-2-patch14-224"
+SERVER_S = 60.0
+"""How long a server is waited for."""
 DRAWN_SIDE = 512
 """A drawing's smaller side is at least so many pixels."""
 T = TypeVar("T")
@@ -31,8 +35,8 @@ class PointingOptions:
     """Which model points, and how its answer is shown."""
 
     checkpoint: str = PUBLISHED
-    """Folder of a checkpoint of KOSMOS-2, or owner/name on the Hugging Face Hub (fetched once; the published one is
-    6.7 GB)."""
+    """Folder of a checkpoint of KOSMOS-2, with kosmos2: before it or not; owner/name on the Hugging Face Hub (fetched
+    once; the published one is 6.7 GB); or ws://host:port of a magma-serve that serves one."""
     device: Literal["auto", "cuda", "cpu", "mps"] = "auto"
     """Where the model runs; auto = the GPU when there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -48,14 +52,23 @@ class PointingOptions:
         if not 0 <= self.threads <= 1024:
             raise ConfigError(f"--threads must be from 0 to 1024, got {self.threads}")
 
-    def load(self) -> Grounder:
-        """Loads the checkpoint. Raises CommandError, and OutputError where the drawing cannot be written."""
+    def points(self) -> bool:
+        """Whether the checkpoint is of a family that points. Raises CommandError where there is none."""
+        from magma_policy.families import registry
+
+        try:
+            return registry.points(self._place())
+        except (ConfigError, HubError) as error:
+            raise CommandError(str(error)) from error
+
+    def load(self) -> Pointer:
+        """Loads the checkpoint, or connects to the server. Raises CommandError, and OutputError where the drawing
+        cannot be written."""
         if self.draw is not None:
             check_image_file(self.draw, "--draw")
-        try:
-            place = locate(self.checkpoint)
-        except CheckpointNotFoundError as error:
-            raise CommandError(str(error)) from error
+        if self.checkpoint.startswith(("ws://", "wss://")):
+            return self._connect()
+        place = self._place()
         # torch takes seconds to import; a wrong name is told before that.
         import torch
 
@@ -65,8 +78,22 @@ class PointingOptions:
             torch.set_num_threads(self.threads)
         dtype = None if self.dtype == "auto" else self.dtype
         try:
-            return registry.load_grounder(place, self.device, dtype)
+            return registry.load_pointer(place, self.device, dtype)
         except (CheckpointError, ConfigError, HubError, torch.OutOfMemoryError) as error:
+            raise CommandError(str(error)) from error
+
+    def _place(self) -> Path | str:
+        try:
+            return locate(self.checkpoint.removeprefix("kosmos2:"))
+        except CheckpointNotFoundError as error:
+            raise CommandError(str(error)) from error
+
+    def _connect(self) -> Pointer:
+        from magma_policy_client import GroundingClient, PolicyClientError
+
+        try:
+            return GroundingClient(self.checkpoint, os.environ.get(TOKEN_VARIABLE), SERVER_S)
+        except (PolicyClientError, ValueError) as error:
             raise CommandError(str(error)) from error
 
     def save_drawing(self, image: np.ndarray, boxes: np.ndarray, names: Sequence[str]) -> None:
@@ -81,10 +108,12 @@ class PointingOptions:
 
 
 def asked(question: Callable[[], T]) -> T:
-    """What a model answers; CommandError for what cannot be asked."""
+    """What a model answers; CommandError for what cannot be asked, or when its server does not answer."""
+    from magma_policy_client import PolicyClientError
+
     try:
         return question()
-    except ValueError as error:
+    except (ValueError, PolicyClientError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -17,7 +17,6 @@ from magma_policy.commands.options import run_command
 from magma_policy.commands.pointing import PointingOptions, asked, pixel_box, plain
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import described, read_image
-from magma_policy.grounding.clicks import name_box, name_click
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,7 @@ def refer(config: ReferConfig) -> int:
     print(f"{config.picture}: {described(image)}", file=sys.stderr)
     place = _place(config.place, image)
     model = config.load()
-    if len(place) == 2:
-        found = asked(lambda: name_click(model, image, *place))
-    else:
-        found = asked(lambda: name_box(model, image, place))
+    found = asked(lambda: model.name(image, place))
     if config.json:
         said = {"phrase": found.phrase, "box": plain(found.box), "agreement": round(found.agreement, 6)}
         print(json.dumps(said | {"confidence": round(found.confidence, 6), "presence": round(found.presence, 6)}))
@@ -56,7 +52,7 @@ def refer(config: ReferConfig) -> int:
 
 
 def _place(text: str, image: np.ndarray) -> np.ndarray:
-    """A point (2,) or a box (4,) in fractions of the picture."""
+    """A place (4,) in fractions of the picture; a point is a box without area."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -64,7 +60,7 @@ def _place(text: str, image: np.ndarray) -> np.ndarray:
     if len(values) not in (2, 4) or not all(map(math.isfinite, values)):
         raise CommandError(f"the place must be x,y or x1,y1,x2,y2 in pixels, got {text!r}")
     height, width = image.shape[:2]
-    return in_fractions(np.tile(values, 4 // len(values)), width, height)[: len(values)]
+    return in_fractions(np.tile(values, 4 // len(values)), width, height)
 
 
 if __name__ == "__main__":

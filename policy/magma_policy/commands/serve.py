@@ -1,6 +1,7 @@
-"""`magma-serve`: one policy for many robots, over websocket.
+"""`magma-serve`: one policy for many robots, or one model that points for many people, over websocket.
 
 magma-serve magma-tiny                       # on this machine only: ws://127.0.0.1:8765
+magma-serve microsoft/kosmos-2-patch14-224   # a model that points
 MAGMA_SERVE_TOKEN=... magma-serve /data/checkpoint --host 0.0.0.0
 """
 
@@ -19,20 +20,23 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_file
+from magma_contracts.server_tokens import TOKEN_VARIABLE
 from magma_policy.commands.options import LoadOptions, run_command
+from magma_policy.commands.pointing import PointingOptions
 from magma_policy.errors import CommandError
 
 if TYPE_CHECKING:
-    from magma_policy.serving.connection import PolicyServer
+    from magma_policy.serving.batching import Batcher
+    from magma_policy.serving.front import ModelServer
+    from magma_policy.serving.served_pointer import ServedPointer
     from magma_policy.serving.served_policy import Served
 
-TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
 MIN_TOKEN_LENGTH = 16
 STOPPING_S = 2.0
 """How long Ctrl-C waits for a call of the model."""
@@ -42,7 +46,8 @@ log = logging.getLogger("magma-serve")
 
 @dataclass(frozen=True)
 class ServeConfig(LoadOptions):
-    """Serve a policy to robots and evaluators over websocket. /healthz and /metrics answer on the same port.
+    """Serve a policy to robots and evaluators, or a model that points to whoever asks, over websocket. /healthz and
+    /metrics answer on the same port.
 
     Only this machine can connect unless --host says otherwise, and then a token is needed: in the environment variable
     MAGMA_SERVE_TOKEN, or in a file (--token-file). Ctrl-C ends it.
@@ -120,35 +125,57 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def load(config: ServeConfig) -> Served:
+def load(config: ServeConfig) -> Served | ServedPointer:
     """Loads the checkpoint and makes its first calls. Raises CommandError."""
     from magma_policy.serving.served_policy import Served
 
     began_s = time.monotonic()
-    served = Served(config.load(config.checkpoint))
-    served.policy.spec  # noqa: B018 - raises for a checkpoint that can only talk, before anything is served
+    pointer = load_pointer(config)
+    served = pointer or Served(config.load(config.checkpoint))
+    log.info("warming up %s", served.name)  # a checkpoint that can only talk has no name and raises here
     served.warm_up()
-    log.info("loaded %s in %.1f s", served.policy.spec.policy, time.monotonic() - began_s)
+    log.info("loaded %s in %.1f s", served.name, time.monotonic() - began_s)
     return served
 
 
-def make_server(served: Served, config: ServeConfig, token: str | None) -> tuple[PolicyServer, Any]:
+def load_pointer(config: ServeConfig) -> ServedPointer | None:
+    """The checkpoint, if it is of a family that points; else None. Raises CommandError."""
+    from magma_policy.serving.served_pointer import ServedPointer
+
+    pointing = PointingOptions(
+        checkpoint=config.checkpoint, device=config.device, dtype=config.dtype, threads=config.threads
+    )
+    if not pointing.points():
+        return None
+    for name, unused in (("quantization", "none"), ("robot", None), ("statistics", None)):
+        if getattr(config, name) != unused:
+            raise CommandError(f"--{name} is for a policy; {config.checkpoint} points and does not act")
+    return ServedPointer(pointing.load(), Path(config.checkpoint).name)
+
+
+def make_server(served: Served | ServedPointer, config: ServeConfig, token: str | None) -> tuple[ModelServer, Batcher]:
     """The server and its batcher, not yet listening."""
     from magma_contracts.action_spec import ActionSpec
     from magma_policy.serving.batching import Batcher
-    from magma_policy.serving.connection import Limits, PolicyServer
+    from magma_policy.serving.connection import PolicyServer
+    from magma_policy.serving.front import Limits
+    from magma_policy.serving.grounding_connection import GroundingServer
     from magma_policy.serving.metrics import Metrics
+    from magma_policy.serving.served_pointer import ServedPointer
 
     metrics = Metrics()
+    limits = Limits(int(config.max_message_mib * 2**20), config.max_connections)
+    if isinstance(served, ServedPointer):
+        # Questions to it are of different kinds: each is a call of its own.
+        batcher = Batcher(served, 1, 0.0, config.max_waiting, metrics.batch)
+        return GroundingServer(batcher, metrics, limits, token, served.name, served.pointer.identity), batcher
     batcher = Batcher(served, config.max_batch, config.batch_window_ms * 1e-3, config.max_waiting, metrics.batch)
     fields = [field.name for field in dataclasses.fields(ActionSpec)]
     specs = {
         name: ActionSpec(**{field: getattr(robot.spec, field) for field in fields})
         for name, robot in served.policy.robots.items()
     }
-    limits = Limits(int(config.max_message_mib * 2**20), config.max_connections)
-    identity = served.policy.identity
-    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve", identity), batcher
+    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve", served.identity), batcher
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -168,7 +195,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def run(served: Served, config: ServeConfig, token: str | None, listener: socket.socket) -> None:
+async def run(served: Served | ServedPointer, config: ServeConfig, token: str | None, listener: socket.socket) -> None:
     """Serves on a bound socket until interrupted. Raises CommandError when somebody else listens there."""
     server, batcher = make_server(served, config, token)
     ending = asyncio.Event()
@@ -184,8 +211,8 @@ async def run(served: Served, config: ServeConfig, token: str | None, listener: 
     host = f"[{config.host}]" if ":" in config.host else config.host
     url = f"ws://{host}:{port}"
     guarded = "with a token" if token else "without a token"
-    content = f"content {served.policy.identity[:12]}"
-    print(f"serving {served.policy.spec.policy} on {url} ({guarded}, {content}); Ctrl-C ends it", flush=True)
+    content = f"content {served.identity[:12]}"
+    print(f"serving {served.name} on {url} ({guarded}, {content}); Ctrl-C ends it", flush=True)
     if config.announce is not None:
         config.announce.parent.mkdir(parents=True, exist_ok=True)
         partial = config.announce.with_name(config.announce.name + ".partial")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.grounding import Grounder
@@ -13,6 +13,8 @@ from magma_policy.errors import shown
 from magma_policy.families.interface import Family, GroundingFamily, LoadedPolicy
 from magma_policy.files.hub import resolve
 from magma_policy.files.json_files import read_object
+from magma_policy.grounding.local_pointer import LocalPointer
+from magma_policy_client.content import digest_of, file_digests
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ FAMILIES = {
 UNNAMED = "magma"
 """The family of a config.json that has no `model_type`: this project's own layout is older than the second family."""
 CONFIG = "config.json"
+CONTENT = (".json", ".safetensors")
+"""What a model that points is known by: files of these kinds in its folder."""
 
 
 def family_of(directory: Path) -> str:
@@ -75,10 +79,15 @@ def load(
     found = family(name)
     if not hasattr(found, "load"):
         raise ConfigError(
-            f"{directory}: a checkpoint of {name}, which points and does not act; magma-ground, magma-refer and "
-            "magma-describe read it"
+            f"{directory}: a checkpoint of {name}, which points and does not act; magma-ground, magma-refer, "
+            "magma-describe and magma-serve read it"
         )
     return found.load(directory, device, dtype, quantization, robot, statistics)
+
+
+def points(path: str | Path) -> bool:
+    """Whether a checkpoint is of a family that points. Raises ConfigError for a family that is not known, HubError."""
+    return hasattr(family(family_of(resolve(path))), "load_grounder")
 
 
 def load_grounder(path: str | Path, device: str, dtype: object) -> Grounder:
@@ -94,3 +103,17 @@ def load_grounder(path: str | Path, device: str, dtype: object) -> Grounder:
             "microsoft/kosmos-2-patch14-224"
         )
     return cast(GroundingFamily, found).load_grounder(directory, device, dtype)
+
+
+def load_pointer(path: str | Path, device: str, dtype: object) -> LocalPointer:
+    """As `load_grounder`, with names for clicks and an identity: the content of its files and the number format."""
+    directory = resolve(path)
+    grounder = load_grounder(directory, device, dtype)
+    # Imported here because torch takes seconds, and a wrong folder is told before that.
+    from magma_policy.inference.device import pick_device, pick_dtype
+
+    files = {file.name: file for file in directory.iterdir() if file.suffix in CONTENT and file.is_file()}
+    digests = file_digests(files.values())
+    form = pick_dtype(cast(Any, dtype), pick_device(device), None)
+    parts = {name: digests[file] for name, file in files.items()}
+    return LocalPointer(grounder, digest_of({**parts, "setting dtype": str(form)}))

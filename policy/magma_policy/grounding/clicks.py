@@ -7,13 +7,11 @@ chosen from a list of tasks, and nothing here becomes an instruction: a person c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.boxes import holds, overlap
-from magma_contracts.grounding import Grounder, Grounding
+from magma_contracts.grounding import Grounder, Grounding, NamedPlace
 from magma_policy.grounding.expressions import MARGIN, PLACES
 
 CLICK_SIDE = 0.12
@@ -24,25 +22,6 @@ SAME = 0.5
 
 class ClickError(ValueError):
     """A click that no name was found for; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class NamedPlace:
-    """A place and its name.
-
-    Attributes:
-        phrase: such as "the green block on the left".
-        box: (4,) fractions of the picture, where the phrase leads.
-        agreement: intersection over union of that box and the one that was named.
-        confidence: of the box, as in `magma_contracts.grounding`.
-        presence: the model's word for whether the phrase is in the picture.
-    """
-
-    phrase: str
-    box: NDArray[np.float64]
-    agreement: float
-    confidence: float
-    presence: float
 
 
 def name_click(grounder: Grounder, image: NDArray[np.uint8], x: float, y: float) -> NamedPlace:
@@ -61,6 +40,17 @@ def name_click(grounder: Grounder, image: NDArray[np.uint8], x: float, y: float)
     if found is None:
         raise ClickError(_told(first, "is not found where you clicked"))
     return name_box(grounder, image, found)
+
+
+def name_place(grounder: Grounder, image: NDArray[np.uint8], place: NDArray[np.float64]) -> NamedPlace:
+    """What stands at a place (4,) of fractions: a box, or a click, which is a box without area.
+
+    Raises:
+        ClickError: outside of the picture, or no name leads back to it.
+    """
+    if np.array_equal(place[:2], place[2:]):
+        return name_click(grounder, image, float(place[0]), float(place[1]))
+    return name_box(grounder, image, place)
 
 
 def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NamedPlace:
@@ -94,11 +84,6 @@ def noun_phrase(text: str) -> str:
     for lead in ("it is ", "this is ", "a ", "an ", "the "):
         words = words.removeprefix(lead)
     return f"the {words}" if words else ""
-
-
-def two_click_instruction(source: str, target: str) -> str:
-    """The one sentence that two clicks make: what is taken, and where it is put."""
-    return f"put {source} on {target}"
 
 
 def _nearest(

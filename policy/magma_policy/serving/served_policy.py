@@ -20,6 +20,16 @@ class Served:
     def __init__(self, policy: ActionPolicy) -> None:
         self.policy = policy
 
+    @property
+    def name(self) -> str:
+        """What the policy is called."""
+        return self.policy.spec.policy
+
+    @property
+    def identity(self) -> str:
+        """The policy's content (a hash)."""
+        return str(self.policy.identity)
+
     def new_session(self, robot: str) -> Any:
         """State of one robot's episode; "" is the policy's default robot."""
         return self.policy.new_session(robot)

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import STATE_SIZE, ArmState
-from magma_policy_client import ProtocolError, messages
+from magma_policy_client import ProtocolError, codec, messages
 from magma_policy_client.arrays import DTYPES, MAX_DIMENSIONS, pack_array, unpack_array
 
 EXAMPLES = int(os.environ.get("MAGMA_FUZZ_EXAMPLES", "200"))
@@ -26,7 +26,7 @@ SPEC = ActionSpec(
 )
 finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
 texts = st.text(max_size=60)
-sequences = st.integers(0, messages.MAX_SEQUENCE)
+sequences = st.integers(0, codec.MAX_SEQUENCE)
 any_array = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
 )
@@ -46,7 +46,7 @@ message = st.one_of(
         messages.Act,
         sequences,
         texts,
-        st.floats(1e-6, messages.MAX_BUDGET_S),
+        st.floats(1e-6, codec.MAX_BUDGET_S),
         texts,
         hnp.arrays(np.uint8, st.tuples(st.integers(0, 5), st.integers(0, 5), st.just(3))),
         st.none() | states,
@@ -121,7 +121,7 @@ def decode_or_refuse(data):
             read(data)
         except ProtocolError as error:
             assert str(error) and len(str(error)) < 2000
-    messages.peek_sequence(data)
+    codec.peek_sequence(data)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -146,7 +146,7 @@ def test_damaged_messages_are_a_message_or_refused(item, data):
 json_like = st.recursive(
     st.one_of(
         st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | texts | st.binary(max_size=20),
-        any_array.map(lambda array: msgpack.ExtType(messages.ARRAY_CODE, pack_array(array))),
+        any_array.map(lambda array: msgpack.ExtType(codec.ARRAY_CODE, pack_array(array))),
     ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts | st.integers(0, 5), inner, max_size=4),
     max_leaves=8,

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from magma_contracts.grounding import text_problem
 from magma_policy.families.kosmos2.locations import encode_boxes
 from magma_policy.families.kosmos2.vocabulary import Vocabulary
-
-MAX_CHARACTERS = 2_000
-"""Of a phrase or question; the model reads 2048 tokens at most, pictures among them."""
 
 
 class PromptError(ValueError):
@@ -52,10 +50,9 @@ class Prompt:
 
 
 def _checked(text: str, what: str) -> str:
-    if not text.strip():
-        raise PromptError(f"the {what} is empty; say what is meant")
-    if len(text) > MAX_CHARACTERS:
-        raise PromptError(f"the {what} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+    problem = text_problem(text, what)
+    if problem is not None:
+        raise PromptError(problem)
     return text
 
 

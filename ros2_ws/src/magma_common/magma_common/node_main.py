@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -27,13 +27,18 @@ EXIT_IMPORT = 1
 """Exit status when a library that a node needs is missing."""
 
 
-def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+def run_node(
+    make_node: Callable[[], Node],
+    args: Sequence[str] | None = None,
+    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+) -> int:
     """Runs a node until it is interrupted (SIGINT, SIGTERM, SIGHUP) or ROS shuts down.
 
     Args:
         make_node: makes the node once rclpy is initialised. If the node has a method `close`, it is called at the end,
             before the node is destroyed, while ROS still works.
         args: command line; None takes that of the process.
+        make_executor: makes what calls the node's callbacks; one thread, unless a callback of it has to wait.
 
     Returns:
         The exit status: 0, 1 when a library is missing, or 2 after a configuration error; both are printed, not raised.
@@ -51,7 +56,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         node = make_node()
         refuse_wrong_requests(node)
         watch_sim_time(node)
-        executor = SingleThreadedExecutor()
+        executor = make_executor()
         executor.add_node(node)
         told_to_end: Future = Future()
         interrupts.stop_with(lambda: told_to_end.set_result(None))

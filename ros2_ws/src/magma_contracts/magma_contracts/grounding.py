@@ -13,6 +13,19 @@ Which = Literal["one", "several", "all"]
 """The best place of a phrase, the places that the model lists itself, or all that the phrase may mean."""
 
 
+MAX_CHARACTERS = 2_000
+"""Of a phrase or question: a model reads about as many words as fit in there."""
+
+
+def text_problem(text: str, what: str) -> str | None:
+    """Why a phrase or question cannot be asked, or None; `what` names it."""
+    if not text.strip():
+        return f"the {what} is empty; say what is meant"
+    if len(text) > MAX_CHARACTERS:
+        return f"the {what} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read"
+    return None
+
+
 @dataclass(frozen=True)
 class Grounding:
     """Where a phrase is.
@@ -65,6 +78,30 @@ class GroundedText:
     malformed: int = 0
 
 
+@dataclass(frozen=True)
+class NamedPlace:
+    """A place and a name that leads back to it.
+
+    Attributes:
+        phrase: such as "the green block on the left".
+        box: (4,) fractions of the picture, where the phrase leads.
+        agreement: intersection over union of that box and the one that was named.
+        confidence: of the box, as in `Grounding`.
+        presence: the model's word for whether the phrase is in the picture.
+    """
+
+    phrase: str
+    box: NDArray[np.float64]
+    agreement: float
+    confidence: float
+    presence: float
+
+
+def two_click_instruction(source: str, target: str) -> str:
+    """The one sentence that two clicks make: what is taken, and where it is put."""
+    return f"put {source} on {target}"
+
+
 class Grounder(Protocol):
     """A model that points. Pictures are uint8 rgb (H, W, 3); ValueError says what cannot be asked."""
 
@@ -79,3 +116,15 @@ class Grounder(Protocol):
 
     def answer(self, image: NDArray[np.uint8], question: str) -> GroundedText:
         """The answer to a question."""
+
+
+class Pointer(Grounder, Protocol):
+    """A model that points, as it is used: here, or behind a server. One question at a time."""
+
+    @property
+    def identity(self) -> str:
+        """The model's content (a hash), whatever it is called; "" where it is not known."""
+
+    def name(self, image: NDArray[np.uint8], place: NDArray[np.float64]) -> NamedPlace:
+        """What stands at a place (4,), a box or a click (a box without area), in words that lead back to it. ValueError
+        when no words do."""

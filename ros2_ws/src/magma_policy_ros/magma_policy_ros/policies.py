@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 WARM_UP_CALLS = 3
 """The first calls of a model allocate and tune; they are made before the policy announces itself."""
 RECONNECT_S = 1.0
-TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
 
 REST = ArmState(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), 1.0, 1.0)
 
@@ -184,16 +182,6 @@ class RemotePolicy:
 def is_server(name: str) -> bool:
     """Whether a policy's name is the address of a server."""
     return name.strip().lower().startswith(("ws://", "wss://"))
-
-
-def read_token(path: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """The server's token from a file, or from MAGMA_SERVE_TOKEN. Raises ValueError when the file cannot be read."""
-    if not path:
-        return (os.environ if environment is None else environment).get(TOKEN_VARIABLE) or None
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"token file {path} cannot be read: {error}") from error
 
 
 def connect(

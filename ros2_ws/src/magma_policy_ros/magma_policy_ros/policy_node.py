@@ -36,9 +36,10 @@ from magma_contracts.actions import DELTA_SIZE, ActionChunk
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
 from magma_contracts.foresight import UNDER_WAY_MOST, Foresight, foretell
+from magma_contracts.server_tokens import read_token
 from magma_policy_ros.control_experiment import CONTROLS, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
-from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect, is_server, read_token
+from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect, is_server
 
 EXIT_NOT_LOADED = 1
 EXIT_LOST = 3

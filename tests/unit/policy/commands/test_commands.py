@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.server_tokens import TOKEN_VARIABLE
 from magma_policy.commands import act, chat, init, serve
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
@@ -202,13 +203,13 @@ def test_where_the_server_announces_itself_is_tried_before_it_loads(tmp_path, mo
 def test_tokens_and_hosts_of_the_server(tmp_path):
     config = serve.ServeConfig()
     assert serve.read_token(config, {}) is None
-    assert serve.read_token(config, {serve.TOKEN_VARIABLE: "x" * 16}) == "x" * 16
+    assert serve.read_token(config, {TOKEN_VARIABLE: "x" * 16}) == "x" * 16
     (tmp_path / "token").write_text("0123456789abcdef\n")
     outside = serve.ServeConfig(host="0.0.0.0", token_file=tmp_path / "token")
-    assert serve.read_token(outside, {serve.TOKEN_VARIABLE: "y" * 16}) == "0123456789abcdef"
+    assert serve.read_token(outside, {TOKEN_VARIABLE: "y" * 16}) == "0123456789abcdef"
     for wrong in ("short", "x" * 15 + "é", "x" * 15 + "\n"):
         with pytest.raises(CommandError, match="at least 16 printable"):
-            serve.read_token(config, {serve.TOKEN_VARIABLE: wrong})
+            serve.read_token(config, {TOKEN_VARIABLE: wrong})
     for host, loopback in [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("gpu", False)]:
         assert serve.is_loopback(host) == loopback
         if not loopback:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from magma_contracts.boxes import holds
-from magma_contracts.grounding import Expression, GroundedText, Grounding
-from magma_policy.grounding.clicks import ClickError, name_box, name_click, noun_phrase, two_click_instruction
+from magma_contracts.grounding import Expression, GroundedText, Grounding, two_click_instruction
+from magma_policy.grounding.clicks import ClickError, name_box, name_click, noun_phrase
 from magma_policy.grounding.expressions import Thing, resolve
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)

@@ -16,7 +16,8 @@ from magma_contracts.action_spec import ActionSpec
 from magma_policy.commands import serve
 from magma_policy.errors import NotFiniteError, ObservationError
 from magma_policy.serving.batching import Batcher
-from magma_policy.serving.connection import Limits, PolicyServer
+from magma_policy.serving.connection import PolicyServer
+from magma_policy.serving.front import Limits
 from magma_policy.serving.metrics import Metrics
 from magma_policy_client import PolicyClient, PolicyTimeoutError, RefusedError, ServerError
 
@@ -98,7 +99,7 @@ def test_health_answers_while_the_model_works_and_says_when_it_is_stuck(served, 
         assert "magma_inference_running_seconds" in get(url, "/metrics")[1]
         with PolicyClient(url, timeout_s=LONG_S) as other:
             assert other.spec == SPEC, "a new client is greeted meanwhile"
-        monkeypatch.setattr("magma_policy.serving.connection.STUCK_S", 0.0)
+        monkeypatch.setattr("magma_policy.serving.front.STUCK_S", 0.0)
         status, body = get(url, "/healthz")
         assert status == 503 and json.loads(body)["status"] == "stuck"
         model.go.set()

@@ -1,0 +1,1 @@
+"""A model that points, as services in the robot's graph."""

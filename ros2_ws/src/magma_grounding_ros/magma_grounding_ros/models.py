@@ -49,10 +49,12 @@ def is_server(model: str) -> bool:
 def _remote(url: str, token_file: str, deadline_s: float) -> Callable[[], Pointer]:
     try:
         from magma_policy_client import GroundingClient
+        from magma_policy_client.model_client import check_url
     except ImportError as error:
         said = import_problem(error, "pip install ./ros2_ws/src/magma_contracts ./policy/client", "magma_policy_client")
         raise ConfigError(f"a model on a server needs magma-policy-client, and {said}") from error
     try:
+        check_url(url)
         token = read_token(token_file)
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -33,6 +33,8 @@ CAMERA_LOOK_AT = (0.475, 0.01, 0.06)
 CAMERA_FIELD_OF_VIEW_RAD = 0.66
 ROBOT_CELL_M = 0.006
 """detail of the robot's images; a pixel of the policy's image is about 5 mm on the table"""
+FURTHEST_OBJECT_MM = 1500
+"""the table's far edge is nearer to the camera along its axis, the backdrop is not"""
 BACKDROP_COLOUR = (0.28, 0.36, 0.40)
 
 READY_ARM = (0.0, 0.15, 0.0, -2.25, 0.0, 2.40, 0.785)
@@ -347,3 +349,11 @@ class TabletopEnv(BaseEnv):
         camera = self._cameras[size]
         camera.take_picture()
         return np.ascontiguousarray(camera.get_picture("Color")[..., :3])
+
+    def render_entities(self, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+        """`render_camera`, and the `per_scene_id` (size, size) of what each pixel shows; 0 beyond the table."""
+        image = self.render_camera(size)
+        found = self._cameras[size].get_picture("PositionSegmentation")
+        # Backdrop and floor keep the numbers of the first physics world, which objects of later ones have too.
+        near = (found[..., 2] < 0) & (-found[..., 2].astype(np.int32) < FURTHEST_OBJECT_MM)
+        return image, np.where(near, found[..., 3], 0).astype(np.int16)

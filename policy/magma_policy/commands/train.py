@@ -6,8 +6,10 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -19,17 +21,29 @@ from magma_policy.demonstrations.reader import Demonstrations, held_out_text, re
 from magma_policy.errors import CheckpointError, NotFiniteError
 from magma_policy.files.hub import HubError
 from magma_policy.files.whole_files import whole_file
+from magma_policy.grounding.scenes import SceneError, read_scenes
 from magma_policy.training.config import CHANGEABLE, TrainConfig
 from magma_policy.training.loop import processes, success
 from magma_policy.training.loop.divergence import DivergedError
 from magma_policy.training.loop.run_lock import run_lock
 from magma_policy.training.loop.saved_run import SavedRunError
+from magma_policy.training.loop.training_loop import TrainingLoop
+from magma_policy.training.recipes.grounding import config as grounding_config
+from magma_policy.training.recipes.grounding import trainer as grounding_trainer
+from magma_policy.training.recipes.grounding.config import GroundingConfig
 from magma_policy.training.recipes.robot_actions.trainer import Trainer
 from magma_policy.training.starting_point import StartingPoint, memory
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError
 
+Config = TrainConfig | GroundingConfig
+RECIPES: dict[str, type[TrainConfig] | type[GroundingConfig]] = {
+    "robot_actions": TrainConfig,
+    "grounding": GroundingConfig,
+}
+"""What can be learned, by the name of its recipe, and what each is told."""
 
-def check_output(config: TrainConfig) -> None:
+
+def check_output(config: Config) -> None:
     """ConfigError when the output is no folder, belongs to a run with other settings, or holds somebody else's
     checkpoint. Writes nothing: until a run can begin, it claims no folder."""
     path = config.output / "train.json"
@@ -37,9 +51,10 @@ def check_output(config: TrainConfig) -> None:
     if path.is_file():
         mine = _as_json(config)
         # A setting that was not known yet had what is now its default.
-        defaults = _as_json(TrainConfig(config.demonstrations, config.output))
-        stored = defaults | _stored(path)
-        different = {k: (stored[k], v) for k, v in mine.items() if k not in CHANGEABLE and stored[k] != v}
+        stored = _as_json(_with_defaults(config)) | _stored(path)
+        changeable = grounding_config.CHANGEABLE if isinstance(config, GroundingConfig) else CHANGEABLE
+        names = [name for name in mine if name not in changeable]
+        different = {name: (stored.get(name), mine[name]) for name in names if stored.get(name) != mine[name]}
         if different:
             raise ConfigError(f"{path} is of a run with other settings {different}; choose another output")
         return
@@ -48,7 +63,14 @@ def check_output(config: TrainConfig) -> None:
         raise ConfigError(f"{config.output} holds {theirs[0]}, but of no training run; choose another output")
 
 
-def check_same_command(config: TrainConfig) -> None:
+def _with_defaults(config: Config) -> Config:
+    """As a run of this recipe is configured that is told only what it must be."""
+    if isinstance(config, GroundingConfig):
+        return GroundingConfig(config.scenes, config.output)
+    return TrainConfig(config.demonstrations, config.output)
+
+
+def check_same_command(config: Config) -> None:
     """Store the command beside the run; ConfigError as `check_output`."""
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
@@ -69,7 +91,7 @@ def _stored(path: Path) -> dict[str, object]:
     return stored
 
 
-def _as_json(config: TrainConfig) -> dict[str, object]:
+def _as_json(config: Config) -> dict[str, object]:
     return dict(json.loads(json.dumps(dataclasses.asdict(config), default=str)))
 
 
@@ -85,12 +107,14 @@ def describe(demos: Demonstrations, validation_every: int) -> str:
 def main() -> None:
     """Entry point of `magma-train`."""
     try:
-        status = train(tyro.cli(TrainConfig, prog="magma-train"))
+        recipe, arguments = _recipe(sys.argv[1:])
+        config = tyro.cli(RECIPES[recipe], prog="magma-train", args=arguments)
+        status = train_grounding(config) if isinstance(config, GroundingConfig) else train(config)
     except KeyboardInterrupt:
         print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
         sys.exit(130)
     except (
-        ConfigError, DemonstrationError, SavedRunError, CheckpointError, CheckpointNotFoundError, HubError,
+        ConfigError, DemonstrationError, SceneError, SavedRunError, CheckpointError, CheckpointNotFoundError, HubError,
         DivergedError, NotFiniteError, OSError,
     ) as error:  # fmt: skip
         sys.exit(f"magma-train: {error}")
@@ -98,8 +122,26 @@ def main() -> None:
         sys.exit(status)
 
 
+def _recipe(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The recipe that is asked for, which decides what other arguments there are, and all arguments with its name as
+    its configuration spells it. Raises ConfigError for one that is not known."""
+    name = next(iter(RECIPES))
+    for place, argument in enumerate(arguments):
+        if argument == "--recipe" and place + 1 < len(arguments):
+            name = arguments[place + 1]
+        elif argument.startswith("--recipe="):
+            name = argument.removeprefix("--recipe=")
+    name = name.replace("-", "_")
+    if name not in RECIPES:
+        raise ConfigError(f"no recipe {printable(name, 80)!r}; there are {', '.join(RECIPES)}")
+    return name, [
+        argument.replace("-", "_") if argument.endswith("robot-actions") else argument for argument in arguments
+    ]
+
+
 def train(config: TrainConfig) -> int:
-    """Trains, or says what would be trained; the exit status. Raises what `main` makes a sentence of."""
+    """Trains on demonstrations, or says what would be trained; the exit status. Raises what `main` makes a sentence
+    of."""
     if config.dry_run:
         start = StartingPoint.of(config)
         print(describe(read_demonstrations(config.demonstrations), config.validation_every))
@@ -121,13 +163,33 @@ def train(config: TrainConfig) -> int:
                 # While one process plays episodes the others would wait longer than their exchange allows.
                 raise ConfigError("success_suites are for a run of one process; evaluate the checkpoint afterwards")
         trainer = Trainer(config, start)
-        continued = trainer.restore()
-        if speaks:
-            check_same_command(config)
-            state = f"continued at step {trainer.step}" if continued else "new run"
-            print(f"{describe(trainer.demos, config.validation_every)}; {state}", flush=True)
-        interrupted_by = trainer.run()
-        processes.leave()
+        return _run(trainer, config, describe(trainer.demos, config.validation_every))
+
+
+def train_grounding(config: GroundingConfig) -> int:
+    """Trains on scenes, or says on which; the exit status. Raises what `main` makes a sentence of."""
+    if config.dry_run:
+        scenes = read_scenes(config.scenes, "train")
+        print(f"{grounding_trainer.told(scenes)}; {grounding_trainer.size(scenes):,} parameters")
+        return 0
+    processes.join(config.device)
+    speaks = processes.rank() == 0
+    if speaks:
+        check_output(config)
+    with run_lock(config.output) if speaks else nullcontext():
+        trainer = grounding_trainer.Trainer(config)
+        return _run(trainer, config, grounding_trainer.told(trainer.scenes))
+
+
+def _run(trainer: TrainingLoop[Any, Any], config: Config, data: str) -> int:
+    """Begins the run or goes on with it; the exit status."""
+    speaks = processes.rank() == 0
+    continued = trainer.restore()
+    if speaks:
+        check_same_command(config)
+        print(f"{data}; {f'continued at step {trainer.step}' if continued else 'new run'}", flush=True)
+    interrupted_by = trainer.run()
+    processes.leave()
     if interrupted_by and speaks:
         again = shlex.join(["magma-train", *sys.argv[1:]])
         print(f"interrupted at step {trainer.step} of {config.steps}; what was learnt is saved. To go on: {again}")

@@ -14,10 +14,9 @@ class PictureError(ValueError):
     """An array that is no picture."""
 
 
-def pixels_of(image: np.ndarray, side: int) -> np.ndarray:
-    """uint8 rgb (H, W, 3) to float32 (3, side, side).
-
-    The whole picture is stretched, nothing is cut off: boxes stay fractions of the picture as it was given.
+def stretched(image: np.ndarray, side: int) -> np.ndarray:
+    """uint8 rgb (H, W, 3) to uint8 (side, side, 3): the whole picture, nothing is cut off, so that boxes stay fractions
+    of the picture as it was given.
 
     Raises:
         PictureError: another type or shape, or no pixels.
@@ -26,5 +25,15 @@ def pixels_of(image: np.ndarray, side: int) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise PictureError(f"a picture must be uint8 (H, W, 3) rgb, got {image.dtype} {image.shape}")
     small = Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.BICUBIC)
-    scaled = np.asarray(small, dtype=np.float32) * np.float32(1 / 255)
-    return ((scaled - np.array(MEAN, dtype=np.float32)) / np.array(STD, dtype=np.float32)).transpose(2, 0, 1)
+    return np.asarray(small)
+
+
+def normalised(images: np.ndarray) -> np.ndarray:
+    """uint8 (..., side, side, 3) to float32 (..., 3, side, side)."""
+    scaled = images.astype(np.float32) * np.float32(1 / 255)
+    return np.moveaxis((scaled - np.array(MEAN, dtype=np.float32)) / np.array(STD, dtype=np.float32), -1, -3)
+
+
+def pixels_of(image: np.ndarray, side: int) -> np.ndarray:
+    """uint8 rgb (H, W, 3) to float32 (3, side, side). Raises PictureError as `stretched`."""
+    return normalised(stretched(image, side))

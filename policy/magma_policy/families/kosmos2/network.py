@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, Kosmos2Config, Kosmos2ForConditionalGeneration
 from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextForCausalLM
 
@@ -94,6 +94,9 @@ class Geometry:
                 "layers": self.text_layers,
                 "ffn_dim": self.text_inner,
                 "attention_heads": self.text_heads,
+                # Of training only; a model of this size that sees every scene a few times needs none.
+                "dropout": 0.0,
+                "attention_dropout": 0.0,
             },
             vision_config={
                 "hidden_size": self.vision_width,
@@ -181,6 +184,52 @@ class Network:
         found: Tensor = self.model.get_image_features(pixels.to(self.device, self.dtype)).pooler_output
         return found
 
+    def patch_features(self, pixels: Tensor) -> Tensor:
+        """float (B, 3, side, side) to what the resampler reads, of length 1 each: (B, 1 + patches, vision width)."""
+        tower = self.model.vision_model
+        seen = tower(pixel_values=pixels.to(self.device, self.dtype)).last_hidden_state
+        return nn.functional.normalize(tower.model.post_layernorm(seen), dim=-1)
+
+    def resampled(self, patch_features: Tensor) -> Tensor:
+        """`patch_features` to `features`."""
+        found: Tensor = self.model.image_to_text_projection(patch_features)[0]
+        return found
+
+    def hidden(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        cache: DynamicCache | None,
+        features: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """What the head makes logits of, (B, T, width).
+
+        Args:
+            ids: (B, T) int64.
+            mask: (B, T + what the cache holds) int64, 0 at pads.
+            positions: (B, T) int64; the first token of a row has 2, pads have 1.
+            cache: filled by the call; None keeps nothing.
+            features: (P, latents, width) of all pictures, in the order of their places.
+            places: (B, T) bool, where the features stand.
+        """
+        found: Tensor = self.model.text_model.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            image_embeds=features,
+            image_embeds_position_mask=places,
+            use_cache=cache is not None,
+            **({_CACHE: cache} if cache is not None else {}),
+        ).last_hidden_state
+        return found
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """(..., width) to logits (..., vocabulary)."""
+        logits: Tensor = self.model.text_model.lm_head(hidden)
+        return logits
+
     def logits(
         self,
         ids: Tensor,
@@ -191,31 +240,10 @@ class Network:
         places: Tensor | None = None,
         last_only: bool = True,
     ) -> Tensor:
-        """Logits behind each id, or behind the last of each row.
-
-        Args:
-            ids: (B, T) int64.
-            mask: (B, T + what the cache holds) int64, 0 at pads.
-            positions: (B, T) int64; the first token of a row has 2, pads have 1.
-            cache: filled by the call; None keeps nothing.
-            features: (P, latents, width) of all pictures, in the order of their places.
-            places: (B, T) bool, where the features stand.
-
-        Returns:
-            (B, T or 1, vocabulary) in the model's type.
-        """
-        outputs = self.model.text_model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            image_embeds=features,
-            image_embeds_position_mask=places,
-            use_cache=cache is not None,
-            logits_to_keep=1 if last_only else 0,
-            **({_CACHE: cache} if cache is not None else {}),
-        )
-        logits: Tensor = outputs.logits
-        return logits
+        """Logits behind each id, or behind the last of each row, (B, T or 1, vocabulary) in the model's type; arguments
+        as of `hidden`."""
+        hidden = self.hidden(ids, mask, positions, cache, features, places)
+        return self.head(hidden[:, -1:] if last_only else hidden)
 
 
 def build(geometry: Geometry, attention: str = "sdpa") -> Network:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from magma_contracts.text import printable
-from magma_policy.training.config import TrainConfig
 from magma_policy.training.loop import processes, saved_run, success
 from magma_policy.training.loop.averages import MovingAverage
+from magma_policy.training.loop.config import LoopConfig
 from magma_policy.training.loop.divergence import DivergedError, SkippedSteps, all_finite
 from magma_policy.training.loop.nested_tensors import Batch
 from magma_policy.training.loop.optimizer import make_optimizer
@@ -55,7 +55,7 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
     validator: Validator | None = None
 
     def __init__(
-        self, config: TrainConfig, model: Model, device: torch.device, losses: Sequence[str], captures: bool
+        self, config: LoopConfig, model: Model, device: torch.device, losses: Sequence[str], captures: bool
     ) -> None:
         """
         Args:

@@ -8,6 +8,7 @@ and here and compares poses, success and images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -256,6 +257,12 @@ class BridgeScene:
 
     def image(self, size: cameras.Size) -> NDArray[np.uint8]:
         """The camera's image (height, width, 3) RGB of the present state, the photo behind the objects."""
+        return self._composed(size, self._photo_kept)[0]
+
+    def _composed(
+        self, size: cameras.Size, kept: Sequence[sapien.Entity]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+        """The image with these entities before the photo, and the `per_scene_id` of each rendered pixel."""
         rendered_size = cameras.render_size(size)
         # The camera first: updating the renderer also tells it where a new camera is.
         camera = self._camera(rendered_size)
@@ -263,11 +270,44 @@ class BridgeScene:
         camera.take_picture()
         rendered = camera.get_picture("Color")[..., :3]
         segmentation = camera.get_picture("PositionSegmentation")[..., 3]
-        keep = np.array([entity.per_scene_id for entity in self._photo_kept])
+        keep = np.array([entity.per_scene_id for entity in kept])
         if rendered_size not in self._photos:
             self._photos[rendered_size] = cameras.resize(self._photo, rendered_size)
         image = cameras.compose(rendered, segmentation, keep, self._photos[rendered_size])
-        return np.ascontiguousarray(cameras.resize(image, size))
+        return np.ascontiguousarray(cameras.resize(image, size)), segmentation
+
+    def radius(self, name: str) -> float:
+        """Half of the mean of an object's two longer sides, m."""
+        return float(np.sort(self._sizes[name])[1:].mean() / 2)
+
+    def copy_of(self, name: str) -> sapien.Entity:
+        """What the source or target looks like, without its body; it may stand in the scene of another task."""
+        visual = self.objects[name].find_component_by_type(sapien.render.RenderBodyComponent)
+        copy = sapien.Entity()
+        copy.name = name
+        copy.add_component(visual.clone())
+        return copy
+
+    def show_copies(
+        self, arm_joints: NDArray[np.float64], copies: Sequence[sapien.Entity], size: cameras.Size
+    ) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]], NDArray[np.bool_]]:
+        """The image (height, width, 3) with the arm at `arm_joints` and `copies` instead of the task's own objects; and
+        masks, at the size that was rendered, of what is seen of each copy and of the photo. The running episode ends.
+        """
+        self._start_fresh_physics()
+        self._robot.set_root_pose(self._base)
+        self.controller.reset(arm_joints)
+        for entity in self.objects.values():
+            entity.set_pose(_AWAY)
+        for copy in copies:
+            self._world.add_entity(copy)
+        shown = [*self._links, *copies]
+        image, numbers = self._composed(size, shown)
+        masks = [numbers == copy.per_scene_id for copy in copies]
+        photo = ~np.isin(numbers, [entity.per_scene_id for entity in shown])
+        for copy in copies:
+            self._world.remove_entity(copy)
+        return image, masks, photo
 
     def _camera(self, size: cameras.Size) -> sapien.render.RenderCameraComponent:
         """The camera that renders (height, width) pixels; made on first use."""

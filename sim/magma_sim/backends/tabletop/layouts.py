@@ -101,12 +101,12 @@ def footprint(model: ObjectModel, x: float, y: float, yaw: float, room: tuple[fl
     )
 
 
-def _place(names: Sequence[str], rng: np.random.Generator) -> dict[str, tuple[float, float, float]] | None:
-    """One attempt at standing all objects apart; None when it painted itself into a corner."""
-    placed: dict[str, tuple[float, float, float]] = {}
+def place_apart(models: Sequence[ObjectModel], rng: np.random.Generator) -> list[tuple[float, float, float]] | None:
+    """One attempt at standing all objects apart: x, y (m) and yaw (rad) of each; None when it painted itself into a
+    corner."""
+    placed: list[tuple[float, float, float]] = []
     taken: list[Rectangle] = []
-    for name in names:
-        model = OBJECTS[name]
+    for model in models:
         room = (_GAP, _FINGER_ROOM) if model.grasp_width > 0 else (_GAP, _GAP)
         for _ in range(_TRIES_PER_OBJECT):
             x = WORKSPACE_LOW[0] + (WORKSPACE_HIGH[0] - WORKSPACE_LOW[0]) * rng.random()
@@ -117,7 +117,7 @@ def _place(names: Sequence[str], rng: np.random.Generator) -> dict[str, tuple[fl
             grown = footprint(model, x, y, yaw, room)
             if any(grown.overlaps(other) for other in taken):
                 continue
-            placed[name] = (x, y, yaw)
+            placed.append((x, y, yaw))
             taken.append(grown)
             break
         else:
@@ -149,7 +149,8 @@ def make_layout(task: str, variant: Variant, number: int) -> Layout:
     )
     placements = None
     while placements is None:
-        placements = _place(names, rng)
+        places = place_apart([OBJECTS[name] for name in names], rng)
+        placements = None if places is None else dict(zip(names, places, strict=True))
     jitter = rng.uniform(-1.0, 1.0, size=3) * _HOME_JITTER
     home_x, home_y, home_z = (float(v) for v in np.asarray(HOME_POSITION) + jitter)
     tint = np.array(TABLE_COLOUR) * rng.uniform(0.8, 1.2) * rng.uniform(0.94, 1.06, size=3)

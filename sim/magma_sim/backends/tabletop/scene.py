@@ -162,13 +162,14 @@ class TabletopEnv(BaseEnv):
         for lamp, brightness in zip(self._lamps, (1.0, 0.5), strict=True):
             lamp.set_color(list(brightness * colour))
 
-    def stand(self, model: ObjectModel, x: float, y: float) -> None:
+    def stand(self, model: ObjectModel, x: float, y: float, yaw: float = 0.0) -> sapien.Entity:
         """Stands an object that belongs to no task on the table, until the next `place`."""
         if model.name not in self._strangers:
             self._strangers[model.name] = self._make_entity(model)[0]
         entity = self._strangers[model.name]
-        entity.set_pose(sapien.Pose([x, y, model.rest_height]))
+        entity.set_pose(pose_to_sapien(np.array([x, y, model.rest_height]), quaternion_from_yaw(yaw)))
         self._add(entity)
+        return entity
 
     def _after_reconfigure(self, options: dict) -> None:
         robot = self.agent.robot._objs[0]

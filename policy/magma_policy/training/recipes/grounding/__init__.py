@@ -1,0 +1,1 @@
+"""A small KOSMOS-2 learns to point from rendered scenes."""

@@ -1,0 +1,121 @@
+"""What `magma-train --recipe grounding` is told: one frozen dataclass, checked at construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from magma_contracts.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TextShares:
+    """How often a text of a picture is of which kind; the weights need not add up to one, and 0 leaves a kind out."""
+
+    locate: float = 3.0
+    """where an expression is that picks one thing out"""
+    locate_absent: float = 0.8
+    """where something is that is not there: answered by no box"""
+    locate_several: float = 0.4
+    """where all things are that an ambiguous expression fits"""
+    refer: float = 2.5
+    """what stands at a box, or at a square round a click"""
+    presence: float = 0.8
+    """is there …? half of them for what is not there"""
+    questions: float = 0.3
+    """what colour, how many"""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if not 0.0 <= getattr(self, item.name) < 1e6:
+                raise ConfigError(f"texts.{item.name} must be 0 or more, got {getattr(self, item.name)}")
+        if not sum(vars(self).values()):
+            raise ConfigError("texts: at least one kind must have a weight")
+
+
+@dataclass(frozen=True)
+class GroundingConfig:
+    """Train a small KOSMOS-2 on rendered scenes, from nothing. The same command with the same output continues an
+    interrupted run, and ends with the same weights, to the bit, as if it had not been interrupted.
+    """
+
+    scenes: tuple[Path, ...]
+    """Sets of scenes to learn from (folders of `magma-scenes --split train`)."""
+    output: Path
+    """Directory of the run; the checkpoint (moving average of the weights) is OUTPUT/checkpoint."""
+    validation: tuple[Path, ...] = ()
+    """Sets to measure on while the run goes on (`--split validation`); none: nothing is measured."""
+    recipe: Literal["grounding"] = "grounding"
+    steps: int = 3200
+    """Optimiser steps; the learning rate follows them."""
+    seed: int = 0
+    picture_batch: int = 8
+    """Pictures per step."""
+    texts_per_picture: int = 12
+    texts: TextShares = field(default_factory=TextShares)
+    caption_fraction: float = 0.1
+    """Share of the steps that teach descriptions; these are long and go by themselves."""
+    dense_steps: int = 400
+    """First steps, which teach the vision tower alone what and where each patch belongs to; then the resampler is
+    aligned with it."""
+    dense_batch: int = 24
+    """Pictures per step of these."""
+    dense_weight: float = 0.3
+    """Of that loss afterwards."""
+    place_sigma_first: float = 1.5
+    place_sigma_last: float = 0.55
+    """Softness of the location labels, in cells, at the start and from `place_sigma_until` on."""
+    place_sigma_until: float = 0.7
+    """Share of the steps after which the labels are as sharp as they get."""
+    accumulate: int = 1
+    """Batches whose gradients are added up for one optimiser step."""
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    warmup_fraction: float = 0.02
+    ema_decay: float = 0.998
+    """Decay of the moving average of the trained weights; 0 = none is kept."""
+    skip_limit: int = 10
+    """Steps in a row whose loss or gradient is not finite, at which the run ends with an error; each is left out."""
+    validation_scenes: int = 12
+    """Of each validation set, at a measurement."""
+    validation_steps: int = 600
+    """Optimiser steps from one validation to the next."""
+    checkpoint_steps: int = 200
+    """Optimiser steps from one checkpoint to the next."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    threads: int = 1
+    dry_run: bool = False
+    """Print what would be trained; then end."""
+
+    init: tyro.conf.Suppress[None] = None
+    success_suites: tyro.conf.Suppress[tuple[str, ...]] = ()
+    success_episodes: tyro.conf.Suppress[int] = 1
+    success_steps: tyro.conf.Suppress[int] = 1_000_000_000
+
+    def __post_init__(self) -> None:
+        positive = (
+            "steps", "picture_batch", "texts_per_picture", "dense_batch", "place_sigma_first", "place_sigma_last",
+            "place_sigma_until", "accumulate", "learning_rate", "skip_limit", "validation_scenes", "validation_steps",
+            "checkpoint_steps", "threads",
+        )  # fmt: skip
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("dense_steps", "dense_weight", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("caption_fraction", "warmup_fraction", "ema_decay"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.dense_steps >= self.steps:
+            raise ConfigError(f"dense_steps {self.dense_steps} leave none of {self.steps} steps for the texts")
+        if not self.scenes:
+            raise ConfigError("give at least one set of scenes")
+
+
+CHANGEABLE = frozenset({"threads", "device", "checkpoint_steps", "dry_run", "skip_limit"})
+"""What may differ when a run is continued: how it uses the machine, not what it learns."""

@@ -107,8 +107,7 @@ def describe(demos: Demonstrations, validation_every: int) -> str:
 def main() -> None:
     """Entry point of `magma-train`."""
     try:
-        recipe, arguments = _recipe(sys.argv[1:])
-        config = tyro.cli(RECIPES[recipe], prog="magma-train", args=arguments)
+        config = tyro.cli(RECIPES[_recipe(sys.argv[1:])], prog="magma-train")
         status = train_grounding(config) if isinstance(config, GroundingConfig) else train(config)
     except KeyboardInterrupt:
         print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
@@ -122,21 +121,16 @@ def main() -> None:
         sys.exit(status)
 
 
-def _recipe(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The recipe that is asked for, which decides what other arguments there are, and all arguments with its name as
-    its configuration spells it. Raises ConfigError for one that is not known."""
+def _recipe(arguments: Sequence[str]) -> str:
+    """The recipe that is asked for, which decides what other arguments there are. Raises ConfigError for one that is
+    not known."""
     name = next(iter(RECIPES))
-    for place, argument in enumerate(arguments):
-        if argument == "--recipe" and place + 1 < len(arguments):
-            name = arguments[place + 1]
-        elif argument.startswith("--recipe="):
-            name = argument.removeprefix("--recipe=")
-    name = name.replace("-", "_")
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.split("=")[0] == "--recipe":
+            name = argument.partition("=")[2] or following
     if name not in RECIPES:
         raise ConfigError(f"no recipe {printable(name, 80)!r}; there are {', '.join(RECIPES)}")
-    return name, [
-        argument.replace("-", "_") if argument.endswith("robot-actions") else argument for argument in arguments
-    ]
+    return name
 
 
 def train(config: TrainConfig) -> int:

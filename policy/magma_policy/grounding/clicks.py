@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from magma_contracts.boxes import holds, overlap
 from magma_contracts.grounding import Grounder, Grounding, NamedPlace
-from magma_policy.grounding.expressions import MARGIN, PLACES
+from magma_policy.grounding.expressions import MARGIN, NEXT_TO, PLACES
 
 CLICK_SIDE = 0.12
 """Side of the square round a click that is asked about first, as a share of the picture."""
 SAME = 0.5
 """A name leads back to a box when what is found overlaps it so much (intersection over union)."""
+
+RIVAL = 0.2
+"""Another box rivals the surest one of a phrase when its confidence is so large a share of the surest one's: then the
+phrase is ambiguous, also where the surest box is the right one."""
 
 
 class ClickError(ValueError):
@@ -64,18 +68,19 @@ def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float
     if not phrase:
         raise ClickError(_told(said, "is no name"))
     found = grounder.ground(image, [phrase], "all")[0]
-    tried = [(phrase, found)]
-    rivals = [other for other in found.boxes if overlap(box, [other])[0] < SAME]
-    if rivals and not any(phrase.endswith(place) for place in PLACES):
+    rivals = [other for other in _rivals(found) if overlap(box, [other])[0] < SAME]
+    if rivals and not _is_placed(phrase):
         placed = [f"{phrase} {place}" for place in _places(box, rivals)]
-        tried += list(zip(placed, grounder.ground(image, placed) if placed else [], strict=True))
+        tried = list(zip(placed, grounder.ground(image, placed) if placed else [], strict=True))
+    else:
+        tried = [(phrase, found)]
     for words, where in tried:
         if not len(where.boxes):
             continue
         agreement = float(overlap(box, where.boxes[:1])[0])
         if agreement >= SAME:
             return NamedPlace(words, where.boxes[0], agreement, float(where.confidences[0]), where.presence)
-    raise ClickError(_told(said, "leads to another place"))
+    raise ClickError(_told(said, "leads to several places" if rivals else "leads to another place"))
 
 
 def noun_phrase(text: str) -> str:
@@ -95,6 +100,18 @@ def _nearest(
     answers: list[Grounding] = grounder.ground(image, phrases, "all")
     boxes = [box for answer in answers for box in answer.boxes if holds(box, (x, y))]
     return min(boxes, key=lambda box: float(np.prod(box[2:] - box[:2])), default=None)
+
+
+def _rivals(found: Grounding) -> list[NDArray[np.float64]]:
+    """The boxes that a phrase may mean, the surest one included."""
+    if not len(found.boxes):
+        return []
+    return list(found.boxes[found.confidences >= RIVAL * found.confidences.max()])
+
+
+def _is_placed(phrase: str) -> bool:
+    """Whether a phrase says where the thing is."""
+    return NEXT_TO in phrase or phrase.endswith(tuple(PLACES))
 
 
 def _places(box: NDArray[np.float64], rivals: list[NDArray[np.float64]]) -> list[str]:

@@ -16,7 +16,8 @@ MARGIN = 0.06
 picture; nearest to something when so much nearer."""
 PLACES = {"on the left": (0, -1), "on the right": (0, 1), "in front": (1, 1), "at the back": (1, -1)}
 """Words of place: along which axis of the picture, towards which end."""
-_NEXT_TO = " next to "
+NEXT_TO = " next to "
+"""Between a thing and what it lies beside."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def expressions(things: Sequence[Thing], index: int) -> list[str]:
     others = sorted({other.kind for other in things} - {thing.kind})
     found = [f"the {noun}" for noun in nouns]
     found += [f"the {noun} {place}" for noun in nouns for place in PLACES]
-    found += [f"the {noun}{_NEXT_TO}the {other}" for noun in nouns for other in others]
+    found += [f"the {noun}{NEXT_TO}the {other}" for noun in nouns for other in others]
     return [text for text in found if resolve(things, text) == [index]]
 
 
@@ -55,7 +56,7 @@ def resolve(things: Sequence[Thing], text: str) -> list[int]:
     """Indices of the things that an expression fits: one when it picks something out, several when it is ambiguous,
     none when there is no such thing, or a word that the grammar does not know."""
     words = " ".join(text.lower().strip(" .").split())
-    head, beside, landmark = words.partition(_NEXT_TO)
+    head, beside, landmark = words.partition(NEXT_TO)
     place = next((name for name in PLACES if head.endswith(f" {name}")), None)
     noun = head.removesuffix(f" {place}") if place else head
     named = _named(things, noun)

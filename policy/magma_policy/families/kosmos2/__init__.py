@@ -3,28 +3,34 @@
 `load_grounder` is the registry's door; the rest is for training.
 """
 
-from magma_policy.families.kosmos2 import prompts
 from magma_policy.families.kosmos2.images import normalised, stretched
 from magma_policy.families.kosmos2.initialise import LATENT_GRID, align_resampler, small_network
 from magma_policy.families.kosmos2.locations import encode_boxes
 from magma_policy.families.kosmos2.model import Kosmos2
-from magma_policy.families.kosmos2.network import Geometry, Network, load, parameters, save
+from magma_policy.families.kosmos2.network import Network, parameters, save
+from magma_policy.families.kosmos2.prompts import Prompt
+from magma_policy.families.kosmos2.prompts import answer as answer_prompt
+from magma_policy.families.kosmos2.prompts import describe as describe_prompt
+from magma_policy.families.kosmos2.prompts import locate as locate_prompt
+from magma_policy.families.kosmos2.prompts import refer as refer_prompt
 from magma_policy.families.kosmos2.vocabulary import Vocabulary, build_small_tokenizer
 
 __all__ = [
     "LATENT_GRID",
-    "Geometry",
     "Kosmos2",
     "Network",
+    "Prompt",
     "Vocabulary",
     "align_resampler",
+    "answer_prompt",
     "build_small_tokenizer",
+    "describe_prompt",
     "encode_boxes",
-    "load",
     "load_grounder",
+    "locate_prompt",
     "normalised",
     "parameters",
-    "prompts",
+    "refer_prompt",
     "save",
     "small_network",
     "stretched",

@@ -25,6 +25,8 @@ class AnswerRules:
 
     Attributes:
         form: what it is made of.
+        must_begin: a box, or group of boxes, begins with `<object>` whatever the model would rather say, so that a
+            place is named; what it would have said is in the logits behind the prompt.
         max_new_tokens: at most so many ids, the last one among them.
         stop_at_sentence: a full stop ends it too.
         ngram: no so many ids come twice, the prompt's included; 0 = they may. The ids that only hold a box together
@@ -32,6 +34,7 @@ class AnswerRules:
     """
 
     form: Form = "grounded words"
+    must_begin: bool = False
     max_new_tokens: int = 64
     stop_at_sentence: bool = False
     ngram: int = NGRAM
@@ -104,7 +107,8 @@ class Row:
         if self._stage is _Stage.BOX_SAID:
             return self._only(vocabulary.object_close, *(() if form == "box" else (vocabulary.delimiter,)))
         if form in ("box", "boxes"):
-            return self._only(vocabulary.object_open, vocabulary.eos)
+            begins = self._rules.must_begin and not self.said
+            return self._only(vocabulary.object_open, *(() if begins else (vocabulary.eos,)))
         if form == "words":
             tags = self._only(vocabulary.eos)
         elif self._stage is _Stage.PHRASE:

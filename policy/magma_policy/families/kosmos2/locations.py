@@ -68,5 +68,17 @@ def is_ordered(first: int, last: int, bins: int = BINS) -> bool:
     return last % bins >= first % bins and last // bins >= first // bins
 
 
+def peaks(likely: np.ndarray) -> np.ndarray:
+    """Cells of a grid (bins, bins) that are likelier than all of their neighbours, the likeliest first: each stands for
+    a place of its own, where its neighbours only say the same place less exactly."""
+    padded = np.pad(likely, 1, constant_values=-np.inf)
+    rows, columns = likely.shape
+    around = [padded[1 + y : 1 + y + rows, 1 + x : 1 + x + columns] for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y]
+    # Of equals the first counts, so that there always is one.
+    order = np.argsort(-likely.ravel(), kind="stable")
+    highest = (likely >= np.max(around, axis=0)).ravel()
+    return order[highest[order]]
+
+
 def _told(box: np.ndarray) -> str:
     return "(" + ", ".join(f"{value:g}" for value in box) + ")"

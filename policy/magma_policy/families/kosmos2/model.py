@@ -17,7 +17,7 @@ from magma_policy.families.kosmos2 import network, prompts
 from magma_policy.families.kosmos2.decoding import Answer, Decoder
 from magma_policy.families.kosmos2.grammar import AnswerRules
 from magma_policy.families.kosmos2.images import pixels_of
-from magma_policy.families.kosmos2.locations import decode_cells
+from magma_policy.families.kosmos2.locations import decode_cells, peaks
 from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse, parse_corners
 from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
@@ -32,6 +32,8 @@ BOX_TOKENS, BOXES_TOKENS, WORDS_TOKENS, CAPTION_TOKENS, DETAIL_TOKENS = 5, 64, 3
 """Longest answers: a box is five ids, a group of boxes, a name, a caption, a detailed one."""
 CANDIDATES = 8
 """First corners that are followed when all places of a phrase are asked for."""
+FIRST_CORNER = 1
+"""Where the first corner stands in an answer that is a box: behind `<object>`."""
 
 
 class Kosmos2:
@@ -82,17 +84,16 @@ class Kosmos2:
         if not phrases:
             raise prompts.PromptError("no phrase was given; say what to look for")
         asked = [prompts.locate(self.vocabulary, phrase) for phrase in phrases]
-        form = AnswerRules("box", BOX_TOKENS) if which == "one" else AnswerRules("boxes", BOXES_TOKENS)
-        said = self._run(image, [_opened(prompt, self.vocabulary) for prompt in asked], form)
-        presences = self._presences(image, asked)
+        form, longest = ("box", BOX_TOKENS) if which == "one" else ("boxes", BOXES_TOKENS)
+        said = self._run(image, asked, AnswerRules(form, must_begin=True, max_new_tokens=longest))
         found = []
-        for phrase, prompt, answer, presence in zip(phrases, asked, said, presences, strict=True):
+        for phrase, prompt, answer in zip(phrases, asked, said, strict=True):
             boxes, sure = self._boxes(answer)
             if which == "all":
                 more, surer = self._candidates(image, prompt, answer)
                 boxes, sure = np.concatenate([boxes, more]), np.concatenate([sure, surer])
             kept = apart(boxes, sure)
-            found.append(Grounding(phrase, boxes[kept], sure[kept], presence))
+            found.append(Grounding(phrase, boxes[kept], sure[kept], self._presence(answer)))
         return found
 
     def refer(
@@ -105,7 +106,7 @@ class Kosmos2:
         """
         prompt = prompts.refer(self.vocabulary, box, [example for _, example in examples])
         pictures = [self.features(shown) for shown, _ in examples]
-        rules = AnswerRules("words", WORDS_TOKENS, stop_at_sentence=True)
+        rules = AnswerRules("words", max_new_tokens=WORDS_TOKENS, stop_at_sentence=True)
         answer = self._decoder.run([prompt], [torch.cat([*pictures, self.features(image)])], rules)[0]
         text = parse(self.vocabulary, answer.ids).text.rstrip(" .")
         return Expression(text, float(np.prod(answer.probabilities)))
@@ -113,7 +114,7 @@ class Kosmos2:
     def describe(self, image: np.ndarray, *, detailed: bool = False) -> GroundedText:
         """A caption whose phrases have boxes; it begins as the published prompt does ("An image of")."""
         prompt = prompts.describe(self.vocabulary, detailed=detailed)
-        rules = AnswerRules("grounded words", DETAIL_TOKENS if detailed else CAPTION_TOKENS)
+        rules = AnswerRules("grounded words", max_new_tokens=DETAIL_TOKENS if detailed else CAPTION_TOKENS)
         lead = [] if detailed else self.vocabulary.encode("An image of")
         return self._grounded(self._run(image, [prompt], rules)[0], lead)
 
@@ -122,7 +123,7 @@ class Kosmos2:
     ) -> GroundedText:
         """The answer to a question, parts of which may be tied to boxes."""
         prompt = prompts.answer(self.vocabulary, question, grounded=grounded)
-        rules = AnswerRules("grounded words" if grounded else "words", CAPTION_TOKENS)
+        rules = AnswerRules("grounded words" if grounded else "words", max_new_tokens=CAPTION_TOKENS)
         return self._grounded(self._run(image, [prompt], rules)[0])
 
     def _grounded(self, answer: Answer, lead: Sequence[int] = ()) -> GroundedText:
@@ -136,15 +137,14 @@ class Kosmos2:
         features = self.features(image)
         return self._decoder.run(asked, [features] * len(asked), rules)
 
-    def _presences(self, image: np.ndarray, asked: Sequence[Prompt]) -> list[float]:
-        """The probability that the answer begins with a box rather than ends at once."""
-        open_, eos = self.vocabulary.object_open, self.vocabulary.eos
-        first = [answer.first for answer in self._run(image, asked, AnswerRules("box", 1))]
-        return [float(1.0 / (1.0 + np.exp(np.clip(logits[eos] - logits[open_], -60.0, 60.0)))) for logits in first]
+    def _presence(self, answer: Answer) -> float:
+        """The probability that the model would have begun with a box rather than ended at once."""
+        more = answer.first[self.vocabulary.eos] - answer.first[self.vocabulary.object_open]
+        return float(1.0 / (1.0 + np.exp(np.clip(more, -60.0, 60.0))))
 
     def _boxes(self, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4) of an answer that begins within a group, and their confidences (N,)."""
-        entities = self._grounded(answer, [self.vocabulary.object_open]).entities
+        """Boxes (N, 4) of an answer that is a group, and their confidences (N,)."""
+        entities = self._grounded(answer).entities
         if not entities:
             return np.empty((0, 4)), np.empty(0)
         return entities[0].boxes, entities[0].confidences
@@ -152,15 +152,12 @@ class Kosmos2:
     def _candidates(self, image: np.ndarray, prompt: Prompt, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
         """Boxes from the likeliest first corners, each with its likeliest second one: (N, 4) and confidences (N,)."""
         vocabulary = self.vocabulary
-        likely = answer.corners[0]
-        cells = np.argsort(-likely, kind="stable")[:CANDIDATES]
-        opened = [Prompt((*_opened(prompt, vocabulary).ids, vocabulary.place(cell)), prompt.pictures) for cell in cells]
-        said = self._run(image, opened, AnswerRules("box", BOX_TOKENS))
+        likely = answer.corners[FIRST_CORNER]
+        cells = peaks(likely.reshape(vocabulary.bins, vocabulary.bins))[:CANDIDATES]
+        opened = [
+            Prompt((*prompt.ids, vocabulary.object_open, vocabulary.place(cell)), prompt.pictures) for cell in cells
+        ]
+        said = self._run(image, opened, AnswerRules("box", max_new_tokens=BOX_TOKENS))
         pairs = [(int(cell), vocabulary.cell(one.ids[0])) for cell, one in zip(cells, said, strict=True)]
         sure = [likely[cell] * one.corners[0][pair[1]] for cell, one, pair in zip(cells, said, pairs, strict=True)]
         return decode_cells(np.array(pairs), vocabulary.bins), np.array(sure, dtype=float)
-
-
-def _opened(prompt: Prompt, vocabulary: Vocabulary) -> Prompt:
-    """The prompt with a box begun, so that a place is named whatever the model would say."""
-    return Prompt((*prompt.ids, vocabulary.object_open), prompt.pictures)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from magma_policy.files.whole_files import whole_file
 
 
-def plot(history: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Losses and held-out errors over optimiser steps, as a PNG; nothing when there are none yet."""
+def plot(history: dict[str, list[dict[str, Any]]], path: Path, held_out: Sequence[str]) -> None:
+    """Losses and held-out figures over optimiser steps, as a PNG; nothing when there are none yet.
+
+    Args:
+        history: what a run has noted.
+        path: the file.
+        held_out: the figures of validations that are drawn.
+    """
     if not history["loss"]:
         return
     import matplotlib
@@ -20,9 +27,9 @@ def plot(history: dict[str, list[dict[str, Any]]], path: Path) -> None:
     successes = history.get("success", [])
     figure, axes = plt.subplots(1, 3 if successes else 2, figsize=(16 if successes else 11, 4))
     left, right = axes[:2]
-    _curves(left, history["loss"], ("marks", "action", "state", "text"), "training loss", "")
-    keys = ("action_mm", "state_only_mm", "gripper_percent", "mark_px_p95", "text_grid")
-    _curves(right, history["validation"], keys, "held-out error", "o")
+    losses = dict.fromkeys(key for entry in history["loss"] for key in entry if key != "step")
+    _curves(left, history["loss"], tuple(losses), "training loss", "")
+    _curves(right, history["validation"], held_out, "held out", "o")
     if successes:
         _success_curves(axes[2], successes)
     figure.tight_layout()
@@ -42,7 +49,7 @@ def _success_curves(axes: Any, entries: list[dict[str, Any]]) -> None:
     axes.legend(fontsize=7)
 
 
-def _curves(axes: Any, entries: list[dict[str, Any]], keys: tuple[str, ...], label: str, marker: str) -> None:
+def _curves(axes: Any, entries: list[dict[str, Any]], keys: Sequence[str], label: str, marker: str) -> None:
     drawn = False
     for key in keys:
         points = [(entry["step"], entry[key]) for entry in entries if entry.get(key) is not None]

@@ -49,10 +49,12 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
     """One run of `model`, whose parameters that learn have `requires_grad`.
 
     A recipe says in a subclass what a batch is (`draw_part`), what is learned from it (`gradients`), what is kept
-    (`write_checkpoint`) and from which weights it began (`fingerprint`); it may set `validator`.
+    (`write_checkpoint`) and from which weights it began (`fingerprint`); it may set `validator`, and `drawn`, the names
+    of its figures that are drawn.
     """
 
     validator: Validator | None = None
+    drawn: Sequence[str] = ()
 
     def __init__(
         self, config: LoopConfig, model: Model, device: torch.device, losses: Sequence[str], captures: bool
@@ -277,7 +279,7 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
         saved_run.save(output / "training", self.parameters, self.average.tensors, self.optimizer, scalars)
         with self._averaged():
             self.write_checkpoint(last)
-        plot(self.history, output / "loss.png")
+        plot(self.history, output / "loss.png", self.drawn)
 
     def restore(self) -> bool:
         """Continue from a saved run when there is one. Raises SavedRunError when it does not fit."""

@@ -55,7 +55,7 @@ def test_twins_get_words_of_place():
     scene = Scene(
         thing("block", "green", 0.7, 0.5), thing("block", "green", 0.2, 0.5), thing("block", "green", 0.4, 0.2)
     )
-    assert name_click(scene, IMAGE, 0.7, 0.5).phrase in ("the green block", "the green block on the right")
+    assert name_click(scene, IMAGE, 0.7, 0.5).phrase == "the green block on the right"
     assert name_click(scene, IMAGE, 0.2, 0.5).phrase == "the green block on the left"
     assert name_click(scene, IMAGE, 0.4, 0.2).phrase == "the green block at the back"
 
@@ -79,6 +79,12 @@ def test_a_click_without_a_name_says_what_to_do(x, y, says, told):
 def test_a_name_that_leads_elsewhere_is_not_taken():
     scene = Scene(thing("carrot", "orange", 0.3, 0.5), thing("plate", "white", 0.7, 0.5), says="a white plate")
     with pytest.raises(ClickError, match="another place"):
+        name_box(scene, IMAGE, np.array(scene.things[0].box))
+
+
+def test_twins_that_no_word_tells_apart_get_no_name():
+    scene = Scene(thing("block", "green", 0.50, 0.5), thing("block", "green", 0.55, 0.5))
+    with pytest.raises(ClickError, match="several places"):
         name_box(scene, IMAGE, np.array(scene.things[0].box))
 
 

@@ -69,15 +69,16 @@ class Objective:
         self._places = torch.zeros(1, len(head), dtype=torch.bool, device=network.device)
         self._places[0, 2 : 2 + vocabulary.latents] = True
 
-    def backward(self, batch: StepBatch, sigma: float) -> dict[str, Tensor]:
-        """Adds the gradients of a batch to those of the parameters; returns the losses by name."""
+    def backward(self, batch: StepBatch, sigma: float, share: float = 1.0) -> dict[str, Tensor]:
+        """Adds the gradients of a batch, which counts as a `share` of the step, to those of the parameters; returns the
+        losses by name. `sigma`: softness of the location labels, in cells."""
         patches = self.network.patch_features(batch.pixels)
         losses = {"dense": self._dense(patches, batch, sigma)}
         total = losses["dense"]
         if batch.texts is not None:
             losses["words"], losses["places"] = self._texts(patches, batch.texts, sigma)
             total = self.dense_weight * total + losses["words"] + losses["places"]
-        total.backward()
+        (share * total).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _dense(self, patches: Tensor, batch: StepBatch, sigma: float) -> Tensor:

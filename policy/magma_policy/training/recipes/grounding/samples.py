@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magma_policy.families.kosmos2 import Vocabulary, encode_boxes, prompts
+from magma_policy.families.kosmos2 import (
+    Prompt,
+    Vocabulary,
+    answer_prompt,
+    describe_prompt,
+    encode_boxes,
+    locate_prompt,
+    refer_prompt,
+)
 from magma_policy.grounding.clicks import CLICK_SIDE
 from magma_policy.grounding.expressions import PLACES, Thing, expressions, resolve
 from magma_policy.grounding.scenes import Scene, SceneError, absent_phrase
@@ -84,7 +92,7 @@ class Samples:
     def caption(self, scene: Scene, *, detailed: bool) -> Sample:
         """A description in which everything has its boxes, from left to right."""
         vocabulary = self._vocabulary
-        prompt = prompts.describe(vocabulary, detailed=detailed)
+        prompt = describe_prompt(vocabulary, detailed=detailed)
         answer = _Answer(vocabulary)
         groups = _groups(scene.things, with_colour=detailed)
         for number, (phrase, boxes) in enumerate(groups):
@@ -106,13 +114,13 @@ class Samples:
         text = every[0] if rng.random() < 0.5 else every[int(rng.integers(len(every)))]
         answer = _Answer(self._vocabulary)
         answer.boxes([scene.things[index].box])
-        return self._sample(prompts.locate(self._vocabulary, _with_article(text, rng)), answer)
+        return self._sample(locate_prompt(self._vocabulary, _with_article(text, rng)), answer)
 
     def _locate_absent(self, scene: Scene, rng: np.random.Generator) -> Sample | None:
         text = absent_phrase(scene, self._names, rng)
         if text is None:
             return None
-        return self._sample(prompts.locate(self._vocabulary, _with_article(text, rng)), _Answer(self._vocabulary))
+        return self._sample(locate_prompt(self._vocabulary, _with_article(text, rng)), _Answer(self._vocabulary))
 
     def _locate_several(self, scene: Scene, rng: np.random.Generator) -> Sample | None:
         nouns = sorted({noun for thing in scene.things for noun in (thing.kind, f"{thing.colour} {thing.kind}")})
@@ -122,7 +130,7 @@ class Samples:
         noun = several[int(rng.integers(len(several)))]
         answer = _Answer(self._vocabulary)
         answer.boxes(_from_the_left([scene.things[i].box for i in resolve(scene.things, f"the {noun}")]))
-        return self._sample(prompts.locate(self._vocabulary, _with_article(f"the {noun}", rng)), answer)
+        return self._sample(locate_prompt(self._vocabulary, _with_article(f"the {noun}", rng)), answer)
 
     def _refer(self, scene: Scene, rng: np.random.Generator) -> Sample | None:
         index = self._named_thing(scene, rng)
@@ -131,7 +139,7 @@ class Samples:
         answer = _Answer(self._vocabulary)
         answer.text(f"{self._expressions(scene)[index][0]}.")
         box = _asked_box(scene, index, rng)
-        return self._sample(prompts.refer(self._vocabulary, box), answer)
+        return self._sample(refer_prompt(self._vocabulary, box), answer)
 
     def _presence(self, scene: Scene, rng: np.random.Generator) -> Sample | None:
         answer = _Answer(self._vocabulary)
@@ -148,7 +156,7 @@ class Samples:
             text, said = absent, "no"
         answer.text(said)
         question = f"Is there {_with_article(text, rng)} in the image?"
-        return self._sample(prompts.answer(self._vocabulary, question, grounded=rng.random() < 0.5), answer)
+        return self._sample(answer_prompt(self._vocabulary, question, grounded=rng.random() < 0.5), answer)
 
     def _question(self, scene: Scene, rng: np.random.Generator) -> Sample | None:
         answer = _Answer(self._vocabulary)
@@ -161,7 +169,7 @@ class Samples:
                 return None
             answer.text(COUNTS[min(sum(thing.kind == kind for thing in scene.things), len(COUNTS) - 1)])
             return self._sample(
-                prompts.answer(self._vocabulary, f"How many {_plural(kind)} are in the image?", grounded=grounded),
+                answer_prompt(self._vocabulary, f"How many {_plural(kind)} are in the image?", grounded=grounded),
                 answer,
             )
         thing = scene.things[int(rng.integers(len(scene.things)))]
@@ -169,7 +177,7 @@ class Samples:
             return None
         answer.text(thing.colour)
         question = f"What colour is the {thing.kind}?"
-        return self._sample(prompts.answer(self._vocabulary, question, grounded=grounded), answer)
+        return self._sample(answer_prompt(self._vocabulary, question, grounded=grounded), answer)
 
     # What they share.
 
@@ -186,7 +194,7 @@ class Samples:
             return None
         return int(rng.choice(len(weights), p=weights / weights.sum()))
 
-    def _sample(self, prompt: prompts.Prompt, answer: _Answer) -> Sample:
+    def _sample(self, prompt: Prompt, answer: _Answer) -> Sample:
         # What stands in front, `<s>` and the picture, is computed once for all texts of a picture.
         asked = prompt.ids[1 + len(self._vocabulary.image_ids) :]
         corners = {len(asked) + place: corner for place, corner in answer.corners.items()}

@@ -39,6 +39,8 @@ ALIGNED_ON = 64
 class Trainer(TrainingLoop[Learner, StepBatch]):
     """One run of a new small KOSMOS-2 on scenes."""
 
+    drawn = ("found_percent", "found_hard_percent", "named_percent", "refused_percent", "falsely_refused_percent")
+
     def __init__(self, config: GroundingConfig) -> None:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
@@ -104,7 +106,7 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         kosmos2.align_resampler(self.network, seen, torch.Generator().manual_seed(seed))
 
     def gradients(self, batch: StepBatch) -> dict[str, Tensor]:
-        return self.objective.backward(batch, self.sigma())
+        return self.objective.backward(batch, self.sigma(), 1.0 / self.settings.accumulate)
 
     def sigma(self) -> float:
         """Softness of the location labels now, in cells."""

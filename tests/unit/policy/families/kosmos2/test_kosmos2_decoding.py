@@ -31,7 +31,7 @@ def features_of(model, picture, count):
 
 @pytest.mark.parametrize("form", ["box", "boxes", "words", "grounded words", "anything"])
 def test_a_batch_is_its_rows_and_a_cache_changes_nothing(model, words, pictures, form):
-    rules = AnswerRules(form, 12)
+    rules = AnswerRules(form, max_new_tokens=12)
     decoder = Decoder(model.network, words)
     features = [model.features(pictures[i % 3]) for i in range(4)]
     together = decoder.run(asked(words), features, rules)
@@ -44,9 +44,9 @@ def test_a_batch_is_its_rows_and_a_cache_changes_nothing(model, words, pictures,
 
 def test_one_row_says_what_the_library_says(model, words, pictures):
     for prompt in asked(words):
-        found = Decoder(model.network, words).run([prompt], [model.features(pictures[0])], AnswerRules("anything", 20))[
-            0
-        ]
+        found = Decoder(model.network, words).run(
+            [prompt], [model.features(pictures[0])], AnswerRules("anything", max_new_tokens=20)
+        )[0]
         ids = torch.tensor([prompt.ids])
         places = torch.zeros_like(ids, dtype=torch.bool)
         start = prompt.ids.index(words.image_open) + 1
@@ -85,7 +85,9 @@ def test_no_malformed_box_can_be_said(words, pictures, form):
             for parameter in made.model.parameters():
                 parameter.mul_(3.0)
         model = Kosmos2(made, words)
-        for answer in Decoder(made, words).run(asked(words), features_of(model, pictures[0], 4), AnswerRules(form, 24)):
+        for answer in Decoder(made, words).run(
+            asked(words), features_of(model, pictures[0], 4), AnswerRules(form, max_new_tokens=24)
+        ):
             found = parse(words, answer.ids)
             assert found.malformed == 0 or not answer.finished
             assert all(id_ < words.size for id_ in answer.ids)
@@ -95,7 +97,7 @@ def test_no_malformed_box_can_be_said(words, pictures, form):
 def test_no_three_words_come_twice(model, words, pictures):
     ids = (
         Decoder(model.network, words)
-        .run([prompts.describe(words)], [model.features(pictures[0])], AnswerRules("words", 80))[0]
+        .run([prompts.describe(words)], [model.features(pictures[0])], AnswerRules("words", max_new_tokens=80))[0]
         .ids
     )
     triples = list(zip(ids, ids[1:], ids[2:], strict=False))
@@ -106,7 +108,7 @@ def test_an_answer_ends_where_the_model_has_no_more_places(model, words, picture
     room = model.network.geometry.positions
     prompt = prompts.describe(words)
     filled = Prompt((*prompt.ids, *words.encode("carrot " * (room - len(prompt.ids) - 5))), 1)
-    rules = AnswerRules("words", 50)
+    rules = AnswerRules("words", max_new_tokens=50)
     answer = Decoder(model.network, words).run([filled], [model.features(pictures[0])], rules)[0]
     assert len(answer.ids) <= 5
     with pytest.raises(PromptError, match="shorten"):
@@ -136,6 +138,24 @@ def test_grounding_names_every_phrase_and_a_confidence(model, pictures):
             assert (np.diff(each.confidences) <= 0).all()
     assert len(model.ground(pictures[0], phrases[:1])[0].boxes) == 1
     assert len(model.ground(pictures[0], phrases[:1], "all")[0].boxes) > 1
+
+
+def test_presence_is_told_by_the_run_that_finds_the_place(model, words, pictures, monkeypatch):
+    """A place is named whatever the model would say, and what it would have said is its presence."""
+    prompt = prompts.locate(words, "the carrot")
+    features = [model.features(pictures[0])]
+    decoder = Decoder(model.network, words)
+    free = decoder.run([prompt], features, AnswerRules("box", max_new_tokens=1))[0]
+    opened = Prompt((*prompt.ids, words.object_open))
+    forced = decoder.run([opened], features, AnswerRules("box"))[0]
+    runs = []
+    original = Decoder.run
+    monkeypatch.setattr(Decoder, "run", lambda self, *given, **more: runs.append(1) or original(self, *given, **more))
+    found = model.ground(pictures[0], ["the carrot"])[0]
+    assert len(runs) == 1
+    logits = free.first[[words.object_open, words.eos]].astype(float)
+    assert found.presence == pytest.approx(1 / (1 + np.exp(logits[1] - logits[0])), rel=1e-5)
+    np.testing.assert_array_equal(found.boxes[0], parse(words, [words.object_open, *forced.ids]).entities[0].boxes[0])
 
 
 def test_referring_with_examples_looks_at_their_pictures(model, pictures):

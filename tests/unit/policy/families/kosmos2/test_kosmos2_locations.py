@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_policy.families.kosmos2.locations import BINS, BoxError, decode_cells, encode_boxes, is_ordered
+from magma_policy.families.kosmos2.locations import BINS, BoxError, decode_cells, encode_boxes, is_ordered, peaks
 
 fractions = st.floats(-0.2, 1.2)
 
@@ -82,3 +82,11 @@ def test_what_is_no_box_is_refused_by_name(boxes, told):
 def test_cells_that_are_no_box_are_refused(cells, told):
     with pytest.raises(BoxError, match=told):
         decode_cells(np.array(cells))
+
+
+def test_of_neighbours_that_say_the_same_place_the_likeliest_stands_for_all():
+    likely = np.zeros((8, 8))
+    likely[2, 3], likely[2, 4], likely[1, 3], likely[6, 6] = 0.4, 0.3, 0.2, 0.1
+    assert peaks(likely)[:2].tolist() == [2 * 8 + 3, 6 * 8 + 6]
+    assert {2 * 8 + 4, 1 * 8 + 3}.isdisjoint(peaks(likely).tolist())
+    assert peaks(np.full((4, 4), 1 / 16)).tolist() == list(range(16))

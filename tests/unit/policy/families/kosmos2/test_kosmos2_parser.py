@@ -1,7 +1,7 @@
 """Reading answers."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magma_policy.families.kosmos2.parser import parse, parse_corners
@@ -109,6 +109,8 @@ def test_the_places_of_a_picture_are_no_words(words):
 
 
 def test_parsing_takes_any_ids(words):
+    # A million strings: tests/benchmarks/grounding_fuzz.py.
+    @settings(max_examples=1000)
     @given(
         st.lists(
             st.integers(-5, words.size + 5)

@@ -68,7 +68,8 @@ def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float
     if not phrase:
         raise ClickError(_told(said, "is no name"))
     found = grounder.ground(image, [phrase], "all")[0]
-    rivals = [other for other in _rivals(found) if overlap(box, [other])[0] < SAME]
+    meant = _meant(found)
+    rivals = [other for other in meant if overlap(box, [other])[0] < SAME]
     if rivals and not _is_placed(phrase):
         placed = [f"{phrase} {place}" for place in _places(box, rivals)]
         tried = list(zip(placed, grounder.ground(image, placed) if placed else [], strict=True))
@@ -80,7 +81,7 @@ def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float
         agreement = float(overlap(box, where.boxes[:1])[0])
         if agreement >= SAME:
             return NamedPlace(words, where.boxes[0], agreement, float(where.confidences[0]), where.presence)
-    raise ClickError(_told(said, "leads to several places" if rivals else "leads to another place"))
+    raise ClickError(_told(said, "leads to several places" if len(rivals) < len(meant) else "leads to another place"))
 
 
 def noun_phrase(text: str) -> str:
@@ -102,8 +103,8 @@ def _nearest(
     return min(boxes, key=lambda box: float(np.prod(box[2:] - box[:2])), default=None)
 
 
-def _rivals(found: Grounding) -> list[NDArray[np.float64]]:
-    """The boxes that a phrase may mean, the surest one included."""
+def _meant(found: Grounding) -> list[NDArray[np.float64]]:
+    """The boxes that a phrase may mean."""
     if not len(found.boxes):
         return []
     return list(found.boxes[found.confidences >= RIVAL * found.confidences.max()])

@@ -8,6 +8,7 @@ from magma_policy.families.kosmos2.initialise import LATENT_GRID, align_resample
 from magma_policy.families.kosmos2.locations import encode_boxes
 from magma_policy.families.kosmos2.model import Kosmos2
 from magma_policy.families.kosmos2.network import Network, parameters, save
+from magma_policy.families.kosmos2.network import load as load_network
 from magma_policy.families.kosmos2.prompts import Prompt
 from magma_policy.families.kosmos2.prompts import answer as answer_prompt
 from magma_policy.families.kosmos2.prompts import describe as describe_prompt
@@ -27,6 +28,7 @@ __all__ = [
     "describe_prompt",
     "encode_boxes",
     "load_grounder",
+    "load_network",
     "locate_prompt",
     "normalised",
     "parameters",

@@ -38,8 +38,8 @@ class TextShares:
 
 @dataclass(frozen=True)
 class GroundingConfig:
-    """Train a small KOSMOS-2 on rendered scenes, from nothing. The same command with the same output continues an
-    interrupted run, and ends with the same weights, to the bit, as if it had not been interrupted.
+    """Train a small KOSMOS-2 on rendered scenes, from nothing or from one that there is. The same command with the same
+    output continues an interrupted run, and ends with the same weights, to the bit, as if it had not been interrupted.
     """
 
     scenes: tuple[Path, ...]
@@ -48,6 +48,9 @@ class GroundingConfig:
     """Directory of the run; the checkpoint (moving average of the weights) is OUTPUT/checkpoint."""
     validation: tuple[Path, ...] = ()
     """Sets to measure on while the run goes on (`--split validation`); none: nothing is measured."""
+    init: str | None = None
+    """Checkpoint to go on from: a folder, or the name of a shipped one. Its tokens, sizes and weights are used, and its
+    vision tower has its head start already (`dense_steps` do not count). Left out: a new model."""
     recipe: Literal["grounding"] = "grounding"
     steps: int = 3200
     """Optimiser steps; the learning rate follows them."""
@@ -91,7 +94,6 @@ class GroundingConfig:
     dry_run: bool = False
     """Print what would be trained; then end."""
 
-    init: tyro.conf.Suppress[None] = None
     success_suites: tyro.conf.Suppress[tuple[str, ...]] = ()
     success_episodes: tyro.conf.Suppress[int] = 1
     success_steps: tyro.conf.Suppress[int] = 1_000_000_000
@@ -111,10 +113,15 @@ class GroundingConfig:
         for name in ("caption_fraction", "warmup_fraction", "ema_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.dense_steps >= self.steps:
+        if self.head_start >= self.steps:
             raise ConfigError(f"dense_steps {self.dense_steps} leave none of {self.steps} steps for the texts")
         if not self.scenes:
             raise ConfigError("give at least one set of scenes")
+
+    @property
+    def head_start(self) -> int:
+        """First steps in which the vision tower is taught alone."""
+        return self.dense_steps if self.init is None else 0
 
 
 CHANGEABLE = frozenset({"threads", "device", "checkpoint_steps", "dry_run", "skip_limit"})

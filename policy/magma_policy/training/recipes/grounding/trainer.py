@@ -7,6 +7,8 @@ is trained on texts; each picture is read once for several of them.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +32,8 @@ from magma_policy.training.recipes.grounding.objective import (
 )
 from magma_policy.training.recipes.grounding.samples import Sample, Samples, words
 from magma_policy.training.recipes.grounding.validation import Validator
+from magma_policy_client.checkpoint_paths import find_checkpoint
+from magma_policy_client.content import digest_of, file_digests
 
 LATENTS = kosmos2.LATENT_GRID**2
 ALIGNED_ON = 64
@@ -50,9 +54,8 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         self.names = self.scenes.names
         if not self.names:
             raise ConfigError("nothing stands in any of the scenes")
-        self.vocabulary = new_vocabulary(self.scenes)
-        self.network: Network = small_network(self.vocabulary)
-        self.network.model.to(device)
+        self.start = start_of(config)
+        self.network, self.vocabulary = self._begun(device)
         self.images = self._stretched(self.scenes.images)
         learner = Learner(self.network, 1 + len(self.names), self.vocabulary.bins).to(device)
         super().__init__(config, learner, device, LOSSES, captures=False)
@@ -61,6 +64,17 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         if config.validation:
             held = read_scenes(config.validation, "validation")
             self.validator = Validator(self.network, self.vocabulary, held, self.names, config.validation_scenes)
+
+    def _begun(self, device: torch.device) -> tuple[Network, Vocabulary]:
+        """A new network, or the one of the checkpoint that is gone on from."""
+        if self.start is None:
+            vocabulary = new_vocabulary(self.scenes)
+            network = small_network(vocabulary)
+            network.model.to(device)
+        else:
+            network, vocabulary = kosmos2.load_network(self.start, device, torch.float32)
+            network.model.requires_grad_(True)
+        return network, vocabulary
 
     def _stretched(self, images: np.ndarray) -> np.ndarray:
         side = self.network.geometry.image_side
@@ -73,7 +87,7 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
     def draw_part(self, step: int, part: int) -> StepBatch:
         config = self.settings
         rng = np.random.default_rng(batch_seed(config.seed, step, part, processes.rank()))
-        dense_only = step < config.dense_steps
+        dense_only = step < config.head_start
         rows = rng.integers(len(self.scenes), size=config.dense_batch if dense_only else config.picture_batch)
         scenes = [self.scenes.scenes[row] for row in rows]
         geometry = self.network.geometry
@@ -93,7 +107,7 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         return StepBatch(pixels(self.images[rows]).to(device), classes.to(device), edges.to(device), texts)
 
     def train_step(self) -> None:
-        if self.step == self.settings.dense_steps:
+        if self.start is None and self.step == self.settings.head_start:
             self._align()
         super().train_step()
 
@@ -120,8 +134,16 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         kosmos2.save(self.config.output / "checkpoint", self.network, self.vocabulary)
 
     def fingerprint(self) -> str:
-        """Of the scenes: a run that goes on with others would be another."""
-        return self.scenes.identity
+        """Of the scenes, and of the checkpoint that was gone on from: with others it would be another run."""
+        if self.start is None:
+            return self.scenes.identity
+        digests = file_digests(sorted(self.start.glob("*.safetensors")))
+        return digest_of({"scenes": self.scenes.identity, **{path.name: found for path, found in digests.items()}})
+
+
+def start_of(config: GroundingConfig) -> Path | None:
+    """The folder of the checkpoint that is gone on from. Raises CheckpointNotFoundError."""
+    return None if config.init is None else find_checkpoint(config.init)
 
 
 def told(scenes: Scenes) -> str:

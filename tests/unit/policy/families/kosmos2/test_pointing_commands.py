@@ -1,6 +1,8 @@
 """magma-ground, magma-refer and magma-describe, typed as people type them."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,10 +72,14 @@ def test_a_random_model_names_nothing_that_leads_back(typed, checkpoint, picture
     ("command", "arguments", "told"),
     [
         ("ground", ["nothing.png", "the carrot"], "nothing.png: no such file"),
+        ("ground", ["TORN", "the carrot"], "torn.png"),
+        ("describe", ["TORN"], "torn.png"),
+        ("refer", ["TORN", "5,5"], "torn.png"),
         ("ground", ["PICTURE", ""], "the phrase is empty"),
         ("ground", ["PICTURE", "x" * 10_000], "10,000 characters"),
         ("ground", ["PICTURE", "the carrot", "--checkpoint", "magma-tiny"], "does not point"),
         ("ground", ["PICTURE", "the carrot", "--checkpoint", "EMPTY"], "config.json"),
+        ("describe", ["PICTURE", "--checkpoint", "WEIGHTLESS"], "model.safetensors"),
         ("ground", ["PICTURE", "the carrot", "--draw", "EMPTY"], "is a folder; give the name of a file"),
         ("refer", ["PICTURE", "there"], "x,y or x1,y1,x2,y2"),
         ("refer", ["PICTURE", "5,nan"], "x,y or x1,y1,x2,y2"),
@@ -84,7 +90,14 @@ def test_a_random_model_names_nothing_that_leads_back(typed, checkpoint, picture
 )
 def test_what_cannot_be_asked_is_one_sentence(typed, checkpoint, picture, tmp_path, command, arguments, told):
     (tmp_path / "empty").mkdir()
-    places = {"PICTURE": picture, "EMPTY": str(tmp_path / "empty")}
+    (tmp_path / "torn.png").write_bytes(Path(picture).read_bytes()[:60])
+    shutil.copytree(checkpoint, tmp_path / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
+    places = {
+        "PICTURE": picture,
+        "EMPTY": str(tmp_path / "empty"),
+        "TORN": str(tmp_path / "torn.png"),
+        "WEIGHTLESS": str(tmp_path / "weightless"),
+    }
     arguments = [places.get(argument, argument) for argument in arguments]
     if "--checkpoint" not in arguments:
         arguments += ["--checkpoint", checkpoint]

@@ -187,6 +187,8 @@ def _run(trainer: TrainingLoop[Any, Any], config: Config, data: str) -> int:
     if interrupted_by and speaks:
         again = shlex.join(["magma-train", *sys.argv[1:]])
         print(f"interrupted at step {trainer.step} of {config.steps}; what was learnt is saved. To go on: {again}")
+    elif speaks and trainer.step < config.steps:
+        print(f"stopped after step {trainer.step} of {config.steps}, as asked; without --stop-after it goes on")
     # As shells tell of a program that a signal has ended.
     return 128 + interrupted_by if interrupted_by else 0
 

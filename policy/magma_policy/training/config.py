@@ -70,6 +70,8 @@ class TrainConfig:
     """Parts whose weights are not trained, in full finetuning."""
     steps: int = 3000
     """Optimiser steps; the learning rate follows them."""
+    stop_after: int = 0
+    """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
     seed: int = 0
     image_batch: int = 32
     """Samples with an image per step and process."""
@@ -155,7 +157,15 @@ class TrainConfig:
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("state_batch", "text_batch", "mark_weight", "text_weight", "regression_weight", "onset_weight"):
+        for name in (
+            "stop_after",
+            "state_batch",
+            "text_batch",
+            "mark_weight",
+            "text_weight",
+            "regression_weight",
+            "onset_weight",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.text_batch > self.image_batch:
@@ -183,7 +193,7 @@ class TrainConfig:
 
 CHANGEABLE = frozenset(
     {
-        "threads", "device", "graphs", "checkpoint_steps", "gradient_checkpointing", "dry_run",
+        "stop_after", "threads", "device", "graphs", "checkpoint_steps", "gradient_checkpointing", "dry_run",
         "success_suites", "success_episodes", "success_steps", "skip_limit",
     }
 )  # fmt: skip

@@ -161,10 +161,11 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
     # The run.
 
     def run(self) -> int:
-        """Train until the last step or until a process is interrupted; both end with a save.
+        """Train until the last step, until the one that is asked for, or until a process is interrupted; all end with a
+        save.
 
         Returns:
-            0 when the last step was reached, else the number of the signal (SIGINT when another process got it).
+            0 when such a step was reached, else the number of the signal (SIGINT when another process got it).
         """
         stop = 0
 
@@ -173,13 +174,14 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
             stop = number
 
         config = self.config
+        last = min(config.steps, config.stop_after or config.steps)
         previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         bar = tqdm(
             total=config.steps, initial=self.step, unit="step", mininterval=5.0, desc="magma-train",
             disable=processes.rank() > 0,
         )  # fmt: skip
         try:
-            while self.step < config.steps and not processes.any_of(stop > 0):
+            while self.step < last and not processes.any_of(stop > 0):
                 self.train_step()
                 bar.update()
                 if self.step % LOG_STEPS == 0:
@@ -201,7 +203,7 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
             bar.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        return 0 if self.step == config.steps else stop or signal.SIGINT
+        return 0 if self.step >= last else stop or signal.SIGINT
 
     def report(self) -> None:
         """Validate the averaged weights (the weights when there is no average), remember and print; a step is validated

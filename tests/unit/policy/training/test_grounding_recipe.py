@@ -19,7 +19,7 @@ from magma_policy.families.kosmos2.parser import parse
 from magma_policy.grounding.expressions import PLACES, resolve
 from magma_policy.grounding.scenes import SceneError, absent_phrase, read_scenes
 from magma_policy.training.recipes.grounding.config import GroundingConfig, TextShares
-from magma_policy.training.recipes.grounding.objective import patch_labels
+from magma_policy.training.recipes.grounding.objective import grid_labels
 from magma_policy.training.recipes.grounding.samples import Samples, words
 from magma_policy.training.recipes.grounding.trainer import LATENTS, Trainer
 
@@ -181,15 +181,17 @@ def test_texts_begin_as_they_are_asked(scenes, vocabulary):
     assert (vocabulary.bos, *vocabulary.image_ids, *sample.ids[: sample.asked]) == whole
 
 
-def test_every_patch_belongs_to_the_smallest_box_round_it(scenes):
-    classes, edges = patch_labels(scenes.scenes[:2], NAMES, 12, 32)
-    assert classes.shape == (2, 144) and edges.shape == (2, 144, 4)
-    thing = scenes.scenes[1].things[0]
-    x, y = thing.middle
-    patch = int(y * 12) * 12 + int(x * 12)
-    assert classes[1, patch] == 1 + NAMES.index((thing.kind, thing.colour))
-    np.testing.assert_allclose(edges[1, patch], np.array(thing.box) * 32, rtol=1e-5)
-    assert (classes == 0).any()
+@pytest.mark.parametrize("side", [12, 4])
+def test_every_cell_belongs_to_what_stands_in_it(scenes, side):
+    labels = grid_labels(scenes.scenes[:2], NAMES, side, 32)
+    assert labels.classes.shape == (2, side * side) and labels.edges.shape == (2, side * side, 4)
+    for row, scene in enumerate(scenes.scenes[:2]):
+        for thing in scene.things:
+            x, y = thing.middle
+            cell = int(y * side) * side + int(x * side)
+            assert labels.classes[row, cell] == 1 + NAMES.index((thing.kind, thing.colour))
+            np.testing.assert_allclose(labels.edges[row, cell], np.array(thing.box) * 32, rtol=1e-5)
+    assert (labels.classes == 0).any()
 
 
 # Runs.
@@ -203,7 +205,8 @@ def test_what_is_learned_is_what_is_asked(folder, tmp_path):
     caught = []
     head, trainer.network.head = trainer.network.head, lambda hidden: caught.append(head(hidden)) or caught[0]
     with torch.no_grad():
-        trainer.objective._texts(trainer.network.patch_features(batch.pixels), batch.texts, 1.0)
+        cache, _ = trainer.objective._read_picture(trainer.network.features(batch.pixels))
+        trainer.objective._texts(cache, len(batch.pixels), batch.texts, 1.0)
         trainer.network.head = head
         decoder = Decoder(trainer.network, trainer.vocabulary)
         features = trainer.network.features(batch.pixels)
@@ -241,7 +244,8 @@ def test_the_loss_falls(folder, tmp_path):
         trainer.train_step()
     late = trainer.averages()
     # Means of the last fifty steps, the early ones among them.
-    assert late["words"] < 0.8 * early["words"] and late["dense"] < early["dense"]
+    assert late["words"] < 0.8 * early["words"]
+    assert late["dense"] < early["dense"] and late["features"] < early["features"]
 
 
 def test_a_run_goes_on_from_a_checkpoint(folder, tmp_path):

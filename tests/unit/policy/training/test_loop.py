@@ -54,6 +54,16 @@ def settings(output, **changes):
     return TrainConfig(**{**values, **changes})
 
 
+def test_a_run_ends_where_it_is_asked_to_and_goes_on(tmp_path):
+    whole = Line(settings(tmp_path / "whole"))
+    assert whole.run() == 0
+    part = Line(settings(tmp_path / "part", stop_after=11))
+    assert (part.run(), part.step) == (0, 11)
+    rest = Line(settings(tmp_path / "part"))
+    assert rest.restore() and (rest.run(), rest.step) == (0, 30)
+    assert torch.equal(weights(whole), weights(rest))
+
+
 def weights(run):
     return torch.cat([p.detach().flatten() for p in run.parameters.values()])
 

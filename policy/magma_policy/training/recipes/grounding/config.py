@@ -54,6 +54,8 @@ class GroundingConfig:
     recipe: Literal["grounding"] = "grounding"
     steps: int = 3200
     """Optimiser steps; the learning rate follows them."""
+    stop_after: int = 0
+    """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
     seed: int = 0
     picture_batch: int = 8
     """Pictures per step."""
@@ -68,6 +70,9 @@ class GroundingConfig:
     """Pictures per step of these."""
     dense_weight: float = 0.3
     """Of that loss afterwards."""
+    feature_weight: float = 0.3
+    """Of the same question to the features that stand for a picture in the text, at both ends of the text model; 0 = it
+    is not asked."""
     place_sigma_first: float = 1.5
     place_sigma_last: float = 0.55
     """Softness of the location labels, in cells, at the start and from `place_sigma_until` on."""
@@ -107,7 +112,7 @@ class GroundingConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("dense_steps", "dense_weight", "weight_decay"):
+        for name in ("stop_after", "dense_steps", "dense_weight", "feature_weight", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("caption_fraction", "warmup_fraction", "ema_decay"):
@@ -124,5 +129,5 @@ class GroundingConfig:
         return self.dense_steps if self.init is None else 0
 
 
-CHANGEABLE = frozenset({"threads", "device", "checkpoint_steps", "dry_run", "skip_limit"})
+CHANGEABLE = frozenset({"stop_after", "threads", "device", "checkpoint_steps", "dry_run", "skip_limit"})
 """What may differ when a run is continued: how it uses the machine, not what it learns."""

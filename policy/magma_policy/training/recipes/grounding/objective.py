@@ -17,7 +17,7 @@ from magma_policy.grounding.scenes import Scene
 from magma_policy.training.recipes.grounding.samples import Sample
 
 CORNERS = 4
-LOSSES = ("dense", "words", "places")
+LOSSES = ("dense", "features", "words", "places")
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,34 @@ class TextBatch:
 
 
 @dataclass(frozen=True)
-class StepBatch:
-    """`pixels` float32 (B, 3, side, side); `classes` int64 (B, patches), 0 where nothing stands; `edges` float32
-    (B, patches, 4), the box of what stands there, in cells; `texts` None while only patches are taught."""
+class GridLabels:
+    """What stands in each cell of a grid: `classes` int64 (B, cells), 0 where nothing does; `edges` float32
+    (B, cells, 4), its box, in cells of the location tokens."""
 
-    pixels: Tensor
     classes: Tensor
     edges: Tensor
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """`pixels` float32 (B, 3, side, side); what the `patches` show; what the `features` stand for, and `texts`, None
+    while only patches are taught."""
+
+    pixels: Tensor
+    patches: GridLabels
+    features: GridLabels | None
     texts: TextBatch | None
 
 
 class Learner(nn.Module):
-    """The network, and what is only there while it learns: a read-out of every patch."""
+    """The network, and what is only there while it learns: read-outs of every patch and, if asked for, of every feature
+    of a picture."""
 
-    def __init__(self, network: Network, classes: int, bins: int) -> None:
+    def __init__(self, network: Network, classes: int, bins: int, *, features: bool) -> None:
         super().__init__()
         self.model = network.model
         self.patches = nn.Linear(network.geometry.vision_width, classes + CORNERS * bins)
+        self.features = nn.Linear(network.geometry.text_width, classes + CORNERS * bins) if features else None
 
 
 class Objective:
@@ -62,8 +73,11 @@ class Objective:
         dense_weight: of the patches' loss beside texts.
     """
 
-    def __init__(self, learner: Learner, network: Network, vocabulary: Vocabulary, dense_weight: float) -> None:
-        self.learner, self.network, self.vocabulary, self.dense_weight = learner, network, vocabulary, dense_weight
+    def __init__(
+        self, learner: Learner, network: Network, vocabulary: Vocabulary, dense_weight: float, feature_weight: float
+    ) -> None:
+        self.learner, self.network, self.vocabulary = learner, network, vocabulary
+        self.dense_weight, self.feature_weight = dense_weight, feature_weight
         head = (vocabulary.bos, *vocabulary.image_ids)
         self._head = torch.tensor([head], device=network.device)
         self._places = torch.zeros(1, len(head), dtype=torch.bool, device=network.device)
@@ -73,37 +87,63 @@ class Objective:
         """Adds the gradients of a batch, which counts as a `share` of the step, to those of the parameters; returns the
         losses by name. `sigma`: softness of the location labels, in cells."""
         patches = self.network.patch_features(batch.pixels)
-        losses = {"dense": self._dense(patches, batch, sigma)}
+        read = self.learner.patches(patches[:, 1:] * math.sqrt(patches.shape[2]))
+        losses = {"dense": self._shown(read, batch.patches, sigma)}
         total = losses["dense"]
         if batch.texts is not None:
-            losses["words"], losses["places"] = self._texts(patches, batch.texts, sigma)
+            features = self.network.resampled(patches)
+            cache, behind = self._read_picture(features)
+            losses["words"], losses["places"] = self._texts(cache, len(features), batch.texts, sigma)
             total = self.dense_weight * total + losses["words"] + losses["places"]
+            if batch.features is not None and self.learner.features is not None:
+                losses["features"] = self._shown(self.learner.features(features), batch.features, sigma)
+                losses["features"] = losses["features"] + self._begins(behind, batch.features, sigma)
+                total = total + self.feature_weight * losses["features"]
         (share * total).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _dense(self, patches: Tensor, batch: StepBatch, sigma: float) -> Tensor:
-        """Class of every patch, and the four edges of the box that it belongs to."""
+    def _shown(self, read: Tensor, labels: GridLabels, sigma: float) -> Tensor:
+        """Loss of read-outs (B, cells, classes + edges): what stands there, and the four edges of its box."""
         bins = self.vocabulary.bins
-        read = self.learner.patches(patches[:, 1:] * math.sqrt(patches.shape[2])).float()
-        classes, edges = read.split([read.shape[2] - CORNERS * bins, CORNERS * bins], dim=2)
-        loss = F.cross_entropy(classes.flatten(0, 1), batch.classes.flatten())
-        inside = batch.classes > 0
+        classes, edges = read.float().split([read.shape[2] - CORNERS * bins, CORNERS * bins], dim=2)
+        loss = F.cross_entropy(classes.flatten(0, 1), labels.classes.flatten())
+        inside = labels.classes > 0
         if not bool(inside.any()):
             return loss
         logits = edges[inside].unflatten(1, (CORNERS, bins)).log_softmax(dim=2)
-        return loss - (_softened(batch.edges[inside], bins, sigma) * logits).sum(dim=2).mean()
+        return loss - (_softened(labels.edges[inside], bins, sigma) * logits).sum(dim=2).mean()
 
-    def _texts(self, patches: Tensor, texts: TextBatch, sigma: float) -> tuple[Tensor, Tensor]:
-        network = self.network
-        count = len(patches)
-        # What all texts of a picture begin with is read once, and its keys and values are repeated for each of them.
+    def _begins(self, behind: Tensor, labels: GridLabels, sigma: float) -> Tensor:
+        """Loss of the location token that the text model would say behind each feature (B, features, width) of a thing:
+        where its box begins. What stands behind features is never asked for otherwise."""
+        inside = labels.classes > 0
+        if not bool(inside.any()):
+            return behind.sum() * 0.0
+        return self._place_loss(self.network.head(behind[inside]).float(), labels.edges[inside][:, :2], sigma)
+
+    def _place_loss(self, logits: Tensor, corners: Tensor, sigma: float) -> Tensor:
+        """Of logits (N, vocabulary) against corners (N, 2) in cells."""
+        vocabulary = self.vocabulary
+        x, y = (_softened(corners[:, axis], vocabulary.bins, sigma) for axis in (0, 1))
+        wanted = (y[:, :, None] * x[:, None, :]).flatten(1)
+        among = logits.log_softmax(dim=1)[:, vocabulary.first_place : vocabulary.size]
+        return -(wanted * among).sum(dim=1).mean()
+
+    def _read_picture(self, features: Tensor) -> tuple[DynamicCache, Tensor]:
+        """What all texts of a picture begin with, read once: its keys and values, and (B, features, width) behind the
+        features."""
+        network, count = self.network, len(features)
         cache = DynamicCache()
         ones = torch.ones_like(self._head).expand(count, -1)
         positions = torch.arange(2, 2 + self._head.shape[1], device=network.device).repeat(count, 1)
-        network.hidden(
-            self._head.expand(count, -1), ones, positions, cache, network.resampled(patches),
-            self._places.expand(count, -1),
-        )  # fmt: skip
+        hidden = network.hidden(
+            self._head.expand(count, -1), ones, positions, cache, features, self._places.expand(count, -1)
+        )
+        return cache, hidden[:, self._places[0]]
+
+    def _texts(self, cache: DynamicCache, count: int, texts: TextBatch, sigma: float) -> tuple[Tensor, Tensor]:
+        """Losses of words and of places, behind `count` pictures."""
+        network = self.network
         cache.batch_repeat_interleave(len(texts.ids) // count)
         length = texts.ids.shape[1]
         start = 2 + self._head.shape[1]
@@ -111,16 +151,12 @@ class Objective:
         # Pads stand on the right, where nothing that is asked for looks at them.
         mask = torch.ones(len(texts.ids), self._head.shape[1] + length, dtype=torch.int64, device=network.device)
         hidden = network.hidden(texts.ids, mask, positions, cache)
-        scores = network.head(hidden.flatten(0, 1)[texts.behind]).float().log_softmax(dim=1)
+        logits = network.head(hidden.flatten(0, 1)[texts.behind]).float()
         told = ~texts.corners[:, 0].isnan()
-        words = F.nll_loss(scores[~told], texts.targets[~told])
+        words = F.cross_entropy(logits[~told], texts.targets[~told])
         if not bool(told.any()):
             return words, torch.zeros_like(words)
-        vocabulary = self.vocabulary
-        x, y = (_softened(texts.corners[told, axis], vocabulary.bins, sigma) for axis in (0, 1))
-        wanted = (y[:, :, None] * x[:, None, :]).flatten(1)
-        among = scores[told, vocabulary.first_place : vocabulary.size]
-        return words, -(wanted * among).sum(dim=1).mean()
+        return words, self._place_loss(logits[told], texts.corners[told], sigma)
 
 
 def _softened(places: Tensor, bins: int, sigma: float) -> Tensor:
@@ -149,22 +185,22 @@ def collate_texts(samples: Sequence[Sample], vocabulary: Vocabulary) -> TextBatc
     )
 
 
-def patch_labels(
-    scenes: Sequence[Scene], names: Sequence[tuple[str, str]], patches: int, bins: int
-) -> tuple[Tensor, Tensor]:
-    """`classes` and `edges` of a batch (see `StepBatch`) of `patches` x `patches`: each patch belongs to the smallest
-    box that its middle lies in."""
-    middles = (np.arange(patches) + 0.5) / patches
-    classes = np.zeros((len(scenes), patches, patches), dtype=np.int64)
-    edges = np.zeros((len(scenes), patches, patches, CORNERS), dtype=np.float32)
+def grid_labels(scenes: Sequence[Scene], names: Sequence[tuple[str, str]], side: int, bins: int) -> GridLabels:
+    """What stands in each cell of grids of side x side: the smallest box that the cell's middle lies in, or whose own
+    middle lies in the cell, so that nothing is too small to stand somewhere."""
+    middles = (np.arange(side) + 0.5) / side
+    classes = np.zeros((len(scenes), side, side), dtype=np.int64)
+    edges = np.zeros((len(scenes), side, side, CORNERS), dtype=np.float32)
     number = {name: index + 1 for index, name in enumerate(names)}
     for row, scene in enumerate(scenes):
         for thing in sorted(scene.things, key=lambda one: -_area(one.box)):
             x1, y1, x2, y2 = thing.box
-            inside = np.ix_((middles >= y1) & (middles <= y2), (middles >= x1) & (middles <= x2))
+            inside = np.outer((middles >= y1) & (middles <= y2), (middles >= x1) & (middles <= x2))
+            column, line = (min(int(value * side), side - 1) for value in thing.middle)
+            inside[line, column] = True
             classes[row][inside] = number[thing.kind, thing.colour]
             edges[row][inside] = np.array(thing.box) * bins
-    return torch.from_numpy(classes).flatten(1), torch.from_numpy(edges).flatten(1, 2)
+    return GridLabels(torch.from_numpy(classes).flatten(1), torch.from_numpy(edges).flatten(1, 2))
 
 
 def _area(box: Sequence[float]) -> float:

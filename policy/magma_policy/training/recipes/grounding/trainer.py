@@ -7,6 +7,7 @@ is trained on texts; each picture is read once for several of them.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from magma_policy.families import kosmos2
 from magma_policy.families.kosmos2 import Network, Vocabulary, build_small_tokenizer, small_network, stretched
 from magma_policy.grounding.scenes import Scenes, read_scenes
 from magma_policy.training.loop import processes
+from magma_policy.training.loop.nested_tensors import transformed
 from magma_policy.training.loop.training_loop import TrainingLoop, batch_seed
 from magma_policy.training.recipes.grounding.config import GroundingConfig
 from magma_policy.training.recipes.grounding.objective import (
@@ -25,9 +27,8 @@ from magma_policy.training.recipes.grounding.objective import (
     Learner,
     Objective,
     StepBatch,
-    TextBatch,
     collate_texts,
-    patch_labels,
+    grid_labels,
     pixels,
 )
 from magma_policy.training.recipes.grounding.samples import Sample, Samples, words
@@ -57,10 +58,12 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         self.start = start_of(config)
         self.network, self.vocabulary = self._begun(device)
         self.images = self._stretched(self.scenes.images)
-        learner = Learner(self.network, 1 + len(self.names), self.vocabulary.bins).to(device)
+        learner = Learner(
+            self.network, 1 + len(self.names), self.vocabulary.bins, features=config.feature_weight > 0
+        ).to(device)
         super().__init__(config, learner, device, LOSSES, captures=False)
         self.samples = Samples(self.vocabulary, self.names, config.texts)
-        self.objective = Objective(learner, self.network, self.vocabulary, config.dense_weight)
+        self.objective = Objective(learner, self.network, self.vocabulary, config.dense_weight, config.feature_weight)
         if config.validation:
             held = read_scenes(config.validation, "validation")
             self.validator = Validator(self.network, self.vocabulary, held, self.names, config.validation_scenes)
@@ -90,21 +93,24 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         dense_only = step < config.head_start
         rows = rng.integers(len(self.scenes), size=config.dense_batch if dense_only else config.picture_batch)
         scenes = [self.scenes.scenes[row] for row in rows]
-        geometry = self.network.geometry
-        classes, edges = patch_labels(scenes, self.names, geometry.image_side // geometry.patch, self.vocabulary.bins)
-        texts: TextBatch | None = None
-        if not dense_only:
-            drawn: list[Sample] = []
-            described = rng.random() < config.caption_fraction
-            for scene in scenes:
-                if described:
-                    drawn += [self.samples.caption(scene, detailed=detailed) for detailed in (False, True)]
-                else:
-                    drawn += self.samples.draw(scene, config.texts_per_picture, rng)
-            texts = collate_texts(drawn, self.vocabulary)
-            texts = TextBatch(*(column.to(self.device) for column in vars(texts).values()))
-        device = self.device
-        return StepBatch(pixels(self.images[rows]).to(device), classes.to(device), edges.to(device), texts)
+        geometry, bins = self.network.geometry, self.vocabulary.bins
+        patches = grid_labels(scenes, self.names, geometry.image_side // geometry.patch, bins)
+        seen = pixels(self.images[rows])
+        if dense_only:
+            return self._on_device(StepBatch(seen, patches, None, None))
+        asked = config.feature_weight > 0
+        features = grid_labels(scenes, self.names, math.isqrt(geometry.latents), bins) if asked else None
+        drawn: list[Sample] = []
+        described = rng.random() < config.caption_fraction
+        for scene in scenes:
+            if described:
+                drawn += [self.samples.caption(scene, detailed=detailed) for detailed in (False, True)]
+            else:
+                drawn += self.samples.draw(scene, config.texts_per_picture, rng)
+        return self._on_device(StepBatch(seen, patches, features, collate_texts(drawn, self.vocabulary)))
+
+    def _on_device(self, batch: StepBatch) -> StepBatch:
+        return transformed(batch, lambda tensor: tensor.to(self.device))
 
     def train_step(self) -> None:
         if self.start is None and self.step == self.settings.head_start:

@@ -84,8 +84,11 @@ class Kosmos2:
         if not phrases:
             raise prompts.PromptError("no phrase was given; say what to look for")
         asked = [prompts.locate(self.vocabulary, phrase) for phrase in phrases]
-        form, longest = ("box", BOX_TOKENS) if which == "one" else ("boxes", BOXES_TOKENS)
-        said = self._run(image, asked, AnswerRules(form, must_begin=True, max_new_tokens=longest))
+        if which == "one":
+            rules = AnswerRules("box", must_begin=True, max_new_tokens=BOX_TOKENS)
+        else:
+            rules = AnswerRules("boxes", must_begin=True, max_new_tokens=BOXES_TOKENS)
+        said = self._run(image, asked, rules)
         found = []
         for phrase, prompt, answer in zip(phrases, asked, said, strict=True):
             boxes, sure = self._boxes(answer)

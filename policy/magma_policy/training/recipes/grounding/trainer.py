@@ -44,12 +44,13 @@ ALIGNED_ON = 64
 class Trainer(TrainingLoop[Learner, StepBatch]):
     """One run of a new small KOSMOS-2 on scenes."""
 
+    config: GroundingConfig
     drawn = ("found_percent", "found_hard_percent", "named_percent", "refused_percent", "falsely_refused_percent")
 
     def __init__(self, config: GroundingConfig) -> None:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.settings = config
+        self.config = config
         device = processes.device(config.device)
         self.scenes = read_scenes(config.scenes, "train")
         self.names = self.scenes.names
@@ -88,7 +89,7 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
     # What a step learns from.
 
     def draw_part(self, step: int, part: int) -> StepBatch:
-        config = self.settings
+        config = self.config
         rng = np.random.default_rng(batch_seed(config.seed, step, part, processes.rank()))
         dense_only = step < config.head_start
         rows = rng.integers(len(self.scenes), size=config.dense_batch if dense_only else config.picture_batch)
@@ -113,24 +114,24 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         return transformed(batch, lambda tensor: tensor.to(self.device))
 
     def train_step(self) -> None:
-        if self.start is None and self.step == self.settings.head_start:
+        if self.start is None and self.step == self.config.head_start:
             self._align()
         super().train_step()
 
     def _align(self) -> None:
         """Fits the resampler to what the vision tower has learned."""
-        seed = batch_seed(self.settings.seed, self.step, -1 % (1 << 31), 0)
+        seed = batch_seed(self.config.seed, self.step, -1 % (1 << 31), 0)
         rows = np.random.default_rng(seed).integers(len(self.scenes), size=ALIGNED_ON)
         with torch.no_grad():
             seen = self.network.patch_features(pixels(self.images[rows])).cpu()
         kosmos2.align_resampler(self.network, seen, torch.Generator().manual_seed(seed))
 
     def gradients(self, batch: StepBatch) -> dict[str, Tensor]:
-        return self.objective.backward(batch, self.sigma(), 1.0 / self.settings.accumulate)
+        return self.objective.backward(batch, self.sigma(), 1.0 / self.config.accumulate)
 
     def sigma(self) -> float:
         """Softness of the location labels now, in cells."""
-        config = self.settings
+        config = self.config
         done = min(1.0, self.progress / config.place_sigma_until)
         return config.place_sigma_first + done * (config.place_sigma_last - config.place_sigma_first)
 

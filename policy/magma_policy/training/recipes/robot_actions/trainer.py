@@ -55,6 +55,7 @@ TEXT_LENGTH_STEP = 64
 class Trainer(TrainingLoop[Magma, StepBatch]):
     """One run of a Magma on demonstrations."""
 
+    config: TrainConfig
     drawn = ("action_mm", "state_only_mm", "gripper_percent", "mark_px_p95", "text_grid")
 
     def __init__(self, config: TrainConfig, start: StartingPoint | None = None) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "VersionMismatchError",
 ]
 
+# For those who ask at run time; the names above are for type checkers. What is not named here is of `errors`.
 _HOMES = {
     "PolicyClient": "client",
     "GroundingClient": "grounding_client",

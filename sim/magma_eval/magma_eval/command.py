@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from magma_contracts.interruption import ends_on_interrupt
 from magma_contracts.outputs import check_file, check_folder, explained
 from magma_contracts.text import escaped
 from magma_eval.benchmarks import benchmarks
@@ -352,7 +353,8 @@ def main() -> None:
     }
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="magma-eval", description=__doc__)
     try:
-        sys.exit(command.run())
+        with ends_on_interrupt("magma-eval"):
+            sys.exit(command.run())
     except BrokenPipeError:
         sys.exit(0)
     except (ValueError, OSError, ResultsError, RunError) as error:

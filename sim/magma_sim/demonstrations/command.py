@@ -26,6 +26,7 @@ import sys
 
 import tyro
 
+from magma_contracts.interruption import ends_on_interrupt
 from magma_contracts.outputs import explained
 from magma_eval.policies.interface import PolicyFailedError
 from magma_sim.demonstrations.config import DemonstrationConfig
@@ -37,11 +38,10 @@ def main() -> None:
     """Command line entry point of `magma-demos`."""
     config = tyro.cli(DemonstrationConfig, prog="magma-demos", description=__doc__)
     try:
-        rows = generate(config)
+        with ends_on_interrupt("magma-demos", "run the same command again to go on"):
+            rows = generate(config)
     except (ValueError, OSError, SimulatorUnavailableError, PolicyFailedError) as error:
         sys.exit(f"magma-demos: {explained(error)}")
-    except KeyboardInterrupt:
-        sys.exit("magma-demos: interrupted; run the same command again to go on")
     for task, row in rows.items():
         print(f"{task:20s} {row['episodes']} episodes, {row['steps']} steps, {row['successes']} successes")
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from magma_bringup.demo import keep_logs_with_results, parse
+from magma_bringup.demo import keep_logs_with_results, parse, play
+from magma_contracts.errors import ConfigError
 
 
 def test_defaults_and_what_they_become():
@@ -56,6 +57,13 @@ def test_a_wrong_command_line_is_refused(wrong, capsys):
     with pytest.raises(SystemExit):
         parse(wrong.split())
     assert wrong.split()[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("policy", ["magma-tinny", "magma:", "expert:fast", "no/such/checkpoint/here", "demo.pt"])
+def test_a_policy_that_is_not_there_is_refused_before_anything_starts(policy, tmp_path):
+    with pytest.raises(ConfigError, match=r"--policy: .*polic"):
+        play(parse(["--policy", policy, "--out", str(tmp_path / "out")]))
+    assert not list(tmp_path.iterdir())
 
 
 def test_logs_of_ros_go_beside_the_results_where_the_home_cannot_be_written(monkeypatch, tmp_path):

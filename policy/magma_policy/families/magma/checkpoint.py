@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.outputs import explained
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import CheckpointError
@@ -206,7 +207,7 @@ def load(
     try:
         return Checkpoint(model, found.tokenizer, known, found.stop_ids, identity.result())
     except OSError as error:
-        raise CheckpointError(f"{directory}: cannot be read ({error})") from error
+        raise CheckpointError(f"{directory}: cannot be read ({explained(error)})") from error
 
 
 def _robot_homes(directory: Path, robot: str | Path | None) -> dict[str, Path]:

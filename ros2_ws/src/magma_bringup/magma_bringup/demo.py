@@ -29,6 +29,7 @@ from magma_common.hangup import survive_hangup
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder, explained
 from magma_eval.episodes import Variant
+from magma_eval.policies.choice import PolicyChoice
 from magma_eval.suites import one_task, plain_tasks
 
 _TASKS = tuple(plain_tasks())
@@ -165,7 +166,16 @@ def keep_logs_with_results(out: Path) -> None:
 
 
 def play(options: DemoOptions) -> int:
-    """Runs the demo; exit status: 0 when the graph did its work, whatever the success rate."""
+    """Runs the demo; exit status: 0 when the graph did its work, whatever the success rate.
+
+    Raises:
+        ConfigError: there is no such policy, or `out` cannot be written; nothing was started.
+    """
+    if options.policy != "none":
+        try:
+            PolicyChoice(options.policy)
+        except ValueError as error:
+            raise ConfigError(f"--policy: {error}") from error
     check_folder(options.out, "--out")
     options.out.mkdir(parents=True, exist_ok=True)
     keep_logs_with_results(options.out)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from magma_contracts.interruption import ends_on_interrupt
+
 
 def cannot_start(error: ImportError) -> str:
     """What to say when a program cannot start because of an import: what is missing, and what to do.
@@ -33,10 +35,12 @@ def program_of(modules: Mapping[str, str]) -> Callable[[], object]:
         name = Path(sys.argv[0]).stem
         if name not in modules:
             sys.exit(f"{sys.argv[0]} is no program of this package, which has: {', '.join(modules)}")
-        try:
-            module = importlib.import_module(modules[name])
-        except ImportError as error:
-            sys.exit(cannot_start(error))
-        return module.main()
+        # A node heeds signals itself, from its `main` on; a command, and an import that takes long, may be interrupted.
+        with ends_on_interrupt(name):
+            try:
+                module = importlib.import_module(modules[name])
+            except ImportError as error:
+                sys.exit(cannot_start(error))
+            return module.main()
 
     return main

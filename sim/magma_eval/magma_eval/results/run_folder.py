@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from magma_contracts.outputs import explained
 from magma_eval.episodes import canonical_json
 from magma_eval.results import earlier_demos
 from magma_eval.results.episode_result import SUCCESS_RULES, EpisodeResult, Key, ResultsError
@@ -69,7 +70,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         else:
             content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{folder} is not the folder of a run: {error}") from error
+        raise ResultsError(f"{folder} is not the folder of a run: {explained(error)}") from error
     if not isinstance(content, dict) or content.get("format") not in _RUN_FORMATS:
         raise ResultsError(f'{path} has not the "format" "{RUN_FORMAT}"')
     run = dict(content)

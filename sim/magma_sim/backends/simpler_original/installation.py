@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tyro
 
+from magma_contracts.interruption import ends_on_interrupt
 from magma_contracts.outputs import explained
 from magma_sim.backends.simpler_original import vulkan_layer
 from magma_sim.tasks.interface import SimulatorUnavailableError
@@ -237,7 +238,8 @@ def main() -> None:
     """Command line entry."""
     config = tyro.cli(SetupConfig, description=__doc__)
     try:
-        installation = set_up(config)
+        with ends_on_interrupt("magma-simpler-setup", "run the same command again to go on"):
+            installation = set_up(config)
     except (SetupError, OSError) as error:
         sys.exit(f"magma-simpler-setup: {explained(error)}")
     print(f"SimplerEnv ({installation.revision}) is ready in {home()}.")

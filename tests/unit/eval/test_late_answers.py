@@ -77,6 +77,16 @@ def test_a_late_policy_arrives_and_does_not_go_too_far(compensation: str, latenc
         assert reached[-1] == pytest.approx(0.1)
 
 
+def test_to_a_policy_that_does_not_read_the_state_nothing_is_foretold() -> None:
+    """Its steps start from what its picture shows: they are references, not plans for later."""
+    blind, seeing = Seeker(), Seeker()
+    blind.spec = replace(blind.spec, reads_state=False)
+    one = play(RolloutSettings("realtime", 400.0, compensation="prediction"), blind)
+    other = play(RolloutSettings("realtime", 400.0, compensation="references"), seeing)
+    assert one.record.actions.tobytes() == other.record.actions.tobytes()
+    assert blind.seen == seeing.seen
+
+
 @pytest.mark.parametrize("latency_ms", [200.0, 400.0])
 def test_without_compensation_it_goes_too_far(latency_ms: float) -> None:
     assert way(play(RolloutSettings("realtime", latency_ms, compensation="none"))).max() > 0.11

@@ -28,6 +28,10 @@ class PolicyNeeds(Protocol):
     def needs_image(self) -> bool:
         """Whether it looks at images."""
 
+    @property
+    def reads_state(self) -> bool:
+        """Whether its actions start from the arm's state that it is given, rather than from what a picture shows."""
+
     def check_fits(self, task: Any) -> None:
         """Raises PolicyMismatchError for the first field in which the task's specification differs."""
 
@@ -38,6 +42,7 @@ class BlindNeeds:
 
     name: str
     needs_image: bool = False
+    reads_state: bool = False
 
     def check_fits(self, task: Any) -> None:
         """Nothing can differ."""
@@ -49,6 +54,7 @@ class PolicySpec:
 
     name: str
     needs_image: bool
+    reads_state: bool = True
     horizon: int = 1
     step_period_s: float | None = None
     frame: str = "base"

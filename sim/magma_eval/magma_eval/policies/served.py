@@ -24,6 +24,7 @@ class RemotePolicy:
         self.spec = PolicySpec(
             name=spec.policy,
             needs_image=True,
+            reads_state=spec.proprioception,
             horizon=spec.horizon,
             step_period_s=spec.step_period_s,
             frame=spec.frame,
@@ -34,7 +35,6 @@ class RemotePolicy:
             image_width=spec.image_width,
         )
         self.stage_ms: Mapping[str, float] = {}
-        self._proprioception = spec.proprioception
         self._client, self._session, self._deadline_s = client, session, deadline_s
 
     def reset(self, instruction: str) -> None:
@@ -50,7 +50,7 @@ class RemotePolicy:
         if observation.image is None:
             raise PolicyFailedError("the task gave no picture to a policy that needs one")
         image = fitted(observation.image, self.spec)
-        state = observation.end_effector if self._proprioception else None
+        state = observation.end_effector if self.spec.reads_state else None
         try:
             result = self._client.act(image, observation.instruction, state, self._deadline_s)
         except SpecChangedError as error:

@@ -50,6 +50,9 @@ def rollout(
 
     def ask(observation: Observation, ahead: Ahead | None = None) -> tuple[list[Any], float]:
         """The policy's actions, none when they are invalid, and the seconds it took."""
+        if ahead is not None and not policy.spec.reads_state:
+            # What it answers starts from its picture, whatever the arm is said to be doing by then.
+            ahead = None
         begin = time.perf_counter()
         answer = policy.act(observation) if ahead is None else ask_ahead(policy, observation, ahead)
         seconds = time.perf_counter() - begin

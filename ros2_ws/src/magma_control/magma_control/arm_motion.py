@@ -392,9 +392,11 @@ class ArmMotion:
         if not resting and lag > following.lag_tolerance:
             worst = _worst(measured, nearest, self._robot)
             window = f"the last {following.window_s:g} s"
-            return self._refuse(
-                Refusal("arm does not follow", f"the arm is {worst} away from everything it was told in {window}", True)
+            text = (
+                f"the arm is {worst} away from everything it was told in {window}; is it held or pushed, "
+                "or are there two publishers of joint states?"
             )
+            return self._refuse(Refusal("arm does not follow", text, sender_broken=True))
         return None
 
     def on_base_moved(self, joint: str) -> None:

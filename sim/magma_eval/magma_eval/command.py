@@ -113,8 +113,8 @@ class RunCommand:
     compensation: Compensation | None = None
     """of latency, for arms. references: what was commanded since a frame is subtracted from the answer to it, as the
     robot's controller does it. prediction: besides, the policy is given the arm's state foretold for the moment at
-    which its answer takes effect, and its answer begins with what is under way. none: neither. Default: prediction in
-    real time, references on the wall's clock"""
+    which its answer takes effect, and its answer begins with what is under way. none: neither. Default: in real time
+    prediction for policies without a model; references for all others, and on the wall's clock"""
     execute_steps: int | None = None
     """actions of a chunk executed before the policy is asked again; default 1 in lock-step, else all"""
     success_rule: SuccessRule = "last"

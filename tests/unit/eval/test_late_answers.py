@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_eval.episodes import Episode
+from magma_eval.policies.choice import PolicyChoice
 from magma_eval.policies.interface import PolicySpec
 from magma_eval.rollout.arm_schedule import ArmSchedule
 from magma_eval.rollout.log import Rollout
 from magma_eval.rollout.loop import rollout
 from magma_eval.rollout.schedule import RealTimeSchedule
-from magma_eval.rollout.settings import RolloutSettings
+from magma_eval.rollout.settings import Clock, RolloutSettings
+from magma_eval.run.plan import RunConfig
 from magma_sim.tasks.interface import Observation
 
 from .evaluation_fakes import DOWN, FakeLateTask
@@ -128,6 +131,12 @@ def test_jitter_and_losses_are_the_same_for_the_same_episode() -> None:
     assert way(one)[-1] == pytest.approx(0.1)
 
 
+def test_on_the_clock_of_the_wall_references_are_kept_too() -> None:
+    task = FakeLateTask("reach", period_s=0.05, steps=30)
+    reached = way(rollout(task, Seeker(4), episode(), RolloutSettings("wall", 60.0, compensation="references")))
+    assert reached[-1] > 0.0 and reached.max() <= 0.1 + 1e-9
+
+
 def test_an_answer_of_nothing_ends_what_was_planned() -> None:
     arm = ArmSchedule(PERIOD_US, within_steps=True)
     arm.answer(0, 0, [np.full(7, 0.01)] * 4)
@@ -151,6 +160,23 @@ def test_an_answer_of_nothing_ends_what_was_planned() -> None:
 def test_settings_that_do_not_go_together_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         RolloutSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("policy", "clock", "compensation"),
+    [
+        ("expert", "realtime", "prediction"),
+        ("ws://robot:8765", "realtime", "references"),
+        ("ws://robot:8765", "wall", "references"),
+        ("expert", "lockstep", "none"),
+    ],
+)
+def test_a_run_compensates_as_the_robot_would(policy: str, clock: Clock, compensation: str) -> None:
+    choice = PolicyChoice(policy)
+    assert RunConfig(choice, "tabletop", Path("out"), clock=clock).rollouts()[0].compensation == compensation
+    if clock == "realtime":
+        told = RunConfig(choice, "tabletop", Path("out"), clock=clock, compensation="none")
+        assert told.rollouts()[0].compensation == "none"
 
 
 class TestForetold:

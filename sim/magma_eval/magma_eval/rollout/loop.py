@@ -92,7 +92,9 @@ def rollout(
 def ask_ahead(policy: EpisodePolicy, observation: Any, ahead: Ahead) -> Any:
     """Asks a policy whose answer takes effect later than it looks: one that plans is told what comes until then, any
     other looks at the arm as it will be."""
-    if isinstance(policy, PlanningPolicy) and ahead.effect_s > 0.0:
+    if ahead.effect_s <= 0.0:
+        return policy.act(observation)
+    if isinstance(policy, PlanningPolicy):
         return policy.plan(observation, ahead)
     return policy.act(dataclasses.replace(observation, end_effector=foretell(observation.end_effector, ahead)))
 

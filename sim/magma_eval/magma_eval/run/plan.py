@@ -38,7 +38,8 @@ class RunConfig:
     latency_jitter_ms: float = 0.0
     lost_answers: float = 0.0
     compensation: Compensation | None = None
-    """None: the clock's own, `DEFAULT_COMPENSATION`"""
+    """None: the clock's own, `DEFAULT_COMPENSATION`; references for a policy on a server, as on the robot: its picture
+    is as old as before, and what is foretold of the arm contradicts it"""
     execute_steps: int | None = None
     rule: SuccessRule = "last"
     training: str = ""
@@ -81,12 +82,17 @@ class RunConfig:
                 latency_ms=latency,
                 latency_jitter_ms=self.latency_jitter_ms,
                 lost_answers=self.lost_answers,
-                compensation=self.compensation or DEFAULT_COMPENSATION[self.clock],
+                compensation=self._compensation,
                 execute_steps=self.execute_steps,
                 rule=self.rule,
             )
             for latency in latencies
         ]
+
+    @property
+    def _compensation(self) -> Compensation:
+        usual = DEFAULT_COMPENSATION[self.clock]
+        return self.compensation or ("references" if usual == "prediction" and self.policy.remote else usual)
 
     @property
     def results_name(self) -> str:

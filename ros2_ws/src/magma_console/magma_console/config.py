@@ -49,8 +49,8 @@ class ConsoleConfig(NodeConfig):
     )
     expiry_s: float = parameter(
         0.3,
-        "What the page knew of this robot when an operator moved may be this old, seconds: after a longer stall the arm "
-        "holds until everything was let go.",
+        "What the page knew of this robot when an operator moved may be this old, seconds: after a longer stall the "
+        "arm holds until everything was let go.",
         minimum=0.1,
         maximum=1.0,
         tighter=LOWER,

@@ -1,4 +1,4 @@
-"""Node console: a page in the browser from which a demo is run. It looks; what operators ask for goes by `RobotLink`."""
+"""Node console: a page in the browser from which a demo is run. It looks; what operators ask for takes `RobotLink`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tf2_msgs.msg import TFMessage
 from magma_camera.image_decoding import decode_image
 from magma_common import qos
 from magma_common.clocks import steady_s
-from magma_common.conversions import chunk_from_msg, delta_from_msg, state_from_msg, stamp_to_ns
+from magma_common.conversions import chunk_from_msg, delta_from_msg, stamp_to_ns, state_from_msg
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.frames import frame_prefix
 from magma_common.instruction_topics import IN_FORCE_TOPIC
@@ -91,8 +91,8 @@ class Console(Node):
         self._door.start()
         if not config.on_loopback:
             self.get_logger().warning(
-                f"{self._door.address} can be reached from other machines without encryption: whoever listens reads the "
-                "token. Put a proxy with TLS before it (docs/console.md); browsers give gamepads to such pages only"
+                f"{self._door.address} can be reached from other machines without encryption: whoever listens reads "
+                "the token. Put a proxy with TLS before it (docs/console.md); browsers give gamepads to such pages only"
             )
         self.get_logger().info(f"console: open {with_token(self._door.address, token)}")
 
@@ -200,13 +200,12 @@ class Console(Node):
             self._view.update(lambda state: state.device(message.device, bool(message.engaged), now_s))
 
     def _on_instruction(self, message: Instruction) -> None:
-        self._view.update(
-            lambda state: state.instruction(message.instruction, message.asked_by, int(message.number))
-        )
+        self._view.update(lambda state: state.instruction(message.instruction, message.asked_by, int(message.number)))
 
     def _on_episode(self, message: EpisodeStatus) -> None:
         values = {
-            name: getattr(message, name) for name in ("task", "variant", "layout", "step", "max_steps", "success", "done")
+            name: getattr(message, name)
+            for name in ("task", "variant", "layout", "step", "max_steps", "success", "done")
         }
         self._view.update(lambda state: state.episode(values))
 
@@ -250,7 +249,7 @@ class Console(Node):
         except UnknownPoseError:
             self._view.look(None, {})
             return
-        self._view.look(pose.quaternion_xyzw, self._overlay(np.linalg.inv(pose.matrix)))
+        self._view.look(pose.quaternion_xyzw, self._overlay(np.linalg.inv(pose.matrix).astype(np.float64)))
 
     def _overlay(self, extrinsics: FloatArray) -> dict[str, Any]:
         info, message = self._info, self._state

@@ -1,7 +1,7 @@
 """The console's one door: every request comes in here, and operators' commands and the emergency stop end here.
 
-It has an event loop and a thread of its own. The page framework's loop is behind it (`LoopBridge`) and can hold up none of
-these: the operator's connection, the pictures, the emergency stop.
+It has an event loop and a thread of its own. The page framework's loop is behind it (`LoopBridge`) and can hold up none
+of these: the operator's connection, the pictures, the emergency stop.
 """
 
 from __future__ import annotations

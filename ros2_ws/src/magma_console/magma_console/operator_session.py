@@ -96,9 +96,9 @@ class _Stage(Enum):
 class OperatorSession:
     """From a page's intents to commands.
 
-    It engages out of rest only: a page that was just opened, was silent, lost the arm or was stopped must first say that
-    nothing is held. While it is held, a command goes out each step period, of nothing where nothing is moved, so that
-    the arm is the operator's. Silence ends that, and nothing but the operator's hand begins it anew.
+    It engages out of rest only: a page that was just opened, was silent, lost the arm or was stopped must first say
+    that nothing is held. While it is held, a command goes out each step period, of nothing where nothing is moved, so
+    that the arm is the operator's. Silence ends that, and nothing but the operator's hand begins it anew.
     """
 
     def __init__(self) -> None:

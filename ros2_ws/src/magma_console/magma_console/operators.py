@@ -34,6 +34,8 @@ ESTOP_AGAIN_S = 0.25
 """Presses within so long are one; later ones ask the controller again, whether it answered or not."""
 MOST_BYTES = 2048
 LONGEST_INSTRUCTION = 200
+MOST_ANSWERS = 50
+"""That wait for a slow page."""
 HOLDER_SILENT_S = 1.0
 """After so long without a sign of life an operator's arm may be handed back by others."""
 
@@ -174,9 +176,7 @@ class Operators:
 
     def _limits(self) -> Limits:
         config = self._config()
-        return Limits(
-            config.step_period_s, config.max_speed_m_s, config.max_angular_speed_rad_s, config.expiry_s
-        )
+        return Limits(config.step_period_s, config.max_speed_m_s, config.max_angular_speed_rad_s, config.expiry_s)
 
     def _send_command(self, visitor: _Visitor, now_s: float) -> None:
         limits = self._limits()
@@ -262,7 +262,7 @@ class Operators:
         task.add_done_callback(self._tasks.discard)
 
     def _answer(self, visitor: _Visitor, what: str, ok: bool, text: str) -> None:
-        visitor.answers = [*visitor.answers[-8:], {"to": what, "ok": ok, "text": text}]
+        visitor.answers = [*visitor.answers[-MOST_ANSWERS:], {"to": what, "ok": ok, "text": text}]
         visitor.wake.set()
 
     async def _tell(self, visitor: _Visitor) -> None:

@@ -6,6 +6,7 @@ frame, whatever their sizes, as long as the frame is the picture resized.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,7 @@ def overlay(
             if np.all(np.isfinite(place)):
                 drawn[name] = rounded(place)
     if path is not None and len(path) > 1:
-        drawn["path"] = view.segments(list(zip(path[:-1], path[1:], strict=True)))
+        drawn["path"] = view.segments(list(itertools.pairwise(path)))
     return drawn
 
 

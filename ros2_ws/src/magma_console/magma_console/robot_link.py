@@ -1,6 +1,6 @@
 """The way from the pages to the controller: what operators ask for, and the state that answers them.
 
-A node and a thread of its own, so that neither pictures nor the page framework stand between a press and the controller.
+A node and a thread of its own: neither pictures nor the page framework stand between a press and the controller.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 // The operator's page: state and pictures in, what the operator asks for out. Texts of the graph are only ever text.
 
 const TELL_MS = 50; // an intent while something is held, at least so often
+const REST_MS = 100; // and while nothing is
 const CONFIRM_MS = 300; // an emergency stop that is not confirmed after so long is warned of
 const STALE_MS = 300;
 const KEYS = { KeyW: [0, 1], KeyS: [0, -1], KeyA: [1, 1], KeyD: [1, -1], KeyR: [2, 1], KeyF: [2, -1], ArrowUp: [0, 1], ArrowDown: [0, -1],
@@ -391,7 +392,11 @@ function watch() {
       const captured = new DataView(event.data).getFloat64(0, true);
       const bitmap = await createImageBitmap(new Blob([new Uint8Array(event.data, 16)], { type: "image/jpeg" }));
       const canvas = $("pixels");
-      if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) { canvas.width = bitmap.width; canvas.height = bitmap.height; }
+      if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+        canvas.width = bitmap.width;
+        canvas.height = bitmap.height;
+        $("picture").style.setProperty("--aspect", bitmap.width / bitmap.height);
+      }
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
       bitmap.close();
       const times = window.consoleTimes;
@@ -487,7 +492,7 @@ function begin() {
   showKnown();
   connect();
   watch();
-  setInterval(() => { if (holding() || held.wasHeld || performance.now() - held.sent > 500) tell(); }, TELL_MS);
+  setInterval(() => { if (holding() || held.wasHeld || performance.now() - held.sent >= REST_MS) tell(); }, TELL_MS);
   setInterval(readGamepad, TELL_MS);
   setInterval(showLink, 200);
   setInterval(drawTraces, 200);

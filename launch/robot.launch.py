@@ -4,6 +4,7 @@ ros2 launch magma_bringup robot.launch.py
 ros2 launch magma_bringup robot.launch.py policy:=expert instruction:="put the spoon on the towel"
 ros2 launch magma_bringup robot.launch.py sim:=none camera:=/dev/video0 policy:=/data/my-checkpoint
 ros2 launch magma_bringup robot.launch.py namespace:=left
+ros2 launch magma_bringup robot.launch.py console:=true
 """
 
 import os
@@ -133,6 +134,17 @@ ARGUMENTS = [
         "view",
         default_value="none",
         description="Port on 127.0.0.1 for a page with the camera's picture and the controller's state, such as 8088.",
+    ),
+    DeclareLaunchArgument(
+        "console",
+        default_value="false",
+        choices=["false", "true"],
+        description="The operator's page in the browser, whose address is printed; docs/console.md.",
+    ),
+    DeclareLaunchArgument(
+        "console_port",
+        default_value="0",
+        description="Port of that page; 0 = the first free one from 8090 on, so that each of several arms has one.",
     ),
     DeclareLaunchArgument(
         "arm",
@@ -328,6 +340,9 @@ def robot(context):
     if value("view") != "none":
         settings = {"port": number("view", value("view"))}
         nodes.append(node("magma_bringup", "live_view", parameters=settings, remappings=from_camera))
+    if value("console") == "true":
+        settings = {"port": number("console_port", value("console_port")), **prefix}
+        nodes.append(node("magma_console", "console", parameters=settings, remappings=from_camera))
     check_alone(names, namespace)
     return nodes
 

@@ -142,7 +142,9 @@ need_packages() {
     step "System packages" apt_install "$@"
 }
 
-missing_packages() { local text; text=$("$PYTHON" "$ROOT/setup/system_packages.py") && mapfile -t MISSING < <(printf '%s' "$text"); }
+missing_packages() { # options of system_packages.py
+    local text; text=$("$PYTHON" "$ROOT/setup/system_packages.py" "$@") && mapfile -t MISSING < <(printf '%s' "$text")
+}
 
 # Python packages
 
@@ -221,7 +223,8 @@ setup() {
     say "Setting up (only what is missing; log: $SETUP_LOG):"
     trap end_watcher EXIT
     [ ! -d "$VENV" ] || : >"$SETUP_LOG"
-    missing_packages
+    # Who asks for everything wants to run the tests, and they need a browser.
+    if [[ " $extras " = *" all "* ]]; then missing_packages --browser; else missing_packages; fi
     need_packages "${MISSING[@]}"
     mkdir -p "$VENV"
     step "Python environment" make_venv

@@ -1,6 +1,6 @@
 """Says which packages of Debian or Ubuntu this machine lacks, one per line: what set-up installs, or asks for.
 
-    python3 setup/system_packages.py [--vulkan]
+    python3 setup/system_packages.py [--vulkan | --browser]
 
 Runs with the system's Python before anything is downloaded, so it uses the standard library alone. A package that has
 to come from Debian's backports is written as apt-get takes it: `mesa-vulkan-drivers/bookworm-backports`.
@@ -12,6 +12,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,9 @@ LIBRARIES = {
     "libgomp.so.1": "libgomp1",  # Pinocchio
 }
 """Shared libraries that wheels need and do not bring along, and the package that has each."""
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""Programs, one of which the tests of the operator's page need; as tests/browser/conftest.py looks for them."""
 
 VULKAN_DRIVERS = "mesa-vulkan-drivers"
 OLDEST_MESA = 23
@@ -115,6 +119,12 @@ def vulkan_package(system: tuple[str, str]) -> str:
     return f"{VULKAN_DRIVERS}/bookworm-backports" if system == ("debian", "12") else VULKAN_DRIVERS
 
 
+def browser_packages(system: tuple[str, str]) -> list[str]:
+    """What brings a browser for the tests, where there is none. Ubuntu has it as a snap only, which containers cannot
+    run: there the tests skip, and say what to install."""
+    return [] if any(map(shutil.which, BROWSERS)) or system[0] == "ubuntu" else ["chromium"]
+
+
 def missing() -> list[str]:
     """The packages that this machine lacks."""
     packages: list[str] = []
@@ -128,8 +138,9 @@ def missing() -> list[str]:
 
 
 def main(words: list[str]) -> None:
-    """With --vulkan it is the package with Vulkan drivers, whether or not one is there."""
-    for package in [vulkan_package(distribution())] if words == ["--vulkan"] else missing():
+    """With --vulkan it is the package with Vulkan drivers, whether or not one is there; with --browser a browser, too."""
+    found = [vulkan_package(distribution())] if words == ["--vulkan"] else missing()
+    for package in [*found, *(browser_packages(distribution()) if words == ["--browser"] else [])]:
         print(package)
 
 

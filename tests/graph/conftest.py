@@ -62,9 +62,9 @@ def wait() -> Callable[..., Any]:
     return wait_until
 
 
-@pytest.fixture
-def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A ROS_DOMAIN_ID that no other test on this machine uses while this one runs; set in the environment."""
+@contextlib.contextmanager
+def free_domain() -> Iterator[int]:
+    """A ROS domain that no other test on this machine uses while the block runs."""
     candidates = list(DOMAINS)
     random.shuffle(candidates)
     for domain in candidates:
@@ -74,11 +74,18 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
-            monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-            monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
             yield domain
             return
     pytest.fail(f"all {len(candidates)} ROS domains for tests are taken")
+
+
+@pytest.fixture
+def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A ROS_DOMAIN_ID that no other test on this machine uses while this one runs; set in the environment."""
+    with free_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        yield domain
 
 
 class NodeProcess:

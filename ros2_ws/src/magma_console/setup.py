@@ -15,8 +15,8 @@ setup(
     extras_require={
         "console": [
             "nicegui==3.18.0",  # pinned: the pages build on its run_with and its elements' names
-            "uvicorn>=0.54,<1",  # comes with NiceGUI; the door runs it by itself
-            "starlette>=1.10,<2",  # likewise
+            "uvicorn>=0.40,<1",  # comes with NiceGUI; the door runs it by itself
+            "starlette>=0.49,<2",  # likewise
             "websockets>=13",  # what uvicorn speaks WebSocket with
         ]
     },

@@ -38,7 +38,5 @@ def test_the_path_begins_at_the_target_and_adds_up():
 
 def test_only_what_is_known_is_drawn():
     assert overlay(VIEW, None, None, None, None) == {}
-    drawn = overlay(
-        VIEW, (np.full(3, -0.1), np.full(3, 0.1)), np.zeros(3), np.array([0.0, 0.0, 9.0]), np.zeros((1, 3))
-    )
+    drawn = overlay(VIEW, (np.full(3, -0.1), np.full(3, 0.1)), np.zeros(3), np.array([0.0, 0.0, 9.0]), np.zeros((1, 3)))
     assert set(drawn) == {"workspace", "target"} and len(drawn["workspace"]) == 12

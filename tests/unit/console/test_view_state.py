@@ -50,7 +50,9 @@ def test_who_has_the_arm_is_who_is_followed():
     assert state.holder(0.2) == "keyboard"
     state.controller(report(HOLD), 0.3)
     assert state.holder(0.3) == ""
-    assert state.lives("keyboard", 0.5, 1.0) and not state.lives("keyboard", 2.0, 1.0) and not state.lives("x", 0.0, 1.0)
+    assert (
+        state.lives("keyboard", 0.5, 1.0) and not state.lives("keyboard", 2.0, 1.0) and not state.lives("x", 0.0, 1.0)
+    )
 
 
 def test_changes_are_events_and_what_only_counts_up_is_none():

@@ -90,3 +90,20 @@ def test_debian_12_takes_the_driver_from_its_backports(tmp_path):
     release.write_text('ID=ubuntu\nVERSION_ID="24.04"\n')
     assert packages.vulkan_package(packages.distribution(release)) == "mesa-vulkan-drivers"
     assert packages.distribution(tmp_path / "none") == ("", "")
+
+
+def test_a_browser_is_asked_for_where_there_is_none_and_a_package_of_it(monkeypatch):
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
+    assert packages.browser_packages(("debian", "12")) == ["chromium"]
+    assert packages.browser_packages(("ubuntu", "24.04")) == [], "a snap, which no container can run"
+    monkeypatch.setattr(packages.shutil, "which", lambda name: name if name == "google-chrome" else None)
+    assert packages.browser_packages(("debian", "12")) == []
+
+
+def test_only_who_runs_the_tests_needs_a_browser(monkeypatch, capsys):
+    monkeypatch.setattr(packages, "missing", lambda: ["libgl1"])
+    monkeypatch.setattr(packages, "browser_packages", lambda system: ["chromium"])
+    packages.main([])
+    assert capsys.readouterr().out == "libgl1\n"
+    packages.main(["--browser"])
+    assert capsys.readouterr().out == "libgl1\nchromium\n"

@@ -40,7 +40,8 @@ CLOSING_S = 2.0
 HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With no referrer at all, browsers leave the origin out of a form, too.
+    "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     # The page framework's own scripts are inline and compiled in the page; texts of the graph never become either.
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -49,10 +50,10 @@ HEADERS = {
 }
 LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Magma console</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
-:root{color-scheme:light dark}body{font:18px system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:1rem}
-input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin:.4rem 0}</style>
-<h1>Magma console</h1><form method="post"><label>Token <input name="token" type="password" autofocus></label>
-<button>Open</button></form>"""
+:root{{color-scheme:light dark}}body{{font:18px system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:1rem}}
+input,button{{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin:.4rem 0}}</style>
+<h1>Magma console</h1><form method="post" action="/console/login"><label>Token <input name="token" type="password" autofocus></label>
+<button>Open</button></form><p>{}</p>"""
 
 
 class Door:
@@ -176,7 +177,7 @@ class Door:
 
     async def _log_in(self, request: HttpRequest) -> Response:
         if request.method == "GET":
-            return HTMLResponse(LOGIN_PAGE)
+            return HTMLResponse(LOGIN_PAGE.format(""))
         body = b""
         async for part in request.stream():
             body += part
@@ -188,10 +189,10 @@ class Door:
     def _cookie_for(self, token: str, scope: Scope, where: str) -> Response:
         client = scope.get("client") or ("", 0)
         if not self._guard.allow(client[0], steady_s()):
-            return JSONResponse({"refused": "too many tries: wait a minute"}, 429)
+            return HTMLResponse(LOGIN_PAGE.format("too many tries: wait a minute"), 429)
         session = self._access.log_in(token, steady_s())
         if session is None:
-            return JSONResponse({"refused": "wrong token"}, 401)
+            return HTMLResponse(LOGIN_PAGE.format("wrong token"), 401)
         response = RedirectResponse(where, 303)
         secure = scope.get("scheme") in ("https", "wss")
         response.set_cookie(

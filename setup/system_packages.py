@@ -138,7 +138,7 @@ def missing() -> list[str]:
 
 
 def main(words: list[str]) -> None:
-    """With --vulkan it is the package with Vulkan drivers, whether or not one is there; with --browser a browser, too."""
+    """With --vulkan it is the package with Vulkan drivers, there or not; with --browser a browser, too."""
     found = [vulkan_package(distribution())] if words == ["--vulkan"] else missing()
     for package in [*found, *(browser_packages(distribution()) if words == ["--browser"] else [])]:
         print(package)

@@ -22,6 +22,7 @@ import pytest
 from magma_interfaces.msg import ControllerState, EndEffectorDelta
 from playwright.sync_api import Browser, Page, sync_playwright
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from magma_common import qos
@@ -32,7 +33,7 @@ _spec = importlib.util.spec_from_file_location("graph_fixtures", _path)
 _graph = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_graph)
 
-from controller_peers import Robot  # noqa: E402 (on the path by the file above)
+from controller_peers import INSTRUCTION, Robot  # noqa: E402 (on the path by the file above)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (
@@ -115,6 +116,7 @@ class Graph:
     def begin(self) -> None:
         """As after a start: nobody has the arm, the policy acts."""
         self.camera_works = self.robot.policy_runs = True
+        self.robot.instruction.publish(String(data=INSTRUCTION))
         state = self.robot.states.wait_for()
         if state.phase in (ControllerState.ESTOP, ControllerState.FAULT):
             self.peer.call(Trigger, "/magma/rearm")

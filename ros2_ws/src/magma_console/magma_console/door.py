@@ -52,7 +52,8 @@ LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Magm
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
 :root{{color-scheme:light dark}}body{{font:18px system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:1rem}}
 input,button{{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin:.4rem 0}}</style>
-<h1>Magma console</h1><form method="post" action="/console/login"><label>Token <input name="token" type="password" autofocus></label>
+<h1>Magma console</h1><form method="post" action="/console/login">
+<label>Token <input name="token" type="password" autofocus></label>
 <button>Open</button></form><p>{}</p>"""
 
 

@@ -15,6 +15,7 @@ from magma_interfaces.msg import (
     EndEffectorDelta,
     EndEffectorState,
     EpisodeStatus,
+    EpisodeTag,
     Instruction,
     TeleopStatus,
 )
@@ -55,6 +56,7 @@ LOOK_PERIOD_S = 0.1
 PARAMETERS_PERIOD_S = 5.0
 MOST_BYTES = 64 * 1024
 """Of messages other than pictures."""
+LONGEST_NOTE = 500
 TOKEN_VARIABLE = "MAGMA_CONSOLE_TOKEN"
 WORKSPACE = ("workspace_min_m", "workspace_max_m")
 
@@ -81,7 +83,8 @@ class Console(Node):
         self._link = RobotLink(self, config.base_frame, self._on_controller, self._on_pose)
         self._operators = Operators(lambda: self._node_parameters.config, self._link, self._view)
         self._streams = PictureStreams(lambda: self._node_parameters.config, self._pictures)
-        self._page = PageServer(config, self.get_namespace().strip("/"), self._view)
+        self._tags = self.create_publisher(EpisodeTag, "magma/episode_tag", qos.SAFETY_INPUT)
+        self._page = PageServer(config, self.get_namespace().strip("/"), self._view, self._tag)
         try:
             self._door = Door(config, access, self._operators, self._streams, self._page.start())
         except ConfigError:
@@ -130,6 +133,13 @@ class Console(Node):
             self.get_logger().warning(f"not shown: {why}", throttle_duration_sec=5.0)
 
         ForeignSubscription(self, kind, topic, callback, profile, most_bytes=MOST_BYTES, on_refused=refused)
+
+    # The page's thread
+
+    def _tag(self, outcome: int, note: str) -> None:
+        message = EpisodeTag(outcome=outcome, note=note[:LONGEST_NOTE], by=self.get_name())
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._tags.publish(message)
 
     # The link's thread
 

@@ -48,6 +48,11 @@ HEADERS = {
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
 }
+FILES_POLICY = (
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; media-src 'self' data:; "
+    "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
+)
+"""Reports and recordings come from anywhere: a script in one would be an operator."""
 LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Magma console</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
 :root{{color-scheme:light dark}}body{{font:18px system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:1rem}}
@@ -165,6 +170,8 @@ class Door:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
+                if request.path.startswith("/files/"):
+                    headers["Content-Security-Policy"] = FILES_POLICY
                 if request.path.startswith("/console/") or request.path == "/":
                     headers["Cache-Control"] = "no-store"
             await send(message)

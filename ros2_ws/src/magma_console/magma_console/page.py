@@ -9,7 +9,8 @@ from pathlib import Path
 from nicegui import ui
 
 from magma_console.config import ConsoleConfig
-from magma_console.robot_view import RobotView
+from magma_console.evaluate_page import EvaluatePage
+from magma_console.recordings_page import RecordingsPage
 
 STATIC = Path(__file__).parent / "static"
 HEAD = (
@@ -18,7 +19,7 @@ HEAD = (
 )
 
 
-def build(config: ConsoleConfig, robot: str, view: RobotView) -> None:
+def build(config: ConsoleConfig, robot: str, recordings: RecordingsPage, evaluate: EvaluatePage) -> None:
     """Registers the page.
 
     Args:
@@ -37,3 +38,7 @@ def build(config: ConsoleConfig, robot: str, view: RobotView) -> None:
         # Files of this package, without a word from the graph: nothing to sanitize.
         ui.html(shell, sanitize=False).classes("console bar-holder")
         ui.html(live, sanitize=False).classes("console page-live")
+        with ui.element("main").classes("console sheet page-data"):
+            recordings.show()
+        with ui.element("main").classes("console sheet page-evaluate"):
+            evaluate.show()

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 from fastapi import FastAPI
 from nicegui import ui
+from starlette.staticfiles import StaticFiles
 
+from magma_console import evaluate_page, recordings_page
 from magma_console.config import ConsoleConfig
+from magma_console.evaluate_page import EvaluatePage
+from magma_console.jobs import Jobs
 from magma_console.loop_bridge import LoopBridge
 from magma_console.page import build
+from magma_console.recordings import Recorder
+from magma_console.recordings_page import RecordingsPage
 from magma_console.robot_view import RobotView
 
-START_S = 30.0
+START_S = 60.0
 CLOSING_S = 2.0
 RECONNECT_S = 60.0
 """A page that lost its connection goes on where it was; it is not loaded anew under an operator's hands."""
@@ -23,10 +31,25 @@ RECONNECT_S = 60.0
 class PageServer:
     """Builds the pages and runs them; see `LoopBridge`."""
 
-    def __init__(self, config: ConsoleConfig, robot: str, view: RobotView) -> None:
+    def __init__(self, config: ConsoleConfig, robot: str, view: RobotView, tag: Callable[[int, str], None]) -> None:
+        """
+        Args:
+            robot: the namespace that the arm lies in; empty = none.
+            tag: says how an episode went: a number of EpisodeTag.msg and a note.
+        """
         logging.getLogger("nicegui").setLevel(logging.WARNING)
+        recordings, runs = Path(config.recordings).expanduser(), Path(config.runs).expanduser()
+        self._jobs = Jobs()
+        self._recorder = Recorder(recordings, robot)
+        build(
+            config,
+            robot,
+            RecordingsPage(recordings, self._recorder, self._jobs, view, tag),
+            EvaluatePage(runs, self._jobs, view),
+        )
         self._app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        build(config, robot, view)
+        for path, folder in ((recordings_page.FILES, recordings), (evaluate_page.FILES, runs)):
+            self._app.mount(path, StaticFiles(directory=folder, check_dir=False))
         ui.run_with(
             self._app,
             title="Magma console" + (f" · {robot}" if robot else ""),
@@ -47,7 +70,9 @@ class PageServer:
         return LoopBridge(self._app, self._loop)
 
     def close(self) -> None:
-        """Ends them."""
+        """Ends them, what they started, and the recording."""
+        self._recorder.stop()
+        self._jobs.close()
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(CLOSING_S)
 

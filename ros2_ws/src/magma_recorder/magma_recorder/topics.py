@@ -76,6 +76,8 @@ EPISODE_STATUS = "/magma/episode_status"
 CAMERA_INFO = "/camera/camera_info"
 TRANSFORMS = "/tf"
 TRANSFORMS_STATIC = "/tf_static"
+EPISODE_TAG = "/magma/episode_tag"
+"""What a person said about an episode: success, failure, a note."""
 INTERVENTIONS = "/magma/interventions"
 """Written by the recorder itself; nobody publishes it."""
 INTERVENTION_TYPE = "magma_interfaces/msg/Intervention"
@@ -91,6 +93,7 @@ TOPICS = (
     Topic(ACTION_CHUNK, "magma_interfaces/msg/ActionChunk"),
     Topic(TELEOP_COMMAND, "magma_interfaces/msg/EndEffectorDelta"),
     Topic(TELEOP_STATUS, "magma_interfaces/msg/TeleopStatus"),
+    Topic(EPISODE_TAG, "magma_interfaces/msg/EpisodeTag"),
     Topic(COMMAND, "magma_interfaces/msg/EndEffectorDelta"),
     Topic(CONTROLLER_STATE, "magma_interfaces/msg/ControllerState", latched=True),
     Topic(JOURNAL, "magma_interfaces/msg/ControllerJournal", latched=True),

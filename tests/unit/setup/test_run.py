@@ -61,12 +61,19 @@ def test_it_may_be_called_through_a_link(checkout, tmp_path):
     assert checkout.told(result)["words"] == ["-m", "magma_bringup.demo"]
 
 
+def test_the_console_starts_the_robot_with_its_page(checkout):
+    checkout.program(checkout.venv / "bin", "ros2", 'echo ros2 "$@"')
+    started = checkout.call("--console", "policy:=expert").stdout.splitlines()[-1]
+    assert started.startswith("ros2 launch magma_bringup robot.launch.py console:=true")
+    assert started.endswith("policy:=expert"), "what a person says comes last, and counts"
+
+
 def test_the_tests_run_in_the_checkout(checkout, tmp_path):
     for tool in ("ruff", "mypy", "lint-imports"):
         checkout.program(checkout.venv / "bin", tool, f"echo {tool} in $PWD")
     result = checkout.call("test", "-k", "camera", cwd=tmp_path)
     told = checkout.told(result)
-    assert told["cwd"] == str(checkout.root) and told["words"] == ["-m", "pytest", "-k", "camera"]
+    assert told["cwd"] == str(checkout.root) and told["words"] == ["-m", "tests.run", "-k", "camera"]
     assert f"ruff in {checkout.root}" in result.stdout and f"mypy in {checkout.root}" in result.stdout
     assert f"lint-imports in {checkout.root}" in result.stdout
 

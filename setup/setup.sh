@@ -219,12 +219,13 @@ setup() {
     before=$extras
     # shellcheck disable=SC2086
     extras=$(printf '%s\n' $extras "$@" | sort -u | xargs)
+    [[ " $extras " != *" all "* ]] || extras=all
     if [ "$have" = "$want" ] && [ "$extras" = "$before" ]; then return; fi
     say "Setting up (only what is missing; log: $SETUP_LOG):"
     trap end_watcher EXIT
     [ ! -d "$VENV" ] || : >"$SETUP_LOG"
     # Who asks for everything wants to run the tests, and they need a browser.
-    if [[ " $extras " = *" all "* ]]; then missing_packages --browser; else missing_packages; fi
+    if [ "$extras" = all ]; then missing_packages --browser; else missing_packages; fi
     need_packages "${MISSING[@]}"
     mkdir -p "$VENV"
     step "Python environment" make_venv

@@ -63,7 +63,8 @@ def test_it_may_be_called_through_a_link(checkout, tmp_path):
 
 def test_the_console_starts_the_robot_with_its_page(checkout):
     checkout.program(checkout.venv / "bin", "ros2", 'echo ros2 "$@"')
-    started = checkout.call("--console", "policy:=expert").stdout.splitlines()[-1]
+    result = checkout.call("--console", "policy:=expert")
+    started = (result.stdout.splitlines() or [result.stderr])[-1]
     assert started.startswith("ros2 launch magma_bringup robot.launch.py console:=true")
     assert started.endswith("policy:=expert"), "what a person says comes last, and counts"
 

@@ -43,5 +43,9 @@ class GenerationError(ValueError):
     """Settings or prompts that no text can be generated for."""
 
 
+class ScreenError(ValueError):
+    """What a screen was said to hold cannot be read, or an answer about it names no action that can be carried out."""
+
+
 class CommandError(RuntimeError):
     """A command cannot do what was asked; the message says why and what to do."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,17 +163,21 @@ class Gesture:
 
 
 def parse_gesture(text: str) -> Gesture | None:
-    """Reads a phone or web agent's dictionary, such as `{"ACTION": "TAP", "MARK": 5}`. Never raises.
+    """The first of `parse_gestures`, None when there is none. Never raises."""
+    return next(parse_gestures(text), None)
 
-    JSON and Python spellings are both taken, as are keys in any case and words around the dictionary. None when there
-    is no dictionary with a known action.
+
+def parse_gestures(text: str) -> Iterator[Gesture]:
+    """Reads a phone or web agent's dictionaries, such as `{"ACTION": "TAP", "MARK": 5}`, in order. Never raises.
+
+    JSON and Python spellings are both taken, as are keys in any case and words around the dictionary. Dictionaries
+    without a known action are passed over.
     """
     for candidate in re.finditer(r"\{[^{}]{0,2000}(?:\{[^{}]{0,2000}\}[^{}]{0,2000}){0,2}\}", text[:MAX_TEXT]):
         fields = _dictionary(candidate.group())
         gesture = _gesture(fields) if fields else None
         if gesture is not None:
-            return gesture
-    return None
+            yield gesture
 
 
 def _dictionary(text: str) -> dict[str, Any]:

@@ -116,7 +116,7 @@ can_start() {
     set +u; source "$VENV/setup.bash"; set -u
     ! command -v ros2 >/dev/null || ros2 launch magma_bringup robot.launch.py --show-args
     for program in magma_bringup.instruction_keeper magma_camera.camera_subscriber magma_control.controller_node \
-        magma_policy_ros.policy_node magma_recorder.recorder_node magma_sim_ros.simulator_node magma_teleop.joy_teleop_node; do
+        magma_policy_ros.policy_node magma_grounding_ros.grounding_node magma_recorder.recorder_node magma_sim_ros.simulator_node magma_teleop.joy_teleop_node; do
         python -c "import $program"
     done
     python -c 'import rclpy, sys; sys.exit("rclpy_dds" in rclpy.__file__)'

@@ -1,7 +1,9 @@
 """magma-ground, magma-refer and magma-describe, typed as people type them."""
 
+import asyncio
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import torch
 from PIL import Image
 
 from magma_contracts.errors import ConfigError
-from magma_policy.commands import describe, ground, refer
+from magma_policy.commands import describe, ground, refer, serve
+from magma_policy.errors import CommandError
 from magma_policy.families import registry
 from magma_policy.families.kosmos2 import network
 
@@ -114,3 +117,40 @@ def test_threads_out_of_range_are_refused(typed, picture):
 def test_a_checkpoint_that_points_is_no_policy(checkpoint):
     with pytest.raises(ConfigError, match="points and does not act"):
         registry.load(checkpoint, "cpu", None, None, None, None)
+
+
+@pytest.fixture
+def server(checkpoint):
+    """The address of magma-serve's own server around the checkpoint."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    config = serve.ServeConfig(checkpoint=f"kosmos2:{checkpoint}", device="cpu")
+    one, batcher = serve.make_server(serve.load(config), config, None)
+    with serve.bind("127.0.0.1", 0) as listener:
+        port = asyncio.run_coroutine_threadsafe(one.start(listener), loop).result(60.0)
+        yield f"ws://127.0.0.1:{port}"
+        asyncio.run_coroutine_threadsafe(one.stop(), loop).result(60.0)
+    batcher.stop(60.0)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(60.0)
+
+
+def test_a_server_answers_as_the_checkpoint_does(typed, checkpoint, server, picture):
+    asked = ("ground", picture, "the carrot", "a </s> plate", "--json", "--which", "several")
+    assert typed(*asked, "--checkpoint", server)[:2] == typed(*asked, "--checkpoint", checkpoint)[:2]
+    assert (
+        typed("describe", picture, "--checkpoint", server)[:2]
+        == typed("describe", picture, "--checkpoint", checkpoint)[:2]
+    )
+    status, out, err = typed("refer", picture, "20,20", "--checkpoint", server)
+    assert (status, out) == (1, "") and "click nearer to its middle" in err
+    status, _, err = typed("ground", picture, "x" * 10_000, "--checkpoint", server)
+    assert status == 1 and "characters" in err and "Traceback" not in err
+    status, _, err = typed("ground", picture, "the carrot", "--checkpoint", "ws://127.0.0.1:1")
+    assert status == 1 and "cannot connect to ws://127.0.0.1:1" in err
+
+
+def test_what_is_for_policies_is_refused_of_a_model_that_points(checkpoint):
+    with pytest.raises(CommandError, match=r"--robot is for a policy; .* points and does not act"):
+        serve.load(serve.ServeConfig(checkpoint=checkpoint, device="cpu", robot="widowx"))

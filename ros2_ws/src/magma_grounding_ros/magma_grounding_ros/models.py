@@ -37,8 +37,12 @@ def loader(model: str, device: str, threads: int, token_file: str, deadline_s: f
 
 
 def is_gone(error: Exception) -> bool:
-    """Whether a server has another model now, or none: the next question makes a connection of its own."""
-    return type(error).__name__ == "PolicyChangedError"
+    """Whether a server has another model now: the next question makes a connection of its own."""
+    try:
+        from magma_policy_client import PolicyChangedError
+    except ImportError:
+        return False
+    return isinstance(error, PolicyChangedError)
 
 
 def is_server(model: str) -> bool:

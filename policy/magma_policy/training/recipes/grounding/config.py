@@ -68,9 +68,9 @@ class GroundingConfig:
     aligned with it."""
     dense_batch: int = 24
     """Pictures per step of these."""
-    dense_weight: float = 0.3
+    dense_weight: float = 0.5
     """Of that loss afterwards."""
-    feature_weight: float = 0.3
+    feature_weight: float = 0.5
     """Of the same question to the features that stand for a picture in the text, at both ends of the text model; 0 = it
     is not asked."""
     place_sigma_first: float = 1.5

@@ -106,10 +106,12 @@ class Objective:
         """Loss of read-outs (B, cells, classes + edges): what stands there, and the four edges of its box."""
         bins = self.vocabulary.bins
         classes, edges = read.float().split([read.shape[2] - CORNERS * bins, CORNERS * bins], dim=2)
-        loss = F.cross_entropy(classes.flatten(0, 1), labels.classes.flatten())
         inside = labels.classes > 0
         if not bool(inside.any()):
-            return loss
+            return F.cross_entropy(classes.flatten(0, 1), labels.classes.flatten())
+        # Things fill one cell in twenty: among all cells alike they would hardly count.
+        loss = F.cross_entropy(classes[inside], labels.classes[inside])
+        loss = 0.5 * (loss + F.cross_entropy(classes[~inside], labels.classes[~inside]))
         logits = edges[inside].unflatten(1, (CORNERS, bins)).log_softmax(dim=2)
         return loss - (_softened(labels.edges[inside], bins, sigma) * logits).sum(dim=2).mean()
 

@@ -20,12 +20,13 @@ from typing import Annotated, Literal
 
 import rclpy
 import tyro
+from rclpy.signals import SignalHandlerOptions
 from tyro.constructors import PrimitiveConstructorSpec
 
 from magma_bringup.demo_page import read_results, write_page
 from magma_bringup.domain import check_alone, domain_id, free_domain
 from magma_bringup.launched_graph import LaunchedGraph
-from magma_common.hangup import survive_hangup
+from magma_common.hangup import INTERRUPTS, heed_interrupts
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder, explained
 from magma_eval.episodes import Variant
@@ -191,7 +192,8 @@ def play(options: DemoOptions) -> int:
 def _play_in_domain(options: DemoOptions, domain: int) -> int:
     from magma_bringup.episode_runner import EpisodeRunner, run
 
-    rclpy.init(args=options.runner_arguments("./run demo " + shlex.join(sys.argv[1:])))
+    arguments = options.runner_arguments("./run demo " + shlex.join(sys.argv[1:]))
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     runner = EpisodeRunner()
     print(
         f"{options.episodes} episodes of {options.task} ({options.variant}, {options.clock}), arm {options.arm}, "
@@ -212,9 +214,10 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
         status = run(runner, say)
     finally:
         # A second Ctrl-C must not leave nodes behind.
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        previous = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
         graph.end()
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         runner.destroy_node()
         rclpy.try_shutdown()
     results = read_results(options.out)
@@ -227,7 +230,7 @@ def _play_in_domain(options: DemoOptions, domain: int) -> int:
 
 def main() -> None:
     """Entry point."""
-    survive_hangup()
+    heed_interrupts()
     try:
         raise SystemExit(play(parse()))
     except KeyboardInterrupt:

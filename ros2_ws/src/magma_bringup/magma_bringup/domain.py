@@ -18,8 +18,9 @@ from rclpy.signals import SignalHandlerOptions
 
 from magma_contracts.errors import ConfigError
 
-LOOK_AROUND_S = 0.5
-"""Nodes of the same domain are discovered within so long."""
+LOOKS, LOOK_PERIOD_S = 30, 0.02
+"""Nodes of the same domain are discovered within so many looks. Counted, because on a busy machine time alone passes
+while nobody gets to say that he is there."""
 FREE_DOMAINS = range(1, 102)
 """Where a free one is looked for: not the default, and ports below Linux' ephemeral range."""
 
@@ -36,7 +37,8 @@ def domain_id() -> int:
 def _onlooker(domain: int) -> Iterator[Node]:
     """A node of its own in a domain, which leaves the process' signals and its other nodes alone."""
     context = Context()
-    rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+    # Without this program's arguments: stock rclpy would take a launch's `sim:=none` for a rule that renames.
+    rclpy.init(args=[], context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = Node("onlooker", context=context, enable_rosout=False, start_parameter_services=False)
         try:
@@ -55,9 +57,8 @@ def check_alone(names: Iterable[str], namespace: str = "/") -> None:
         namespace: of these nodes.
     """
     domain, wanted = domain_id(), set(names)
-    deadline_s = time.monotonic() + LOOK_AROUND_S
     with _onlooker(domain) as node:
-        while time.monotonic() < deadline_s:
+        for _ in range(LOOKS):
             there = {name for name, space in node.get_node_names_and_namespaces() if space == (namespace or "/")}
             if wanted & there:
                 where = "" if namespace in ("", "/") else f"{namespace.strip('/')}/"
@@ -66,17 +67,16 @@ def check_alone(names: Iterable[str], namespace: str = "/") -> None:
                     f"{found} run in ROS domain {domain} already; end that launch "
                     "(one that was killed is forgotten after 10 s), or set another ROS_DOMAIN_ID or namespace:="
                 )
-            time.sleep(0.02)
+            time.sleep(LOOK_PERIOD_S)
 
 
 def _is_empty(domain: int) -> bool:
     """Whether nobody else is seen in a domain."""
-    deadline_s = time.monotonic() + LOOK_AROUND_S
     with _onlooker(domain) as node:
-        while time.monotonic() < deadline_s:
+        for _ in range(LOOKS):
             if set(node.get_node_names()) - {"onlooker"}:
                 return False
-            time.sleep(0.02)
+            time.sleep(LOOK_PERIOD_S)
     return True
 
 

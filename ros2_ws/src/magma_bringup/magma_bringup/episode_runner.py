@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import re
 import shutil
+import signal
 import threading
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -32,6 +34,7 @@ from magma_bringup.suite_run import EpisodesRun
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
 from magma_common.diagnostics import name_in
+from magma_common.hangup import INTERRUPTS, heed_interrupts
 from magma_common.instruction_topics import ASK_SERVICE
 from magma_common.node_config import NodeParameters
 from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
@@ -48,6 +51,7 @@ QUIET_S = 2.0
 """What takes no longer than this to start is not worth a word."""
 FIRST_STEPS_S = 3.0
 """A graph that has only just been discovered may need so long before its first step."""
+THREAD_END_S = 5.0
 
 
 class GraphError(RuntimeError):
@@ -479,20 +483,31 @@ def run(node: EpisodeRunner, say: Callable[[str], None] = print) -> int:
         status = 130
     finally:
         executor.shutdown(timeout_sec=1.0)
+        # The interpreter must not end around a thread that is inside of ROS: that aborts the process.
+        thread.join(THREAD_END_S)
     if table := episodes.summary():
         say(table)
     return status
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point: status 0 when the graph did its work, whatever the success rate."""
-    rclpy.init(args=args)
+    """Entry point: status 0 when the graph did its work, whatever the success rate; 130 when it was interrupted."""
+    heed_interrupts()
+    node: EpisodeRunner | None = None
     try:
-        status = run(EpisodeRunner(), lambda text: print(text, flush=True))
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = EpisodeRunner()
+        status = run(node, lambda text: print(text, flush=True))
     except ConfigError as error:
         print(f"error: {error}", flush=True)
         status = 2
+    except KeyboardInterrupt:
+        status = 130
     finally:
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
     raise SystemExit(status)
 

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 
 _READER_GONE = frozenset({errno.EIO, errno.EPIPE, errno.EBADF})
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class HeedlessStream:
     """A text stream whose writes never fail: what cannot be written is dropped, and once nobody can read it any more,
@@ -77,3 +79,17 @@ def survive_hangup() -> None:
             setattr(sys, name, HeedlessStream(stream))
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+
+def heed_interrupts() -> None:
+    """Ctrl-C, SIGTERM and the end of the terminal raise KeyboardInterrupt in the main thread, which calls this, for
+    programs that are not `run_node`'s. To be used with rclpy's own handlers off: they end ROS first. What is ignored
+    (nohup, a background job) stays ignored."""
+    survive_hangup()
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in INTERRUPTS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)

@@ -117,3 +117,12 @@ def test_requests_for_what_does_not_exist_are_refused_and_the_controller_stays_a
     states.clear()
     states.wait_for()
     assert node.stop() == 0 and "Traceback" not in node.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_episodes_that_wait_for_their_graph_are_interrupted(start_node, tmp_path, number):
+    runner = start_node("magma_bringup.episode_runner", {"out": str(tmp_path / "run")})
+    runner.wait_for_output("waiting for the controller")
+    runner.send_signal(number)
+    assert runner.wait() == 130
+    assert runner.output.endswith("interrupted\n") and "Traceback" not in runner.output

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from magma_interfaces.msg import ControllerState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Int32, String
 
 from magma_common import qos
@@ -91,6 +94,24 @@ def test_a_publisher_that_changes_and_several_at_once(peer, wait):
     last = peer.node.create_publisher(String, "/somebody/says", profile(OFFERS[3]))
     last.publish(String(data="latched by another"))
     wait(lambda: "latched by another" in listener.texts, "the latched one beside the other kinds")
+
+
+def test_a_neighbour_on_a_shared_topic_does_not_overwrite_what_was_not_heard_yet(peer, wait):
+    """Wheels and grippers report on the arm's topic, right behind the arm and before a busy controller looks."""
+    heard = []
+    listener = Node("busy", context=peer.node.context)
+    executor = SingleThreadedExecutor(context=peer.node.context)
+    ForeignSubscription(
+        listener, JointState, "/joint_states", lambda message: heard.append(message.name[0]), qos.JOINT_STATES
+    )
+    publisher = peer.publisher(JointState, "/joint_states", qos.SENSOR)
+    for name in ("arm", *["wheel"] * 12):
+        publisher.publish(JointState(name=[name], position=[0.0]))
+    executor.add_node(listener)
+    wait(lambda: executor.spin_once(timeout_sec=0.1) or heard.count("wheel") == 12, "all of them")
+    assert heard[0] == "arm"
+    executor.shutdown()
+    listener.destroy_node()
 
 
 def test_too_large_and_wrong_messages_are_refused_unread_and_told(peer, wait):

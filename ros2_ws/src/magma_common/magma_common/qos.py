@@ -1,7 +1,8 @@
 """Quality of service of every topic in the graph, as named profiles.
 
-A publisher and a subscription that use the same profile always match. Depth 1 everywhere: a robot acts on the newest
-value, and a queue of old ones is latency.
+A publisher and a subscription that use the same profile always match. Depth 1 wherever one sends: a robot acts on the
+newest value, and a queue of old ones is latency. Where several send on one topic, what one says must not overwrite what
+another has said before it was heard.
 """
 
 from rclpy.duration import Duration
@@ -30,14 +31,24 @@ COMMAND = _keep_last(
 )
 """What moves the arm: /magma/action_chunk, /teleop/command, /magma/command. Expires: nothing old is acted on."""
 
+JOINT_STATES = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, depth=20)
+"""For a subscription to /joint_states, which the drivers of arm, gripper and wheels share, each with a message of its
+own."""
+
+EVERY_COMMAND = _keep_last(
+    ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=10, lifespan=Duration(seconds=COMMAND_LIFESPAN_S)
+)
+"""For a subscription to a COMMAND topic on which several may speak: operators, or another controller."""
+
 ROBOT_STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 """Measurements of the arm: /magma/end_effector_state, /joint_states."""
 
 JOINT_COMMAND = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 """Joint-level commands to arm drivers, many per second: the newest counts."""
 
-HEARTBEAT = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
-"""Signs of life: /magma/policy_heartbeat, /magma/teleop_heartbeat. A lost one is followed by the next."""
+HEARTBEAT = _keep_last(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, depth=10)
+"""Signs of life: /magma/policy_heartbeat, and /magma/teleop_heartbeat of all operators. A lost one is followed by the
+next."""
 
 SAFETY_INPUT = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=10)
 """magma/estop_button: no press is lost, and none is overwritten by the release that follows it."""

@@ -297,12 +297,12 @@ class ControllerNode(LifecycleNode):
             )
         else:
             self._make_joint_arm(config)
-        keep(self._hear(EndEffectorDeltaMsg, "magma/command", self._on_any_command, qos.COMMAND, SMALL))
+        keep(self._hear(EndEffectorDeltaMsg, "magma/command", self._on_any_command, qos.EVERY_COMMAND, SMALL))
         keep(self._hear(ActionSpecMsg, "magma/action_spec", tell, qos.STATE, TEXT, _spec_heard))
         keep(InstructionListener(self, lambda text: tell(inputs.InstructionHeard(text))))
         most, by = chunk_bytes(config), Source.POLICY
         keep(self._hear(ActionChunkMsg, "magma/action_chunk", tell, qos.COMMAND, most, _chunk_heard, by))
-        keep(self._hear(EndEffectorDeltaMsg, "teleop/command", tell, qos.COMMAND, SMALL, _operator_heard))
+        keep(self._hear(EndEffectorDeltaMsg, "teleop/command", tell, qos.EVERY_COMMAND, SMALL, _operator_heard))
         keep(self._hear(Header, "magma/policy_heartbeat", tell, qos.HEARTBEAT, SMALL, _policy_lives))
         keep(self._hear(Header, "magma/teleop_heartbeat", tell, qos.HEARTBEAT, SMALL, _operator_lives))
 
@@ -389,7 +389,9 @@ class ControllerNode(LifecycleNode):
         poses = self.create_publisher(EndEffectorStateMsg, "magma/end_effector_state", qos.ROBOT_STATE)
         self._end_effector_states = poses
         self._releases.append(lambda: self.destroy_publisher(poses))
-        self._until_release(self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.SENSOR, JOINTS))
+        self._until_release(
+            self._hear(JointState, robot.driver.joint_states, self._on_joint_state, qos.JOINT_STATES, JOINTS)
+        )
         checks = "with" if kinematics.checks_collisions else "WITHOUT"
         self.get_logger().info(
             f"{robot.name} (configuration {told.identity}, description {description.identity}): "

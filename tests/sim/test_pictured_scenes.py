@@ -10,7 +10,7 @@ from magma_sim.backends.simpler_bridge.assets import data_folder, missing_downlo
 from magma_sim.tasks.pictured_scene import PicturedScene, visible_box
 
 pytestmark = pytest.mark.render
-HUES = {"orange": (3, 20), "green": (35, 95), "yellow": (18, 42), "purple": (120, 160), "blue": (95, 128)}
+HUES = {"orange": (3, 20), "green": (35, 95), "yellow": (15, 42), "purple": (120, 160), "blue": (88, 128)}
 """Range of OpenCV hues by which a colour is recognised."""
 
 

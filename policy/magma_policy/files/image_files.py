@@ -106,7 +106,8 @@ def check_image_file(path: Path, option: str) -> None:
     Raises CommandError for a folder that is not there or a name whose format is not known, OutputError for a place that
     cannot be written."""
     Image.init()
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+    # That something is a folder is told before what its name lacks.
+    if not path.is_dir() and Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise CommandError(f"{option} {path}: its name must end in the format that is meant, such as .png or .jpg")
     check_file(path, option)
     if not path.parent.is_dir():

@@ -25,19 +25,19 @@ class AnswerRules:
 
     Attributes:
         form: what it is made of.
-        must_begin: a box, or group of boxes, begins with `<object>` whatever the model would rather say, so that a
-            place is named; what it would have said is in the logits behind the prompt.
         max_new_tokens: at most so many ids, the last one among them.
         stop_at_sentence: a full stop ends it too.
         ngram: no so many ids come twice, the prompt's included; 0 = they may. The ids that only hold a box together
             are free of it, but in "anything": a place that is named a second time must be closed too.
+        must_begin: a box, or group of boxes, begins with `<object>` whatever the model would rather say, so that a
+            place is named; what it would have said is in the logits behind the prompt.
     """
 
     form: Form = "grounded words"
-    must_begin: bool = False
     max_new_tokens: int = 64
     stop_at_sentence: bool = False
     ngram: int = NGRAM
+    must_begin: bool = False
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

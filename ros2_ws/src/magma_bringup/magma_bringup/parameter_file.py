@@ -32,6 +32,9 @@ NODES = (
     "leader_teleop",
     "scripted_operator",
     "recorder",
+    "grounding",
+    "click",
+    "console",
     "live_view",
 )
 """Every node of this project, whether one launch starts it or not: a lab keeps one file for all its launches."""

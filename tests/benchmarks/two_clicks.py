@@ -12,6 +12,7 @@ OUT/episodes.jsonl.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -27,7 +28,7 @@ import rclpy
 import tyro
 from magma_interfaces.msg import EpisodeStatus, PictureBox
 from magma_interfaces.srv import Confirm, Instruct, Refer, ResetEpisode
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
@@ -240,6 +241,12 @@ def report(played: list[Played]) -> str:
     return "\n".join(lines)
 
 
+def _spin(executor: SingleThreadedExecutor) -> None:
+    # An interrupt ends ROS under it.
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
 def main() -> None:
     """Entry point."""
     config = tyro.cli(Config)
@@ -260,7 +267,7 @@ def main() -> None:
     rclpy.init()
     operator, executor = Operator(), SingleThreadedExecutor()
     executor.add_node(operator)
-    threading.Thread(target=executor.spin, daemon=True).start()
+    threading.Thread(target=_spin, args=(executor,), daemon=True).start()
     try:
         for number, key in enumerate(wanted):
             if (why := graph.ended()) is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ from magma_interfaces.msg import EpisodeStatus, PictureBox
 from magma_interfaces.srv import Confirm, Instruct, Refer, ResetEpisode
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
@@ -242,7 +244,6 @@ def report(played: list[Played]) -> str:
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
-    # An interrupt ends ROS under it.
     with contextlib.suppress(ExternalShutdownException):
         executor.spin()
 
@@ -264,7 +265,9 @@ def main() -> None:
     os.environ["ROS_DOMAIN_ID"] = str(config.domain)
     arguments = [f"policy:={config.policy}", f"grounding:={config.grounding}", "instruction:=none", "device:=cpu"]
     graph = LaunchedGraph(arguments, config.out / "graph.log")
-    rclpy.init()
+    # Ctrl-C and SIGTERM end this program, which ends the graph; rclpy's handlers would only end what it hears with.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     operator, executor = Operator(), SingleThreadedExecutor()
     executor.add_node(operator)
     threading.Thread(target=_spin, args=(executor,), daemon=True).start()
@@ -276,7 +279,11 @@ def main() -> None:
             with episodes.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(one)) + "\n")
             print(f"{number + 1}/{len(wanted)} {one}", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the graph is ended first
         graph.end()
         rclpy.try_shutdown()
     print(report(read(episodes)))

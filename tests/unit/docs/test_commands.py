@@ -122,6 +122,9 @@ def refuse_words(command: Command, words: list[str]) -> str | None:
         verbs = [
             word for word in rest[:1] if first in ("magma-eval", "magma-recording", "rclpy-dds") and word.isalpha()
         ]
+        if first == "magma-train" and "--recipe" in rest:
+            # The recipe decides what other options there are.
+            verbs = rest[rest.index("--recipe") :][:2]
         return refuse_options(command, rest, help_of(first, *verbs))
     return f"{command.page}: `{command.text}`: there is no command {first}"
 

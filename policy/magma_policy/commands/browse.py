@@ -43,7 +43,7 @@ class BrowseConfig(LoadOptions):
     """What is to be done, in words."""
     policy: str
     """Folder of a checkpoint, or owner/name on the Hugging Face Hub."""
-    allow: tuple[str, ...] = ()
+    allow: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: none)")] = ()
     """Further addresses that may be visited."""
     folder: Path | None = None
     """A folder whose files may be opened as pages (file://…)."""

@@ -13,7 +13,7 @@ SOURCES, LAUNCH = ROOT / "ros2_ws" / "src", ROOT / "launch"
 SAYING = {"create_publisher", "create_lifecycle_publisher"}
 HEARING = {"create_subscription", "_hear", "ForeignSubscription"}
 
-OPERATORS = {"device_node", "keyboard_teleop_node", "scripted_operator_node"}
+OPERATORS = {"device_node", "keyboard_teleop_node", "scripted_operator_node", "robot_link"}
 POLICIES = {"policy_node", "scripted_policy_node"}
 SEVERAL_WRITERS = {
     # The controller lets one device have the arm, and each message names its device.
@@ -104,8 +104,11 @@ NO_NAMES_OF_THE_GRAPH = {
     "topics",
     # What a person is told to call; the node gives the names that it has.
     "graph_names",
-    # Addresses of a page that this machine serves.
+    # Addresses of pages that this machine serves.
     "live_page",
+    "door",
+    "recordings_page",
+    "evaluate_page",
 }
 ENDINGS = {"/compressed"}
 

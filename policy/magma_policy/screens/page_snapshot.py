@@ -7,6 +7,7 @@ are, what stands on them and what they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,8 @@ def read_snapshot(answer: Mapping[str, Any]) -> list[Element]:
 class _Reader:
     def __init__(self, answer: Mapping[str, Any]) -> None:
         self._strings: Sequence[str] = answer["strings"]
+        if not all(isinstance(text, str) for text in self._strings):
+            raise ScreenError("the browser's snapshot cannot be read: a text in it is none")
         self._documents: Sequence[Mapping[str, Any]] = answer["documents"]
         count = sum(len(document["nodes"]["nodeType"]) for document in self._documents)
         if count > MOST_NODES:
@@ -125,8 +128,7 @@ class _Reader:
             row = place.get(node)
             box, styles = None, ["", "hidden", "1", ""]
             if row is not None:
-                bx, by, width, height = layout["bounds"][row]
-                box = (bx + left, by + top, bx + left + width, by + top + height)
+                box = _box(layout["bounds"][row], left, top)
                 styles = [self._text(index) for index in layout["styles"][row]] or ["", "visible", "1", ""]
             parent = self._found[around] if around >= 0 else None
             cursor, visibility, opacity, events = [*styles, "", "visible", "1", ""][:4]
@@ -173,6 +175,15 @@ class _Reader:
         while around >= 0 and sum(map(len, self._words[around])) < MOST_WORDS:
             self._words[around].append(text)
             around = self._found[around].parent
+
+
+def _box(bounds: Sequence[float], left: float, top: float) -> Box:
+    """x, y, width, height in a document whose corner is at (left, top), as a box. ValueError: they are none."""
+    x, y, width, height = (float(value) for value in bounds)
+    box = (x + left, y + top, x + left + width, y + top + height)
+    if not all(map(math.isfinite, box)) or width < 0.0 or height < 0.0:
+        raise ValueError(f"an element has the place {list(bounds)}")
+    return box
 
 
 def _rows(rare: Mapping[str, Any] | None) -> frozenset[int]:

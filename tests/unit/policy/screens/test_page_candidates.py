@@ -65,7 +65,9 @@ def places(value, path=()):
 
 
 PLACES = [path for path in places(SNAPSHOT) if path]
-ODD = st.one_of(st.none(), st.integers(-(10**9), 10**9), st.text(max_size=3), st.just([]), st.just({}), st.just([-5]))
+ODD = st.one_of(
+    st.none(), st.integers(-(10**9), 10**9), st.floats(), st.text(max_size=3), st.sampled_from([[], {}, [-5], True])
+)
 
 
 @settings(max_examples=150)

@@ -99,6 +99,24 @@ def peek_sequence(data: bytes) -> int | None:
         return None
 
 
+def peek_version(data: bytes, kinds: tuple[str, str], expected: str) -> int:
+    """Protocol version of a first message of any version.
+
+    Args:
+        data: the message.
+        kinds: the `type` of a hello and of a welcome.
+        expected: what they are called in an error.
+
+    Raises:
+        ProtocolError: it is neither, or says none.
+    """
+    fields = unpack(data)
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ProtocolError(f"expected {expected}, got type {short(kind)}")
+    return version(fields.get("protocol"), "protocol")
+
+
 def _pack_extension(value: Any) -> msgpack.ExtType:
     if isinstance(value, np.ndarray):
         return msgpack.ExtType(ARRAY_CODE, pack_array(value))
@@ -200,6 +218,17 @@ def array(value: Any, name: str, dtype: type, shape: tuple[int | None, ...]) -> 
 def image(value: Any, name: str) -> np.ndarray:
     """A picture, uint8 (H, W, 3)."""
     return array(value, name, np.uint8, (None, None, 3))
+
+
+def one_of(choices: tuple[str, ...]) -> Check:
+    """A check for one of several words."""
+
+    def checked(value: Any, name: str) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ProtocolError(f"{name} must be one of {', '.join(choices)}, got {short(value)}")
+        return value
+
+    return checked
 
 
 def optional(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:

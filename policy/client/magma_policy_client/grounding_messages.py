@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from magma_contracts.grounding import Entity, Expression, GroundedText, Grounding, NamedPlace, Which
+from magma_policy_client import codec
 from magma_policy_client.codec import (
     Check,
     Codec,
@@ -28,12 +29,12 @@ from magma_policy_client.codec import (
     identity,
     image,
     integer,
+    one_of,
     optional,
     sequence,
     short,
     size,
     text,
-    unpack,
     version,
 )
 from magma_policy_client.errors import ProtocolError
@@ -180,15 +181,6 @@ def _listed(check: Check, most: int, least: int = 0) -> Check:
     return checked
 
 
-def _one_of(choices: tuple[str, ...]) -> Check:
-    def checked(value: Any, name: str) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ProtocolError(f"{name} must be one of {', '.join(choices)}, got {short(value)}")
-        return value
-
-    return checked
-
-
 def _long_text(value: Any, name: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_LONG_TEXT:
         raise ProtocolError(f"{name} must be text of at most {MAX_LONG_TEXT} characters, got {short(value)}")
@@ -268,7 +260,7 @@ _CHECKS: dict[type, dict[str, Check]] = {
         "max_message_bytes": size,
         "identity": identity,
     },
-    Ground: {**_QUESTION, "phrases": _listed(text, MAX_PHRASES), "which": _one_of(WHICH)},
+    Ground: {**_QUESTION, "phrases": _listed(text, MAX_PHRASES), "which": one_of(WHICH)},
     Refer: {**_QUESTION, "box": _box},
     Name: {**_QUESTION, "place": _box},
     Describe: {**_QUESTION, "detailed": _flag},
@@ -277,7 +269,7 @@ _CHECKS: dict[type, dict[str, Check]] = {
     Called: {"sequence": sequence, "expression": _EXPRESSION},
     Named: {"sequence": sequence, "named": _NAMED},
     Told: {"sequence": sequence, "told": _TOLD},
-    Failure: {"sequence": optional(sequence), "code": _one_of(FAILURE_CODES), "message": text},
+    Failure: {"sequence": optional(sequence), "code": one_of(FAILURE_CODES), "message": text},
 }
 _PARTS = (Grounding, Entity, Expression, GroundedText, NamedPlace)
 
@@ -304,8 +296,4 @@ def decode(data: bytes) -> Message:
 
 def peek_version(data: bytes) -> int:
     """Protocol version of a GroundingHello or GroundingWelcome of any version. Raises ProtocolError."""
-    fields = unpack(data)
-    kind = fields.get("type")
-    if not isinstance(kind, str) or kind not in (HELLO, WELCOME):
-        raise ProtocolError(f"expected a hello or welcome of a model that points, got type {short(kind)}")
-    return version(fields.get("protocol"), "protocol")
+    return codec.peek_version(data, (HELLO, WELCOME), "a hello or welcome of a model that points")

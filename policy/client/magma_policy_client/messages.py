@@ -24,6 +24,7 @@ import numpy as np
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import STATE_SIZE, ArmState
 from magma_contracts.policies import PolicyResult
+from magma_policy_client import codec
 from magma_policy_client.codec import (
     Check,
     Codec,
@@ -31,12 +32,12 @@ from magma_policy_client.codec import (
     budget,
     identity,
     image,
+    one_of,
     optional,
     sequence,
     short,
     size,
     text,
-    unpack,
     version,
 )
 from magma_policy_client.errors import ProtocolError
@@ -150,12 +151,6 @@ def _robots(value: Any, name: str) -> tuple[str, ...]:
     return tuple(text(item, f"{name}[{index}]") for index, item in enumerate(value))
 
 
-def _code(value: Any, name: str) -> str:
-    if not isinstance(value, str) or value not in FAILURE_CODES:
-        raise ProtocolError(f"{name} must be one of {', '.join(FAILURE_CODES)}, got {short(value)}")
-    return value
-
-
 def _stage_ms(value: Any, name: str) -> dict[str, float]:
     if not isinstance(value, dict) or len(value) > MAX_STAGES:
         raise ProtocolError(f"{name} must be a map of at most {MAX_STAGES} times, got {short(value)}")
@@ -216,7 +211,7 @@ _CHECKS: dict[type, dict[str, Check]] = {
     Reset: {"sequence": sequence, "session": text},
     Result: {"sequence": sequence, "deltas": _deltas, "stage_ms": _stage_ms, "marks": optional(_marks)},
     Done: {"sequence": sequence},
-    Failure: {"sequence": optional(sequence), "code": _code, "message": text},
+    Failure: {"sequence": optional(sequence), "code": one_of(FAILURE_CODES), "message": text},
 }
 
 
@@ -243,8 +238,4 @@ def decode(data: bytes) -> Message:
 
 def peek_version(data: bytes) -> int:
     """Protocol version of a Hello or Welcome of any version. Raises ProtocolError when there is none."""
-    fields = unpack(data)
-    kind = fields.get("type")
-    if not isinstance(kind, str) or kind not in ("hello", "welcome"):
-        raise ProtocolError(f"expected a hello or welcome message, got type {short(kind)}")
-    return version(fields.get("protocol"), "protocol")
+    return codec.peek_version(data, ("hello", "welcome"), "a hello or welcome message")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -208,33 +208,29 @@ class PageBrowser:
 
     def view(self) -> View:
         """The page as it looks now, and what on it can be acted on and is not covered."""
-        image = self.screenshot()
-        return View(image, self.scaled(self.uncovered(page_candidates(self.elements()))), self._page.url)
+        image, elements = self.screenshot(), self.elements()
+        return self._view(image, page_candidates(elements), elements)
 
     def accessible_view(self) -> View:
         """The same with what the accessibility tree offers instead."""
-        found = accessibility_candidates(self._devtools.send("Accessibility.getFullAXTree"), self.elements())
-        return View(self.screenshot(), self.scaled(self.uncovered(found)), self._page.url)
+        image, elements = self.screenshot(), self.elements()
+        found = accessibility_candidates(self._devtools.send("Accessibility.getFullAXTree"), elements)
+        return self._view(image, found, elements)
 
     def screenshot(self) -> np.ndarray:
         """uint8 (H, W, 3) rgb."""
         png = self._page.screenshot(animations="disabled", caret="hide", timeout=_TIMEOUT_MS)
         return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
-    def uncovered(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Those of `page_candidates` that a click at their centre would reach, one per thing."""
-        elements = self.elements()
+    def _view(self, image: np.ndarray, candidates: Sequence[Candidate], elements: Sequence[Element]) -> View:
+        """Those of the candidates that a click at their centre would reach, one per thing, in pixels of the image."""
         indices = {str(element.node): index for index, element in enumerate(elements)}
-        return [
+        reached = [
             candidate
             for candidate in tidied(candidates, self._settings.width, self._settings.height)
-            if candidate.key in indices and self._hits(elements, indices[candidate.key], candidate.centre) is not None
+            if self._hits(elements, indices[candidate.key], candidate.centre) is not None
         ]
-
-    def scaled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Candidates in pixels of the screenshot instead of CSS pixels."""
-        scale = self._settings.scale
-        return [_scaled(candidate, scale) for candidate in candidates]
+        return View(image, [_scaled(candidate, self._settings.scale) for candidate in reached], self._page.url)
 
     def perform(self, act: Act) -> str:
         """Carries an action out. Returns why it was not, "" when it was; then nothing on the page was touched but that
@@ -249,18 +245,18 @@ class PageBrowser:
             self._agreed = False
 
     def _perform(self, act: Act, shown: Candidate) -> str:
-        found = self._still_there(shown)
+        found = self._still_there(shown, self.elements())
         if isinstance(found, str):
             return found
         # Pages may change when the mouse comes over them: what is judged is what is there then.
         self._page.mouse.move(*found.centre)
-        again = self._still_there(found)
+        elements = self.elements()
+        again = self._still_there(found, elements)
         if isinstance(again, str):
             return again
-        elements = self.elements()
-        index = next((number for number, item in enumerate(elements) if str(item.node) == again.key), None)
-        hit = None if index is None else self._hits(elements, index, again.centre)
-        if index is None or hit is None:
+        index = next(number for number, item in enumerate(elements) if str(item.node) == again.key)
+        hit = self._hits(elements, index, again.centre)
+        if hit is None:
             return f"something covers {_named(again)}"
         risks = risks_of(act.action, elements, hit, self._page.url, self._allowed)
         what = f"{act.action.kind.value} {_named(again)}" + (f": {act.action.text!r}" if act.action.text else "")
@@ -280,8 +276,8 @@ class PageBrowser:
         self._settle()
         return done or self._after()
 
-    def _still_there(self, shown: Candidate) -> Candidate | str:
-        now = next((item for item in page_candidates(self.elements()) if item.key == shown.key), None)
+    def _still_there(self, shown: Candidate, elements: Sequence[Element]) -> Candidate | str:
+        now = next((item for item in page_candidates(elements) if item.key == shown.key), None)
         if now is None:
             return f"{_named(shown)} is not there any more"
         if max(abs(a - b) for a, b in zip(now.box, shown.box, strict=True)) > MOVED_PX and not _cut(shown, now):
@@ -421,7 +417,7 @@ class PageBrowser:
 
 def _scaled(candidate: Candidate, scale: float) -> Candidate:
     x1, y1, x2, y2 = (scale * value for value in candidate.box)
-    return Candidate(**{**candidate.__dict__, "box": (x1, y1, x2, y2)})
+    return replace(candidate, box=(x1, y1, x2, y2))
 
 
 def _cut(shown: Candidate, now: Candidate) -> bool:

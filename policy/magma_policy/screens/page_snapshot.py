@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from magma_policy.errors import ScreenError
@@ -98,7 +98,7 @@ class _Reader:
                         waiting.append(child)
         for element, words in zip(self._found, self._words, strict=True):
             text = " ".join(" ".join(words).split())[:MOST_WORDS]
-            yield Element(**{**element.__dict__, "words": text})
+            yield replace(element, words=text)
 
     def _text(self, index: int) -> str:
         return self._strings[index] if index >= 0 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -90,11 +91,12 @@ class Expert:
         )
 
 
-class _OneStep:
+class _OneStep(ABC):
     """What plans no farther than one step."""
 
+    @abstractmethod
     def act(self, state: EndEffectorState, objects: Mapping[str, Pose]) -> np.ndarray:
-        raise NotImplementedError
+        """As `ScriptedPolicy.act`."""
 
     def plan(self, state: EndEffectorState, objects: Mapping[str, Pose], ahead: Ahead) -> np.ndarray:
         return self.act(foretell(state, ahead), objects)[None]

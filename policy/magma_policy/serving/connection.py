@@ -55,10 +55,7 @@ class PolicyServer(ModelServer):
             text = f"{self._specs[''].policy} acts and does not point; a model that points has a magma-serve of its own"
             await self.turn_away(connection, "robot", text)
             return None
-        version = messages.peek_version(hello)
-        if version != messages.PROTOCOL_VERSION:
-            text = f"client speaks protocol {version}, this server {messages.PROTOCOL_VERSION}; update the older one"
-            await self.turn_away(connection, "version", text)
+        if not await self.speaks(connection, messages.peek_version(hello), messages.PROTOCOL_VERSION):
             return None
         said = messages.decode(hello)
         if not isinstance(said, messages.Hello):

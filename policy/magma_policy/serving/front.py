@@ -284,6 +284,14 @@ class ModelServer(abc.ABC):
             await connection.close(1002, "not a hello")
             return None
 
+    async def speaks(self, connection: ServerConnection, version: int, own: int) -> bool:
+        """Whether a client's version of the protocol is this server's `own`; a client of another is turned away."""
+        if version == own:
+            return True
+        text = f"client speaks protocol {version}, this server {own}; update the older one"
+        await self.turn_away(connection, "version", text)
+        return False
+
     async def turn_away(self, connection: ServerConnection, code: str, text: str) -> None:
         """Says why a client is not welcome, and closes."""
         self._metrics.refused(code)

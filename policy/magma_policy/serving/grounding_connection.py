@@ -37,15 +37,14 @@ class GroundingServer(ModelServer):
             text = f"{self._model} points and does not act; a policy has a magma-serve of its own"
             await self.turn_away(connection, "robot", text)
             return None
-        version = messages.peek_version(hello)
-        if version != messages.GROUNDING_VERSION:
-            text = f"client speaks protocol {version}, this server {messages.GROUNDING_VERSION}; update the older one"
-            await self.turn_away(connection, "version", text)
+        if not await self.speaks(connection, messages.peek_version(hello), messages.GROUNDING_VERSION):
             return None
         if not isinstance(messages.decode(hello), messages.GroundingHello):
             raise ProtocolError("the first message must be a hello")
         limit = self._limits.max_message_bytes
-        welcome = messages.GroundingWelcome(version, "magma-serve", self._model, limit, self._identity)
+        welcome = messages.GroundingWelcome(
+            messages.GROUNDING_VERSION, "magma-serve", self._model, limit, self._identity
+        )
         await send(connection, messages.encode(welcome))
         return GroundingVisitor(connection, self._batcher, self._metrics)
 

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +141,7 @@ def train(config: TrainConfig) -> int:
         print(describe(read_demonstrations(config.demonstrations), config.validation_every))
         print(f"{start.config.name}: {memory(start, config)}")
         return 0
-    processes.join(config.device)
-    speaks = processes.rank() == 0
-    if speaks:
-        check_output(config)
-    with run_lock(config.output) if speaks else nullcontext():
+    with _joined(config) as speaks:
         start = StartingPoint.of(config)
         needed = memory(start, config)
         if speaks:
@@ -166,13 +162,20 @@ def train_grounding(config: GroundingConfig) -> int:
         scenes = read_scenes(config.scenes, "train")
         print(f"{grounding_trainer.told(scenes)}; {grounding_trainer.size(scenes):,} parameters")
         return 0
+    with _joined(config):
+        trainer = grounding_trainer.Trainer(config)
+        return _run(trainer, config, grounding_trainer.told(trainer.scenes))
+
+
+@contextmanager
+def _joined(config: Config) -> Iterator[bool]:
+    """The processes of a run joined, and its folder claimed by the one that speaks for all; whether this is the one."""
     processes.join(config.device)
     speaks = processes.rank() == 0
     if speaks:
         check_output(config)
     with run_lock(config.output) if speaks else nullcontext():
-        trainer = grounding_trainer.Trainer(config)
-        return _run(trainer, config, grounding_trainer.told(trainer.scenes))
+        yield speaks
 
 
 def _run(trainer: TrainingLoop[Any, Any], config: Config, data: str) -> int:

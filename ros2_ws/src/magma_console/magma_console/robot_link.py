@@ -24,6 +24,7 @@ from magma_common import qos
 from magma_common.conversions import delta_to_msg, ns_to_stamp
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE
+from magma_common.node_beside import node_beside
 from magma_teleop.operator_device import DeviceStatus, FloatArray
 
 NAME_ENDING = "_operator"
@@ -47,15 +48,7 @@ class RobotLink:
             beside: the console's node, whose name, namespace and context it shares.
             on_controller, on_pose: called from this link's thread.
         """
-        name = beside.get_name() + NAME_ENDING
-        self._node = Node(
-            name,
-            namespace=beside.get_namespace(),
-            context=beside.context,
-            cli_args=["--ros-args", "-r", f"__node:={name}", "-r", f"__ns:={beside.get_namespace()}"],
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
+        self._node = node_beside(beside, NAME_ENDING)
         self._base_frame = base_frame
         node = self._node
         self._commands = node.create_publisher(EndEffectorDelta, "teleop/command", qos.COMMAND)

@@ -25,6 +25,7 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.foreign_subscription import ANYTHING, ForeignSubscription
+from magma_common.node_beside import node_beside
 
 NAME_ENDING = "_emergency_stop"
 BUTTON, SHARED_BUTTON = "magma/estop_button", "/magma/estop_button"
@@ -88,16 +89,7 @@ class EmergencyStopLine:
         """
         self._inputs = inputs
         self._on_input = on_input
-        name = beside.get_name() + NAME_ENDING
-        self._node = Node(
-            name,
-            namespace=beside.get_namespace(),
-            context=beside.context,
-            # Renaming the controller must not give both the same name.
-            cli_args=["--ros-args", "-r", f"__node:={name}", "-r", f"__ns:={beside.get_namespace()}"],
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
+        self._node = node_beside(beside, NAME_ENDING)
         self._rearm = self._node.resolve_service_name(REARM)
         for button, shared in self._each(BUTTON, SHARED_BUTTON, self._node.resolve_topic_name):
             ForeignSubscription(

@@ -8,6 +8,8 @@ MAX_INSTRUCTION_LENGTH = 512
 
 
 MAX_QUESTION_LENGTH = 16384
+LINES = "\n\t\r"
+"""Control characters that free text may have."""
 
 
 def check_instruction(instruction: str) -> str:
@@ -23,20 +25,26 @@ def check_instruction(instruction: str) -> str:
     return text
 
 
-def check_question(question: str) -> str:
-    """Like `check_instruction` for free text: longer, and line breaks and tabs are allowed."""
-    text = _check(question, "question", MAX_QUESTION_LENGTH, "\n\t\r")
+def check_question(question: str, literal: bool = False) -> str:
+    """Like `check_instruction` for free text: longer, and line breaks and tabs are allowed. `literal` allows markup,
+    for callers that encode it as the characters it is made of."""
+    text = _check(question, "question", MAX_QUESTION_LENGTH, LINES, literal)
     if not text:
         raise InstructionError("question is empty")
     return text
 
 
-def check_system(system: str) -> str:
+def check_system(system: str, literal: bool = False) -> str:
     """Like `check_question` for the words that stand before every question; they may be empty."""
-    return _check(system, "system text", MAX_QUESTION_LENGTH, "\n\t\r")
+    return _check(system, "system text", MAX_QUESTION_LENGTH, LINES, literal)
 
 
-def _check(value: str, what: str, longest: int, allowed: str = "") -> str:
+def check_answer(answer: str, literal: bool = False) -> str:
+    """Like `check_question` for what a model answered before; it may be empty."""
+    return _check(answer, "answer", MAX_QUESTION_LENGTH, LINES, literal)
+
+
+def _check(value: str, what: str, longest: int, allowed: str = "", literal: bool = False) -> str:
     if not isinstance(value, str):
         raise InstructionError(f"{what} must be a string, got {type(value).__name__}")
     text = value.strip()
@@ -47,7 +55,8 @@ def _check(value: str, what: str, longest: int, allowed: str = "") -> str:
     half = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
     if half is not None:
         raise InstructionError(f"{what} contains half of a character ({half!r}), as after a wrong decoding: {text!r}")
-    _refuse_markup(text, what)
+    if not literal:
+        _refuse_markup(text, what)
     return text
 
 

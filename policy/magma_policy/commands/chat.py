@@ -2,6 +2,7 @@
 
 magma-chat kitchen.jpg "What is in the sink?"
 magma-chat before.png after.png "What changed?"
+magma-chat film.mp4 "What happens?"
 magma-chat screen.png "open the settings" --ask click --boxes boxes.json --draw marked.png
 magma-chat robot.png "push the chips bag to the left" --ask trace --draw trace.png
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,25 +27,43 @@ from magma_policy.marks import set_of_mark, trace_of_mark
 from magma_policy.marks.drawing import draw_box_marks, draw_point_marks, draw_traces
 
 if TYPE_CHECKING:
-    from magma_policy.families.interface import GenerationSettings, LoadedPolicy
+    from magma_policy.families.interface import GenerationSettings, LoadedPolicy, Message
 
 Ask = Literal["free", "brief", "click", "marks", "trace"]
 PUBLISHED = "microsoft/Magma-8B"
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".wmv",
+    ".flv",
+    ".ogv",
+    ".3gp",
+)
+VIDEO_FRAMES, MAX_VIDEO_FRAMES = 28, 32
+TILE_TOKENS, TRAINED_LENGTH = 272, 8192
+"""Of Magma-8B: what one image of a video takes, and what its language model was trained to read."""
 
 
 @dataclass(frozen=True)
 class ChatConfig(LoadOptions):
-    """Ask Magma about images, or without one. The answer is printed as it comes; Ctrl-C ends it.
+    """Ask Magma about images or videos, or without any. The answer is printed as it comes; Ctrl-C ends it.
 
-    The last word is the question, those before it are image files.
+    The last word is the question, those before it are files.
     """
 
     words: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="[PICTURE …] QUESTION", help_behavior_hint="(required)"),
+        tyro.conf.arg(metavar="[PICTURE|VIDEO …] QUESTION", help_behavior_hint="(required)"),
     ] = ()
-    """Image files, then the question."""
+    """Image or video files, then the question. With a video all images are read small, as one tile each."""
     checkpoint: str = PUBLISHED
     """Folder of a checkpoint, or owner/name on the Hugging Face Hub (fetched once; Magma-8B is 18 GB)."""
     ask: Ask = "free"
@@ -55,6 +73,9 @@ class ChatConfig(LoadOptions):
     """With --ask click: JSON file with [[x1, y1, x2, y2], ...] in pixels, drawn and numbered from 0."""
     draw: Path | None = None
     """With --ask click, marks or trace: where to save the image with the answer drawn into it."""
+    frames: int = VIDEO_FRAMES
+    """Images taken of each video, evenly over its time. Magma-8B spends 272 tokens on each and was trained to read 8192
+    in all: 28 leave room for the question, the 32 of published evaluations do not."""
     max_new_tokens: int | None = None
     """Longest answer; 128, and 1024 for traces."""
     temperature: float | None = None
@@ -67,6 +88,8 @@ class ChatConfig(LoadOptions):
         drawing = self.ask in ("click", "marks", "trace")
         if self.draw is not None and not drawing:
             raise ConfigError("--draw needs --ask click, marks or trace: other answers name no places")
+        if not 1 <= self.frames <= MAX_VIDEO_FRAMES:
+            raise ConfigError(f"--frames must be from 1 to {MAX_VIDEO_FRAMES}, got {self.frames}")
         if self.boxes is not None and self.ask != "click":
             raise ConfigError("--boxes is for --ask click")
         if drawing and len(self.words) not in ((1, 2) if self.ask == "marks" else (2,)):
@@ -85,9 +108,10 @@ def chat(config: ChatConfig) -> int:
     if config.draw is not None:
         check_image_file(config.draw, "--draw")
     names, question = _split(config)
-    pictures = [read_image(Path(name)) for name in names]
-    for name, picture in zip(names, pictures, strict=True):
-        print(f"{name}: {described(picture)}", file=sys.stderr)
+    films = [name for name in names if is_video(name)]
+    if films and config.ask not in ("free", "brief"):
+        raise CommandError(f"--ask {config.ask} is about a picture, and {films[0]} is a video")
+    pictures = [picture for name in names for picture in _read(name, config.frames)]
     boxes = read_boxes(config.boxes) if config.boxes is not None else np.zeros((0, 4))
     if config.boxes is not None:
         print(f"{config.boxes}: {len(boxes)} boxes, contents {array_hash(boxes)}", file=sys.stderr)
@@ -99,13 +123,16 @@ def chat(config: ChatConfig) -> int:
             f"{config.checkpoint} was taught to act; it knows a few questions about its own scenes, and those poorly",
             file=sys.stderr,
         )
+    from magma_policy.families.interface import Message
+
     shown = list(pictures)
     if config.ask == "click":
         shown = [draw_box_marks(pictures[0], boxes)]
     elif config.ask == "trace":
         # As the published demonstration does; positions in the answer are relative to the image.
         shown = [resize(pictures[0], trace_of_mark.GRID, trace_of_mark.GRID)]
-    answer = _print_answer(policy, _question(config.ask, question), shown, settings)
+    message = Message(_question(config.ask, question), shown, max_num_crops=1 if films else None)
+    answer = _print_answer(policy, message, settings)
     if config.ask in ("click", "marks", "trace"):
         drawn = _show(config.ask, answer, pictures[0], shown[0], boxes)
         if config.draw is not None:
@@ -132,11 +159,38 @@ def _split(config: ChatConfig) -> tuple[list[str], str]:
     names, question = words[:-1], words[-1]
     if Path(question).expanduser().is_file():
         raise CommandError(f'{question} is a file: what is the question about it? magma-chat {question} "…"')
-    if not names and Path(question).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp"):
+    if not names and Path(question).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", *VIDEO_SUFFIXES):
         raise CommandError(f'{question}: no such file (and what is the question? magma-chat {question} "…")')
     if not question.strip():
         raise CommandError("the question is empty")
     return names, question
+
+
+def is_video(name: str) -> bool:
+    """Whether a file is read as a video, by its name; a GIF is a picture."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _read(name: str, frames: int) -> list[np.ndarray]:
+    """The images of a file, described on stderr."""
+    if not is_video(name):
+        picture = read_image(Path(name))
+        print(f"{name}: {described(picture)}", file=sys.stderr)
+        return [picture]
+    from magma_policy.files.video_files import sample_video
+
+    film = sample_video(Path(name).expanduser(), frames)
+    pictures = [picture for _, picture in film]
+    many = f"{len(film)} images from 0 to {film[-1][0]:.2f} s"
+    print(f"{name}: {many}, contents {array_hash(np.stack(pictures))}", file=sys.stderr)
+    if len(film) > VIDEO_FRAMES:
+        tokens = len(film) * TILE_TOKENS
+        print(
+            f"{len(film)} images are {tokens} tokens for Magma-8B, which was trained to read {TRAINED_LENGTH} in all, "
+            f"the question and its answer included; --frames {VIDEO_FRAMES} leaves room for them",
+            file=sys.stderr,
+        )
+    return pictures
 
 
 def _settings(config: ChatConfig) -> GenerationSettings:
@@ -164,18 +218,19 @@ def _question(ask: Ask, words: str) -> str:
     return trace_of_mark.trace_question(words) if ask == "trace" else words
 
 
-def _print_answer(
-    policy: LoadedPolicy, question: str, pictures: Sequence[np.ndarray], settings: GenerationSettings
-) -> str:
+def _print_answer(policy: LoadedPolicy, message: Message, settings: GenerationSettings) -> str:
     from magma_policy.errors import GenerationError, InstructionError, ObservationError
 
     pieces = []
     try:
-        for piece in policy.stream(question, pictures, settings):
-            pieces.append(piece)
-            print(piece, end="", flush=True)
+        if not hasattr(policy, "pieces"):
+            raise CommandError("this checkpoint answers no questions")
+        for piece in policy.pieces(message, settings):
+            pieces.append(piece.text)
+            print(piece.text, end="", flush=True)
     except (GenerationError, ObservationError, InstructionError) as error:
-        raise CommandError(str(error)) from error
+        fewer = "; a video gives fewer with --frames" if message.max_num_crops is not None else ""
+        raise CommandError(f"{error}{fewer}") from error
     print(flush=True)
     if not "".join(pieces).strip():
         print("(the model said nothing)", file=sys.stderr)

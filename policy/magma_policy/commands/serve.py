@@ -1,6 +1,6 @@
 """`magma-serve`: one policy for many robots, or one model that points for many people, over websocket.
 
-magma-serve magma-tiny                       # on this machine only: ws://127.0.0.1:8765
+magma-serve magma-tiny                       # on this machine only: ws://127.0.0.1:8765, http://127.0.0.1:8765/v1
 magma-serve microsoft/kosmos-2-patch14-224   # a model that points
 MAGMA_SERVE_TOKEN=... magma-serve /data/checkpoint --host 0.0.0.0
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import importlib.metadata
 import ipaddress
 import logging
 import os
@@ -20,7 +21,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -32,10 +33,16 @@ from magma_policy.commands.pointing import PointingOptions
 from magma_policy.errors import CommandError
 
 if TYPE_CHECKING:
+    from magma_policy.families.interface import Talker
     from magma_policy.serving.batching import Batcher
+    from magma_policy.serving.chat.api import ChatApi
     from magma_policy.serving.front import ModelServer
+    from magma_policy.serving.metrics import Metrics
     from magma_policy.serving.served_pointer import ServedPointer
     from magma_policy.serving.served_policy import Served
+    from magma_policy.serving.text_server import ServedText
+
+    AnyServed = Served | ServedPointer | ServedText
 
 MIN_TOKEN_LENGTH = 16
 STOPPING_S = 2.0
@@ -46,8 +53,8 @@ log = logging.getLogger("magma-serve")
 
 @dataclass(frozen=True)
 class ServeConfig(LoadOptions):
-    """Serve a policy to robots and evaluators, or a model that points to whoever asks, over websocket. /healthz and
-    /metrics answer on the same port.
+    """Serve a policy to robots and evaluators, or a model that points to whoever asks, over websocket. On the same port
+    /v1/chat/completions answers questions about pictures as OpenAI's clients ask them, and so do /healthz and /metrics.
 
     Only this machine can connect unless --host says otherwise, and then a token is needed: in the environment variable
     MAGMA_SERVE_TOKEN, or in a file (--token-file). Ctrl-C ends it.
@@ -68,7 +75,12 @@ class ServeConfig(LoadOptions):
     max_connections: int = 32
     """Clients at once; more are refused."""
     max_message_mib: float = 16.0
-    """Largest message that is read."""
+    """Largest message, or request with pictures, that is read."""
+    keep_answers: bool = True
+    """Keep answers to chat requests on disk, by hashes of model, words, pictures and settings, so that what was asked
+    before needs no model; an evaluation that was killed goes on where it was."""
+    answers: Path | None = None
+    """File to keep them in; default: magma/answers.sqlite in the folder for caches (XDG_CACHE_HOME, ~/.cache)."""
     token_file: Path | None = None
     """File with the token that clients must give."""
     announce: Path | None = None
@@ -125,14 +137,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def load(config: ServeConfig) -> Served | ServedPointer:
+def load(config: ServeConfig) -> AnyServed:
     """Loads the checkpoint and makes its first calls. Raises CommandError."""
-    from magma_policy.serving.served_policy import Served
-
     began_s = time.monotonic()
-    pointer = load_pointer(config)
-    served = pointer or Served(config.load(config.checkpoint))
-    log.info("warming up %s", served.name)  # a checkpoint that can only talk has no name and raises here
+    served = load_pointer(config) or load_policy(config)
+    log.info("warming up %s", served.name)
     served.warm_up()
     log.info("loaded %s in %.1f s", served.name, time.monotonic() - began_s)
     return served
@@ -153,29 +162,71 @@ def load_pointer(config: ServeConfig) -> ServedPointer | None:
     return ServedPointer(pointing.load(), Path(config.checkpoint).name)
 
 
-def make_server(served: Served | ServedPointer, config: ServeConfig, token: str | None) -> tuple[ModelServer, Batcher]:
-    """The server and its batcher, not yet listening."""
-    from magma_contracts.action_spec import ActionSpec
+def load_policy(config: ServeConfig) -> Served | ServedText:
+    """The checkpoint as a policy; one that was given no robot only talks. Raises CommandError."""
+    from magma_policy.serving.served_policy import Served
+    from magma_policy.serving.text_server import ServedText
+
+    policy = config.load(config.checkpoint)
+    if policy.robots or not hasattr(policy, "pieces"):
+        return Served(policy)
+    return ServedText(policy, Path(config.checkpoint).name)
+
+
+def make_server(served: AnyServed, config: ServeConfig, token: str | None) -> tuple[ModelServer, Batcher]:
+    """The server and its batcher, not yet listening; to be called where an event loop runs."""
     from magma_policy.serving.batching import Batcher
+    from magma_policy.serving.chat.talking import SharedModel
+    from magma_policy.serving.metrics import Metrics
+    from magma_policy.serving.served_policy import Served
+
+    metrics = Metrics()
+    several = isinstance(served, Served)  # of other models each request is a call of its own
+    max_batch, window_s = (config.max_batch, config.batch_window_ms * 1e-3) if several else (1, 0.0)
+    batcher = Batcher(SharedModel(served), max_batch, window_s, config.max_waiting, metrics.batch)
+    server = _server(served, config, token, batcher, metrics)
+    talker: Any = getattr(getattr(served, "pointer", None), "grounder", None) or getattr(served, "policy", None)
+    if hasattr(talker, "pieces"):
+        server.offer(_chat_api(talker, served, config, batcher, metrics))
+    return server, batcher
+
+
+def _chat_api(talker: Talker, served: AnyServed, config: ServeConfig, batcher: Batcher, metrics: Metrics) -> ChatApi:
+    from magma_policy.serving.chat.answer_store import AnswerStore
+    from magma_policy.serving.chat.answering import Answering
+    from magma_policy.serving.chat.api import ApiLimits, ChatApi
+
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    store = AnswerStore(config.answers or caches / "magma" / "answers.sqlite") if config.keep_answers else None
+    # Another version of this package may answer otherwise with the same weights.
+    identity = f"{served.identity} magma-policy {importlib.metadata.version('magma-policy')}"
+    answering = Answering(talker, batcher, metrics, identity, store)
+    limits = ApiLimits(int(config.max_message_mib * 2**20), config.max_waiting)
+    return ChatApi(answering, metrics, served.name, served.identity, limits)
+
+
+def _server(
+    served: AnyServed, config: ServeConfig, token: str | None, batcher: Batcher, metrics: Metrics
+) -> ModelServer:
+    from magma_contracts.action_spec import ActionSpec
     from magma_policy.serving.connection import PolicyServer
     from magma_policy.serving.front import Limits
     from magma_policy.serving.grounding_connection import GroundingServer
-    from magma_policy.serving.metrics import Metrics
     from magma_policy.serving.served_pointer import ServedPointer
+    from magma_policy.serving.text_server import ServedText, TextServer
+    from magma_policy_client.messages import PROTOCOL_VERSION
 
-    metrics = Metrics()
     limits = Limits(int(config.max_message_mib * 2**20), config.max_connections)
     if isinstance(served, ServedPointer):
-        # Questions to it are of different kinds: each is a call of its own.
-        batcher = Batcher(served, 1, 0.0, config.max_waiting, metrics.batch)
-        return GroundingServer(batcher, metrics, limits, token, served.name, served.pointer.identity), batcher
-    batcher = Batcher(served, config.max_batch, config.batch_window_ms * 1e-3, config.max_waiting, metrics.batch)
+        return GroundingServer(batcher, metrics, limits, token, served.name, served.pointer.identity)
+    if isinstance(served, ServedText):
+        return TextServer(batcher, metrics, limits, token, served.name, served.identity, PROTOCOL_VERSION)
     fields = [field.name for field in dataclasses.fields(ActionSpec)]
     specs = {
         name: ActionSpec(**{field: getattr(robot.spec, field) for field in fields})
         for name, robot in served.policy.robots.items()
     }
-    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve", served.identity), batcher
+    return PolicyServer(served, specs, batcher, metrics, limits, token, "magma-serve", served.identity)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -195,7 +246,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def run(served: Served | ServedPointer, config: ServeConfig, token: str | None, listener: socket.socket) -> None:
+async def run(served: AnyServed, config: ServeConfig, token: str | None, listener: socket.socket) -> None:
     """Serves on a bound socket until interrupted. Raises CommandError when somebody else listens there."""
     server, batcher = make_server(served, config, token)
     ending = asyncio.Event()
@@ -243,8 +294,9 @@ def main() -> None:
     def work() -> int:
         config = tyro.cli(ServeConfig)
         token = read_token(config)
-        if config.announce is not None:
-            check_file(config.announce, "--announce")
+        for option, file in (("--announce", config.announce), ("--answers", config.answers)):
+            if file is not None:
+                check_file(file, option)
         # The address first: loading may take a minute, and all that time nobody else can take it.
         with bind(config.host, config.port) as listener:
             asyncio.run(run(load(config), config, token, listener))

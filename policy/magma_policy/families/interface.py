@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -73,17 +73,45 @@ class ActRequest:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """What one more id of an answer brought.
+
+    `text` is what became certain with it, often nothing. `finish` is None until the answer ends: by itself ("stop") or
+    at the limit ("length"). `prompt_tokens` counts what was read, images included, and `tokens` the ids so far, the
+    stop id among them.
+    """
+
+    text: str
+    finish: Literal["stop", "length"] | None
+    prompt_tokens: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question that was asked before and what was answered; `images` counts those that came with it."""
+
+    question: str
+    answer: str
+    images: int = 0
+
+
+@dataclass(frozen=True)
 class Message:
     """One question with the images it is about, in order; the frames of a video are images. `system` None is the
     family's own text in front of every question.
 
     `max_num_crops` limits the tiles per image below the model's own limit (Magma was trained with one for video).
+    `earlier` are the turns of a conversation before this question; their images stand first among `images`. Markup of
+    prompts in people's words is refused, or with `literal` read as the characters that it is made of.
     """
 
     question: str
     images: Sequence[np.ndarray] = ()
     system: str | None = None
     max_num_crops: int | None = None
+    earlier: Sequence[Turn] = ()
+    literal: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +197,18 @@ class TextModel(Protocol):
 
     def generate(self, messages: Sequence[Message], settings: GenerationSettings | None = ...) -> list[Generated]:
         """Answers to several messages, read as one batch."""
+        ...
+
+
+class Talker(Protocol):
+    """A model whose answers can be followed id by id."""
+
+    def pieces(self, message: Message, settings: GenerationSettings) -> Iterator[Piece]:
+        """The answer to a message as it comes; the last piece has a `finish`, and closing the iterator ends the work.
+
+        Raises, at the first step, InstructionError, ObservationError or GenerationError for what cannot be asked; at
+        any step NotFiniteError when the model computes nothing that could be said.
+        """
         ...
 
 

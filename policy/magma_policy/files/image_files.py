@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -38,24 +39,33 @@ def read_image(path: Path) -> np.ndarray:
         raise CommandError(f"{path}: no such file")
     if not path.is_file():
         raise CommandError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}, not a picture")
+    return _read(path, str(path))
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """As `read_image`, of a file's bytes; `name` is what an error calls it. Raises CommandError."""
+    return _read(io.BytesIO(data), name)
+
+
+def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
     Image.init()
     try:
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
+        with Image.open(file, formats=[known for known in FORMATS if known in Image.OPEN]) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise CommandError(
-                    f"{path} is {picture.width}x{picture.height} pixels; at most {MAX_PIXELS:,} are read"
+                    f"{name} is {picture.width}x{picture.height} pixels; at most {MAX_PIXELS:,} are read"
                 )
-            return flattened(ImageOps.exif_transpose(_eight_bits(picture)))
+            return flattened(ImageOps.exif_transpose(_eight_bits(picture, name)))
     except UnidentifiedImageError as error:
-        raise CommandError(f"{path} is not a picture that can be read (PNG, JPEG, WebP, …)") from error
+        raise CommandError(f"{name} is not a picture that can be read (PNG, JPEG, WebP, …)") from error
     except CommandError:
         raise
     # Not a list of types: on damaged files Pillow's readers let almost any error through (struct.error, KeyError, …).
     except Exception as error:
-        raise CommandError(f"{path} cannot be read as a picture: {printable(error) or type(error).__name__}") from error
+        raise CommandError(f"{name} cannot be read as a picture: {printable(error) or type(error).__name__}") from error
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
     """The image in a mode that Pillow converts truly, which it does not with more than eight bits: it clips them.
 
     Raises CommandError when nothing says which number is white.
@@ -76,10 +86,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
         return made
     if mode in ("I", "F") or mode.startswith("I;"):
         what = "floats" if mode == "F" else "integers of 32 bits or with a sign"
-        raise CommandError(
-            f"{picture.filename} holds {what}, and nothing says which of them is white; "  # type: ignore[attr-defined]
-            "save it with 8 or 16 bits"
-        )
+        raise CommandError(f"{name} holds {what}, and nothing says which of them is white; save it with 8 or 16 bits")
     return picture
 
 

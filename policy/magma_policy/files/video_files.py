@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,13 @@ THREADS = 4
 """Of the decoder; its own choice is one for every core of a machine that has other work."""
 LONGEST_STILL_S = 60.0
 """How long an image may stand when images are taken by the clock: more is a jump of the time stamps."""
+LONGEST_FILM_S = 4 * 3600.0
+"""Of a video of which a few images are taken."""
+MAX_DECODED_PIXELS = 1 << 38
+"""Of such a video: half an hour of 1920 x 1080 at 60 Hz without key frames."""
+SEEK_S = 5.0
+"""Images between two moments further apart than this are not decoded, where the file can be entered in between."""
+ROUNDING_S = 0.0005
 MISSING_END_S = 0.25
 """A film that ends so much before the time its header announces was cut off."""
 ANNOUNCING = frozenset({"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "flv", "asf"})
@@ -55,13 +62,45 @@ def read_video(path: Path, frame_step: int = 1, max_height: int = 512) -> Iterat
         yield _pixels(frame, colours, film, max_height)
 
 
+def sample_video(path: Path, count: int, max_side: int = 512) -> list[tuple[float, np.ndarray]]:
+    """At most `count` images of a video, evenly over its time from the first to the last, with their times in seconds.
+
+    Each is the one that a player shows at that moment, uint8 (H, W, 3) rgb, shrunk so that no side exceeds `max_side`; a
+    video of fewer images gives each of them once.
+
+    Raises:
+        CommandError: as `read_video`, or the video is longer than `LONGEST_FILM_S` or too much to decode.
+    """
+    if count < 1:
+        raise CommandError(f"at least one image of a video is needed, got {count}")
+    if not path.is_file():
+        raise CommandError(f"{path}: no such file")
+    film = _survey(path)
+    first_s = film.first_s if film.first_s is not None else 0.0
+    last_s = film.last_s if film.last_s is not None else (film.pictures - 1) * film.period_s
+    if last_s - first_s > LONGEST_FILM_S:
+        raise CommandError(f"{path} is {last_s - first_s:.0f} s long; at most {LONGEST_FILM_S:.0f} s are read")
+    colours = VideoReformatter()
+    wanted = np.linspace(first_s, last_s, count).tolist()
+    # Half a unit of the coarsest usual clock, as in AVI and Matroska, is the leeway of rounded time stamps.
+    shown = _shown_at(path, film, [moment + ROUNDING_S for moment in wanted])
+    images: list[tuple[float, np.ndarray]] = []
+    for time_s, frame in shown:
+        if not images or time_s > images[-1][0]:
+            images.append((time_s, _fitted(_pixels(frame, colours, film, max_side), max_side)))
+    return [(time_s - first_s, pixels) for time_s, pixels in images]
+
+
 @dataclass(frozen=True)
 class _Film:
-    """What a walk through a file tells without decoding: seconds between two images, and width to height of a
-    pixel."""
+    """What a walk through a file tells without decoding: seconds between two images, width to height of a pixel, when
+    the first and the last image come (None without time stamps), and how many there are."""
 
     period_s: float
     pixel_aspect: float
+    first_s: float | None
+    last_s: float | None
+    pictures: int
 
 
 @contextmanager
@@ -114,7 +153,8 @@ def _survey(path: Path) -> _Film:
                 f"{path} is cut off after {pictures} pictures: {missing or 'a GIF has a mark at its end'}"
             )
         aspect = float(stream.sample_aspect_ratio or 1)
-        return _Film(period_s, aspect if 0.25 <= aspect <= 4.0 else 1.0)
+        first_s, last_s = (float(ordered[0]), float(ordered[-1])) if len(ordered) == pictures else (None, None)
+        return _Film(period_s, aspect if 0.25 <= aspect <= 4.0 else 1.0, first_s, last_s, pictures)
 
 
 def _missing_end(
@@ -201,6 +241,53 @@ def _by_the_clock(
     while start_s + beat * step * film.period_s < last_s + half:
         yield last
         beat += 1
+
+
+def _shown_at(path: Path, film: _Film, wanted: Sequence[float]) -> Iterator[tuple[float, VideoFrame]]:
+    """For each ascending moment the image that is shown then, and its time."""
+    frames, decoded = _frames_from(path, film, None), 0
+    last = next(frames)
+    following: tuple[float, VideoFrame] | None = next(frames, None)
+    for moment in wanted:
+        if film.first_s is not None and following is not None and moment - following[0] > SEEK_S:
+            # Nobody looks at what lies between: on from the key frame in front of the moment, if there is one.
+            frames.close()
+            frames = _frames_from(path, film, moment)
+            sought = next(frames, None)
+            if sought is None or not last[0] <= sought[0] <= moment:
+                frames.close()
+                frames = _frames_from(path, film, None)
+                sought = next(frames)
+            last, following = sought, next(frames, None)
+        while following is not None and following[0] <= moment:
+            last, following = following, next(frames, None)
+            decoded += last[1].width * last[1].height
+            if decoded > MAX_DECODED_PIXELS:
+                raise CommandError(f"{path} takes more than {MAX_DECODED_PIXELS:,} pixels to decode; cut it shorter")
+        yield last
+    frames.close()
+
+
+def _frames_from(path: Path, film: _Film, moment: float | None) -> Generator[tuple[float, VideoFrame], None, None]:
+    """All images with their times; from the last key frame before `moment` on where the file can tell where that is."""
+    number = 0
+    with _opened(path) as (container, stream):
+        if moment is not None and stream.time_base:
+            container.seek(int(moment / stream.time_base), stream=stream, backward=True)
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise CommandError(f"{path} is damaged after {float(frame.time or 0.0):.2f} s")
+            yield (float(frame.time) if frame.time is not None else number * film.period_s), frame
+            number += 1
+
+
+def _fitted(pixels: np.ndarray, max_side: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    if width <= max_side:
+        return pixels
+    size = (max_side, max(1, round(height * max_side / width)))
+    shrunk: np.ndarray = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return shrunk
 
 
 def _pixels(frame: VideoFrame, colours: VideoReformatter, film: _Film, max_height: int) -> np.ndarray:

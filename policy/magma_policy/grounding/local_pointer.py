@@ -15,26 +15,27 @@ class LocalPointer:
     """A grounder that also names what somebody clicked on, known by its content."""
 
     def __init__(self, grounder: Grounder, identity: str) -> None:
-        self._grounder = grounder
+        self.grounder = grounder
+        """the model that points"""
         self.identity = identity
         """the model's content (a hash)"""
 
     def ground(self, image: NDArray[np.uint8], phrases: Sequence[str], which: Which = "one") -> list[Grounding]:
         """Where each phrase is."""
-        return self._grounder.ground(image, phrases, which)
+        return self.grounder.ground(image, phrases, which)
 
     def refer(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> Expression:
         """What stands at a box (4,)."""
-        return self._grounder.refer(image, box)
+        return self.grounder.refer(image, box)
 
     def describe(self, image: NDArray[np.uint8], *, detailed: bool = False) -> GroundedText:
         """A caption whose phrases have boxes."""
-        return self._grounder.describe(image, detailed=detailed)
+        return self.grounder.describe(image, detailed=detailed)
 
     def answer(self, image: NDArray[np.uint8], question: str) -> GroundedText:
         """The answer to a question."""
-        return self._grounder.answer(image, question)
+        return self.grounder.answer(image, question)
 
     def name(self, image: NDArray[np.uint8], place: NDArray[np.float64]) -> NamedPlace:
         """What stands at a place (4,), in words that lead back to it. Raises ClickError when none do."""
-        return name_place(self._grounder, image, place)
+        return name_place(self.grounder, image, place)

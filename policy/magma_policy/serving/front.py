@@ -12,21 +12,31 @@ import asyncio
 import contextlib
 import hmac
 import http
+import ipaddress
 import json
 import logging
+import re
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+from aiohttp import web
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from magma_contracts.text import printable
 from magma_policy.errors import NotFiniteError
 from magma_policy.serving.batching import Batcher, LateError, OverloadedError, StoppingError
+from magma_policy.serving.chat.api import ChatApi
+from magma_policy.serving.chat.errors import ApiError
+from magma_policy.serving.http_side import HttpSide
 from magma_policy.serving.metrics import CONTENT_TYPE, Metrics
+from magma_policy.serving.shared_port import SharedConnection
 from magma_policy_client import ProtocolError, messages
 from magma_policy_client.codec import MAX_TEXT, peek_sequence
 
@@ -159,12 +169,14 @@ class ModelServer(abc.ABC):
         self._metrics = metrics
         self._limits = limits
         self._token = token
-        self._model = model
+        self.model = model
+        """what is served, by name"""
         self._identity = identity
         self._protocol = protocol
         self._started_s = time.monotonic()
         self._connections = 0
         self._server: Server | None = None
+        self._http: HttpSide | None = None
         metrics.watch("magma_connections", "Clients connected.", lambda: self._connections)
         metrics.watch("magma_waiting_requests", "Requests that wait.", lambda: batcher.waiting)
         metrics.watch("magma_inference_running_seconds", "Age of the call under way.", lambda: batcher.running_s)
@@ -174,10 +186,23 @@ class ModelServer(abc.ABC):
     async def greet(self, connection: ServerConnection, hello: bytes) -> Visitor | None:
         """Welcomes a client by its first message; None when it was told why not. Raises ProtocolError."""
 
+    def offer(self, api: ChatApi) -> None:
+        """Answers chat completions on the same port, from `start` on."""
+        app = api.application(self._check_http)
+        for path in ("/healthz", "/metrics"):
+            # Proxies send several requests over one connection, whichever they belong to.
+            app.router.add_get(path, self._plain)
+        self._http = HttpSide(app, self._limits.max_connections)
+
     async def start(self, listener: socket.socket) -> int:
         """Listens on a bound socket; returns its port. Raises OSError when somebody else listens there."""
+        shared: dict[str, Any] = {}
+        if self._http is not None:
+            await self._http.start()
+            shared["create_connection"] = partial(SharedConnection, head_s=HELLO_S, http=self._http.protocol)
         self._server = await serve(
             self._handle,
+            **shared,
             sock=listener,
             process_request=self._process_request,
             # A web page in somebody's browser may reach the loopback interface too; browsers name their origin.
@@ -198,6 +223,8 @@ class ModelServer(abc.ABC):
         """Closes every connection, telling the clients that the server goes away."""
         if self._server is not None:
             self._server.close(close_connections=True)
+            if self._http is not None:
+                await self._http.stop()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), 2.0)
 
@@ -207,7 +234,7 @@ class ModelServer(abc.ABC):
         path = request.path.partition("?")[0]
         if path == "/healthz":
             return self._health()
-        if not self._authorised(request.headers):
+        if not self._authorised(request.headers.get_all("Authorization")):
             self._metrics.refused("token")
             response = _response(http.HTTPStatus.UNAUTHORIZED, b"wrong or missing token (Authorization: Bearer ...)\n")
             response.headers["WWW-Authenticate"] = "Bearer"
@@ -227,10 +254,32 @@ class ModelServer(abc.ABC):
             return _response(http.HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
         return None
 
-    def _authorised(self, headers: Headers) -> bool:
+    def _check_http(self, request: web.BaseRequest) -> None:
+        """Raises ApiError for a request that may not come in: the rules are those of the websocket."""
+        if request.path == "/healthz":
+            return
+        if not self._authorised(request.headers.getall("Authorization", [])):
+            self._metrics.refused("token")
+            text = "wrong or missing token (Authorization: Bearer ...); it is the client's api_key"
+            raise ApiError(401, text, None, "invalid_api_key")
+        if "Origin" in request.headers:
+            raise ApiError(403, "web pages may not ask; this is no server for browsers", None, "origin_not_allowed")
+        if self._token is None and not _names_this_machine(request.headers.get("Host", "")):
+            # A page may give its own name this machine's address, and is then no stranger to the browser.
+            text = (
+                f"the Host {printable(request.headers.get('Host', ''), 80)!r} is none of this machine; use its address"
+            )
+            raise ApiError(403, text, None, "host_not_allowed")
+
+    async def _plain(self, request: web.Request) -> web.Response:
+        if request.path == "/healthz":
+            made = self._health()
+            return web.Response(status=made.status_code, body=made.body, content_type="application/json")
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    def _authorised(self, given: Sequence[str]) -> bool:
         if self._token is None:
             return True
-        given = headers.get_all("Authorization")
         expected = f"Bearer {self._token}".encode()
         return len(given) == 1 and hmac.compare_digest(given[0].encode("utf-8", "surrogateescape"), expected)
 
@@ -239,7 +288,7 @@ class ModelServer(abc.ABC):
         stuck = running_s > STUCK_S
         body = {
             "status": "stuck" if stuck else "ok",
-            "policy": self._model,
+            "policy": self.model,
             "identity": self._identity,
             "protocol": self._protocol,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
@@ -309,6 +358,18 @@ async def send(connection: ServerConnection, data: bytes) -> None:
         raise GoneError from None
     except ConnectionClosed as error:
         raise GoneError from error
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether a Host header is an address or localhost: no name that somebody else's DNS could point here."""
+    name = host.rpartition(":")[0] if re.search(r":\d*$", host) else host
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _response(status: http.HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Response:

@@ -34,7 +34,7 @@ class GroundingServer(ModelServer):
 
     async def greet(self, connection: ServerConnection, hello: bytes) -> GroundingVisitor | None:
         if peek_type(hello) in POLICY_TYPES:
-            text = f"{self._model} points and does not act; a policy has a magma-serve of its own"
+            text = f"{self.model} points and does not act; a policy has a magma-serve of its own"
             await self.turn_away(connection, "robot", text)
             return None
         if not await self.speaks(connection, messages.peek_version(hello), messages.GROUNDING_VERSION):
@@ -43,7 +43,7 @@ class GroundingServer(ModelServer):
             raise ProtocolError("the first message must be a hello")
         limit = self._limits.max_message_bytes
         welcome = messages.GroundingWelcome(
-            messages.GROUNDING_VERSION, "magma-serve", self._model, limit, self._identity
+            messages.GROUNDING_VERSION, "magma-serve", self.model, limit, self._identity
         )
         await send(connection, messages.encode(welcome))
         return GroundingVisitor(connection, self._batcher, self._metrics)

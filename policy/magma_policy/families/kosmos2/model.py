@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from magma_contracts.boxes import apart
 from magma_contracts.grounding import Expression, GroundedText, Grounding, Which
+from magma_policy.errors import GenerationError
+from magma_policy.families.interface import GenerationSettings, Message, Piece
 from magma_policy.families.kosmos2 import network, prompts
 from magma_policy.families.kosmos2.decoding import Answer, Decoder
 from magma_policy.families.kosmos2.grammar import AnswerRules
@@ -128,6 +131,25 @@ class Kosmos2:
         prompt = prompts.answer(self.vocabulary, question, grounded=grounded)
         rules = AnswerRules("grounded words" if grounded else "words", max_new_tokens=CAPTION_TOKENS)
         return self._grounded(self._run(image, [prompt], rules)[0])
+
+    def pieces(self, message: Message, settings: GenerationSettings) -> Iterator[Piece]:
+        """The answer in plain words to a question about one picture, in one piece; see `Talker`.
+
+        Raises:
+            PromptError: another number of pictures, words of a system, earlier turns, a text that is too long.
+            GenerationError: a temperature: this model's answers are its likeliest ones.
+        """
+        if len(message.images) != 1:
+            raise prompts.PromptError(f"KOSMOS-2 answers about one picture, got {len(message.images)}")
+        if (message.system or "").strip() or message.earlier:
+            raise prompts.PromptError("KOSMOS-2 answers single questions: leave system words and earlier turns out")
+        if settings.temperature:
+            raise GenerationError(f"KOSMOS-2 always says what is likeliest: temperature 0, got {settings.temperature}")
+        prompt = prompts.answer(self.vocabulary, message.question, grounded=False)
+        rules = AnswerRules("words", max_new_tokens=settings.max_new_tokens)
+        answer = self._run(message.images[0], [prompt], rules)[0]
+        finish: Literal["stop", "length"] = "stop" if answer.finished else "length"
+        yield Piece(self._grounded(answer).text.strip(), finish, len(prompt.ids), len(answer.ids))
 
     def _grounded(self, answer: Answer, lead: Sequence[int] = ()) -> GroundedText:
         """The text of an answer behind the ids of its beginning, each box with its confidence."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from magma_policy.families.interface import (
     Generated,
     GenerationSettings,
     Message,
+    Piece,
     Proprioception,
 )
 from magma_policy.families.magma import checkpoint as checkpoints
@@ -306,14 +307,22 @@ class Policy:
         system: str | None = None,
     ) -> Iterator[str]:
         """Like `chat`, piece by piece as the text comes; closing the iterator ends the work."""
-        kv_cache = self._read([Message(question, images, system)])
-        decoder = self.tokenizer.decoder()
-        chosen = settings or GenerationSettings()
-        with closing(generate_ids(self.model, kv_cache, chosen, self.stop_ids, self._decoders)) as steps:
-            for (id_,) in steps:
-                piece = decoder.add(id_) if id_ is not None and id_ not in self.stop_ids else ""
-                if piece:
-                    yield piece
+        with closing(self.pieces(Message(question, images, system), settings or GenerationSettings())) as pieces:
+            for piece in pieces:
+                if piece.text:
+                    yield piece.text
+
+    def pieces(self, message: Message, settings: GenerationSettings) -> Generator[Piece, None, None]:
+        """The answer to a message id by id, see `Talker`."""
+        kv_cache = self._read([message])
+        read, decoder = kv_cache.length, self.tokenizer.decoder()
+        most = min(settings.max_new_tokens, self.model.sizes.positions - read)
+        with closing(generate_ids(self.model, kv_cache, settings, self.stop_ids, self._decoders)) as steps:
+            for number, (id_,) in enumerate(steps, 1):
+                if id_ is None or id_ in self.stop_ids:
+                    yield Piece("", "stop", read, number)
+                else:
+                    yield Piece(decoder.add(id_), "length" if number == most else None, read, number)
 
     def generate(self, messages: Sequence[Message], settings: GenerationSettings | None = None) -> list[Generated]:
         """Answers to several messages, read as one batch.

@@ -12,12 +12,11 @@ from torch import Tensor
 from magma_policy.errors import ObservationError
 from magma_policy.families.interface import Message
 from magma_policy.families.magma.config import MagmaConfig
+from magma_policy.families.magma.conversation import encode_parts, parts_of
 from magma_policy.families.magma.model_inputs import ModelInputs
 from magma_policy.families.magma.projector import visual_token_count
-from magma_policy.families.magma.prompt import SYSTEM_TEXT, chat, user_content
 from magma_policy.families.magma.tiling import tile_image
 from magma_policy.families.magma.tokenizer import MagmaTokenizer
-from magma_policy.instructions import check_question, check_system
 
 
 def check_pixels(image: np.ndarray) -> None:
@@ -51,22 +50,25 @@ class Processor:
 
     def prompt(self, message: Message) -> str:
         """The templated text; raises InstructionError for a question or system text that would break it."""
-        content = user_content(check_question(message.question), len(message.images), self.config.image_markers)
-        return chat(content, check_system(SYSTEM_TEXT if message.system is None else message.system))
+        return "".join(part.text for part in parts_of(message, self.config.image_markers))
+
+    def encode(self, message: Message) -> list[int]:
+        """Ids of the prompt; raises as `prompt`. Markup in people's words is never a special token."""
+        parts = parts_of(message, self.config.image_markers)
+        return [id_ for row in encode_parts(self.tokenizer, parts) for id_ in row]
 
     def __call__(self, messages: Sequence[Message]) -> ModelInputs:
         """A batch of messages; raises InstructionError or ObservationError for one that cannot be asked."""
-        texts = [self.prompt(m) for m in messages]
+        ids = [self.encode(m) for m in messages]
         tiled = [[self.pixels(image, m.max_num_crops) for image in m.images] for m in messages]
-        return self.assemble(texts, tiled)
+        return self.assemble(ids, tiled)
 
     def assemble(
-        self, texts: Sequence[str], pictures: Sequence[Sequence[tuple[Tensor, tuple[int, int]]]]
+        self, ids: Sequence[list[int]], pictures: Sequence[Sequence[tuple[Tensor, tuple[int, int]]]]
     ) -> ModelInputs:
-        """Templated texts and the tiled images of each, padded to a batch."""
-        if not texts:
+        """The ids of prompts and the tiled images of each, padded to a batch."""
+        if not ids:
             raise ValueError("a batch needs at least one prompt")
-        ids = [self.tokenizer.encode(text) for text in texts]
         longest = max(map(len, ids))
         side = self.config.image.base_size
         pad = self.tokenizer.tokens.pad

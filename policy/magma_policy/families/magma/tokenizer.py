@@ -7,6 +7,7 @@ entries (whose last 256 are the action ids, which no text produces), Llama-3's 2
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -80,6 +81,10 @@ class MagmaTokenizer:
         self.tokenizer = tokenizer
         self.tokens = tokens
         self._forget_other_tools_state()
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._special_names = [token.content for token in added if token.special]
+        self._literal: Tokenizer | None = None
+        self._lock = threading.Lock()
         bos = tokens.begin_of_text
         if self.encode("<|begin_of_text|>") != [bos, bos]:
             raise ConfigError(
@@ -115,6 +120,17 @@ class MagmaTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of `text` with one begin-of-text prepended, as the original processor does (prompts bring their own)."""
         return list(self.tokenizer.encode(text, add_special_tokens=True).ids)
+
+    def literal(self, text: str) -> list[int]:
+        """Ids of people's words, nothing in front; what looks like a special token is the characters it is made of."""
+        if not any(name in text for name in self._special_names):
+            return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        with self._lock:
+            if self._literal is None:
+                # A copy, since the switch is the whole tokenizer's and other threads encode prompts meanwhile.
+                self._literal = Tokenizer.from_str(self.tokenizer.to_str())
+                self._literal.encode_special_tokens = True
+        return list(self._literal.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without the special tokens; bytes that are no valid UTF-8 become replacement characters."""

@@ -18,6 +18,7 @@ from magma_policy.commands import act, chat, init, serve
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import read_image, resize, write_image
+from tests.unit.policy.files.test_video_files import film
 
 SHIPPED = Path(__file__).parents[4] / "policy" / "checkpoints" / "magma-tiny"
 
@@ -60,6 +61,22 @@ def test_chat_streams_an_answer(run, picture, checkpoint):
     assert again[1] == said, "the best word always, unless a temperature is asked for"
     status, said, _ = run(chat, "no picture at all", "--checkpoint", checkpoint, "--max-new-tokens", 3)
     assert status == 0 and said.strip()
+
+
+def test_chat_watches_a_video_and_looks_at_pictures(run, picture, checkpoint, tmp_path):
+    path = film(tmp_path / "film.mp4")
+    question = [path, picture, "what happens?", "--checkpoint", checkpoint, "--max-new-tokens", 3]
+    status, said, notes = run(chat, *question, "--frames", 4)
+    assert status == 0 and said.strip()
+    assert "4 images from 0 to 1.97 s" in notes and "picture.png: 120x90 pixels" in notes
+    status, _, notes = run(chat, path, "what?", "--checkpoint", checkpoint, "--max-new-tokens", 3, "--frames", 32)
+    assert "32 images are 8704 tokens for Magma-8B, which was trained to read 8192" in notes
+    assert status == 0 or "a video gives fewer with --frames" in notes
+    assert "--frames must be from 1 to 32" in run(chat, path, "what?", "--frames", 33)[2]
+    assert "is a video" in run(chat, path, "push it", "--ask", "trace")[2]
+    assert "no such file" in run(chat, tmp_path / "nothing.mp4", "what?")[2]
+    picture.rename(tmp_path / "picture.mp4")
+    assert "picture.mp4" in run(chat, tmp_path / "picture.mp4", "what?", "--checkpoint", checkpoint)[2]
 
 
 @pytest.mark.parametrize("ask", ["brief", "click", "marks", "trace"])

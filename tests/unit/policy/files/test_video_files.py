@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from magma_policy.errors import CommandError
-from magma_policy.files.video_files import read_video
+from magma_policy.files.video_files import read_video, sample_video
 
 WIDTH, HEIGHT, RATE = 64, 48, 30
 CODECS = {
@@ -168,3 +168,51 @@ def test_an_absurd_size_is_refused_before_the_memory_is_taken(tmp_path):
     path.write_bytes(data)
     with pytest.raises(CommandError, match="cannot be read as a video"):
         list(read_video(path))
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.ts", "x.avi", "x.webm", "x.gif"])
+@pytest.mark.parametrize("count", [1, 2, 7, 28, 90])
+def test_a_few_images_are_taken_evenly_over_the_time(tmp_path, name, count):
+    path = film(tmp_path / name, range(60), CODECS[name])
+    taken = sample_video(path, count)
+    places = [int(at + 1e-6) for at in np.linspace(0, 59, count)]
+    assert beats_of(pixels for _, pixels in taken) == list(dict.fromkeys(places))
+    assert [time_s for time_s, _ in taken] == pytest.approx([place / RATE for place in dict.fromkeys(places)], abs=2e-3)
+
+
+def test_a_still_counts_for_as_long_as_it_stands(tmp_path):
+    path = film(tmp_path / "x.mkv", [0, 1, 2, 3, 60])
+    assert beats_of(pixels for _, pixels in sample_video(path, 5)) == [0, 3, 60], "one picture once"
+
+
+def test_what_lies_between_is_skipped_and_the_same_images_come(tmp_path, monkeypatch):
+    path = film(tmp_path / "x.mp4", range(140))
+    whole = sample_video(path, 9)
+    monkeypatch.setattr("magma_policy.files.video_files.SEEK_S", 0.2)
+    sought = sample_video(path, 9)
+    assert [time_s for time_s, _ in sought] == [time_s for time_s, _ in whole]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(sought, whole, strict=True))
+
+
+def test_no_side_is_longer_than_asked(tmp_path):
+    pixels = sample_video(film(tmp_path / "x.mp4"), 2, max_side=32)[0][1]
+    assert pixels.shape == (24, 32, 3)
+
+
+def test_long_and_costly_films_are_refused(tmp_path, monkeypatch):
+    path = film(tmp_path / "x.mp4")
+    monkeypatch.setattr("magma_policy.files.video_files.MAX_DECODED_PIXELS", 5 * WIDTH * HEIGHT)
+    with pytest.raises(CommandError, match="to decode; cut it shorter"):
+        sample_video(path, 5)
+    monkeypatch.setattr("magma_policy.files.video_files.LONGEST_FILM_S", 1.0)
+    with pytest.raises(CommandError, match=r"is 2 s long; at most 1 s are read"):
+        sample_video(path, 5)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 300, 0.5, 0.9])
+def test_a_film_that_is_cut_off_gives_no_images(tmp_path, keep):
+    path = film(tmp_path / "x.mp4")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
+    with pytest.raises(CommandError, match=r"x\.mp4"):
+        sample_video(path, 4)

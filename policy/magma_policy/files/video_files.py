@@ -65,8 +65,8 @@ def read_video(path: Path, frame_step: int = 1, max_height: int = 512) -> Iterat
 def sample_video(path: Path, count: int, max_side: int = 512) -> list[tuple[float, np.ndarray]]:
     """At most `count` images of a video, evenly over its time from the first to the last, with their times in seconds.
 
-    Each is the one that a player shows at that moment, uint8 (H, W, 3) rgb, shrunk so that no side exceeds `max_side`; a
-    video of fewer images gives each of them once.
+    Each is the one that a player shows at that moment, uint8 (H, W, 3) rgb, shrunk so that no side exceeds `max_side`;
+    a video of fewer images gives each of them once.
 
     Raises:
         CommandError: as `read_video`, or the video is longer than `LONGEST_FILM_S` or too much to decode.

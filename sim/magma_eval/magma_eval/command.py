@@ -22,6 +22,9 @@ from magma_eval.confidence_intervals import episodes_needed
 from magma_eval.episodes import write_suite_file
 from magma_eval.policies.choice import PolicyChoice
 from magma_eval.pools.worker import find_factory
+from magma_eval.questions.report import as_numbers, as_text
+from magma_eval.questions.samples import find_samples, read_samples
+from magma_eval.questions.summary import summarise_task
 from magma_eval.report.clips import choose, film_all
 from magma_eval.report.numbers import numbers
 from magma_eval.report.page import render
@@ -203,12 +206,14 @@ class MergeCommand:
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Prints the rates of runs and writes a page about them, with videos, as one file."""
+    """Prints the rates of runs and writes a page about them, with videos, as one file. Of folders with samples of
+    lmms-eval it prints scores with intervals, chance levels and published figures, and writes the numbers."""
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional, NEEDED]
-    """folders of runs"""
+    """folders of runs, or what lmms-eval wrote with --log_samples"""
     out: Path | None = None
-    """the page; default: report.html in the first folder. The numbers go to a .json beside it"""
+    """the page; default: report.html in the first folder. The numbers go to a .json beside it. Of samples: the file of
+    numbers; default: questions.json in the first folder"""
     success_rule: SuccessRule | None = None
     """the rule for headlines, plots and videos; default: the first run's own. The tables show all three"""
     failures: int = 8
@@ -224,6 +229,9 @@ class ReportCommand:
     def run(self) -> int:
         if not self.folders:
             raise ValueError("give the folder of at least one run")
+        samples = [path for folder in self.folders for path in find_samples(folder)]
+        if samples:
+            return self._questions(samples)
         runs = [RunFolder.read(folder) for folder in self.folders]
         rule: SuccessRule = self.success_rule or runs[0].run["rule"]
         page = self.out or self.folders[0] / "report.html"
@@ -252,6 +260,18 @@ class ReportCommand:
         page.with_suffix(".json").write_text(json.dumps(numbers(runs, rule), indent=1) + "\n", encoding="utf-8")
         print(rate_table(summarise(everything), terminal_width()))
         print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB, {len(clips)} videos)")
+        return 0
+
+    def _questions(self, samples: list[Path]) -> int:
+        first = self.folders[0]
+        out = self.out or (first if first.is_dir() else first.parent) / "questions.json"
+        check_file(out, "--out")
+        summaries = [summarise_task(read_samples(path)) for path in samples]
+        summaries.sort(key=lambda one: (one.task, one.model))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(as_numbers(summaries), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(as_text(summaries, terminal_width()))
+        print(f"numbers: {out}")
         return 0
 
 

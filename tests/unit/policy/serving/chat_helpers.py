@@ -48,7 +48,7 @@ class Parrot:
     def act_batch(self, requests):
         for session in requests:
             session.count += 1
-        return [SimpleNamespace(deltas=np.full((1, 7), s.count), stage_ms={}, marks=None) for s in requests]
+        return [SimpleNamespace(deltas=np.full((1, 7), float(s.count)), stage_ms={}, marks=None) for s in requests]
 
     def pieces(self, message, settings):
         self.asked.append((message, settings))

@@ -1,0 +1,1 @@
+"""What lmms-eval asked a model and was answered, counted with intervals, chance levels and published figures."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -231,3 +232,13 @@ def test_the_command_reports_questions_and_writes_numbers(tmp_path, monkeypatch,
     assert status == 0 and (tmp_path / "elsewhere.json").is_file()
     (tmp_path / "empty").mkdir()
     assert "magma-eval" in str(run(tmp_path / "empty")[0])
+
+
+def test_the_page_of_benchmarks_has_every_published_figure():
+    lines = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text(encoding="utf-8").splitlines()
+    rows, name = {}, ""
+    for cells in (line.split(" | ") for line in lines if line.startswith("| ") and line.count(" | ") == 3):
+        name = cells[0].strip("| ") or name
+        rows.setdefault((name, cells[1].strip()), []).append(cells[2])
+    for score in published_scores():
+        assert any(f"{score.score:.1f}" in text for text in rows[score.set, score.model]), score

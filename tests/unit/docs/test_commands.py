@@ -24,14 +24,29 @@ from pages import ROOT, Command, commands, inline_code, pages, text_of, tracked
 WORKSPACE = ROOT / "ros2_ws/src"
 # Programs of other projects, whose options are theirs.
 OTHERS = frozenset(
-    {"chmod", "curl", "export", "openssl", "pip", "source", "sudo", "torchrun", "accelerate", "git", "ruff"}
+    {
+        "chmod",
+        "curl",
+        "export",
+        "openssl",
+        "pip",
+        "source",
+        "sudo",
+        "torchrun",
+        "accelerate",
+        "git",
+        "ruff",
+        ".venv-lmms-eval/bin/python",
+    }
 )
 # Commands of an installed ROS 2 that rclpy_dds does not have; pages name them for such an installation.
 STOCK_ONLY = frozenset({"security", "bag"})
 # Options that pages name of programs that are not ours.
 # Misspelt on purpose, to show what is said then.
 MISSPELT = frozenset({"forse_n"})
-OTHER_OPTIONS = frozenset({"--symlink-install", "--ros-args", "--from-paths", "--ignore-src", "--help"})
+OTHER_OPTIONS = frozenset(
+    {"--symlink-install", "--ros-args", "--from-paths", "--ignore-src", "--help", "--log_samples", "--include_path"}
+)
 
 
 def shown() -> list[Command]:

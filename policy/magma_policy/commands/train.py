@@ -15,7 +15,7 @@ import tyro
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
-from magma_contracts.text import printable
+from magma_contracts.text import escaped, printable
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import Demonstrations, held_out_text, read_demonstrations
 from magma_policy.errors import CheckpointError, NotFiniteError
@@ -28,6 +28,9 @@ from magma_policy.training.loop.divergence import DivergedError
 from magma_policy.training.loop.run_lock import run_lock
 from magma_policy.training.loop.saved_run import SavedRunError
 from magma_policy.training.loop.training_loop import TrainingLoop
+from magma_policy.training.recipes.chat import config as chat_config
+from magma_policy.training.recipes.chat import trainer as chat_trainer
+from magma_policy.training.recipes.chat.config import ChatTrainConfig
 from magma_policy.training.recipes.grounding import config as grounding_config
 from magma_policy.training.recipes.grounding import trainer as grounding_trainer
 from magma_policy.training.recipes.grounding.config import GroundingConfig
@@ -35,10 +38,11 @@ from magma_policy.training.recipes.robot_actions.trainer import Trainer
 from magma_policy.training.starting_point import StartingPoint, memory
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError
 
-Config = TrainConfig | GroundingConfig
-RECIPES: dict[str, type[TrainConfig] | type[GroundingConfig]] = {
+Config = TrainConfig | GroundingConfig | ChatTrainConfig
+RECIPES: dict[str, type[TrainConfig] | type[GroundingConfig] | type[ChatTrainConfig]] = {
     "robot_actions": TrainConfig,
     "grounding": GroundingConfig,
+    "chat": ChatTrainConfig,
 }
 """What can be learned, by the name of its recipe, and what each is told."""
 
@@ -52,7 +56,7 @@ def check_output(config: Config) -> None:
         mine = _as_json(config)
         # A setting that was not known yet had what is now its default.
         stored = _as_json(_with_defaults(config)) | _stored(path)
-        changeable = grounding_config.CHANGEABLE if isinstance(config, GroundingConfig) else CHANGEABLE
+        changeable = _changeable(config)
         names = [name for name in mine if name not in changeable]
         different = {name: (stored.get(name), mine[name]) for name in names if stored.get(name) != mine[name]}
         if different:
@@ -63,8 +67,16 @@ def check_output(config: Config) -> None:
         raise ConfigError(f"{config.output} holds {theirs[0]}, but of no training run; choose another output")
 
 
+def _changeable(config: Config) -> frozenset[str]:
+    if isinstance(config, GroundingConfig):
+        return grounding_config.CHANGEABLE
+    return chat_config.CHANGEABLE if isinstance(config, ChatTrainConfig) else CHANGEABLE
+
+
 def _with_defaults(config: Config) -> Config:
     """As a run of this recipe is configured that is told only what it must be."""
+    if isinstance(config, ChatTrainConfig):
+        return ChatTrainConfig(config.conversations, config.output)
     if isinstance(config, GroundingConfig):
         return GroundingConfig(config.scenes, config.output)
     return TrainConfig(config.demonstrations, config.output)
@@ -108,7 +120,10 @@ def main() -> None:
     """Entry point of `magma-train`."""
     try:
         config = tyro.cli(RECIPES[_recipe(sys.argv[1:])], prog="magma-train")
-        status = train_grounding(config) if isinstance(config, GroundingConfig) else train(config)
+        if isinstance(config, GroundingConfig):
+            status = train_grounding(config)
+        else:
+            status = train_chat(config) if isinstance(config, ChatTrainConfig) else train(config)
     except KeyboardInterrupt:
         print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
         sys.exit(130)
@@ -165,6 +180,19 @@ def train_grounding(config: GroundingConfig) -> int:
     with _joined(config):
         trainer = grounding_trainer.Trainer(config)
         return _run(trainer, config, grounding_trainer.told(trainer.scenes))
+
+
+def train_chat(config: ChatTrainConfig) -> int:
+    """Trains on conversations, or says on which; the exit status. Raises what `main` makes a sentence of."""
+    if config.dry_run:
+        start = StartingPoint.of(config.model())
+        lesson = chat_trainer.lesson_of(config, chat_trainer.processor_of(start))
+        print(f"{lesson}; {start.config.name}: {memory(start, config.model())}")
+        print("".join(f"left out: {escaped(problem)}\n" for problem in lesson.problems), end="")
+        return 0
+    with _joined(config):
+        trainer = chat_trainer.Trainer(config)
+        return _run(trainer, config, str(trainer.lesson))
 
 
 @contextmanager

@@ -50,8 +50,8 @@ class TrainConfig:
     output: Path
     """Directory of the run; the policy checkpoint (moving average of the weights) is OUTPUT/checkpoint."""
     recipe: Literal["robot_actions"] = "robot_actions"
-    """What is learned: robot_actions, from demonstrations; grounding, from scenes (`magma-train --recipe grounding
-    --help`)."""
+    """What is learned: robot_actions, from demonstrations; chat, from conversations (`magma-train --recipe chat
+    --help`); grounding, from scenes (`magma-train --recipe grounding --help`)."""
     init: str | None = None
     """Checkpoint to finetune: a folder, the name of a shipped one, or owner/name on the Hugging Face Hub, in this
     project's layout or Magma-8B's. Its config, tokenizer and weights are used. Left out: a new magma-tiny."""

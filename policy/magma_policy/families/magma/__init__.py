@@ -9,7 +9,9 @@ from magma_policy.families.magma.checkpoint import TOKENIZER, describe, load_mod
 from magma_policy.families.magma.config import ImageConfig, MagmaConfig, magma_tiny_config
 from magma_policy.families.magma.initialise import RandomCheckpoint, initialise_weights, write_random
 from magma_policy.families.magma.model import Magma
+from magma_policy.families.magma.model_inputs import ModelInputs
 from magma_policy.families.magma.policy import Policy
+from magma_policy.families.magma.processor import Processor
 from magma_policy.families.magma.projector import visual_token_count
 from magma_policy.families.magma.prompt import robot_prompt, split_head, text_prompt
 from magma_policy.families.magma.tiling import choose_grid, tile_images
@@ -22,7 +24,9 @@ __all__ = [
     "Magma",
     "MagmaConfig",
     "MagmaTokenizer",
+    "ModelInputs",
     "Policy",
+    "Processor",
     "RandomCheckpoint",
     "bin_centres_by_id",
     "build_small_tokenizer",

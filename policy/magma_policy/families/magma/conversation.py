@@ -55,6 +55,24 @@ def encode_parts(tokenizer: MagmaTokenizer, parts: Sequence[Part]) -> list[list[
     return [[tokenizer.tokens.begin_of_text, *rows[0]], *rows[1:]]
 
 
+def encode_answered(
+    tokenizer: MagmaTokenizer, message: Message, answer: str, markers: bool
+) -> tuple[list[int], list[bool]]:
+    """Ids of a message with its answer, and which of them a model has to say itself: all answers, and behind each the
+    end of the turn. Raises InstructionError as `parts_of`."""
+    said = Part(check_answer(answer, message.literal), "model")
+    parts = [*parts_of(message, markers), said, Part("<|eot_id|>", "template")]
+    ids: list[int] = []
+    taught: list[bool] = []
+    ends = False
+    for part, row in zip(parts, encode_parts(tokenizer, parts), strict=True):
+        own = part.whose == "model"
+        ids += row
+        taught += [own or (ends and place == 0) for place in range(len(row))]
+        ends = own
+    return ids, taught
+
+
 def _header(role: str) -> str:
     return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from magma_policy.errors import ObservationError
 from magma_policy.families.interface import Message
 from magma_policy.families.magma.config import MagmaConfig
-from magma_policy.families.magma.conversation import encode_parts, parts_of
+from magma_policy.families.magma.conversation import encode_answered, encode_parts, parts_of
 from magma_policy.families.magma.model_inputs import ModelInputs
 from magma_policy.families.magma.projector import visual_token_count
 from magma_policy.families.magma.tiling import tile_image
@@ -56,6 +56,10 @@ class Processor:
         """Ids of the prompt; raises as `prompt`. Markup in people's words is never a special token."""
         parts = parts_of(message, self.config.image_markers)
         return [id_ for row in encode_parts(self.tokenizer, parts) for id_ in row]
+
+    def encode_answered(self, message: Message, answer: str) -> tuple[list[int], list[bool]]:
+        """Ids of a message with its answer, and which of them are to be learned; see `conversation.encode_answered`."""
+        return encode_answered(self.tokenizer, message, answer, self.config.image_markers)
 
     def __call__(self, messages: Sequence[Message]) -> ModelInputs:
         """A batch of messages; raises InstructionError or ObservationError for one that cannot be asked."""

@@ -11,11 +11,11 @@ die() { printf 'run: %s\n' "$*" >&2; exit 1; }
 
 find_python() {
     local candidate
-    for candidate in python3.11 python3.12 python3 python3.10; do
+    for candidate in python3.11 python3.12 python3; do
         command -v "$candidate" >/dev/null || continue
-        "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo "$candidate"; return; }
+        "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo "$candidate"; return; }
     done
-    die "no python3 between 3.10 and 3.12 found, which lmms-eval's packages have wheels for; please install one"
+    die "no python3.11 or python3.12 found, which the pinned packages of lmms-eval have wheels for; please install one"
 }
 
 install() { "$FOLDER/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off --quiet "$@"; }

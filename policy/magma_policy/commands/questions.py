@@ -37,7 +37,7 @@ class QuestionsConfig:
     same scenes and seed give the same rows.
     """
 
-    scenes: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    scenes: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
     """Sets of scenes (folders of `magma-scenes`), all of one split."""
     out: Path
     """Folder for questions.json and the pictures."""

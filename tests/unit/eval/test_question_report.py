@@ -108,6 +108,18 @@ def test_pairs_of_questions_about_one_picture_are_no_independent_news(tmp_path):
     assert told.score.high - told.score.low > 1.2 * (alone.high - alone.low)
 
 
+def test_answers_that_are_all_alike_are_not_certain():
+    told = score_of([0.0] * 20, [str(number // 2) for number in range(20)])
+    assert told.method == "Wilson over clusters" and (told.low, told.high) == (0.0, pytest.approx(0.2775, abs=1e-3))
+
+
+def test_the_substring_of_spatialeval(tmp_path):
+    rows = [row(n, "It is 10 or so", "B", options(4), spatialeval_accuracy={"answer": "B", "score": 0.0},
+                spatialeval_substring={"answer": "B", "score": 1.0}) for n in range(4)]  # fmt: skip
+    told = summary(tmp_path, "spatialeval_vqa", rows)
+    assert told.set.slip == "substring" and told.score.value == 0.0 and told.harness.value == 1.0 and told.differ == 4
+
+
 def test_shares_of_an_answer_get_a_bootstrap(tmp_path):
     rows = [row(n, "42", "42", "How many?", exact_match=[0.0, 0.3, 0.6, 1.0][n % 4]) for n in range(100)]
     told = summary(tmp_path, "textvqa_val", rows)

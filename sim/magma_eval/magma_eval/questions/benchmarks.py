@@ -14,6 +14,7 @@ from magma_eval.questions.scoring import (
     judge_guessed,
     judge_letter,
     judge_recorded,
+    judge_substring,
     judge_yes_no,
 )
 
@@ -41,12 +42,12 @@ SETS = (
     QuestionSet("VSR", r"vsr(_.*)?", judge_yes_no, chance=0.5),
     QuestionSet("POPE", r"pope(_.*)?", judge_yes_no, "whole string", 0.5),
     QuestionSet("BLINK", r"blink(_.*)?", judge_first_letter, "first letter"),
-    QuestionSet("SpatialEval", r"spatialeval(_.*)?", judge_letter),
+    QuestionSet("SpatialEval", r"spatialeval(_.*)?", judge_substring, "substring"),
     QuestionSet("IntentQA", r"intentqa(_.*)?", judge_letter, chance=0.2),
     QuestionSet("NExT-QA", r"nextqa_mc(_.*)?", judge_guessed, "random guess", 0.2),
     QuestionSet("Video-MME", r"videomme(_.*)?", judge_letter, chance=0.25),
     QuestionSet("MVBench", r"mvbench(_.*)?", judge_answered_only, "denominator"),
-    QuestionSet("MME", r"mme", judge_yes_no, chance=0.5),
+    QuestionSet("MME", r"mme(_.*)?", judge_yes_no, chance=0.5),
     QuestionSet("VQAv2", r"vqav2(_.*)?", judge_recorded),
     QuestionSet("TextVQA", r"textvqa(_.*)?", judge_recorded),
     QuestionSet("GQA", r"gqa(_.*)?", judge_recorded),

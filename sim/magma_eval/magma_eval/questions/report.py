@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from magma_contracts.text import printable
-from magma_eval.questions.benchmarks import published_scores
+from magma_eval.questions.benchmarks import PublishedScore, published_scores
 from magma_eval.questions.summary import Score, TaskSummary
 
 SHOWN_PROBLEMS = 5
@@ -29,9 +29,7 @@ def as_text(summaries: Sequence[TaskSummary], width: int) -> str:
         lines += ["", f"{printable(one.task)} ({printable(one.model)}): {_counts(one)}"]
         lines += _harness(one)
         published = published_scores(one.set.name) if one.set.name else []
-        for score in published:
-            part = f", {score.part}" if score.part else ""
-            lines.append(f"  published: {score.model} {score.score:g}{part} ({score.protocol}; {score.source})")
+        lines += _published(published)
         lines += [f"  left out: {problem}" for problem in one.problems[:SHOWN_PROBLEMS]]
         if len(one.problems) > SHOWN_PROBLEMS:
             lines.append(f"  left out: {len(one.problems) - SHOWN_PROBLEMS} more")
@@ -66,6 +64,20 @@ def _harness(one: TaskSummary) -> list[str]:
         return []
     slip = f" ({one.set.slip})" if one.set.slip else ""
     return [f"  as lmms-eval scores{slip}: {_shown(one.harness)} of {one.harness_count}; {one.differ} questions differ"]
+
+
+def _published(scores: Sequence[PublishedScore]) -> list[str]:
+    """One line for each protocol and source."""
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for score in scores:
+        part = f" ({score.part})" if score.part else ""
+        group = groups.setdefault((score.protocol, score.source), {})
+        group.setdefault(score.model, []).append(f"{score.score:.1f}{part}")
+    lines = []
+    for (protocol, source), models in groups.items():
+        told = ", ".join(f"{model} {' · '.join(values)}" for model, values in models.items())
+        lines.append(f"  published, {protocol} [{source}]: {told}")
+    return lines
 
 
 def _shown(score: Score) -> str:

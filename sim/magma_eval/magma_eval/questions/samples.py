@@ -17,7 +17,9 @@ from magma_eval.results.episode_result import ResultsError
 MAX_LINE = 16 * 2**20
 """Bytes of one line; questions and answers have some thousands."""
 _NAME = re.compile(r"(?:(?P<date>[0-9T_.\-]+)_)?samples_(?P<task>.+)\.jsonl")
-_KNOWN = frozenset({"doc_id", "doc", "target", "arguments", "input", "resps", "filtered_resps", "doc_hash"})
+_KNOWN = frozenset(
+    {"doc_id", "doc", "target", "arguments", "input", "resps", "filtered_resps", "doc_hash", "token_counts"}
+)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,13 @@ def judge_answered_only(sample: Sample) -> Judgement:
     return ours if sample.answer else Judgement(**(vars(ours) | {"harness": None}))
 
 
+def judge_substring(sample: Sample) -> Judgement:
+    """SpatialEval. The published scorer looks for the right words anywhere in the answer: "1" is in "10", and a long
+    enough answer holds everything."""
+    ours, inside = judge_letter(sample), _score(sample.metrics.get("spatialeval_substring"))
+    return ours if inside is None else Judgement(**(vars(ours) | {"harness": inside}))
+
+
 def judge_guessed(sample: Sample) -> Judgement:
     """NExT-QA. For an answer that cannot be read the harness draws a letter, which is right one time in five."""
     ours = judge_letter(sample)

@@ -100,6 +100,10 @@ def score_of(values: Sequence[float], clusters: Sequence[str]) -> Score:
         sums[cluster] += value
     counts = Counter(clusters)
     totals = np.array([[sums[cluster], counts[cluster]] for cluster in sums])
+    if mean in (0.0, 1.0) and len(totals) > 1:
+        # No resample of answers that are all alike differs from them, however few they are.
+        low, high = Rate(int(mean) * len(totals), len(totals)).interval
+        return Score(mean, low, high, "Wilson over clusters")
     if len(totals) == 1:
         return Score(mean, 0.0, 1.0, "one cluster: nothing is known of others")
     drawn = np.random.default_rng(SEED).multinomial(len(totals), np.full(len(totals), 1 / len(totals)), RESAMPLES)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from magma_policy.families.interface import Piece, Talker
-from magma_policy.serving.batching import Batcher, LateError, OverloadedError, StoppingError
+from magma_policy.serving.batching import Answer, Batcher, LateError, OverloadedError, StoppingError
 from magma_policy.serving.chat.answer_store import AnswerStore, StoredAnswer, key_of
 from magma_policy.serving.chat.request import ChatRequest
 from magma_policy.serving.chat.stop_words import StopWords
@@ -62,10 +63,10 @@ class Answering:
         try:
             await asyncio.wait_for(self._turn.acquire(), ANSWER_S)
         except (asyncio.TimeoutError, TimeoutError):
-            raise LateError(f"others' answers took {ANSWER_S:.0f} s") from None
+            raise LateError(f"others' answers took {ANSWER_S:g} s") from None
         try:
             while part is None or part.finish is None:
-                answer = await asyncio.wrap_future(self._batcher.submit(key, Step(talk), deadline_s))
+                answer = await _until(deadline_s, self._batcher.submit(key, Step(talk), deadline_s))
                 for piece in answer.result.pieces:
                     part = _part(piece, stops)
                     text += part.text
@@ -93,6 +94,14 @@ class Answering:
         except (OverloadedError, StoppingError):
             return
         future.add_done_callback(lambda done: self._batcher.forget(key))
+
+
+async def _until(deadline_s: float, future: Future[Answer]) -> Answer:
+    """A step's outcome. Raises LateError when the model works on it for too long, and what the future raises."""
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(future), max(0.0, deadline_s - time.monotonic()))
+    except (asyncio.TimeoutError, TimeoutError):
+        raise LateError(f"the answer was not whole after {ANSWER_S:g} s") from None
 
 
 def _part(piece: Piece, stops: StopWords) -> Part:

@@ -286,6 +286,18 @@ def test_whoever_hangs_up_costs_no_more_of_the_model(parrot, base, monkeypatch):
     assert parrot.closed == 2, "the first answer was given up, and what it used given back"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_takes_too_long_is_given_up(parrot, base, monkeypatch, stream):
+    monkeypatch.setattr("magma_policy.serving.chat.answering.ANSWER_S", 0.1)
+    parrot.go.clear()
+    with pytest.raises(openai.APIStatusError, match="no answer in time") as caught:
+        list(ask(base, asks("slow"), stream=stream))
+    assert caught.value.status_code == 504 and caught.value.code == "timeout"
+    parrot.go.set()
+    monkeypatch.setattr("magma_policy.serving.chat.answering.ANSWER_S", LONG_S)
+    assert ask(base, asks("hi")).choices[0].message.content == "hi"
+
+
 def test_too_many_requests_are_told_to_come_again(parrot):
     parrot.go.clear()
     with served(parrot, max_waiting=1) as base:

@@ -192,6 +192,18 @@ install_own() {
     "$VENV/bin/rclpy-dds" install ros2_ws/src
 }
 
+unpack_pages() { # the pages of the suites that are played in a browser
+    local pages=$VENV/share/magma/miniwob wheel=$VENV/pages
+    [ ! -e "$pages/html/miniwob/click-test.html" ] || return 0
+    rm -rf "$wheel" "$pages"
+    "$VENV/bin/python" -m pip download --disable-pip-version-check --no-input --progress-bar off --no-deps --only-binary :all: \
+        --require-hashes -d "$wheel" -r "$ROOT/setup/pages.txt"
+    "$VENV/bin/python" -m zipfile -e "$wheel"/miniwob-*.whl "$wheel/unpacked"
+    mkdir -p "$pages"
+    mv "$wheel/unpacked/miniwob/html" "$pages/html"
+    rm -r "$wheel"
+}
+
 try_imports() {
     "$VENV/bin/python" -m pip check
     (cd / && "$VENV/bin/python" "$ROOT/setup/imports.py")
@@ -235,6 +247,7 @@ setup() {
     # shellcheck disable=SC2086
     step "Packages from the index" install_requirements $extras
     step "This repository's packages" install_own
+    case " $extras " in *" all "*|*" screens "*) step "Pages of MiniWoB++" unpack_pages ;; esac
     step "Trying every import" try_imports
     if ! can_render >>"$SETUP_LOG" 2>&1; then
         # A driver is there, and yet nothing renders: only now is that known.

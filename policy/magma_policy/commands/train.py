@@ -18,10 +18,11 @@ from magma_contracts.outputs import check_folder
 from magma_contracts.text import escaped, printable
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import Demonstrations, held_out_text, read_demonstrations
-from magma_policy.errors import CheckpointError, NotFiniteError
+from magma_policy.errors import CheckpointError, CommandError, NotFiniteError, ScreenError
 from magma_policy.files.hub import HubError
 from magma_policy.files.whole_files import whole_file
 from magma_policy.grounding.scenes import SceneError, read_scenes
+from magma_policy.screens.rows import read_rows
 from magma_policy.training.config import CHANGEABLE, TrainConfig
 from magma_policy.training.loop import processes, success
 from magma_policy.training.loop.divergence import DivergedError
@@ -35,14 +36,18 @@ from magma_policy.training.recipes.grounding import config as grounding_config
 from magma_policy.training.recipes.grounding import trainer as grounding_trainer
 from magma_policy.training.recipes.grounding.config import GroundingConfig
 from magma_policy.training.recipes.robot_actions.trainer import Trainer
+from magma_policy.training.recipes.screens import config as screens_config
+from magma_policy.training.recipes.screens import trainer as screens_trainer
+from magma_policy.training.recipes.screens.config import ScreensConfig
 from magma_policy.training.starting_point import StartingPoint, memory
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError
 
-Config = TrainConfig | GroundingConfig | ChatTrainConfig
-RECIPES: dict[str, type[TrainConfig] | type[GroundingConfig] | type[ChatTrainConfig]] = {
+Config = TrainConfig | GroundingConfig | ChatTrainConfig | ScreensConfig
+RECIPES: dict[str, type[TrainConfig] | type[GroundingConfig] | type[ChatTrainConfig] | type[ScreensConfig]] = {
     "robot_actions": TrainConfig,
     "grounding": GroundingConfig,
     "chat": ChatTrainConfig,
+    "screens": ScreensConfig,
 }
 """What can be learned, by the name of its recipe, and what each is told."""
 
@@ -70,6 +75,8 @@ def check_output(config: Config) -> None:
 def _changeable(config: Config) -> frozenset[str]:
     if isinstance(config, GroundingConfig):
         return grounding_config.CHANGEABLE
+    if isinstance(config, ScreensConfig):
+        return screens_config.CHANGEABLE
     return chat_config.CHANGEABLE if isinstance(config, ChatTrainConfig) else CHANGEABLE
 
 
@@ -77,6 +84,8 @@ def _with_defaults(config: Config) -> Config:
     """As a run of this recipe is configured that is told only what it must be."""
     if isinstance(config, ChatTrainConfig):
         return ChatTrainConfig(config.conversations, config.output)
+    if isinstance(config, ScreensConfig):
+        return ScreensConfig(config.rows, config.output)
     if isinstance(config, GroundingConfig):
         return GroundingConfig(config.scenes, config.output)
     return TrainConfig(config.demonstrations, config.output)
@@ -122,6 +131,8 @@ def main() -> None:
         config = tyro.cli(RECIPES[_recipe(sys.argv[1:])], prog="magma-train")
         if isinstance(config, GroundingConfig):
             status = train_grounding(config)
+        elif isinstance(config, ScreensConfig):
+            status = train_screens(config)
         else:
             status = train_chat(config) if isinstance(config, ChatTrainConfig) else train(config)
     except KeyboardInterrupt:
@@ -129,7 +140,7 @@ def main() -> None:
         sys.exit(130)
     except (
         ConfigError, DemonstrationError, SceneError, SavedRunError, CheckpointError, CheckpointNotFoundError, HubError,
-        DivergedError, NotFiniteError, OSError,
+        DivergedError, NotFiniteError, ScreenError, CommandError, OSError,
     ) as error:  # fmt: skip
         sys.exit(f"magma-train: {error}")
     if status:
@@ -193,6 +204,16 @@ def train_chat(config: ChatTrainConfig) -> int:
     with _joined(config):
         trainer = chat_trainer.Trainer(config)
         return _run(trainer, config, str(trainer.lesson))
+
+
+def train_screens(config: ScreensConfig) -> int:
+    """Trains on rows about screens, or says on which; the exit status. Raises what `main` makes a sentence of."""
+    if config.dry_run:
+        print(screens_trainer.told(read_rows(config.rows)))
+        return 0
+    with _joined(config):
+        trainer = screens_trainer.Trainer(config)
+        return _run(trainer, config, screens_trainer.told(trainer.rows))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from enum import Enum
 
 from magma_contracts.text import printable
 from magma_policy.errors import ScreenError, shown
-from magma_policy.marks.set_of_mark import Gesture, parse_gestures
+from magma_policy.marks.set_of_mark import Gesture, parse_gestures, parse_ui_answer
 
 MOST_TYPED = 1000
 """Characters of one text that a model may type."""
@@ -95,6 +95,22 @@ def phone_action(answer: str, marks: int) -> ScreenAction:
     """The action in an answer to `prompts.phone_question`; arguments and errors as for `web_action`."""
     kinds = (Kind.TAP, Kind.SWIPE, Kind.NAVIGATE, Kind.TYPE, Kind.STATUS)
     return _action(answer, marks, kinds, typed_into_mark=False)
+
+
+def click_action(answer: str, marks: int) -> ScreenAction:
+    """The click in an answer to `magma_policy.marks.set_of_mark.ui_question`, `Coordinate: (0.52, 0.31). Mark: 7`;
+    arguments and errors as for `web_action`. What names no mark is refused: only what was marked may be clicked."""
+    mark = parse_ui_answer(answer).mark
+    if mark is None:
+        raise ScreenError(f"the answer names no mark: {shown(printable(answer))}")
+    if mark >= marks:
+        raise ScreenError(f"mark {mark} is not on the picture, which has {marks} marks, numbered from 0")
+    return ScreenAction(Kind.CLICK, mark)
+
+
+def click_answer(mark: int, x: float, y: float) -> str:
+    """The answer that `click_action` reads, as training data has it; x and y are fractions of the picture."""
+    return f"Coordinate: ({x:.2f}, {y:.2f}). Mark: {mark}"
 
 
 def _action(answer: str, marks: int, kinds: tuple[Kind, ...], *, typed_into_mark: bool) -> ScreenAction:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from magma_policy.errors import InstructionError, ScreenError
 from magma_policy.marks.drawing import draw_box_marks
+from magma_policy.marks.set_of_mark import ui_question
 from magma_policy.screens import prompts
-from magma_policy.screens.actions import ScreenAction, phone_action, web_action
+from magma_policy.screens.actions import ScreenAction, click_action, phone_action, web_action
 from magma_policy.screens.candidates import Candidate, Tile, boxes_of, tiles
 
 MOST_SAME = 3
@@ -32,6 +33,8 @@ class Form(Enum):
 
     WEB = "web"
     PHONE = "phone"
+    CLICK = "click"
+    """one click, without what was done before: the question of Magma's own agent for user interfaces"""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ class Stop:
 
     complete: bool
     reason: str
+
+
+_READERS = {Form.WEB: web_action, Form.PHONE: phone_action, Form.CLICK: click_action}
+
+
+def question_words(form: Form, task: str, history: Sequence[str]) -> str:
+    """What a model is asked about the next step."""
+    if form is Form.CLICK:
+        return ui_question(task)
+    return (prompts.web_question if form is Form.WEB else prompts.phone_question)(task, history)
 
 
 class ScreenAgent:
@@ -146,8 +159,7 @@ class ScreenAgent:
         if question is None:
             raise RuntimeError("decide was called before ask")
         try:
-            reader = web_action if self._form is Form.WEB else phone_action
-            action = reader(answer, len(question.candidates))
+            action = _READERS[self._form](answer, len(question.candidates))
         except ScreenError as error:
             return self.refuse(str(error))
         if action.ends:
@@ -172,17 +184,17 @@ class ScreenAgent:
         """The action was carried out."""
         self._refused = ""
         self._taken.append((act.action, _of(act.candidate)))
-        web = self._form is Form.WEB
+        phone = self._form is Form.PHONE
         self._history.append(
-            prompts.web_history(act.action, act.candidate) if web else prompts.phone_history(act.action)
+            prompts.phone_history(act.action) if phone else prompts.web_history(act.action, act.candidate)
         )
 
     def _asked(self, image: NDArray[np.uint8], part: Tile) -> Question:
         x1, y1, x2, y2 = (round(value) for value in part.box)
         shown = np.ascontiguousarray(image[y1:y2, x1:x2])
         marked = draw_box_marks(shown, boxes_of(part.candidates) - (x1, y1, x1, y1))
-        ask = prompts.web_question if self._form is Form.WEB else prompts.phone_question
-        return Question(marked, ask(self._task, self._history), part.candidates, (float(x1), float(y1)))
+        words = question_words(self._form, self._task, self._history)
+        return Question(marked, words, part.candidates, (float(x1), float(y1)))
 
     def _place(
         self, action: ScreenAction, candidate: Candidate | None, question: Question

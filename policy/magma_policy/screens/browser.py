@@ -36,7 +36,6 @@ from magma_policy.screens.risks import Risk, risks_of
 MOVED_PX = 8.0
 """An element that went farther since it was shown is looked at again."""
 KEY_MS = 20.0
-SETTLE_MS = 500.0
 _TIMEOUT_MS = 30_000.0
 # Chromium asks its maker for many things by itself.
 _QUIET = (
@@ -82,6 +81,7 @@ class BrowserSettings:
         scale: pixels of the screenshot per CSS pixel.
         sandbox: Chromium's own; it cannot be had as root.
         executable: the browser's program; None: chromium, as the system has it.
+        settle_ms: time that a page is given after each action before it is looked at.
 
     Raises:
         CommandError: a value that makes no sense, or no browser.
@@ -95,12 +95,15 @@ class BrowserSettings:
     scale: float = 1.0
     sandbox: bool = True
     executable: Path | None = None
+    settle_ms: float = 500.0
 
     def __post_init__(self) -> None:
         if not (100 <= self.width <= 4000 and 100 <= self.height <= 4000):
             raise CommandError(f"a page is 100 to 4000 pixels wide and high, got {self.width} x {self.height}")
         if not 0.25 <= self.scale <= 8.0:
             raise CommandError(f"the scale of a screenshot lies between 0.25 and 8, got {self.scale}")
+        if not 0.0 <= self.settle_ms <= _TIMEOUT_MS:
+            raise CommandError(f"a page settles for 0 to {_TIMEOUT_MS:g} ms, got {self.settle_ms}")
         if self.sandbox and hasattr(os, "geteuid") and os.geteuid() == 0:
             raise CommandError(
                 "Chromium has no sandbox as root: run this as another user, or, for pages that you trust, without it "
@@ -208,21 +211,25 @@ class PageBrowser:
 
     def view(self) -> View:
         """The page as it looks now, and what on it can be acted on and is not covered."""
-        image, elements = self.screenshot(), self.elements()
-        return self._view(image, page_candidates(elements), elements)
+        return View(self.screenshot(), self.candidates(self.elements()), self._page.url)
+
+    def candidates(self, elements: Sequence[Element]) -> list[Candidate]:
+        """What of the page's elements, as they are now, can be acted on and is not covered; in pixels of the
+        screenshot."""
+        return self._reached(page_candidates(elements), elements)
 
     def accessible_view(self) -> View:
         """The same with what the accessibility tree offers instead."""
         image, elements = self.screenshot(), self.elements()
         found = accessibility_candidates(self._devtools.send("Accessibility.getFullAXTree"), elements)
-        return self._view(image, found, elements)
+        return View(image, self._reached(found, elements), self._page.url)
 
     def screenshot(self) -> np.ndarray:
         """uint8 (H, W, 3) rgb."""
         png = self._page.screenshot(animations="disabled", caret="hide", timeout=_TIMEOUT_MS)
         return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
-    def _view(self, image: np.ndarray, candidates: Sequence[Candidate], elements: Sequence[Element]) -> View:
+    def _reached(self, candidates: Sequence[Candidate], elements: Sequence[Element]) -> list[Candidate]:
         """Those of the candidates that a click at their centre would reach, one per thing, in pixels of the image."""
         indices = {str(element.node): index for index, element in enumerate(elements)}
         reached = [
@@ -230,7 +237,7 @@ class PageBrowser:
             for candidate in tidied(candidates, self._settings.width, self._settings.height)
             if self._hits(elements, indices[candidate.key], candidate.centre) is not None
         ]
-        return View(image, [_scaled(candidate, self._settings.scale) for candidate in reached], self._page.url)
+        return [_scaled(candidate, self._settings.scale) for candidate in reached]
 
     def perform(self, act: Act) -> str:
         """Carries an action out. Returns why it was not, "" when it was; then nothing on the page was touched but that
@@ -364,7 +371,7 @@ class PageBrowser:
         return ""
 
     def _settle(self) -> None:
-        self._page.wait_for_timeout(SETTLE_MS)
+        self._page.wait_for_timeout(self._settings.settle_ms)
         try:
             self._page.wait_for_load_state("domcontentloaded", timeout=_TIMEOUT_MS)
         except BrowserError:

@@ -17,11 +17,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magma_eval.episodes import Episode, Suite
 from magma_eval.policies.interface import EpisodePolicy
 from magma_eval.tasks import Task
+
+if TYPE_CHECKING:
+    # It asks for the names of benchmarks' policies.
+    from magma_eval.policies.choice import PolicyChoice
 
 GROUP = "magma_eval.tasks"
 
@@ -37,6 +41,9 @@ class Benchmark:
     suites: tuple[Suite, ...] = ()
     scripted: Mapping[str, Callable[[Episode, int], EpisodePolicy]] = field(default_factory=dict)
     """policies without a model by name, made of the episode and the run's seed, such as `expert`"""
+    checkpoints: Callable[[PolicyChoice], Callable[[Episode, int], EpisodePolicy]] | None = None
+    """makes a checkpoint's policies in the worker's own process, for actions that no policy server answers with; None:
+    checkpoints are asked through a server"""
     published: Path | None = None
     """file of rates that others published for these suites, see `magma_eval.report.published`"""
     sources: tuple[Path, ...] = ()

@@ -1,7 +1,8 @@
 """What the evaluator asks of a task, whichever simulator runs it; structural, so that a simulator need not know of it.
 
 Beside this a task may have `action_type` (`magma_eval.actions.ActionType`, for actions that are not an arm's),
-`late_commands` (see `LateCommandTask`) and `notes` (a tuple of sentences that every reader of its results must see).
+`late_commands` (see `LateCommandTask`), observations with `ended` (True once nothing can change any more: the episode
+is over before its last step) and `notes` (a tuple of sentences that every reader of its results must see).
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class LateCommandTask(Protocol[ActionT]):
 
     def step(self, action: ActionT | None, *, render: bool = True, late_s: float = 0.0) -> Any:
         """As `Task.step`; None: no command comes. The command takes effect `late_s` after the step's beginning."""
+
+
+def has_ended(observation: Any) -> bool:
+    """Whether the episode is over, whatever would still be done."""
+    return bool(getattr(observation, "ended", False))
 
 
 def takes_late_commands(task: Any) -> TypeGuard[LateCommandTask[Any]]:

@@ -189,14 +189,16 @@ def load(
     stored type.
 
     `robot` is the default robot instead of the checkpoint's own: one of its further robots, one that ships, or a folder
-    (`robots.find`); `statistics` is a file in place of its statistics.json. A published checkpoint has no robot, and
-    without one its policy can talk but not act. Raises CheckpointError for tensors that do not fit and ConfigError for
-    the JSON files.
+    (`robots.find`); `statistics` is a file in place of its statistics.json. A checkpoint that was not made for one may
+    have no robot, and its policy can then talk but not act. Raises CheckpointError for tensors that do not fit and
+    ConfigError for the JSON files.
     """
     directory = Path(directory)
     found = describe(directory)
     published_layout = published_files.is_published(directory / CONFIG)
-    acts = not published_layout or robot is not None or (directory / robots.ACTION_SPEC).is_file()
+    # What was made for a robot has modules of its own for it, and must say for which; a plain Magma may only talk.
+    made_for_robots = not published_layout and found.config.state is not None
+    acts = made_for_robots or robot is not None or (directory / robots.ACTION_SPEC).is_file()
     if not acts and statistics is not None:
         raise ConfigError(f"{statistics}: statistics need an action_spec.json, or the name of a robot, to go with them")
     homes = _robot_homes(directory, robot) if acts else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class PolicySource:
         self._choice, self._url, self._token, self._identity = choice, url, token, identity
         self._clients: dict[str, PolicyClient] = {}
         """by robot; "" is the policy's default one"""
+        self._made: dict[int, Callable[[Episode, int], EpisodePolicy]] = {}
+        """by benchmark, of those that load checkpoints themselves"""
 
     @property
     def needs_image(self) -> bool:
@@ -61,6 +64,11 @@ class PolicySource:
         if kind == "replay":
             record = EpisodeRecord.read(self._recorded(episode), action_type)
             return ReplayPolicy(record, action_type=action_type)
+        benchmark = benchmark_of(episode.make)
+        if kind == "magma" and benchmark is not None and benchmark.checkpoints is not None:
+            if id(benchmark) not in self._made:
+                self._made[id(benchmark)] = benchmark.checkpoints(self._choice)
+            return self._made[id(benchmark)](episode, seed)
         try:
             client = self._connected("")
             if robot in client.robots:

@@ -18,7 +18,7 @@ from magma_eval.policies.interface import EpisodePolicy, PlanningPolicy
 from magma_eval.rollout.clocks import clock_of
 from magma_eval.rollout.log import EpisodeLog, Rollout
 from magma_eval.rollout.settings import RolloutSettings
-from magma_eval.tasks import Observation, Task, takes_late_commands
+from magma_eval.tasks import Observation, Task, has_ended, takes_late_commands
 
 ActionT = TypeVar("ActionT")
 
@@ -76,7 +76,9 @@ def rollout(
         policy.reset(observation.instruction)
         progress(0)
         with contextlib.closing(clock_of(settings, task, ask, log.time, _chance_of(episode))) as clock:
-            while observation.step < max_steps and not (settings.rule == "first" and log.succeeded):
+            while observation.step < max_steps and not (
+                has_ended(observation) or (settings.rule == "first" and log.succeeded)
+            ):
                 command = clock.command(observation)
                 commanded = command.action is not None
                 action = command.action if commanded else actions.hold(observation)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 from magma_contracts.outputs import OutputError, check_folder
+from magma_eval.benchmarks import benchmark_of
 from magma_eval.policies.interface import PolicyFailedError
 from magma_eval.policies.served import served_identity, start_server
 from magma_eval.pools.processes import ProcessPool
@@ -127,7 +128,7 @@ class Runner:
     def _meet_policy(self) -> str:
         """The content of the policy; asks its server, before simulators are built for it."""
         policy = self._config.policy
-        if not policy.remote:
+        if not policy.remote or not self._served():
             return policy.identity()
         url, token = self._start_server()
         if policy.kind != "magma":
@@ -137,12 +138,17 @@ class Runner:
         except PolicyFailedError as error:
             raise RunError(str(error)) from error
 
+    def _served(self) -> bool:
+        """Whether any episode's checkpoint is asked through a server."""
+        found = (benchmark_of(episode.make) for episode in self._config.episodes())
+        return any(benchmark is None or benchmark.checkpoints is None for benchmark in found)
+
     def _start_server(self) -> tuple[str, str]:
         """URL and token of the policy's server, which is started where there is none."""
         policy = self._config.policy
         if policy.kind in ("ws", "wss"):
             return policy.text, policy.token
-        if policy.kind != "magma":
+        if policy.kind != "magma" or not self._served():
             return "", ""
         if self._server is not None and self._server.process.poll() is not None:
             self._server.close()

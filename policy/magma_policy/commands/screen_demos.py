@@ -1,0 +1,92 @@
+"""`magma-screen-demos OUT`: scripts solve small web pages, and every step becomes a row that `magma-train --recipe
+screens` learns from.
+
+magma-screen-demos demos/train --episodes 300
+magma-screen-demos demos/validation --split validation --episodes 20
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from magma_contracts.errors import ConfigError
+from magma_contracts.outputs import check_folder
+from magma_policy.commands.options import run_command
+from magma_policy.errors import CommandError
+from magma_policy.files.image_files import write_image
+from magma_policy.screens.miniwob.pages import LEARNED
+from magma_policy.screens.rows import ROWS, Row, append_rows, read_rows
+
+PICTURES = "pictures"
+
+
+@dataclass(frozen=True)
+class ScreenDemosConfig:
+    """Plays scripts on the pages of MiniWoB++ in a browser and keeps what they did. The same command goes on with a set
+    that is not finished."""
+
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder of the set."""
+    tasks: tuple[str, ...] = LEARNED
+    """Pages."""
+    episodes: int = 300
+    """Of each page."""
+    first: int = 0
+    """Number of the first."""
+    split: Literal["train", "validation"] = "train"
+    """Each has pages of its own, and neither has any that a suite plays."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or self.first < 0:
+            raise ConfigError(f"--episodes is at least 1 and --first at least 0, got {self.episodes} and {self.first}")
+        if unknown := [name for name in self.tasks if name not in LEARNED]:
+            raise ConfigError(f"there is no script for {', '.join(unknown)}; there are {', '.join(LEARNED)}")
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_command("magma-screen-demos", lambda: make(tyro.cli(ScreenDemosConfig))))
+
+
+def make(config: ScreenDemosConfig) -> int:
+    """Makes the set; 0. Raises CommandError."""
+    check_folder(config.out, "--out")
+    (config.out / PICTURES).mkdir(parents=True, exist_ok=True)
+    there = (
+        {row.id.rpartition("-")[0] for _, row in read_rows([config.out])} if (config.out / ROWS).is_file() else set()
+    )
+    try:
+        from magma_policy.screens.miniwob.demonstrations import Demonstrator
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{error}: pages need Playwright; run ./run setup screens") from error
+    for task in config.tasks:
+        names = {
+            f"{task}-{config.split}-{number}": number for number in range(config.first, config.first + config.episodes)
+        }
+        missing = {name: number for name, number in names.items() if name not in there}
+        if not missing:
+            continue
+        unsolved = 0
+        with Demonstrator(task) as demonstrator:
+            for name, number in missing.items():
+                steps = demonstrator.play(config.split, number)
+                unsolved += steps is None
+                rows = []
+                for step, shown in enumerate(steps or ()):
+                    image = f"{PICTURES}/{name}-{step}.png"
+                    write_image(config.out / image, shown.image)
+                    rows.append(Row(f"{name}-{step}", image, shown.question, shown.answer))
+                append_rows(config.out, rows)
+        print(
+            f"{task}: {len(missing) - unsolved} episodes, {unsolved} that the script did not solve left out", flush=True
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What the scripts do on pages, as rows to learn from (`magma_policy.screens.rows`).
+
+Pictures carry the marks; the question is the agent's own and holds no element's text, unless that is asked for. A page
+counts when its script has solved it; its pictures are then those of every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magma_policy.marks.drawing import draw_box_marks
+from magma_policy.screens.actions import click_answer
+from magma_policy.screens.agent import Form, question_words
+from magma_policy.screens.candidates import boxes_of
+from magma_policy.screens.miniwob.experts import EXPERTS
+from magma_policy.screens.miniwob.task import MiniWobTask, PageObservation
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a script: the picture with marks, uint8 (H, W, 3) rgb, what is asked and what is answered."""
+
+    image: NDArray[np.uint8]
+    question: str
+    answer: str
+
+
+class Demonstrator:
+    """Plays the script of one page; a context manager that holds its browser.
+
+    Args:
+        name: of the page, one of `EXPERTS`.
+
+    Raises:
+        CommandError: no pages, or no browser.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._script = EXPERTS[name]
+        self._task = MiniWobTask(name, settle_ms=0.0, reload=False)
+
+    def __enter__(self) -> Demonstrator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._task.close()
+
+    def play(self, split: str, layout: int) -> list[Step] | None:
+        """Every step of one episode; None when the script does not solve it."""
+        steps = list(self._steps(self._task.reset(split, layout)))
+        return steps if self._solved else None
+
+    def _steps(self, page: PageObservation) -> Iterator[Step]:
+        self._solved = False
+        while not page.ended and page.step < self._task.spec.max_steps:
+            action = self._script(page)
+            if action is None or action.mark is None or page.image is None:
+                return
+            x, y = page.candidates[action.mark].centre
+            height, width = page.image.shape[:2]
+            yield Step(
+                draw_box_marks(page.image, boxes_of(page.candidates)),
+                question_words(Form.CLICK, page.instruction, ()),
+                click_answer(action.mark, x / width, y / height),
+            )
+            page = self._task.step(action)
+        self._solved = page.success

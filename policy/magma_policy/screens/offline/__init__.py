@@ -1,0 +1,1 @@
+"""Published sets of recorded screens: their records read, and answers about them scored; no browser, no phone."""

@@ -1,0 +1,1 @@
+"""Where to click on a screen, from pictures with numbered marks."""

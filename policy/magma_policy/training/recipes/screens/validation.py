@@ -1,0 +1,69 @@
+"""What a model that learns about screens is measured by while it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from magma_policy.families.magma import Magma, MagmaTokenizer
+from magma_policy.marks.set_of_mark import parse_ui_answer
+from magma_policy.screens.rows import Row
+
+BATCH = 20
+_IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Percent of the rows whose answer names the right mark, ids given one by one as the truth has them."""
+
+    right_percent: float
+    loss: float
+
+    def __str__(self) -> str:
+        return f"right mark {self.right_percent:.1f} %, loss {self.loss:.3f}"
+
+
+class Validator:
+    """Measures always on the same rows.
+
+    Args:
+        rows: with their pictures.
+        tokenizer: of the model.
+        batch: makes a batch of rows.
+        answers: logits (B, A, vocabulary) of a batch.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[tuple[Path, Row]],
+        tokenizer: MagmaTokenizer,
+        batch: Callable[[Sequence[tuple[Path, Row]]], Any],
+        answers: Callable[[Any], Tensor],
+    ) -> None:
+        self._rows, self._tokenizer, self._batch, self._answers = rows, tokenizer, batch, answers
+
+    @torch.no_grad()
+    def measure(self, model: Magma) -> Validation:
+        """Of the model as it is now."""
+        del model
+        right, losses = 0, []
+        for start in range(0, len(self._rows), BATCH):
+            rows = self._rows[start : start + BATCH]
+            batch = self._batch(rows)
+            logits = self._answers(batch)
+            losses.append(
+                torch.nn.functional.cross_entropy(
+                    logits.flatten(0, 1), batch.labels.flatten(), ignore_index=_IGNORED
+                ).item()
+                * len(rows)
+            )
+            for said, wanted, (_, row) in zip(logits.argmax(dim=2), batch.labels, rows, strict=True):
+                ids = [one for one, label in zip(said.tolist(), wanted.tolist(), strict=True) if label != _IGNORED]
+                right += parse_ui_answer(self._tokenizer.decode(ids)).mark == parse_ui_answer(row.answer).mark
+        return Validation(100.0 * right / len(self._rows), sum(losses) / len(self._rows))

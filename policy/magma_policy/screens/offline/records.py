@@ -152,13 +152,17 @@ def picture(value: object, folder: Path, where: str) -> np.ndarray:
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str):
-        path = (folder / value).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise ScreenError(f"{where}: the picture {shown(value)} lies outside {folder}")
         try:
+            path = (folder / value).resolve()
+            if not path.is_relative_to(folder.resolve()):
+                raise ScreenError(f"{where}: the picture {shown(value)} lies outside {folder}")
             return read_image(path)
         except CommandError as error:
             raise ScreenError(f"{where}: {error}") from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, ScreenError):
+                raise
+            raise ScreenError(f"{where}: the picture {shown(value)} is no file's name") from error
     if not isinstance(value, (bytes, bytearray)):
         raise ScreenError(f"{where}: its picture must be bytes or a file's name, got {shown(value)}")
     Image.init()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from magma_policy.screens.offline import mind2web, published, screenspot, visual
 from magma_policy.screens.offline.records import read_records
 
 WIDTH, HEIGHT = 200, 100
+NO_PICTURES = Path("pictures-that-are-not-there")
 
 
 def png(width: int = WIDTH, height: int = HEIGHT) -> bytes:
@@ -49,7 +51,7 @@ ORIGINAL = {
 }
 
 
-def spots(*records, folder=None, **options):
+def spots(*records, folder=NO_PICTURES, **options):
     return list(screenspot.rows(iter([(f"r{n}", record) for n, record in enumerate(records)]), folder, **options))
 
 
@@ -116,7 +118,7 @@ VISUAL = {
 
 
 def pages(*records):
-    return list(visualwebbench.rows(iter([(f"r{n}", record) for n, record in enumerate(records)]), None))
+    return list(visualwebbench.rows(iter([(f"r{n}", record) for n, record in enumerate(records)]), NO_PICTURES))
 
 
 def test_letters_are_asked_in_the_published_words_and_numbers_on_the_raw_picture():
@@ -201,7 +203,7 @@ STEP = {
 
 
 def steps(*records):
-    return list(mind2web.rows(iter([(f"r{n}", record) for n, record in enumerate(records)]), None))
+    return list(mind2web.rows(iter([(f"r{n}", record) for n, record in enumerate(records)]), NO_PICTURES))
 
 
 def test_a_step_is_asked_with_what_was_done_before_and_marks_on_the_ranked_candidates():
@@ -240,7 +242,7 @@ def test_hovering_and_enter_count_as_clicks_whose_value_is_not_compared(original
 def test_a_target_beyond_the_ranked_ones_stays_wrong_and_one_without_a_box_is_dropped():
     far = STEP | {
         "pos_candidates": [candidate("7", "20,20,40,20", 40, True)],
-        "neg_candidates": [candidate(str(n), "100,20,40,20", n) for n in range(40)],
+        "neg_candidates": [candidate(str(100 + n), "100,20,40,20", n) for n in range(40)],
     }
     row = steps(far)[0]
     assert len(row.candidates) == 30 and not row.covered

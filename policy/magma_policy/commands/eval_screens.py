@@ -54,6 +54,9 @@ class EvalScreensConfig(LoadOptions):
     boxes: Literal["by_field_names", "xyxy_fractions", "xywh_pixels", "xyxy_pixels"] = "by_field_names"
     """Of screenspot: how records write boxes. By default file_name means the copy on Hugging Face (fractions x1, y1,
     x2, y2) and img_filename the original files (pixels x, y, width, height)."""
+    detector: Path | None = None
+    """Of screenspot: a TorchScript file, such as OmniParser's icon_detect_v3/model.pt, that finds the candidates
+    instead of outlines. It is a program and runs with your rights: name only one that you trust."""
     marks: Literal["letters", "numbers"] = "letters"
     """Of visualwebbench: the published picture with letters, or the same boxes drawn anew with numbers."""
 
@@ -84,8 +87,14 @@ def _evaluate(config: EvalScreensConfig) -> int:
     # Pictures, OpenCV and the evaluator's intervals; the command's help needs none of them.
     from magma_policy.screens.offline import published
     from magma_policy.screens.offline.benchmarks import Set
+    from magma_policy.screens.pixels import pixel_candidates
 
-    chosen = Set(config.benchmark, config.data, config.pictures, config.boxes, config.marks)
+    source = pixel_candidates
+    if config.detector is not None:
+        from magma_policy.screens.detector import Detector
+
+        source = Detector(config.detector).candidates
+    chosen = Set(config.benchmark, config.data, config.pictures, config.boxes, config.marks, source)
     there = read_answers(config.answers) if config.answers is not None else {}
     if config.out is not None and config.out.is_file():
         there = read_answers(config.out)

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from magma_policy.errors import ScreenError
 from magma_policy.screens.agent import Question
+from magma_policy.screens.candidates import Candidate
 from magma_policy.screens.offline import aitw, mind2web, screenspot, visualwebbench
 from magma_policy.screens.offline.figures import Figure
 from magma_policy.screens.offline.records import read_records
 from magma_policy.screens.offline.screenspot import Boxes
 from magma_policy.screens.offline.visualwebbench import Marks
+from magma_policy.screens.pixels import pixel_candidates
 
 NAMES = ("screenspot", "visualwebbench", "mind2web", "aitw")
 
@@ -36,6 +41,7 @@ class Set:
         pictures: folder of pictures that records name; None: the data's own.
         boxes: of ScreenSpot: how records write boxes.
         marks: of VisualWebBench: the letters that are drawn in, or numbers drawn anew.
+        source: of ScreenSpot: candidates of a picture, uint8 (H, W, 3) rgb.
 
     Raises:
         ScreenError: another name.
@@ -48,11 +54,13 @@ class Set:
         pictures: Path | None = None,
         boxes: Boxes = "by_field_names",
         marks: Marks = "letters",
+        source: Callable[[NDArray[np.uint8]], list[Candidate]] = pixel_candidates,
     ) -> None:
         if name not in NAMES:
             raise ScreenError(f"no set {name!r}; there are {', '.join(NAMES)}")
         self._name, self._data, self._boxes, self._marks = name, data, boxes, marks
         self._pictures = pictures or (data if data.is_dir() else data.parent)
+        self._source = source
         self._dropped = 0
 
     def items(self) -> Iterator[Item]:
@@ -64,7 +72,7 @@ class Set:
         records = read_records(self._data)
         if self._name == "screenspot":
             for spot in screenspot.rows(records, self._pictures, self._boxes):
-                found = screenspot.candidates_of(spot)
+                found = screenspot.candidates_of(spot, self._source)
                 yield Item(
                     spot.id,
                     screenspot.question(spot, found),

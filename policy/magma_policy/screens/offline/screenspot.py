@@ -8,7 +8,7 @@ numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,7 +23,6 @@ from magma_policy.screens.agent import Question
 from magma_policy.screens.candidates import MOST_MARKS, Candidate, boxes_of, in_reading_order
 from magma_policy.screens.offline.figures import Figure, mean, rate
 from magma_policy.screens.offline.records import Fields, Record, picture
-from magma_policy.screens.pixels import pixel_candidates
 
 Boxes = Literal["by_field_names", "xyxy_fractions", "xywh_pixels", "xyxy_pixels"]
 BOXES: tuple[Boxes, ...] = get_args(Boxes)
@@ -101,9 +100,9 @@ def _fractions(box: tuple[float, ...], convention: Boxes, width: int, height: in
     return a / width, b / height, c / width, d / height
 
 
-def candidates_of(row: Row) -> list[Candidate]:
-    """What pixels alone offer on its picture, at most `MOST_MARKS`, in reading order."""
-    return in_reading_order(pixel_candidates(row.image)[:MOST_MARKS])
+def candidates_of(row: Row, source: Callable[[NDArray[np.uint8]], list[Candidate]]) -> list[Candidate]:
+    """What a source offers on its picture, the first `MOST_MARKS` of it in reading order."""
+    return in_reading_order(source(row.image)[:MOST_MARKS])
 
 
 def question(row: Row, candidates: Sequence[Candidate]) -> Question:

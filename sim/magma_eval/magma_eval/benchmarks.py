@@ -44,6 +44,8 @@ class Benchmark:
     checkpoints: Callable[[PolicyChoice], Callable[[Episode, int], EpisodePolicy]] | None = None
     """makes a checkpoint's policies in the worker's own process, for actions that no policy server answers with; None:
     checkpoints are asked through a server"""
+    arms: bool = True
+    """whether its tasks are those of an arm, which the robot's own graph can play too"""
     published: Path | None = None
     """file of rates that others published for these suites, see `magma_eval.report.published`"""
     sources: tuple[Path, ...] = ()

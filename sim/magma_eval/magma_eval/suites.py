@@ -33,9 +33,9 @@ def suite_episodes(suite: str | os.PathLike[str]) -> list[Episode]:
 
 
 def plain_tasks() -> dict[str, list[Episode]]:
-    """Task, as `make_task` knows it -> its evaluation episodes in the first suite that plays it as it is."""
+    """Task of an arm, as `make_task` knows it -> its evaluation episodes in the first suite that plays it as it is."""
     found: dict[str, list[Episode]] = {}
-    for suite in SUITES.values():
+    for suite in (suite for benchmark in benchmarks() if benchmark.arms for suite in benchmark.suites):
         own: dict[str, list[Episode]] = {}
         for episode in suite.make():
             if episode.reset_variant == "eval" and not episode.options:

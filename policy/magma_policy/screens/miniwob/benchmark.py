@@ -67,6 +67,7 @@ BENCHMARK = Benchmark(
     ),
     scripted=SCRIPTED,
     checkpoints=_checkpoints,
+    arms=False,
     sources=(_SCREENS, _SCREENS.parent / "marks"),
     distributions=("playwright", "pillow"),
 )

@@ -18,8 +18,8 @@ from magma_policy.families.interface import TextModel
 from magma_policy.screens.actions import Kind, ScreenAction
 from magma_policy.screens.agent import Act, Form, Question, ScreenAgent, Stop, View
 from magma_policy.screens.form import asked_form
+from magma_policy.screens.miniwob.observation import PageObservation
 from magma_policy.screens.miniwob.pages import most_steps
-from magma_policy.screens.miniwob.task import PageObservation
 
 
 class Checkpoints:

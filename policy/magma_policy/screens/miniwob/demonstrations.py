@@ -17,7 +17,8 @@ from magma_policy.screens.actions import click_answer
 from magma_policy.screens.agent import Form, question_words
 from magma_policy.screens.candidates import boxes_of
 from magma_policy.screens.miniwob.experts import EXPERTS
-from magma_policy.screens.miniwob.task import MiniWobTask, PageObservation
+from magma_policy.screens.miniwob.observation import PageObservation
+from magma_policy.screens.miniwob.task import MiniWobTask
 
 
 @dataclass(frozen=True)

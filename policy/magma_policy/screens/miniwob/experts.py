@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_policy.screens.actions import Kind, ScreenAction
-from magma_policy.screens.miniwob.task import SCALE, PageObservation
+from magma_policy.screens.miniwob.observation import SCALE, PageObservation
 from magma_policy.screens.page_snapshot import Element
 
 Script = Callable[[PageObservation], ScreenAction | None]

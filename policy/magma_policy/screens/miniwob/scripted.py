@@ -14,7 +14,7 @@ from magma_eval.policies.interface import BlindNeeds, PolicyMismatchError
 from magma_policy.screens.actions import Kind, ScreenAction
 from magma_policy.screens.candidates import Candidate
 from magma_policy.screens.miniwob.experts import EXPERTS
-from magma_policy.screens.miniwob.task import PageObservation
+from magma_policy.screens.miniwob.observation import PageObservation
 
 FIELDS = frozenset({"textbox", "searchbox", "spinbutton"})
 _ENDS = ("submit", "search", "login", "log in", "ok", "done", "send", "book", "buy", "save", "enter", "next", "go")

@@ -7,8 +7,6 @@ stands in the yellow bar above is the instruction; the bar is hidden, so that no
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,14 +18,16 @@ from magma_policy.screens.agent import Act
 from magma_policy.screens.browser import BrowserError, BrowserSettings, PageBrowser
 from magma_policy.screens.candidates import Candidate
 from magma_policy.screens.miniwob.action_type import SCREEN_ACTIONS
+from magma_policy.screens.miniwob.observation import (
+    HEIGHT,
+    SCALE,
+    SUCCESS_ABOVE,
+    WIDTH,
+    PageObservation,
+    PageSpec,
+)
 from magma_policy.screens.miniwob.pages import LEARNED, TASKS, most_steps, pages_folder
-from magma_policy.screens.page_snapshot import Element
 
-WIDTH, HEIGHT = 160, 210
-"""Of every page in CSS pixels."""
-SCALE = 2.0
-SUCCESS_ABOVE = 0.5
-"""Raw reward, 1 for what was asked and -1 for something else on most pages; some give a little for a part of it."""
 SETTLE_MS = 100.0
 _TIME_LIMIT_MS = 1_000_000
 _READY_MS = 10_000
@@ -44,46 +44,6 @@ _STATE = "() => [WOB_DONE_GLOBAL, WOB_RAW_REWARD_GLOBAL, WOB_REWARD_REASON]"
 Control = Literal["none", "grey_picture", "shuffled_words", "other_task"]
 """What is taken from a policy, to see what it lives on."""
 CONTROLS: tuple[Control, ...] = get_args(Control)
-
-
-@dataclass(frozen=True)
-class PageSpec:
-    """Fixed facts of a task; pictures in pixels."""
-
-    task: str
-    max_steps: int
-    step_period_s: float = 1.0
-    image_width: int = round(WIDTH * SCALE)
-    image_height: int = round(HEIGHT * SCALE)
-
-
-@dataclass(frozen=True)
-class PageObservation:
-    """A page as it is now.
-
-    Attributes:
-        image: uint8 (H, W, 3) rgb, without marks; None when nothing was rendered.
-        candidates: what can be acted on, in pixels of the image; mark k is the k-th.
-        step: actions since the reset.
-        success: whether the page was ended with a raw reward above `SUCCESS_ABOVE`.
-        ended: whether nothing can change any more.
-        instruction: what to do.
-        reward: raw, of the page.
-        reason: what the page says of it.
-        refusal: why the last action was not carried out, "" when it was.
-        elements: everything on the page, which only scripts may look at; empty once it has ended.
-    """
-
-    image: NDArray[np.uint8] | None
-    candidates: tuple[Candidate, ...]
-    step: int
-    success: bool
-    ended: bool
-    instruction: str
-    reward: float = 0.0
-    reason: str = ""
-    refusal: str = ""
-    elements: Sequence[Element] = field(default=(), repr=False)
 
 
 class MiniWobTask:

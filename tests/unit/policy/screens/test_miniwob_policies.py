@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("magma_eval", reason="magma-eval is not installed beside magma-policy")
-pytest.importorskip("playwright", reason="Playwright is not installed; run: ./run setup screens")
 
 from magma_contracts.errors import ConfigError
 from magma_eval.benchmarks import benchmark_of
@@ -22,9 +21,9 @@ from magma_policy.screens.form import FILE, asked_form, write_form
 from magma_policy.screens.miniwob.benchmark import BENCHMARK
 from magma_policy.screens.miniwob.checkpoints import PagePolicy
 from magma_policy.screens.miniwob.experts import EXPERTS, corners_in
+from magma_policy.screens.miniwob.observation import PageObservation
 from magma_policy.screens.miniwob.pages import ENVIRONMENT, LEARNED, TASKS, most_steps, pages_folder
 from magma_policy.screens.miniwob.scripted import SCRIPTED
-from magma_policy.screens.miniwob.task import PageObservation
 
 EPISODE = Episode("pages", "enter-text", "eval", 0, make="enter-text", layout=0)
 

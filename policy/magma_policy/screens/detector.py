@@ -94,7 +94,9 @@ class Detector:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.full((self._side, self._side, 3), _GREY, np.uint8)
         pixels[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255.0), scale
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]).astype(np.float32)
+        planes /= 255.0
+        return planes, scale
 
 
 def _found(rows: NDArray[np.float32], scale: float, width: int, height: int) -> list[Candidate]:

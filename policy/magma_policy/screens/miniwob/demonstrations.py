@@ -63,10 +63,13 @@ class Demonstrator:
                 return
             x, y = page.candidates[action.mark].centre
             height, width = page.image.shape[:2]
-            yield Step(
+            taken = Step(
                 draw_box_marks(page.image, boxes_of(page.candidates)),
                 question_words(Form.CLICK, page.instruction, ()),
                 click_answer(action.mark, x / width, y / height),
             )
             page = self._task.step(action)
+            # What moved meanwhile was not clicked, and is looked at again.
+            if not page.refusal:
+                yield taken
         self._solved = page.success

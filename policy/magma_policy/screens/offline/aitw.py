@@ -107,7 +107,8 @@ def read(path: Path, *, check_data: bool = False) -> Iterator[Row]:
 
 def rows(examples: Iterator[tuple[str, dict[str, Feature]]], part: str) -> Iterator[Row]:
     """Reads examples, the steps of an episode one after the other. Raises ScreenError for one that is damaged."""
-    episode, history = "", []
+    episode = ""
+    history: list[str] = []
     for where, example in examples:
         fields = _Features(example, where)
         own = fields.text("episode_id")

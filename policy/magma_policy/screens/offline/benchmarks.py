@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class Set:
         """Every row in turn. Raises ScreenError for a damaged one."""
         if self._name == "aitw":
             for phone in aitw.read(self._data):
-                yield Item(phone.id, aitw.question(phone), lambda answer, row=phone: aitw.score(row, answer))
+                yield Item(phone.id, aitw.question(phone), functools.partial(aitw.score, phone))
             return
         records = read_records(self._data)
         if self._name == "screenspot":
@@ -76,14 +77,14 @@ class Set:
                 yield Item(
                     spot.id,
                     screenspot.question(spot, found),
-                    lambda answer, row=spot, marks=found: screenspot.score(row, marks, answer),
+                    functools.partial(screenspot.score, spot, found),
                 )
         elif self._name == "visualwebbench":
             for page in visualwebbench.rows(records, self._pictures):
                 yield Item(
                     page.id,
                     visualwebbench.question(page, self._marks),
-                    lambda answer, row=page: visualwebbench.score(row, answer, self._marks),
+                    functools.partial(visualwebbench.score, page, marks=self._marks),
                 )
         else:
             self._dropped = 0
@@ -91,7 +92,7 @@ class Set:
                 if step is None:
                     self._dropped += 1
                 else:
-                    yield Item(step.id, mind2web.question(step), lambda answer, row=step: mind2web.score(row, answer))
+                    yield Item(step.id, mind2web.question(step), functools.partial(mind2web.score, step))
 
     def summary(self, scores: Sequence[Any]) -> list[Figure]:
         """The figures of all scores; empty when there are none."""

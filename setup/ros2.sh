@@ -68,7 +68,7 @@ for path in sys.argv[1:]:
             print(*ast.literal_eval(node.value), sep="\n")
 PYTHON
     "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" -r "$VENV/requirements.txt" \
-        -e "$ROOT/ros2_ws/src/magma_contracts" -e "$ROOT/policy/client" -e "$ROOT/sim/magma_eval" -e "$ROOT/sim" \
+        -e "$ROOT/ros2_ws/src/magma_contracts" -e "$ROOT/ros2_ws/src/magma_data" -e "$ROOT/policy/client" -e "$ROOT/sim/magma_eval" -e "$ROOT/sim" \
         -e "$ROOT/policy"
     # What colcon and the generators of messages import, where the installation does not bring it.
     local module package

@@ -187,7 +187,7 @@ install_requirements() { # extras…
 
 install_own() {
     cd "$ROOT"
-    pip_install --no-deps --no-build-isolation -e ros2_ws/rclpy_dds -e ros2_ws/src/magma_contracts -e policy/client \
+    pip_install --no-deps --no-build-isolation -e ros2_ws/rclpy_dds -e ros2_ws/src/magma_contracts -e ros2_ws/src/magma_data -e policy/client \
         -e sim/magma_eval -e sim -e policy
     "$VENV/bin/rclpy-dds" install ros2_ws/src
 }

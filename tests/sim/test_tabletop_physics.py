@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from magma_contracts.rotations import conjugate, multiply_left_to_right, quaternion_from_axis_angle
+from magma_data.demonstrations import read_episode
+from magma_data.reader import Dataset
 from magma_sim.backends.tabletop.layouts import EVALUATION_LAYOUTS
 from magma_sim.backends.tabletop.objects import GOALS, OBJECTS, TASKS
 from magma_sim.backends.tabletop.task import TabletopTask
@@ -199,10 +201,10 @@ def test_parallel_demonstrations_without_pictures_equal_serial_ones(tmp_path: Pa
         rows = generate(config)
         assert rows["carrot_on_plate"]["episodes"] == 2
         runs[workers] = {}
-        for path in sorted((config.out / "episodes").iterdir()):
-            with np.load(path, allow_pickle=False) as episode:
-                assert "frames" not in episode
-                runs[workers][path.name] = episode["proprioception"]
+        dataset = Dataset(config.out)
+        assert not dataset.info.cameras
+        for episode in dataset.episodes:
+            runs[workers][episode.name] = read_episode(dataset, episode)["proprioception"]
     assert runs[1].keys() == runs[2].keys()
     for name, states in runs[1].items():
         assert np.array_equal(states, runs[2][name]), name

@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from magma_data.demonstrations import read_episode, read_frames
+from magma_data.reader import Dataset
 from magma_sim import make_task
 from magma_sim.backends.tabletop.objects import GOALS, TASKS
 from magma_sim.demonstrations.config import DemonstrationConfig, NoiseConfig
-from magma_sim.demonstrations.files import episode_path
+from magma_sim.demonstrations.files import episode_name
 from magma_sim.demonstrations.generation import generate
 from magma_sim.demonstrations.recording import project
 from magma_sim.experts.pick_and_place import ScriptedExpert
@@ -90,6 +92,14 @@ def test_layouts_differ_to_the_eye() -> None:
     assert np.abs(first.astype(int) - second.astype(int)).mean() > 2
 
 
+def recorded(out: Path, task: str) -> dict[str, np.ndarray]:
+    """The arrays of the episode of seed 3."""
+    dataset = Dataset(out)
+    (episode,) = (one for one in dataset.episodes if one.name == episode_name(task, 3))
+    frames = read_frames(dataset, episode)
+    return read_episode(dataset, episode) | ({} if frames is None else {"frames": frames})
+
+
 @pytest.fixture(scope="module")
 def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> DemonstrationConfig:
     out = tmp_path_factory.mktemp("demonstrations")
@@ -100,36 +110,36 @@ def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> DemonstrationCon
 
 def test_files_of_a_demonstration(demonstrations: DemonstrationConfig) -> None:
     world = make_task("stack_blocks")
-    with np.load(episode_path(demonstrations.out, "stack_blocks", 3), allow_pickle=False) as episode:
-        steps = len(episode["actions"])
-        shapes = {
-            "frames": ((steps, 128, 128, 3), np.uint8),
-            "proprioception": ((steps, 16), np.float32),
-            "actions": ((steps, 7), np.float32),
-            "executed": ((steps, 7), np.float32),
-            "points": ((steps, 4, 3), np.float32),
-            "marks": ((steps, 4, 2), np.float32),
-        }
-        for name, (shape, dtype) in shapes.items():
-            assert episode[name].shape == shape and episode[name].dtype == dtype, name
-        assert str(episode["instruction"]) == "stack the green block on the yellow block"
-        assert str(episode["task"]) == "stack_blocks"
-        assert bool(episode["success"])
-        camera = (world.spec.camera_intrinsics, world.spec.camera_extrinsics)
-        assert np.allclose(episode["marks"], project(episode["points"].astype(np.float64), *camera), atol=0.01)
-        # The target follows from the executed actions, and labels stay within the expert's limits.
-        moved = episode["proprioception"][:, 7:10]
-        assert np.allclose(np.diff(moved, axis=0), episode["executed"][:-1, :3], atol=1e-5)
-        assert (np.linalg.norm(episode["actions"][:, :3], axis=1) <= 0.0501).all()
-        assert np.isin(episode["actions"][:, 6], (0.0, 1.0)).all()
+    episode = recorded(demonstrations.out, "stack_blocks")
+    steps = len(episode["actions"])
+    shapes = {
+        "frames": ((steps, 128, 128, 3), np.uint8),
+        "proprioception": ((steps, 16), np.float32),
+        "actions": ((steps, 7), np.float32),
+        "executed": ((steps, 7), np.float32),
+        "points": ((steps, 4, 3), np.float32),
+        "marks": ((steps, 4, 2), np.float32),
+    }
+    for name, (shape, dtype) in shapes.items():
+        assert episode[name].shape == shape and episode[name].dtype == dtype, name
+    assert str(episode["instruction"]) == "stack the green block on the yellow block"
+    assert str(episode["task"]) == "stack_blocks"
+    assert bool(episode["success"])
+    camera = (world.spec.camera_intrinsics, world.spec.camera_extrinsics)
+    assert np.allclose(episode["marks"], project(episode["points"].astype(np.float64), *camera), atol=0.01)
+    # The target follows from the executed actions, and labels stay within the expert's limits.
+    moved = episode["proprioception"][:, 7:10]
+    assert np.allclose(np.diff(moved, axis=0), episode["executed"][:-1, :3], atol=1e-5)
+    assert (np.linalg.norm(episode["actions"][:, :3], axis=1) <= 0.0501).all()
+    assert np.isin(episode["actions"][:, 6], (0.0, 1.0)).all()
 
 
 def test_frames_are_what_a_policy_sees(demonstrations: DemonstrationConfig) -> None:
-    with np.load(episode_path(demonstrations.out, "carrot_on_plate", 3), allow_pickle=False) as episode:
-        frames, executed = episode["frames"], episode["executed"]
-        start = episode["proprioception"][0]
-        world = make_task("carrot_on_plate")
-        position, quaternion = start[7:10].astype(np.float64), start[10:14].astype(np.float64)
+    episode = recorded(demonstrations.out, "carrot_on_plate")
+    frames, executed = episode["frames"], episode["executed"]
+    start = episode["proprioception"][0]
+    world = make_task("carrot_on_plate")
+    position, quaternion = start[7:10].astype(np.float64), start[10:14].astype(np.float64)
     now = world.reset("random", 3, start_position=position, start_quaternion_xyzw=quaternion)  # type: ignore[call-arg]
     assert np.abs(now.image.astype(int) - frames[0]).mean() < 0.5
     for frame, action in zip(frames[1:6], executed[:5], strict=True):
@@ -138,7 +148,7 @@ def test_frames_are_what_a_policy_sees(demonstrations: DemonstrationConfig) -> N
 
 
 def test_card(demonstrations: DemonstrationConfig) -> None:
-    card = json.loads((demonstrations.out / "card.json").read_text())
+    card = json.loads((demonstrations.out / "meta" / "magma.json").read_text())
     assert card["variant"] == "random" and card["frame_rate_hz"] == 5
     assert card["counts"]["stack_blocks"]["episodes"] == 1
     assert np.array(card["camera_intrinsics"]).shape == (3, 3)
@@ -146,16 +156,22 @@ def test_card(demonstrations: DemonstrationConfig) -> None:
 
 
 def test_goes_on_where_it_stopped_and_refuses_other_settings(demonstrations: DemonstrationConfig) -> None:
-    paths = sorted((demonstrations.out / "episodes").iterdir())
-    before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
-    paths[0].unlink()
-    (demonstrations.out / "episodes" / "stack_blocks-9.partial-1").write_bytes(b"cut off")
+    there = Dataset(demonstrations.out)
+    whole = {episode.name: recorded(demonstrations.out, episode.name.rpartition("-")[0]) for episode in there.episodes}
+    # As a run that was killed in the middle of its second episode leaves a set.
+    last = there.episodes[-1]
+    info = json.loads((demonstrations.out / "meta" / "info.json").read_text())
+    info |= {"total_episodes": 1, "total_frames": last.start or there.episodes[0].length, "total_tasks": 1}
+    (demonstrations.out / "meta" / "info.json").write_text(json.dumps(info))
+    kept = there.episodes[0].data
+    before = kept.stat().st_mtime_ns
     rows = generate(demonstrations)
     assert {row["episodes"] for row in rows.values()} == {1}
-    assert paths[0].exists()
-    assert paths[1].stat().st_mtime_ns == before[1][0]
-    with np.load(paths[0], allow_pickle=False) as again:
+    assert kept.stat().st_mtime_ns == before
+    for episode in Dataset(demonstrations.out).episodes:
+        again = recorded(demonstrations.out, episode.name.rpartition("-")[0])
         assert len(again["actions"]) == rows[str(again["task"])]["steps"]
+        assert np.array_equal(again["proprioception"], whole[episode.name]["proprioception"])
     other = DemonstrationConfig(
         out=demonstrations.out, tasks=demonstrations.tasks, episodes=1, seed=3, noise=NoiseConfig(scale=0.5)
     )
@@ -169,18 +185,18 @@ def test_an_actor_acts_and_the_expert_says_what_it_would_do(tmp_path: Path) -> N
         out=tmp_path, tasks=("stack_blocks",), episodes=1, seed=3, actor=actor, noise=NoiseConfig(scale=0.0)
     )
     generate(config)
-    with np.load(episode_path(tmp_path, "stack_blocks", 3), allow_pickle=False) as episode:
-        actions, executed = episode["actions"], episode["executed"]
-        expert = ScriptedExpert("stack_blocks")
-        world = make_task("stack_blocks")
-        now = world.reset("random", 3)
-        for step, action in enumerate(executed):
-            clean = expert.act(now.end_effector, now.object_poses)
-            assert np.allclose(clean, actions[step], atol=1e-3), step
-            now = world.step(action.astype(np.float64))
+    episode = recorded(tmp_path, "stack_blocks")
+    actions, executed = episode["actions"], episode["executed"]
+    expert = ScriptedExpert("stack_blocks")
+    world = make_task("stack_blocks")
+    now = world.reset("random", 3)
+    for step, action in enumerate(executed):
+        clean = expert.act(now.end_effector, now.object_poses)
+        assert np.allclose(clean, actions[step], atol=1e-3), step
+        now = world.step(action.astype(np.float64))
     # The policy's actions are bins, which the expert's are not.
     assert not np.allclose(actions[:, :6], executed[:, :6], atol=1e-4)
-    assert json.loads((tmp_path / "card.json").read_text())["recording"]["actor"].startswith("magma ")
+    assert json.loads((tmp_path / "meta" / "magma.json").read_text())["recording"]["actor"].startswith("magma ")
     with pytest.raises(ValueError, match="choose another --out"):
         generate(dataclasses.replace(config, actor=None))
 

@@ -29,9 +29,8 @@ from magma_contracts.demonstrations import MARKS
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
-from magma_policy.demonstrations.data_card import DataCard
-from magma_policy.demonstrations.episode_file import DemonstrationError
-from magma_policy.demonstrations.reader import list_episodes, read_episode
+from magma_policy.demonstrations.episode_file import DemonstrationError, fingerprint
+from magma_policy.demonstrations.sources import Source, open_set
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import write_image
 from magma_policy.files.video_files import read_video
@@ -148,26 +147,27 @@ def _keep_settings(config: TrackConfig) -> None:
 
 
 def _track_set(config: TrackConfig, tracker: PointTracker, directory: Path, folder: Path) -> dict[str, Any]:
-    card = DataCard.read(directory)
-    episodes = list_episodes(directory)
+    opened = open_set(directory)
+    card, episodes = opened.card, opened.episodes
     if 0 < config.episodes < len(episodes):
         places = np.linspace(0, len(episodes) - 1, config.episodes).round().astype(int)
-        episodes = [episodes[place] for place in places]
+        episodes = tuple(episodes[place] for place in places)
     (folder / "traces").mkdir(parents=True, exist_ok=True)
     (folder / "compared").mkdir(exist_ok=True)
     tracked, rows = [], [np.zeros(0, dtype=COMPARISON)]
-    for path in tqdm(episodes, desc=directory.name, unit="episode", mininterval=2.0):
-        target, compared = folder / "traces" / path.name, folder / "compared" / f"{path.stem}.npy"
+    for source in tqdm(episodes, desc=directory.name, unit="episode", mininterval=2.0):
+        name = source.name.removesuffix(".npz")
+        target, compared = folder / "traces" / f"{name}.npz", folder / "compared" / f"{name}.npy"
         # The traces are written last: an episode that has them is done.
-        content = file_digests([path])[path]
-        known = _done(target, content, path)
+        content = _content(source)
+        known = _done(target, content, source.where)
         if known is None or (config.compare_every and not compared.is_file()):
-            data = read_episode(path)
+            data = source.read()
             if "frames" not in data:
-                raise CommandError(f"{path} has no frames; magma-demos --images records them")
+                raise CommandError(f"{source.where} has no frames; magma-demos --images records them")
             if config.compare_every:
                 np.save(compared, compare(data["frames"], data["marks"], tracker, config.compare_every))
-            video = _track_frames(config, tracker, data["frames"], path.stem, folder, str(data["instruction"]))
+            video = _track_frames(config, tracker, data["frames"], name, folder, str(data["instruction"]))
             write_traces(target, replace(video, source=content))
             known = read_traces(target)
         tracked.append(known)
@@ -201,7 +201,12 @@ def _track_video(config: TrackConfig, tracker: PointTracker, path: Path) -> dict
     return report
 
 
-def _done(target: Path, content: str, source: Path) -> TrackedVideo | None:
+def _content(source: Source) -> str:
+    """Digest of an episode: of its file, or of its arrays where it shares one."""
+    return file_digests([source.file])[source.file] if source.file is not None else fingerprint(source.read()).hex()
+
+
+def _done(target: Path, content: str, source: Path | str) -> TrackedVideo | None:
     """The traces that are there for a file of this content; None when it has to be tracked, or tracked again because
     the traces do not say of what they are. CommandError when they are of another file of the same name, or damaged."""
     if not target.is_file():

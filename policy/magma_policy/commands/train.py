@@ -17,7 +17,7 @@ from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
 from magma_contracts.text import escaped, printable
 from magma_policy.demonstrations.episode_file import DemonstrationError
-from magma_policy.demonstrations.reader import Demonstrations, held_out_text, read_demonstrations
+from magma_policy.demonstrations.reader import Demonstrations, held_out_text
 from magma_policy.errors import CheckpointError, CommandError, NotFiniteError, ScreenError
 from magma_policy.files.hub import HubError
 from magma_policy.files.whole_files import whole_file
@@ -35,7 +35,7 @@ from magma_policy.training.recipes.chat.config import ChatTrainConfig
 from magma_policy.training.recipes.grounding import config as grounding_config
 from magma_policy.training.recipes.grounding import trainer as grounding_trainer
 from magma_policy.training.recipes.grounding.config import GroundingConfig
-from magma_policy.training.recipes.robot_actions.trainer import Trainer
+from magma_policy.training.recipes.robot_actions.trainer import Trainer, read_sets
 from magma_policy.training.recipes.screens import config as screens_config
 from magma_policy.training.recipes.screens import trainer as screens_trainer
 from magma_policy.training.recipes.screens.config import ScreensConfig
@@ -164,7 +164,7 @@ def train(config: TrainConfig) -> int:
     of."""
     if config.dry_run:
         start = StartingPoint.of(config)
-        print(describe(read_demonstrations(config.demonstrations), config.validation_every))
+        print(describe(read_sets(config), config.validation_every))
         print(f"{start.config.name}: {memory(start, config)}")
         return 0
     with _joined(config) as speaks:

@@ -1,4 +1,4 @@
-"""card.json of a demonstration set: robot, camera, table, clock and the names of the objects."""
+"""The data card of a demonstration set: robot, camera, table, clock and the names of the objects."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from magma_contracts.camera import LARGEST_SIDE
 from magma_contracts.demonstrations import CARD, check_version
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import printable
+from magma_data import layout
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.camera import CameraCalibration
@@ -33,11 +34,13 @@ class ObjectWords:
 
 @dataclass(frozen=True)
 class DataCard:
-    """What the model needs from card.json; the card's other entries (counts, seeds, noise) are for people.
+    """What the model needs from the card (meta/magma.json, in older sets card.json); its other entries (counts, seeds,
+    noise) are for people.
 
     `robot` names the arm and camera set-up ("" when the card does not say); `intrinsics` K in pixels of the stored
     frames of `image_height` x `image_width` px (the card's `image_size` is the side of square ones, or both);
-    `extrinsics` base -> camera_optical; `objects` by their name in the episodes.
+    `extrinsics` base -> camera_optical; both empty where nobody calibrated the camera; `objects` by their name in the
+    episodes.
     """
 
     robot: str
@@ -51,8 +54,10 @@ class DataCard:
 
     @classmethod
     def read(cls, directory: Path) -> DataCard:
-        """Read DIR/card.json; DemonstrationError names a missing or malformed entry."""
-        path = directory / CARD
+        """Read the card of a folder; DemonstrationError names a missing or malformed entry."""
+        path = directory / layout.CARD
+        if not path.is_file():
+            path = directory / CARD
         if not path.is_file():
             raise DemonstrationError(f"{path}: no such data card; is {directory} a demonstration set?")
         try:
@@ -65,6 +70,10 @@ class DataCard:
             size = data["image_size"]
             height, width = size if isinstance(size, list) else (size, size)
             name = data.get("robot", "")
+            if path.name != CARD and not {"camera_intrinsics", "camera_extrinsics_base_to_optical"} & set(data):
+                return cls.of_mapping(
+                    path, robots.check_name(name) if name != "" else "", (height, width), data["step_period_s"], None
+                )
             return cls(
                 robot=robots.check_name(name) if name != "" else "",
                 intrinsics=_intrinsics(data["camera_intrinsics"]),
@@ -84,13 +93,45 @@ class DataCard:
         except (ConfigError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise DemonstrationError(f"{path}: {printable(error)}") from error
 
+    @classmethod
+    def of_mapping(
+        cls,
+        where: Path,
+        robot: str,
+        size: tuple[int, int],
+        step_period_s: float,
+        calibration: tuple[Any, Any, float] | None,
+    ) -> DataCard:
+        """The card of a set of others; `calibration` are intrinsics, extrinsics and the table's height, m, where they
+        are known. DemonstrationError names a value that cannot be."""
+        try:
+            return cls(
+                robot=robot,
+                intrinsics=_intrinsics(calibration[0]) if calibration else (),
+                extrinsics=_extrinsics(calibration[1]) if calibration else (),
+                image_height=_side(size[0]),
+                image_width=_side(size[1]),
+                table_height_m=_number("table_height_m", calibration[2], -100.0, 100.0) if calibration else 0.0,
+                step_period_s=_number("step_period_s", step_period_s, 1e-3, 100.0),
+                objects={},
+            )
+        except (ValueError, TypeError) as error:
+            raise DemonstrationError(f"{where}: the mapping's calibration: {printable(error)}") from error
+
     @property
     def width_height(self) -> np.ndarray:
         """float64 (2,): what pixels (x, y) are divided by to make fractions of the image."""
         return np.array([self.image_width, self.image_height], dtype=np.float64)
 
     def camera(self, height_above_table_m: float) -> CameraCalibration:
-        """The card's camera, with the plane that is `height_above_table_m` above the table."""
+        """The card's camera, with the plane that is `height_above_table_m` above the table. ConfigError where it was
+        not calibrated."""
+        if not self.intrinsics:
+            raise ConfigError(
+                f"the camera of {self.robot!r} is not calibrated: give `calibration` in its mapping file, or train "
+                "with "
+                "--geometry none"
+            )
         return CameraCalibration(
             intrinsics=self.intrinsics,
             extrinsics=self.extrinsics,
@@ -104,7 +145,8 @@ class DataCard:
         mine = [v for m in (self.intrinsics, self.extrinsics) for row in m for v in row]
         theirs = [v for m in (other.intrinsics, other.extrinsics) for row in m for v in row]
         return (
-            all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for a, b in zip(mine, theirs, strict=True))
+            len(mine) == len(theirs)
+            and all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for a, b in zip(mine, theirs, strict=True))
             and (self.image_height, self.image_width) == (other.image_height, other.image_width)
             and math.isclose(self.table_height_m, other.table_height_m, abs_tol=1e-6)
             and math.isclose(self.step_period_s, other.step_period_s)

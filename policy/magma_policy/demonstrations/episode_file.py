@@ -46,9 +46,15 @@ def read_episode(path: Path) -> dict[str, np.ndarray]:
         data = read_arrays(path, ARRAYS)
     except ArrayFileError as error:
         raise DemonstrationError(str(error)) from error
+    return check_arrays(str(path), data)
+
+
+def check_arrays(where: str, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of an episode, checked for types, shapes and finiteness, with text as text. DemonstrationError names
+    `where` and all that is wrong."""
     found = list(_malformed(data))
     if found:
-        raise DemonstrationError(f"{path}: {'; '.join(found)}")
+        raise DemonstrationError(f"{where}: {'; '.join(found)}")
     for name in ("instruction", "object_names"):
         if name in data:
             data[name] = _as_text(data[name])

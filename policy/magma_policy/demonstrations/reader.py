@@ -1,8 +1,9 @@
-"""Reader of demonstration sets: a data card and one .npz per episode (numpy arrays only, never pickle)."""
+"""Reader of demonstration sets: all steps of all episodes, checked before any is used."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from tqdm import tqdm
 
 from magma_contracts.arm_state import GRIPPER_TARGET
 from magma_contracts.camera import project
-from magma_contracts.demonstrations import EPISODES
 from magma_policy.demonstrations.data_card import DataCard
-from magma_policy.demonstrations.episode_file import DemonstrationError, fingerprint, read_episode, unteachable
+from magma_policy.demonstrations.episode_file import DemonstrationError, fingerprint, unteachable
+from magma_policy.demonstrations.frame_store import FrameStore
+from magma_policy.demonstrations.mapping import Mapping
+from magma_policy.demonstrations.sources import Source, open_set
 
 MOST_TOLD = 50
 """Problems that are listed one by one."""
@@ -67,9 +70,11 @@ def gripper_onsets(actions: np.ndarray, proprioception: np.ndarray, before: int 
 
 
 def is_held_out(name: str, every: int) -> bool:
-    """Whether an episode file belongs to the held-out share of 1/`every`; decided by its name alone, so that a growing
+    """Whether an episode belongs to the held-out share of 1/`every`; decided by its name alone, so that a growing
     set never moves an episode from one side to the other."""
-    return zlib.crc32(name.encode("utf-8")) % every == 0
+    # As when every episode was a file of this kind: a set that is converted keeps its share.
+    file = name if name.endswith(".npz") else f"{name}.npz"
+    return zlib.crc32(file.encode("utf-8")) % every == 0
 
 
 def held_out(demos: Demonstrations, every: int) -> np.ndarray:
@@ -94,38 +99,35 @@ def held_out_text(demos: Demonstrations, every: int) -> str:
     return text + (f"; none of {', '.join(map(repr, spared))}, which have none to spare" if spared else "")
 
 
-def list_episodes(directory: Path) -> list[Path]:
-    """Every episode file, ordered by name; DemonstrationError when there is none."""
-    paths = sorted((directory / EPISODES).glob("*.npz"))
-    if not paths:
-        raise DemonstrationError(f"no episodes (*.npz) under {directory / EPISODES}")
-    return paths
+def read_demonstrations(
+    directories: Sequence[Path],
+    mappings: Sequence[Mapping] = (),
+    memory_bytes: float = math.inf,
+    folder: Path | None = None,
+) -> Demonstrations:
+    """Read sets of any kind that `open_set` knows; those of one robot must share its camera, table and clock.
 
-
-def read_demonstrations(directories: Sequence[Path]) -> Demonstrations:
-    """Read sets; those of one robot must share its camera, table and clock.
-
-    Everything is read and checked before anything is used. Raises DemonstrationError with every problem, its file and
-    step.
+    Everything is read and checked before anything is used, episode by episode; frames beyond `memory_bytes` go to a
+    file in `folder`. Raises DemonstrationError with every problem, its file and step.
     """
     problems: list[str] = []
-    cards, jobs = _read_cards(directories, problems)
-    columns = _Columns()
-    seen: dict[tuple[int, bytes], Path] = {}
-    for robot, card, path in tqdm(jobs, desc="reading demonstrations", unit="episode", mininterval=2.0):
+    cards, jobs = _read_cards(directories, mappings, problems)
+    columns = _Columns(FrameStore(memory_bytes, folder))
+    seen: dict[tuple[int, bytes], str] = {}
+    for robot, card, source in tqdm(jobs, desc="reading demonstrations", unit="episode", mininterval=2.0):
         try:
-            data = read_episode(path)
+            data = source.read()
         except DemonstrationError as error:
             problems.append(str(error))
             continue
         found = list(unteachable(data, card.image_height, card.image_width, columns.marks or data["marks"].shape[1]))
-        twin = seen.setdefault((robot, fingerprint(data)), path)
-        if twin is not path:
+        twin = seen.setdefault((robot, fingerprint(data)), source.where)
+        if twin is not source.where:
             found.append(f"is the same episode as {twin}; list each once, and let `weights` say what counts more")
         if found:
-            problems.append(f"{path}: {'; '.join(found)}")
+            problems.append(f"{source.where}: {'; '.join(found)}")
         else:
-            columns.add(robot, card, path.name, data)
+            columns.add(robot, card, source.name, data)
     if problems:
         raise DemonstrationError(_told(problems))
     contents = [repr(cards).encode(), *(str(robot).encode() + content for robot, content in seen)]
@@ -142,19 +144,19 @@ def _told(problems: Sequence[str]) -> str:
 
 
 def _read_cards(
-    directories: Sequence[Path], problems: list[str]
-) -> tuple[list[DataCard], list[tuple[int, DataCard, Path]]]:
+    directories: Sequence[Path], mappings: Sequence[Mapping], problems: list[str]
+) -> tuple[list[DataCard], list[tuple[int, DataCard, Source]]]:
     """The robots' cards in order, and every episode with its robot's number and its own set's card; adds to
     `problems`."""
     cards: dict[str, tuple[int, DataCard, Path]] = {}
-    jobs: list[tuple[int, DataCard, Path]] = []
+    jobs: list[tuple[int, DataCard, Source]] = []
     for directory in directories:
         try:
-            card = DataCard.read(directory)
-            episodes = list_episodes(directory)
+            opened = open_set(directory, mappings)
         except DemonstrationError as error:
             problems.append(str(error))
             continue
+        card = opened.card
         number, first, where = cards.setdefault(card.robot, (len(cards), card, directory))
         if not card.fits(first):
             problems.append(
@@ -163,7 +165,7 @@ def _read_cards(
             )
         if number and not card.robot and directory == where:
             problems.append(f"{directory}: its card names no robot, but other sets have other robots; give it a name")
-        jobs += [(number, card, path) for path in episodes]
+        jobs += [(number, card, source) for source in opened.episodes]
     known = [card for _, card, _ in cards.values()]
     sizes = {(card.image_height, card.image_width) for card in known}
     if len(sizes) > 1:
@@ -174,13 +176,14 @@ def _read_cards(
 class _Columns:
     """Episodes on their way into one `Demonstrations`."""
 
-    def __init__(self) -> None:
+    def __init__(self, frames: FrameStore) -> None:
         self.marks = 0
+        self._store = frames
         self._parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
         self._instructions: dict[str, int] = {}
         self._names: list[str] = []
         self._objects: list[tuple[str, ...]] = []
-        self._rows = self._frames = 0
+        self._rows = 0
 
     def add(self, robot: int, card: DataCard, name: str, data: dict[str, np.ndarray]) -> None:
         """Takes in one episode, which was checked."""
@@ -206,9 +209,8 @@ class _Columns:
         self._names.append(name)
         self._objects.append(tuple(str(known) for known in data.get("object_names", ())))
         if "frames" in data:
-            parts["frames"].append(data["frames"])
-            parts["frame_index"].append(np.arange(self._frames, self._frames + steps))
-            self._frames += steps
+            parts["frame_index"].append(np.arange(self._store.count, self._store.count + steps))
+            self._store.add(data["frames"])
         else:
             parts["frame_index"].append(np.full(steps, -1))
 
@@ -220,20 +222,22 @@ class _Columns:
             np.pad(one, ((0, 0), (0, most - one.shape[1]), (0, 0)), constant_values=np.nan)
             for one in parts["object_marks"]
         ]
-        if not parts["frames"]:
-            parts["frames"].append(np.zeros((0, cards[0].image_height, cards[0].image_width, 3), dtype=np.uint8))
+        frames = self._store.joined()
+        if frames is None:
+            frames = np.zeros((0, cards[0].image_height, cards[0].image_width, 3), dtype=np.uint8)
         return Demonstrations(
             cards=tuple(cards),
             identity=identity,
             instructions=tuple(self._instructions),
             episode_names=tuple(self._names),
             objects=tuple(self._objects),
+            frames=frames,
             **{name: np.concatenate(arrays) for name, arrays in parts.items()},
         )
 
 
 _COLUMNS = (
-    "frames", "frame_index", "proprioception", "actions", "marks", "instruction", "robot", "episode", "last_row",
+    "frame_index", "proprioception", "actions", "marks", "instruction", "robot", "episode", "last_row",
     "onset", "weight", "object_marks",
 )  # fmt: skip
 

@@ -45,10 +45,17 @@ class TrainConfig:
     """
 
     demonstrations: tuple[Path, ...]
-    """Demonstration sets (directories with card.json) of one or several robots; the first one's is the default robot of
-    the checkpoint."""
+    """Demonstration sets of one or several robots, mixed as you like: folders of magma-demos and magma-export, LeRobot
+    datasets (v3.0, v2.1), folders of the Hub's cache, or owner/name of what is in there. The first one's robot is the
+    default robot of the checkpoint."""
     output: Path
     """Directory of the run; the policy checkpoint (moving average of the weights) is OUTPUT/checkpoint."""
+    mappings: Annotated[tuple[Path, ...], NONE] = ()
+    """Mapping files of the robots of other people's datasets: which column is what, and in which convention;
+    `magma-data mapping SET` prints one to fill in."""
+    frames_in_memory_gib: float = 4.0
+    """Pictures beyond it go, all of them, to a file beside the run that vanishes with it: a set may be larger than
+    memory."""
     recipe: Literal["robot_actions"] = "robot_actions"
     """What is learned: robot_actions, from demonstrations; chat, from conversations (`magma-train --recipe chat
     --help`); grounding, from scenes (`magma-train --recipe grounding --help`)."""
@@ -152,7 +159,7 @@ class TrainConfig:
         positive = (
             "steps", "image_batch", "decoder_batch", "accumulate", "learning_rate", "mark_sigma_cells",
             "action_sigma_bins", "validation_samples", "validation_steps", "checkpoint_steps", "threads",
-            "success_episodes", "success_steps", "skip_limit",
+            "success_episodes", "success_steps", "skip_limit", "frames_in_memory_gib",
         )  # fmt: skip
         for name in positive:
             if getattr(self, name) <= 0:
@@ -194,7 +201,7 @@ class TrainConfig:
 CHANGEABLE = frozenset(
     {
         "stop_after", "threads", "device", "graphs", "checkpoint_steps", "gradient_checkpointing", "dry_run",
-        "success_suites", "success_episodes", "success_steps", "skip_limit",
+        "success_suites", "success_episodes", "success_steps", "skip_limit", "frames_in_memory_gib",
     }
 )  # fmt: skip
 """What may differ when a run is continued: how it uses the machine, not what it learns."""

@@ -6,18 +6,19 @@ that is executed (Ross et al., "A Reduction of Imitation Learning and Structured
 Learning", 2011, DAgger): what the expert would do in the places where the policy gets to. Only layouts of the variant
 "random" occur, never one that is for evaluation (see `layouts.py` of the suite's backend).
 
-On disk (no pickle):
-    OUT/card.json                    the data card: configuration, counts, camera, versions
-    OUT/episodes/<task>-<seed>.npz   one episode of T steps:
-        frames uint8 (T, 128, 128, 3)      RGB, as `Observation.image` in an evaluation; absent without images
-        proprioception float32 (T, 16)     `ArmState.as_vector`
-        actions float32 (T, 7)             the expert's clean EndEffectorDelta
-        executed float32 (T, 7)            what was executed
-        points float32 (T, 4, 3)           base frame, m: source centre, source tip, rest point of the target, tool
-        marks float32 (T, 4, 2)            the same points as pixels (u, v) of the 128 px frame
-        object_names (N,)                  strings: every object of the scene, distractors too
-        object_positions float32 (T, N, 3) their origins, base frame, m
-        instruction, task                  strings;  success: bool, at the last step
+On disk, a LeRobot dataset of version 3.0, which lerobot and its tools read as any other:
+    OUT/meta/info.json, stats.json, tasks.parquet, episodes/    features, clock, statistics, instructions, episodes
+    OUT/data/chunk-…/file-….parquet                             a row for each of the T steps of an episode:
+        observation.images.third_person    PNG, without loss, as `Observation.image` in an evaluation; absent without
+        images observation.state float32 (16,)    `ArmState.as_vector`
+        action float32 (7,)                the expert's clean EndEffectorDelta
+        magma.executed float32 (7,)        what was executed
+        magma.points float32 (4, 3)        base frame, m: source centre, source tip, rest point of the target, tool
+        magma.marks float32 (4, 2)         the same points as pixels (u, v) of the 128 px frame
+        magma.object_positions float32 (N, 3)  origins of the episode's objects, base frame, m; NaN beyond their number
+    OUT/meta/magma.json                    the data card: configuration, counts, camera, versions
+    OUT/meta/magma_episodes.jsonl          of each episode: name (<task>-<seed>), task, success at the last step, and
+                                           object_names, every object of the scene, distractors too
 """
 
 from __future__ import annotations

@@ -1,19 +1,14 @@
-"""Demonstrations on disk: a file per episode, and the data card of all of them; see `magma-demos --help`."""
+"""Demonstrations on disk: a LeRobot dataset with its data card; see `magma-demos --help`."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
-import os
 import platform
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from magma_contracts.demonstrations import ACTION_ENTRY, CARD, EPISODES, FORMAT_VERSION, MARKS
+from magma_contracts.demonstrations import ACTION_ENTRY, FORMAT_VERSION, MARKS
+from magma_data.demonstrations import SetForm
 from magma_eval.policies.choice import PolicyChoice
 from magma_sim.demonstrations.config import DemonstrationConfig
 from magma_sim.registry import backend_of
@@ -21,17 +16,19 @@ from magma_sim.tasks.interface import TaskSpec
 from magma_sim.tasks.object_words import OBJECT_WORDS
 
 
-def episode_path(out: Path, task: str, seed: int) -> Path:
-    """File of one episode."""
-    return out / EPISODES / f"{task}-{seed}.npz"
+def episode_name(task: str, seed: int) -> str:
+    """What an episode is called in its set."""
+    return f"{task}-{seed}"
 
 
-def write_episode(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Writes the file of an episode whole or not at all."""
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
+def form_of(config: DemonstrationConfig, specs: dict[str, TaskSpec]) -> SetForm:
+    """What every episode of a set has."""
+    spec = specs[config.tasks[0]]
+    return SetForm(
+        arrays=("proprioception", "actions", "executed", "marks", "points", "object_positions"),
+        image_size=(spec.image_height, spec.image_width) if config.images else None,
+        objects=max(len(task.object_names) for task in specs.values()),
+    )
 
 
 def recording_settings(config: DemonstrationConfig) -> dict[str, Any]:
@@ -40,9 +37,10 @@ def recording_settings(config: DemonstrationConfig) -> dict[str, Any]:
     return shared if config.actor is None else {**shared, "actor": PolicyChoice(config.actor).identity()}
 
 
-def _card(
+def card_of(
     config: DemonstrationConfig, specs: dict[str, TaskSpec], rows: dict[str, dict[str, int]], seconds: float
 ) -> dict[str, Any]:
+    """The data card: counts by task, and the seconds that this run took so far."""
     spec = specs[config.tasks[0]]
     return {
         "format_version": FORMAT_VERSION,
@@ -73,12 +71,3 @@ def _card(
         "versions": {name: importlib.metadata.version(name) for name in ("mani_skill", "sapien", "numpy")}
         | {"python": platform.python_version()},
     }
-
-
-def write_card(
-    config: DemonstrationConfig, specs: dict[str, TaskSpec], rows: dict[str, dict[str, int]], seconds: float
-) -> None:
-    """Writes the data card anew: counts by task, and the seconds that this run took so far."""
-    partial = config.out / f"{CARD}.partial"
-    partial.write_text(json.dumps(_card(config, specs, rows, seconds), indent=2) + "\n")
-    partial.replace(config.out / CARD)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from magma_contracts.demonstrations import CARD
 from magma_contracts.outputs import check_folder
-from magma_contracts.text import printable
+from magma_data.demonstrations import add_episode, open_set
+from magma_data.reader import Dataset, is_dataset
 from magma_eval.policies.choice import PolicyChoice
 from magma_sim.demonstrations.actor import Actor, actor_server
 from magma_sim.demonstrations.config import DemonstrationConfig
-from magma_sim.demonstrations.files import episode_path, recording_settings, write_card, write_episode
+from magma_sim.demonstrations.files import card_of, episode_name, form_of, recording_settings
 from magma_sim.demonstrations.recording import record_episode
 from magma_sim.registry import make_task
 from magma_sim.tasks.interface import TaskSpec
@@ -26,13 +28,10 @@ _actor: Actor | None = None
 """of this worker process"""
 
 
-def _record_to_disk(job: tuple[DemonstrationConfig, str, int]) -> tuple[str, int, int, bool]:
-    """Worker: plays an episode and writes its file whole or not at all. Returns task, seed, steps, success."""
+def _record(job: tuple[DemonstrationConfig, str, int]) -> tuple[str, int, dict[str, NDArray[Any]]]:
+    """Worker: plays an episode. Returns task, seed, arrays."""
     config, task, seed = job
-    arrays = record_episode(config, task, seed, _actor)
-    path = episode_path(config.out, task, seed)
-    write_episode(path, arrays)
-    return task, seed, len(arrays["actions"]), bool(arrays["success"])
+    return task, seed, record_episode(config, task, seed, _actor)
 
 
 def _prepare_worker(choice: PolicyChoice | None, url: str, token: str) -> None:
@@ -45,40 +44,43 @@ def _prepare_worker(choice: PolicyChoice | None, url: str, token: str) -> None:
 
 def _finished(
     config: DemonstrationConfig, jobs: list[tuple[str, int]], actor: tuple[PolicyChoice | None, str, str]
-) -> Iterator[tuple[str, int, int, bool]]:
+) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
     if config.workers == 1:
         _prepare_worker(*actor)
         for task, seed in jobs:
-            yield _record_to_disk((config, task, seed))
+            yield _record((config, task, seed))
         return
     # SAPIEN's engine does not survive a fork. One rendering thread each: the processes are the parallelism.
     os.environ.setdefault("LP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     with context.Pool(config.workers, initializer=_prepare_worker, initargs=actor) as pool:
-        yield from pool.imap_unordered(_record_to_disk, [(config, task, seed) for task, seed in jobs])
+        yield from pool.imap_unordered(_record, [(config, task, seed) for task, seed in jobs])
 
 
-def _recording_of(card: Path) -> object:
-    """How a folder was recorded. Raises ValueError for a card that does not tell."""
-    try:
-        found: object = json.loads(card.read_text(encoding="utf-8"))["recording"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+def _begun(config: DemonstrationConfig) -> Dataset | None:
+    """The set that an earlier run has begun. Raises ValueError for one that was recorded with other settings, does not
+    tell, or is damaged."""
+    if (config.out / CARD).is_file():
         raise ValueError(
-            f"{card} does not tell how its episodes were recorded ({printable(error)}), maybe cut off by a crash; "
-            "choose another --out, or delete the folder"
-        ) from error
-    return found
-
-
-def _counted(episode: Path) -> tuple[int, bool]:
-    """Steps of an episode, and whether it succeeded. Raises ValueError for a damaged file."""
-    try:
-        with np.load(episode, allow_pickle=False) as arrays:
-            return len(arrays["actions"]), bool(arrays["success"])
-    # Not a list of types: on damaged files zipfile and numpy let almost any error through.
-    except Exception as error:
-        raise ValueError(f"{episode} is damaged ({printable(error)}); delete it to have it made again") from error
+            f"{config.out} holds episodes of an earlier version of the format; choose another --out (magma-data "
+            "convert "
+            "makes a set of today's format of it)"
+        )
+    if not is_dataset(config.out):
+        return None
+    there = Dataset(config.out)
+    recorded = there.card.get("recording")
+    if recorded is None:
+        raise ValueError(
+            f"{config.out} does not tell how its episodes were recorded; choose another --out, or delete the folder"
+        )
+    if recorded != recording_settings(config):
+        raise ValueError(
+            f"{config.out} holds episodes recorded with {recorded}, not with {recording_settings(config)}; "
+            "choose another --out or the same settings"
+        )
+    return there
 
 
 def _specs(config: DemonstrationConfig) -> dict[str, TaskSpec]:
@@ -106,16 +108,9 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
     from tqdm import tqdm
 
     check_folder(config.out, "--out")
-    (config.out / "episodes").mkdir(parents=True, exist_ok=True)
-    card_path = config.out / "card.json"
-    if card_path.exists():
-        recorded = _recording_of(card_path)
-        if recorded != recording_settings(config):
-            raise ValueError(
-                f"{config.out} holds episodes recorded with {recorded}, not with {recording_settings(config)}; "
-                "choose another --out or the same settings"
-            )
+    begun = _begun(config)
     specs = _specs(config)
+    form = form_of(config, specs)
     rows = {task: {"episodes": 0, "steps": 0, "successes": 0} for task in config.tasks}
 
     def count(task: str, steps: int, success: bool) -> None:
@@ -123,27 +118,30 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
         rows[task]["steps"] += steps
         rows[task]["successes"] += int(success)
 
+    known = {episode.name: episode for episode in begun.episodes} if begun is not None else {}
     jobs = []
     # Task after task for each seed, so that an interrupted run holds all tasks in equal parts.
     for seed in range(config.seed, config.seed + config.episodes):
         for task in config.tasks:
-            path = episode_path(config.out, task, seed)
-            if path.exists():
-                count(task, *_counted(path))
+            there = known.get(episode_name(task, seed))
+            if there is not None:
+                count(task, there.length, there.more.get("success") is True)
             else:
                 jobs.append((task, seed))
     begin = time.monotonic()
-    write_card(config, specs, rows, 0.0)
+    spec = specs[config.tasks[0]]
+    writer = open_set(config.out, form, 1.0 / spec.step_period_s, spec.robot)
     if not jobs:
+        writer.flush(card_of(config, specs, rows, 0.0))
         return rows
     with (
         actor_server(config) as actor,
         tqdm(total=len(jobs), unit="episode", file=sys.stderr, mininterval=2.0) as bar,
     ):
-        for index, (task, _, steps, success) in enumerate(_finished(config, jobs, actor)):
-            count(task, steps, success)
+        for task, seed, arrays in _finished(config, jobs, actor):
+            add_episode(writer, form, episode_name(task, seed), arrays)
+            count(task, len(arrays["actions"]), bool(arrays["success"]))
+            # After each one: whatever happens next, it was not made in vain.
+            writer.flush(card_of(config, specs, rows, time.monotonic() - begin))
             bar.update()
-            if index % 100 == 99:
-                write_card(config, specs, rows, time.monotonic() - begin)
-    write_card(config, specs, rows, time.monotonic() - begin)
     return rows

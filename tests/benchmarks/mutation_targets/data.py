@@ -19,7 +19,8 @@ from PIL import Image
 from magma_policy.commands.chat import read_boxes
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
-from magma_policy.demonstrations.reader import list_episodes, read_demonstrations
+from magma_policy.demonstrations.reader import read_demonstrations
+from magma_policy.demonstrations.sources import list_episodes
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import array_hash, read_image
 from magma_policy.files.video_files import read_video

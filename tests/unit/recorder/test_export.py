@@ -18,6 +18,8 @@ from tf2_msgs.msg import TFMessage
 
 from magma_common.conversions import delta_to_msg, image_to_msg, ns_to_stamp, state_to_msg
 from magma_contracts.arm_state import EndEffectorState
+from magma_data.demonstrations import read_episode, read_frames
+from magma_data.reader import Dataset
 from magma_policy.demonstrations.reader import read_demonstrations
 from magma_recorder import export_command, topics
 from magma_recorder.definitions import schema_of
@@ -126,7 +128,11 @@ def recording(tmp_path):
 
 
 def load(out):
-    return {path.stem: dict(np.load(path, allow_pickle=False)) for path in sorted((out / "episodes").glob("*.npz"))}
+    dataset = Dataset(out)
+    return {
+        episode.name: {**read_episode(dataset, episode), "frames": read_frames(dataset, episode)}
+        for episode in sorted(dataset.episodes, key=lambda episode: episode.name)
+    }
 
 
 def test_the_operators_steps_become_demonstrations_that_training_reads(recording, tmp_path, capsys):
@@ -152,7 +158,7 @@ def test_the_tool_is_marked_where_the_camera_sees_it(recording, tmp_path):
     # The camera looks along -x from 1.5 m: the tool at (0.5, 0.08, 0.2) is 1 m away, 80 mm right and 200 mm above.
     np.testing.assert_allclose(first["marks"][0, 3], [64.25 + 150 * 0.08, 64.25 - 150 * 0.2], atol=1e-3)
     assert np.isnan(first["marks"][:, :3]).all()
-    card = json.loads((out / "card.json").read_text())
+    card = json.loads((out / "meta" / "magma.json").read_text())
     assert card["counts"]["operator_steps"] == 8
 
 
@@ -229,7 +235,9 @@ def test_the_cameras_place_is_read_through_the_whole_tree_of_frames(tmp_path):
         maker.file.finish()
         name = maker.file.path.parent.name
         assert export_command.main([str(tmp_path / name), "--out", str(tmp_path / f"out_{name}")]) == 0
-    cards = [json.loads((tmp_path / f"out_{name}" / "card.json").read_text()) for name in ("simple", "chained")]
+    cards = [
+        json.loads((tmp_path / f"out_{name}" / "meta" / "magma.json").read_text()) for name in ("simple", "chained")
+    ]
     places = [np.array(card["camera_extrinsics_base_to_optical"]) for card in cards]
     np.testing.assert_allclose(places[1], places[0], atol=1e-9)
 

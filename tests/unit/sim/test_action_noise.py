@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magma_sim.demonstrations.config import DemonstrationConfig, NoiseConfig
-from magma_sim.demonstrations.files import episode_path
+from magma_sim.demonstrations.files import episode_name
 from magma_sim.demonstrations.noise import ActionNoise
 from magma_sim.registry import skill_of
 
@@ -56,4 +56,4 @@ def test_configuration_is_checked(tmp_path: Path) -> None:
         DemonstrationConfig(out=tmp_path, tasks=("stack_blocks", "widowx_stack_cube"))
     with pytest.raises(ValueError, match="workers"):
         DemonstrationConfig(out=tmp_path, workers=0)
-    assert episode_path(tmp_path, "stack_blocks", 3).name == "stack_blocks-3.npz"
+    assert episode_name("stack_blocks", 3) == "stack_blocks-3"

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from magma_data.demonstrations import add_episode, form_of, open_set
 from magma_sim.demonstrations.config import DemonstrationConfig
-from magma_sim.demonstrations.generation import _counted, generate
+from magma_sim.demonstrations.files import recording_settings
+from magma_sim.demonstrations.generation import _begun
 
 
+@pytest.fixture
+def begun(tmp_path):
+    """A set of one episode, and the configuration that it was made with."""
+    config = DemonstrationConfig(out=tmp_path / "set", images=False)
+    state = np.zeros((4, 16), np.float32)
+    arrays = {
+        "proprioception": state, "actions": np.zeros((4, 7)), "marks": np.zeros((4, 4, 2)),
+        "instruction": np.array("put it down"), "task": np.array("stack_blocks"), "success": np.array(True),
+    }  # fmt: skip
+    form = form_of(arrays)
+    writer = open_set(config.out, form, 5.0, "panda")
+    add_episode(writer, form, "stack_blocks-0", arrays)
+    writer.flush({"format_version": 2, "recording": recording_settings(config)})
+    return config
+
+
+def test_what_was_begun_is_found_with_its_episodes(begun):
+    there = _begun(begun)
+    assert there is not None and [episode.name for episode in there.episodes] == ["stack_blocks-0"]
+    assert there.episodes[0].more["success"] is True
+    assert _begun(DemonstrationConfig(out=begun.out.parent / "new")) is None
+
+
+@pytest.mark.parametrize("file", ["info.json", "magma.json", "magma_episodes.jsonl"])
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"3", b"\xff\xfe{}", b"[" * 100_000])
-def test_a_damaged_card_is_one_sentence(tmp_path, text):
-    (tmp_path / "card.json").write_bytes(text)
-    with pytest.raises(ValueError, match="does not tell how its episodes were recorded") as caught:
-        generate(DemonstrationConfig(out=tmp_path))
-    assert str(caught.value).isprintable()
+def test_a_damaged_file_is_one_sentence(begun, file, text):
+    path = begun.out / "meta" / file
+    path.write_bytes(text)
+    if file == "magma_episodes.jsonl" and not text:
+        return  # nothing is told of the episodes: their names are then their numbers
+    with pytest.raises(ValueError) as caught:
+        _begun(begun)
+    assert str(caught.value).isprintable() and str(begun.out) in str(caught.value)
 
 
-def test_a_damaged_episode_is_one_sentence(tmp_path):
-    path = tmp_path / "carrot_on_plate-3.npz"
-    np.savez_compressed(path, actions=np.zeros((5, 7)), success=np.array(True))
-    whole = path.read_bytes()
-    assert _counted(path) == (5, True)
-    rng = np.random.default_rng(0)
-    for cut in (b"", whole[:20], whole[: len(whole) // 2], whole[:-5], b"PK" + whole[2:][::-1]):
-        path.write_bytes(cut)
-        with pytest.raises(ValueError, match="delete it"):
-            _counted(path)
-    for _ in range(300):
-        changed = bytearray(whole)
-        changed[rng.integers(len(changed))] = rng.integers(256)
-        path.write_bytes(bytes(changed))
-        try:
-            _counted(path)
-        except ValueError as error:
-            assert str(error).isprintable()
+def test_other_settings_and_an_earlier_format_are_refused_with_the_remedy(begun):
+    card = begun.out / "meta" / "magma.json"
+    data = json.loads(card.read_text())
+    card.write_text(json.dumps(data | {"recording": {}}))
+    with pytest.raises(ValueError, match="choose another --out"):
+        _begun(begun)
+    (begun.out / "card.json").write_text("{}")
+    with pytest.raises(ValueError, match="magma-data convert"):
+        _begun(begun)

@@ -1,7 +1,9 @@
 """The demonstration format: its files, the names and shapes of their entries, and its version.
 
-A set is a folder with a data card and one .npz per episode (numpy arrays only, never pickle). `magma-demos` and
-`magma-export` write it, `magma-train` reads it.
+A set is a LeRobot dataset of version 3.0 (`magma_data`), with a data card and a few features that only this project
+knows.
+`magma-demos` and `magma-export` write it, `magma-train` reads it. Earlier it was a folder with card.json and
+one .npz per episode (numpy arrays only, never pickle), which is still read.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from magma_contracts.actions import DELTA_FIELDS, DELTA_SIZE
 from magma_contracts.arm_state import STATE_SIZE
 
 FORMAT_VERSION = 2
-"""Rises with every change that an older reader would misread. 1 and 2 differ in what is optional only."""
+"""Of the data card. Rises with every change that an older reader would misread. 1 and 2 differ in what is optional
+only."""
 READABLE_VERSIONS = (1, 2)
 
 CARD = "card.json"
 EPISODES = "episodes"
+"""Card and folder of the episodes of a set of .npz files; that of a LeRobot dataset is meta/magma.json."""
 
 MARKS = ("source_centre", "source_tip", "target_rest_point", "tool")
 """The points of `points` and `marks`, in their order: where the object to be moved is and where one end of its long

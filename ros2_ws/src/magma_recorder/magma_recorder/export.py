@@ -1,10 +1,10 @@
 """Turns recordings into demonstrations for magma-train: what operators did, and on request what the policy did.
 
-On disk as magma-demos writes it (a card, one .npz per episode, no pickle), with three arrays more:
+On disk as magma-demos writes it, a LeRobot dataset of version 3.0, with three features more:
 
-    weights float32 (T,)    what a step counts in training
-    operator bool (T,)      the step was the operator's
-    intervention int32 (T,) number of the intervention that the step belongs to, from 0; -1 = none
+    magma.weight float32        what a step counts in training
+    magma.operator bool         the step was the operator's
+    magma.intervention int32    number of the intervention that the step belongs to, from 0; -1 = none
 
 What a recording does not tell is NaN: the marks of the objects, unless /tf says where these are and `marked_points`
 which frames are meant.
@@ -13,7 +13,6 @@ which frames are meant.
 from __future__ import annotations
 
 import bisect
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,8 +29,9 @@ from magma_common.frames import FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.transform_tree import FramePose, TransformTree, UnknownPoseError
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.camera import project
-from magma_contracts.demonstrations import ACTION_ENTRY, CARD, EPISODES, FORMAT_VERSION, MARKS, OBJECT_MARKS
+from magma_contracts.demonstrations import ACTION_ENTRY, FORMAT_VERSION, MARKS, OBJECT_MARKS
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
+from magma_data.demonstrations import add_episode, form_of, open_set
 from magma_recorder import topics
 from magma_recorder.image_compression import ImageError, decompress
 from magma_recorder.marked_points import FramePoint, MarkedPoints
@@ -337,11 +337,11 @@ def export(recordings: Sequence[Path], out: Path, options: ExportOptions) -> dic
                 "the recordings were made with different cameras, or from different places: export them one by one"
             )
     out.mkdir(parents=True)
-    (out / EPISODES).mkdir()
+    form = form_of(written[0][1])
+    writer = open_set(out, form, 1.0 / options.step_period_s, options.robot)
     for name, arrays in written:
-        np.savez_compressed(out / EPISODES / f"{name}.npz", **arrays)
-    card = {**cards[0], "counts": counts, "recordings": [str(path) for path in recordings]}
-    (out / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        add_episode(writer, form, name, arrays)
+    writer.flush({**cards[0], "counts": counts, "recordings": [str(path) for path in recordings]})
     return counts
 
 

@@ -16,7 +16,8 @@ from magma_contracts.errors import ConfigError
 from magma_policy.commands.train import check_same_command, main
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
-from magma_policy.demonstrations.reader import gripper_onsets, is_held_out, list_episodes, read_demonstrations
+from magma_policy.demonstrations.reader import gripper_onsets, is_held_out, read_demonstrations
+from magma_policy.demonstrations.sources import list_episodes
 from magma_policy.families.magma.action_tokens import bin_centres_by_id
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.tokenizer import build_small_tokenizer

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from magma_contracts.errors import ConfigError
 from magma_policy.demonstrations.data_card import DataCard
+from magma_policy.demonstrations.mapping import Mapping
 from magma_policy.demonstrations.reader import Demonstrations, held_out, read_demonstrations
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.action_normalization import from_actions
@@ -52,6 +53,14 @@ LOSSES = ("marks", "action", "state", "text")
 TEXT_LENGTH_STEP = 64
 
 
+def read_sets(config: TrainConfig) -> Demonstrations:
+    """The demonstrations of a run. Raises DemonstrationError or ConfigError."""
+    # Beside the run, where there is room: the system's folder for temporary files is often in memory.
+    folder = next(path for path in (config.output, *config.output.absolute().parents) if path.is_dir())
+    mappings = [Mapping.read(path) for path in config.mappings]
+    return read_demonstrations(config.demonstrations, mappings, config.frames_in_memory_gib * 2**30, folder)
+
+
 class Trainer(TrainingLoop[Magma, StepBatch]):
     """One run of a Magma on demonstrations."""
 
@@ -64,7 +73,7 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
         self.config = config
         device = processes.device(config.device)
         self.start = start = StartingPoint.of(config) if start is None else start
-        self.demos = demos = read_demonstrations(config.demonstrations)
+        self.demos = demos = read_sets(config)
         held = held_out(demos, config.validation_every)[demos.episode]
         train_rows, validation_rows = np.flatnonzero(~held), np.flatnonzero(held)
         self.model_config = start.config

@@ -1,0 +1,114 @@
+"""The ways in which data of others code rotations, as unit quaternions xyzw, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def quaternions(values: FloatArray, form: str) -> FloatArray:
+    """Rotations (T, n) of a form of `FORMS` as unit quaternions xyzw (T, 4).
+
+    Raises:
+        ValueError: another number of values than the form has, or none that is a rotation.
+    """
+    size, convert = FORMS[form]
+    if values.shape[1] != size:
+        raise ValueError(f"{form} has {size} numbers, the columns have {values.shape[1]}")
+    made = convert(values)
+    norm = np.linalg.norm(made, axis=1, keepdims=True)
+    if not np.isfinite(norm).all() or (np.abs(norm - 1.0) > 0.2).any():
+        step = int(np.argmax(~(np.abs(norm[:, 0] - 1.0) <= 0.2)))
+        raise ValueError(f"the rotation at step {step} is none of form {form}: {values[step].tolist()}")
+    return made / norm
+
+
+def multiply(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Hamilton products (T, 4) xyzw: `right` first, `left` after it."""
+    vector = left[:, 3:] * right[:, :3] + right[:, 3:] * left[:, :3] + np.cross(left[:, :3], right[:, :3])
+    scalar = left[:, 3] * right[:, 3] - (left[:, :3] * right[:, :3]).sum(axis=1)
+    return np.concatenate([vector, scalar[:, None]], axis=1)
+
+
+def conjugate(quaternion: FloatArray) -> FloatArray:
+    """Inverses (T, 4) of unit quaternions xyzw."""
+    return quaternion * np.array([-1.0, -1.0, -1.0, 1.0])
+
+
+def rotate(quaternion: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Vectors (T, 3), each rotated by its unit quaternion xyzw (T, 4)."""
+    turned = np.cross(quaternion[:, :3], vectors) * 2.0
+    return vectors + quaternion[:, 3:] * turned + np.cross(quaternion[:, :3], turned)
+
+
+def rotation_vectors(quaternion: FloatArray) -> FloatArray:
+    """Axis-angle vectors (T, 3) rad of unit quaternions xyzw (T, 4), the shorter way round."""
+    q = np.where(quaternion[:, 3:] < 0.0, -quaternion, quaternion)
+    sine = np.linalg.norm(q[:, :3], axis=1, keepdims=True)
+    small = sine < 1e-9
+    scale = np.where(small, 2.0, 2.0 * np.arctan2(sine, q[:, 3:]) / np.where(small, 1.0, sine))
+    return scale * q[:, :3]
+
+
+def from_rotation_vectors(vectors: FloatArray) -> FloatArray:
+    """The inverse of `rotation_vectors`."""
+    angle = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.concatenate([vectors * 0.5 * np.sinc(angle / (2.0 * np.pi)), np.cos(angle / 2.0)], axis=1)
+
+
+def _from_euler(values: FloatArray) -> FloatArray:
+    """Static x y z: Rz(yaw) Ry(pitch) Rx(roll)."""
+    turns = []
+    for axis in range(3):
+        turn = np.zeros((len(values), 4))
+        turn[:, axis], turn[:, 3] = np.sin(values[:, axis] / 2.0), np.cos(values[:, axis] / 2.0)
+        turns.append(turn)
+    return multiply(turns[2], multiply(turns[1], turns[0]))
+
+
+def _from_matrices(values: FloatArray) -> FloatArray:
+    """Nine numbers, row by row; the largest part of the quaternion is found first, so that none is divided by
+    little."""
+    m = values.reshape(-1, 3, 3)
+    if (np.linalg.det(m) <= 0.0).any():
+        return np.full((len(m), 4), np.nan)
+    trace = m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2]
+    squares = np.stack([*(1.0 + 2.0 * m[:, i, i] - trace for i in range(3)), 1.0 + trace], axis=1)
+    x, y, z = (np.sqrt(np.maximum(squares[:, i], 0.0)) / 2.0 for i in range(3))
+    w = np.sqrt(np.maximum(squares[:, 3], 0.0)) / 2.0
+    first = squares.argmax(axis=1)
+    off = {(0, 1): (m[:, 0, 1] + m[:, 1, 0]), (0, 2): (m[:, 0, 2] + m[:, 2, 0]), (1, 2): (m[:, 1, 2] + m[:, 2, 1])}
+    turn = [m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ways = [
+            np.stack([x, off[0, 1] / (4 * x), off[0, 2] / (4 * x), turn[0] / (4 * x)], axis=1),
+            np.stack([off[0, 1] / (4 * y), y, off[1, 2] / (4 * y), turn[1] / (4 * y)], axis=1),
+            np.stack([off[0, 2] / (4 * z), off[1, 2] / (4 * z), z, turn[2] / (4 * z)], axis=1),
+            np.stack([*(t / (4 * w) for t in turn), w], axis=1),
+        ]
+    return np.stack(ways, axis=1)[np.arange(len(m)), first]
+
+
+def _from_six(values: FloatArray) -> FloatArray:
+    """The matrix's first two columns, made orthogonal (Zhou et al., arXiv:1812.07035)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = values[:, :3] / np.linalg.norm(values[:, :3], axis=1, keepdims=True)
+        second = values[:, 3:] - (first * values[:, 3:]).sum(axis=1, keepdims=True) * first
+        second = second / np.linalg.norm(second, axis=1, keepdims=True)
+    return _from_matrices(np.stack([first, second, np.cross(first, second)], axis=2).reshape(-1, 9))
+
+
+FORMS: Mapping[str, tuple[int, Callable[[FloatArray], FloatArray]]] = {
+    "axis_angle": (3, from_rotation_vectors),
+    "euler_xyz": (3, _from_euler),
+    "quaternion_xyzw": (4, lambda values: values),
+    "quaternion_wxyz": (4, lambda values: values[:, [1, 2, 3, 0]]),
+    "rotation_6d": (6, _from_six),
+    "matrix": (9, _from_matrices),
+}
+"""How many numbers each has (rad), and what makes quaternions of them. euler_xyz is static: roll about x first, then
+pitch about y, then yaw about z, all of the base frame. matrix is row by row, rotation_6d its first two columns."""

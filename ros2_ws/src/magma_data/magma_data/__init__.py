@@ -1,0 +1,1 @@
+"""Demonstration sets as LeRobot datasets, read and written without lerobot."""

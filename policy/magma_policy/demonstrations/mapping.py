@@ -130,7 +130,8 @@ class Kinematics:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The camera: pixels of the stored pictures, base -> camera_optical, m. As in the data card."""
+    """The camera: pixels of the pictures that are learned from (`image_size`), base -> camera_optical, m. As in the
+    card."""
 
     intrinsics: tuple[tuple[float, ...], ...]
     extrinsics_base_to_optical: tuple[tuple[float, ...], ...]

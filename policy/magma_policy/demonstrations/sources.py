@@ -12,7 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from magma_contracts.demonstrations import EPISODES
+from magma_contracts.arm_state import POSITION
+from magma_contracts.camera import project
+from magma_contracts.demonstrations import EPISODES, MARKS
 from magma_contracts.errors import ConfigError
 from magma_data import demonstrations as native
 from magma_data import layout
@@ -26,9 +28,10 @@ from magma_policy.demonstrations.episode_file import (
     check_arrays,
     read_episode,
 )
-from magma_policy.demonstrations.mapping import Mapping
+from magma_policy.demonstrations.mapping import Calibration, Mapping
 
 Arrays = dict[str, np.ndarray]
+TOOL = MARKS.index("tool")
 
 
 @dataclass(frozen=True)
@@ -169,11 +172,14 @@ def _converted(dataset: Dataset, episode: Episode, conversion: Conversion, heigh
 def _part(
     dataset: Dataset, episode: Episode, conversion: Conversion, size: tuple[int, int], part: tuple[int, str] | None
 ) -> Source:
+    seen = conversion.mapping.calibration
     where = f"{dataset.folder}: episode {episode.index}"
 
     def read() -> Arrays:
         try:
             arrays: Arrays = conversion.arrays(episode)
+            if seen is not None:
+                arrays["marks"][:, TOOL] = _seen_tool(arrays["proprioception"], seen)
             kept = conversion.kept(episode.length)
             tasks = dataset.read(episode, [layout.TASK])[layout.TASK].reshape(-1)[kept]
             texts = [dataset.tasks.get(int(number)) for number in np.unique(tasks)]
@@ -199,6 +205,11 @@ def _part(
         return check_arrays(where, arrays)
 
     return Source(episode.name if part is None else f"{episode.name}-{part[0]}", where, read)
+
+
+def _seen_tool(proprioception: np.ndarray, seen: Calibration) -> np.ndarray:
+    """Where the tool is in the picture, pixels (T, 2): the one mark that the arm itself tells."""
+    return project(proprioception[:, POSITION], np.array(seen.intrinsics), np.array(seen.extrinsics_base_to_optical))
 
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

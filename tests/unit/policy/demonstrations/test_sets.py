@@ -12,6 +12,7 @@ import pytest
 import yaml
 from scipy.spatial.transform import Rotation
 
+from magma_contracts.camera import project
 from magma_contracts.errors import ConfigError
 from magma_data.info import Feature
 from magma_data.reader import Dataset
@@ -204,7 +205,9 @@ def test_a_copy_in_another_convention_gives_the_same_demonstrations(files, tmp_p
     np.testing.assert_allclose(state, known, atol=3e-7)
     np.testing.assert_array_equal(theirs.frames, ours.frames)
     assert theirs.instructions == ours.instructions and theirs.cards[0].fits(ours.cards[0])
-    assert np.isnan(theirs.marks).all(), "nobody told where the marks are"
+    assert np.isnan(theirs.marks[:, :3]).all(), "nobody told where the objects are"
+    pixels = project(known[:, :3], *(np.array(m) for m in (ours.cards[0].intrinsics, ours.cards[0].extrinsics)))
+    np.testing.assert_allclose(theirs.marks[:, 3] * 128, pixels, rtol=1e-4)
 
 
 def test_the_usual_float32_costs_no_more_than_its_digits(files, tmp_path):

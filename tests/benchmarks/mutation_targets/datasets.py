@@ -64,7 +64,7 @@ def _native(folder: Path, video: bool) -> None:
     }
     form = form_of(arrays, 1, video)
     writer = open_set(folder / "set", form, 5.0, "arm")
-    for number in range(2):
+    for number in range(1):
         add_episode(writer, form, f"e-{number}", arrays | {"actions": arrays["actions"] * (1 + number)})
     writer.flush(CARD)
 

@@ -9,6 +9,7 @@ ros2 launch magma_bringup robot.launch.py console:=true
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -18,6 +19,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from magma_bringup.domain import check_alone, domain_id
+from magma_bringup.launch_arguments import check_words
 from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
 from magma_bringup.parameter_file import check_parameter_file
 from magma_bringup.simulated_tasks import parameter_files, robot_of
@@ -238,6 +240,7 @@ def robot(context):
     def value(name):
         return LaunchConfiguration(name).perform(context).strip()
 
+    check_words(sys.argv, __file__, [argument.name for argument in ARGUMENTS])
     domain_id()  # before any node stumbles over it
     namespace = full_namespace(value("namespace"), context.launch_configurations.get("ros_namespace") or "")
     simulated = value("sim") != "none"

@@ -18,6 +18,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from magma_bringup.launch_arguments import check_words
 from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
 from magma_bringup.simulated_tasks import first_task
 
@@ -71,6 +72,7 @@ def evaluation(context):
     def value(name):
         return LaunchConfiguration(name).perform(context).strip()
 
+    check_words(sys.argv, __file__, [argument.name for argument in ARGUMENTS])
     if value("clock") == "lockstep" and float(value("latency_ms")):
         raise RuntimeError("in lock-step the world waits, so latency_ms means nothing: use clock:=realtime")
     namespace = full_namespace(value("namespace"), context.launch_configurations.get("ros_namespace") or "")

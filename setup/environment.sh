@@ -7,6 +7,7 @@
 MAGMA_ROS2_VARIABLES=(
     AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH ROS_PACKAGE_PATH ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION
     ROS_ETC_DIR RMW_IMPLEMENTATION PYTHONPATH
+    BASH_ENV # it has been read, and would source all that again in each script
 )
 
 # magma_has FOLDER PATTERNS…: whether a folder holds something of such a name.
@@ -55,7 +56,7 @@ magma_leave_ros2() {
     MAGMA_STACK="rclpy_dds, this repository's own rclpy (no ROS 2 is sourced here)"
     MAGMA_ROS2_LEFT=
     if magma_ros2_is_sourced; then
-        MAGMA_STACK="rclpy_dds, this repository's own rclpy; ROS 2${ROS_DISTRO:+ $ROS_DISTRO}, sourced here, is left aside"
+        MAGMA_STACK="rclpy_dds, this repository's own rclpy; ROS ${ROS_VERSION:-2}${ROS_DISTRO:+ $ROS_DISTRO}, sourced here, is left aside"
         MAGMA_ROS2_LEFT=1
         PATH=$(magma_without_ros2 "$PATH")
         if [ -n "${LD_LIBRARY_PATH:-}" ]; then
@@ -73,4 +74,9 @@ magma_enter() {
     PATH=$1/bin:$PATH
     # Several processes share the cores: threads beyond them only wait for each other.
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+}
+
+# magma_ended_early: what `run shell` says when the person's own start-up file ends it.
+magma_ended_early() {
+    printf 'run: ~/.bashrc ends the shell; use ./run exec COMMAND, or let it not call exit\n' >&2
 }

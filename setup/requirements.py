@@ -1,11 +1,12 @@
 """Says what has to be installed from the package index, as pip takes it: what every distribution of this repository
 declares, the tools of the tests, and the extras that are asked for (`all` for all of them).
 
-    .venv/bin/python setup/requirements.py [--unlocked] [EXTRA …]
+    .venv/bin/python setup/requirements.py [--unlocked | --workspace] [EXTRA …]
 
 Three things are left out. What this repository holds itself is on no index, where anybody could take its name. PyTorch
 comes from an index of its own; what it needs is named here once it is installed. What setup/constraints.txt does not
-pin, because somebody forgot to write it anew, is only named with --unlocked, and alone.
+pin, because somebody forgot to write it anew, is only named with --unlocked, and alone. With --workspace it is what the
+packages in ros2_ws/src alone declare, for an environment on a ROS 2 installation.
 """
 
 from __future__ import annotations
@@ -64,14 +65,18 @@ def declared(root: Path) -> tuple[list[str], dict[str, list[str]]]:
     for folder in PROJECTS:
         project = tomllib.loads((root / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         parts.append((project["dependencies"], project.get("optional-dependencies", {})))
-    for path in sorted(root.glob("ros2_ws/src/*/setup.py")):
-        parts.append(of_setup_py(path.read_text(encoding="utf-8")))
+    parts += of_workspace(root)
     for needs, further in parts:
         dependencies += needs
         for name, extra in further.items():
             extras.setdefault(name, []).extend(extra)
     extras[ALL] = [line for extra in extras.values() for line in extra]
     return dependencies, extras
+
+
+def of_workspace(root: Path) -> list[tuple[list[str], dict[str, list[str]]]]:
+    """The dependencies and the extras of each package in ros2_ws/src."""
+    return [of_setup_py(path.read_text(encoding="utf-8")) for path in sorted(root.glob("ros2_ws/src/*/setup.py"))]
 
 
 def of_torch() -> Iterator[str]:
@@ -97,18 +102,32 @@ def wanted(root: Path, names: Iterable[str]) -> list[str]:
     return [*dict.fromkeys(line for line in lines if name_of(line) != "torch" and not is_own(line))]
 
 
+def wanted_by_workspace(root: Path, names: Iterable[str]) -> list[str]:
+    """The requirements of the packages in ros2_ws/src, and what belongs there to some extras."""
+    chosen = set(names)
+    lines = [
+        line
+        for needs, extras in of_workspace(root)
+        for line in [*needs, *(line for name, extra in extras.items() if name in chosen for line in extra)]
+    ]
+    return [*dict.fromkeys(line for line in lines if not is_own(line))]
+
+
 def main(words: list[str]) -> int:
     """Exit status: 2 for an unknown extra."""
-    unlocked = words[:1] == ["--unlocked"]
-    names = words[unlocked:]
+    mode = words[0] if words[:1] in (["--unlocked"], ["--workspace"]) else ""
+    names = words[bool(mode) :]
     extras = declared(ROOT)[1]
     unknown = [name for name in names if name not in extras]
     if unknown:
         print(f"there is no extra {unknown[0]!r}; there are {', '.join(sorted(extras))}", file=sys.stderr)
         return 2
+    if mode == "--workspace":
+        print(*wanted_by_workspace(ROOT, names), sep="\n")
+        return 0
     locked = locked_names(ROOT / CONSTRAINTS)
     for line in wanted(ROOT, names):
-        if (name_of(line) in locked) != unlocked:
+        if (name_of(line) in locked) != (mode == "--unlocked"):
             print(line)
     return 0
 

@@ -60,13 +60,8 @@ install_packages() {
     command -v nvidia-smi >/dev/null ||
         "$VENV/bin/python" -m pip install -q --no-deps --retries 1 --index-url https://download.pytorch.org/whl/cpu torch==2.13.0 || true
     "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" torch==2.13.0
-    "$VENV/bin/python" - "$ROOT"/ros2_ws/src/*/setup.py <<'PYTHON' >"$VENV/requirements.txt"
-import ast, sys
-for path in sys.argv[1:]:
-    for node in ast.walk(ast.parse(open(path, encoding="utf-8").read())):
-        if isinstance(node, ast.keyword) and node.arg == "install_requires":
-            print(*ast.literal_eval(node.value), sep="\n")
-PYTHON
+    # With the console: `console:=true` is an argument of the launch file as any other.
+    "$VENV/bin/python" "$ROOT/setup/requirements.py" --workspace console >"$VENV/requirements.txt"
     "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" -r "$VENV/requirements.txt" \
         -e "$ROOT/ros2_ws/src/magma_contracts" -e "$ROOT/ros2_ws/src/magma_data" -e "$ROOT/policy/client" -e "$ROOT/sim/magma_eval" -e "$ROOT/sim" \
         -e "$ROOT/policy"
@@ -115,8 +110,8 @@ can_start() {
     # shellcheck disable=SC1091
     set +u; source "$VENV/setup.bash"; set -u
     ! command -v ros2 >/dev/null || ros2 launch magma_bringup robot.launch.py --show-args
-    for program in magma_bringup.instruction_keeper magma_camera.camera_subscriber magma_control.controller_node \
-        magma_policy_ros.policy_node magma_grounding_ros.grounding_node magma_recorder.recorder_node magma_sim_ros.simulator_node magma_teleop.joy_teleop_node; do
+    for program in magma_bringup.instruction_keeper magma_camera.camera_subscriber magma_console.console_node \
+        magma_control.controller_node magma_policy_ros.policy_node magma_grounding_ros.grounding_node magma_recorder.recorder_node magma_sim_ros.simulator_node magma_teleop.joy_teleop_node; do
         python -c "import $program"
     done
     python -c 'import rclpy, sys; sys.exit("rclpy_dds" in rclpy.__file__)'

@@ -17,7 +17,7 @@ from magma_sim.backends.simpler_original.suites import SUITES as SIMPLER_ORIGINA
 from magma_sim.backends.tabletop.suites import SUITES as TABLETOP
 from magma_sim.experts.pick_and_place import make_expert
 from magma_sim.experts.planning import plan
-from magma_sim.registry import entries, make_task
+from magma_sim.registry import check_task, entries, make_task
 
 _ROOT = Path(__file__).parent
 
@@ -44,6 +44,7 @@ class ExpertPolicy(ScriptedPolicy):
 BENCHMARK = Benchmark(
     tasks=tuple(entries()),
     make_task=make_task,
+    check=check_task,
     suites=(*TABLETOP, *SIMPLER_BRIDGE, *SIMPLER_ORIGINAL),
     scripted={"expert": lambda episode, seed: ExpertPolicy(episode)},
     published=PUBLISHED,

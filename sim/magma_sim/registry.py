@@ -54,6 +54,16 @@ def robot_of(task: str) -> str:
     return entries()[task].robot
 
 
+def check_task(name: str) -> None:
+    """What is known of a task before its simulator is loaded.
+
+    Raises:
+        ValueError: unknown task.
+        SimulatorUnavailableError: data files, or a simulator, are not on this machine; the message names the remedy.
+    """
+    backend_of(name).check()
+
+
 def make_task(name: str, **options: object) -> Task:
     """Makes a task of any backend by its name; see `suite_tasks`.
 
@@ -69,12 +79,14 @@ def make_task(name: str, **options: object) -> Task:
         SimulatorUnavailableError: no Vulkan device can render, the suite's data files are not on this machine, or the
             original SimplerEnv is not set up here; the message names the remedy.
     """
-    make = backend_of(name).make
+    backend = backend_of(name)
+    make = backend.make
     parameters = inspect.signature(make).parameters.values()
     known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     unknown = sorted(set(options) - set(known))
     if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise ValueError(f"task {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    backend.check()
     return make(name, **options)
 
 

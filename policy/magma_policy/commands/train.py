@@ -21,7 +21,7 @@ from magma_policy.demonstrations.reader import Demonstrations, held_out_text
 from magma_policy.errors import CheckpointError, CommandError, NotFiniteError, ScreenError
 from magma_policy.files.hub import HubError
 from magma_policy.files.whole_files import whole_file
-from magma_policy.grounding.scenes import SceneError, read_scenes
+from magma_policy.grounding.scenes import SceneError, check_scenes, read_scenes
 from magma_policy.screens.rows import read_rows
 from magma_policy.training.config import CHANGEABLE, TrainConfig
 from magma_policy.training.loop import processes, success
@@ -35,7 +35,7 @@ from magma_policy.training.recipes.chat.config import ChatTrainConfig
 from magma_policy.training.recipes.grounding import config as grounding_config
 from magma_policy.training.recipes.grounding import trainer as grounding_trainer
 from magma_policy.training.recipes.grounding.config import GroundingConfig
-from magma_policy.training.recipes.robot_actions.trainer import Trainer, read_sets
+from magma_policy.training.recipes.robot_actions.trainer import Trainer, check_sets, read_sets
 from magma_policy.training.recipes.screens import config as screens_config
 from magma_policy.training.recipes.screens import trainer as screens_trainer
 from magma_policy.training.recipes.screens.config import ScreensConfig
@@ -162,6 +162,7 @@ def _recipe(arguments: Sequence[str]) -> str:
 def train(config: TrainConfig) -> int:
     """Trains on demonstrations, or says what would be trained; the exit status. Raises what `main` makes a sentence
     of."""
+    _check_data(config)
     if config.dry_run:
         start = StartingPoint.of(config)
         print(describe(read_sets(config), config.validation_every))
@@ -173,17 +174,24 @@ def train(config: TrainConfig) -> int:
         if speaks:
             # Before anything is allocated, so that it can be read when there is too little.
             print(f"{start.config.name}: {needed}", flush=True)
-        if config.success_suites:
-            success.find_evaluator()
-            if processes.count() > 1:
-                # While one process plays episodes the others would wait longer than their exchange allows.
-                raise ConfigError("success_suites are for a run of one process; evaluate the checkpoint afterwards")
+        if config.success_suites and processes.count() > 1:
+            # While one process plays episodes the others would wait longer than their exchange allows.
+            raise ConfigError("success_suites are for a run of one process; evaluate the checkpoint afterwards")
         trainer = Trainer(config, start)
         return _run(trainer, config, describe(trainer.demos, config.validation_every))
 
 
+def _check_data(config: TrainConfig) -> None:
+    """What a run reads or asks later, looked at before a model is fetched or built for it; raises as `train`."""
+    check_sets(config)
+    for suite in config.success_suites:
+        success.check_suite(suite)
+
+
 def train_grounding(config: GroundingConfig) -> int:
     """Trains on scenes, or says on which; the exit status. Raises what `main` makes a sentence of."""
+    check_scenes(config.scenes, "train")
+    check_scenes(config.validation, "validation")
     if config.dry_run:
         scenes = read_scenes(config.scenes, "train")
         print(f"{grounding_trainer.told(scenes)}; {grounding_trainer.size(scenes):,} parameters")

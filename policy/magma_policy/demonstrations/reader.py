@@ -134,6 +134,14 @@ def read_demonstrations(
     return columns.joined(cards, hashlib.sha256(b"".join(contents)).hexdigest()[:12])
 
 
+def check_demonstrations(directories: Sequence[Path], mappings: Sequence[Mapping] = ()) -> None:
+    """DemonstrationError when sets are missing, or do not go together by their cards; reads no episode."""
+    problems: list[str] = []
+    _read_cards(directories, mappings, problems)
+    if problems:
+        raise DemonstrationError(_told(problems))
+
+
 def _told(problems: Sequence[str]) -> str:
     if len(problems) == 1:
         return problems[0]

@@ -66,11 +66,7 @@ def read_scenes(folders: Sequence[Path], split: Split) -> Scenes:
     images, scenes, sources = [], [], []
     digest = hashlib.blake2b(digest_size=8)
     for number, folder in enumerate(folders):
-        _check_card(folder, split)
-        files = sorted((folder / SCENES).glob("*.npz"))
-        if not files:
-            raise SceneError(f"{folder}: no scenes in it; make some with magma-scenes --out {folder}")
-        for path in files:
+        for path in _files(folder, split):
             data = _read(path)
             images.append(data["images"])
             found = _scenes(data)
@@ -81,6 +77,20 @@ def read_scenes(folders: Sequence[Path], split: Split) -> Scenes:
     if len({part.shape[1:] for part in images}) > 1:
         raise SceneError("the sets have pictures of different sizes; train on one size at a time")
     return Scenes(np.concatenate(images), tuple(scenes), np.array(sources), digest.hexdigest())
+
+
+def check_scenes(folders: Sequence[Path], split: Split) -> None:
+    """SceneError when a folder is no set of scenes of that split; reads no scene."""
+    for folder in folders:
+        _files(folder, split)
+
+
+def _files(folder: Path, split: Split) -> list[Path]:
+    _check_card(folder, split)
+    files = sorted((folder / SCENES).glob("*.npz"))
+    if not files:
+        raise SceneError(f"{folder}: no scenes in it; make some with magma-scenes --out {folder}")
+    return files
 
 
 def _check_card(folder: Path, split: Split) -> None:

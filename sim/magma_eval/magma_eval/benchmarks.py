@@ -38,6 +38,8 @@ class Benchmark:
     """names that `make_task` takes"""
     make_task: Callable[..., Task[Any]]
     """(name, *, images, **options) -> the task; ValueError says what is unknown, other errors what is missing"""
+    check: Callable[[str], None] = lambda name: None
+    """(name); RuntimeError says what a task lacks on this machine, as far as that is known without a simulator"""
     suites: tuple[Suite, ...] = ()
     scripted: Mapping[str, Callable[[Episode, int], EpisodePolicy]] = field(default_factory=dict)
     """policies without a model by name, made of the episode and the run's seed, such as `expert`"""
@@ -76,6 +78,13 @@ def benchmarks() -> tuple[Benchmark, ...]:
 def benchmark_of(task: str) -> Benchmark | None:
     """The benchmark that makes a task, None where no installed one does: the task is then a factory's own."""
     return next((benchmark for benchmark in benchmarks() if task in benchmark.tasks), None)
+
+
+def check_task(name: str) -> None:
+    """RuntimeError when it is known already that this machine lacks something that a task needs; loads no simulator."""
+    benchmark = benchmark_of(name)
+    if benchmark is not None:
+        benchmark.check(name)
 
 
 def make_task(name: str, **options: object) -> Task[Any]:

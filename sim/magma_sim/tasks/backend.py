@@ -34,5 +34,7 @@ class Backend:
     tasks: tuple[TaskEntry, ...]
     make: Callable[..., Task]
     """(name, *, images, **options); loads the simulator"""
+    check: Callable[[], None] = lambda: None
+    """raises SimulatorUnavailableError when files are missing that every task needs; loads nothing"""
     layout_streams: Mapping[str, Any] = field(default_factory=dict)
     """where random layouts come from, for the card of demonstrations"""

@@ -7,17 +7,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from action_msgs.msg import GoalStatus
+from action_msgs.msg import GoalInfo, GoalStatus, GoalStatusArray
 from arm_builders import motion, panda
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.clock import Clock
 from rclpy.task import Future
+from unique_identifier_msgs.msg import UUID
 
 from magma_contracts.errors import ConfigError
 from magma_control.drivers import base
 from magma_control.drivers.base import make_arm_driver, make_gripper_driver
 from magma_control.robot_config import DriverSection, GripperSection
 
+ABORTED, SUCCEEDED, CANCELED = GoalStatus.STATUS_ABORTED, GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED
+ACCEPTED, EXECUTING = GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_EXECUTING
 FORWARD = np.array([0.04, 0.0, 0.0, 0.0, 0.0, 0.1, 0.5])
 
 
@@ -38,6 +41,14 @@ class FakeNode:
 
     def __init__(self):
         self.publishers = []
+        self.subscriptions = {}
+
+    def create_subscription(self, message_type, topic, callback, profile):
+        self.subscriptions[topic] = callback
+        return topic
+
+    def destroy_subscription(self, topic):
+        del self.subscriptions[topic]
 
     def create_publisher(self, message_type, topic, profile):
         self.publishers.append(FakePublisher(message_type, topic))
@@ -53,7 +64,7 @@ class FakeNode:
 class FakeClient:
     def __init__(self, node, action, name):
         self.action, self.name, self.goals, self.ready, self.destroyed = action, name, [], True, False
-        self.answers = []
+        self.answers, self.ids = [], []
 
     def server_is_ready(self):
         return self.ready
@@ -61,9 +72,10 @@ class FakeClient:
     def destroy(self):
         self.destroyed = True
 
-    def send_goal_async(self, goal):
+    def send_goal_async(self, goal, goal_uuid=None):
         assert isinstance(goal, self.action.Goal)
         self.goals.append(goal)
+        self.ids.append(goal_uuid)
         self.answers.append(Future())
         return self.answers[-1]
 
@@ -173,6 +185,54 @@ class TestFollowJointTrajectory:
         driver.stop()
         driver.resume()
         assert driver.overruled is None
+
+    def statuses(self, node, driver, *entries):
+        """The server's list: (goal, status) for ours by index, for others' by a name."""
+        listed = []
+        for goal, status in entries:
+            named = driver._client.ids[goal] if isinstance(goal, int) else UUID(uuid=goal.encode().ljust(16))
+            listed.append(GoalStatus(goal_info=GoalInfo(goal_id=named), status=status))
+        (say,) = node.subscriptions.values()
+        say(GoalStatusArray(status_list=listed))
+
+    def test_a_foreign_goal_is_told_however_late_the_results_are(self, node, driver):
+        for command in commands(30)[10:]:
+            driver.send(command)
+        self.statuses(node, driver, (0, ABORTED), (1, ABORTED), (2, EXECUTING))
+        assert driver.overruled is None
+        # It came and was replaced by our next goal before anybody looked, and no result has come at all.
+        for command in commands(40)[30:]:
+            driver.send(command)
+        self.statuses(node, driver, (1, ABORTED), (2, ABORTED), ("theirs", ABORTED), (3, EXECUTING))
+        assert "somebody else gave the arm a trajectory" in driver.overruled
+        assert driver.trouble is None
+        driver.stop()
+        driver.resume()
+        self.statuses(node, driver, ("theirs", ABORTED), (3, ABORTED))
+        assert driver.overruled is None, "it is told once"
+        self.statuses(node, driver, ("theirs", ABORTED), ("others", ACCEPTED))
+        assert driver.overruled is not None
+
+    def test_what_others_had_ended_before_is_theirs_but_what_is_under_way_counts(self, node, driver):
+        self.statuses(node, driver, ("theirs", SUCCEEDED), ("others", CANCELED), (0, EXECUTING))
+        assert driver.overruled is None
+        other = make_arm_driver("follow_joint_trajectory", node, panda())
+        other._on_status(GoalStatusArray(status_list=[]))
+        ours = GoalStatus(goal_info=GoalInfo(goal_id=driver._client.ids[0]), status=EXECUTING)
+        other._on_status(GoalStatusArray(status_list=[ours]))
+        assert other.overruled is not None, "another controller's goals are not ours"
+
+    def test_a_goal_that_another_cancels_is_told_once(self, node, driver):
+        self.statuses(node, driver, (0, CANCELED))
+        assert "cancelled by somebody else" in driver.overruled
+        driver.stop()
+        driver.resume()
+        self.statuses(node, driver, (0, CANCELED))
+        assert driver.overruled is None
+
+    def test_everything_is_given_back(self, node, driver):
+        driver.close()
+        assert not node.subscriptions and driver._client.destroyed
 
     def test_a_goal_that_is_rejected_or_given_up_is(self, driver):
         self.answer(driver, accepted=False)

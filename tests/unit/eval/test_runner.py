@@ -19,8 +19,9 @@ from magma_eval.policies.choice import PolicyChoice
 from magma_eval.results.episode_record import EpisodeRecord
 from magma_eval.results.episode_result import ResultsError
 from magma_eval.results.run_folder import load, read_lines
+from magma_eval.run import runner
 from magma_eval.run.coordinator import RunError
-from magma_eval.run.plan import RunConfig
+from magma_eval.run.plan import DEFAULT_FACTORY, RunConfig
 from magma_eval.run.runner import Runner
 from magma_eval.suites import Shard
 
@@ -255,6 +256,30 @@ def test_a_run_that_fails_before_its_first_result_claims_no_folder(tmp_path: Pat
     # Another policy, in the same folder.
     assert Runner(config(tmp_path, suite(tmp_path, count=1), policy=PolicyChoice("random"))).run().played == 1
     assert json.loads((tmp_path / "out" / "run.json").read_text())["identity"]["policy"] == "random"
+
+
+def test_what_is_known_to_be_missing_is_told_before_a_policy_is_loaded(tmp_path: Path, monkeypatch) -> None:
+    def lacks(task: str) -> None:
+        raise RuntimeError("its data are not here; get them")
+
+    def loaded(*_: object) -> None:
+        pytest.fail("a policy was loaded")
+
+    monkeypatch.setattr(runner, "start_server", loaded)
+    monkeypatch.setattr(runner, "check_task", lacks)
+    policy = PolicyChoice("magma-tiny")
+    run = config(
+        tmp_path, "tabletop", policy=policy, factory=DEFAULT_FACTORY, limit=1, start_timeout_s=60.0, step_timeout_s=90.0
+    )
+    with pytest.raises(RunError, match="cannot be made: its data are not here; get them"):
+        Runner(run).run()
+    assert not (tmp_path / "out").exists()
+
+    # So is a folder of another run, by whatever is known without the policy.
+    monkeypatch.setattr(runner, "check_task", lambda task: None)
+    assert Runner(config(tmp_path, suite(tmp_path, count=1))).run().played == 1
+    with pytest.raises(ResultsError, match=r"another run.*policy was 'hold' and is 'magma:magma-tiny'"):
+        Runner(run).run()
 
 
 def test_an_out_that_is_a_file_stays_as_it_is(tmp_path: Path) -> None:

@@ -105,3 +105,13 @@ def test_extras_add_to_what_is_always_needed(capsys):
     more = capsys.readouterr().out.splitlines()
     assert set(plain) < set(more) and any(line.startswith("bitsandbytes") for line in more)
     assert not any(requirements.name_of(line) == "torch" for line in more)
+
+
+def test_a_workspace_on_ros_2_gets_what_its_own_packages_need_and_the_console():
+    plain = {requirements.name_of(line) for line in requirements.wanted_by_workspace(ROOT, [])}
+    console = {requirements.name_of(line) for line in requirements.wanted_by_workspace(ROOT, ["console"])}
+    assert {"websockets", "mcap"} & plain and "nicegui" not in plain
+    assert {"nicegui", "uvicorn", "starlette"} <= console - plain
+    # What the policy alone needs, and what is on no index, comes with the packages that are installed from here.
+    assert not {"torch", "transformers", "magma-contracts", "magma-policy"} & console
+    assert {"ruff", "pytest"}.isdisjoint(console)

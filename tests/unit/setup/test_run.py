@@ -135,6 +135,58 @@ def test_the_shell_is_ours_after_a_bashrc_that_sources_ros_2(checkout, ros2):
     assert "rclpy_dds" in result.stdout and "left aside" in result.stdout
 
 
+@pytest.mark.parametrize(
+    "bashrc",
+    [
+        "echo Welcome to $(hostname)\nfortune",
+        "set -eu",
+        "PATH=/usr/bin:/bin; unset OMP_NUM_THREADS; trap 'echo bye' EXIT",
+        "alias source=false cd=false; PROMPT_COMMAND='PS1=mine'",
+    ],
+)
+def test_the_shell_is_ours_after_any_bashrc(checkout, bashrc):
+    (checkout.home / ".bashrc").write_text(bashrc + "\n")
+    result = checkout.call("shell", given="python here\nexit\n")
+    told = checkout.told(result)
+    assert told["environment"]["VIRTUAL_ENV"] == str(checkout.venv) and "nodes run on rclpy_dds" in result.stdout
+    assert "ends the shell" not in result.stderr
+    assert ("bye" in result.stdout) is ("bye" in bashrc), "the person's own trap stays"
+
+
+def test_a_bashrc_that_goes_over_into_another_shell_takes_the_environment_along(checkout):
+    checkout.program(checkout.bin, "fish", "exec python in fish")
+    (checkout.home / ".bashrc").write_text("exec fish\n")
+    told = checkout.told(checkout.call("shell"))
+    assert told["words"] == ["in", "fish"] and told["environment"]["VIRTUAL_ENV"] == str(checkout.venv)
+
+
+def test_a_bashrc_that_ends_the_shell_is_named(checkout):
+    (checkout.home / ".bashrc").write_text("exit 3\n")
+    result = checkout.call("shell", given="python here\nexit\n")
+    assert result.returncode == 3 and "~/.bashrc ends the shell; use ./run exec" in result.stderr
+
+
+def test_a_start_up_file_for_scripts_may_source_ros_2(checkout, ros2, tmp_path):
+    start = tmp_path / "start"
+    start.write_text("".join(f"export {name}='{value}'\n" for name, value in ros2.items()))
+    told = checkout.told(checkout.call("demo", BASH_ENV=str(start)))
+    assert not {*OF_ROS2, "RMW_IMPLEMENTATION"} & set(told["environment"])
+
+
+def test_a_sourced_ros_1_is_left_aside_too(checkout, tmp_path):
+    packages = tmp_path / "opt" / "ros" / "noetic" / "lib" / "python3" / "dist-packages"
+    (packages / "sensor_msgs").mkdir(parents=True)
+    ros1 = {"ROS_VERSION": "1", "ROS_DISTRO": "noetic", "PYTHONPATH": str(packages), "ROS_PACKAGE_PATH": "/opt/ros"}
+    result = checkout.call("exec", "python", **ros1)
+    assert not set(ros1) & set(checkout.told(result)["environment"])
+    assert "ROS 1 noetic, sourced here, is left aside" in result.stderr
+
+
+def test_what_a_person_says_about_the_network_stays(checkout, ros2):
+    network = {"ROS_LOCALHOST_ONLY": "1", "ROS_STATIC_PEERS": "10.0.0.7", "CYCLONEDDS_URI": "file:///mine.xml"}
+    assert network.items() <= checkout.told(checkout.call("demo", **ros2, **network))["environment"].items()
+
+
 # What a machine lacks
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.text import printable
 
 COMMAND_VARIABLE = "MAGMA_EVAL"
 """Environment variable with the path of `magma-eval`, for environments that cannot hold the simulator."""
@@ -42,6 +43,14 @@ def find_evaluator() -> str:
             f"{COMMAND_VARIABLE} to its path in the environment that has it"
         )
     return found
+
+
+def check_suite(suite: str) -> None:
+    """Raises ConfigError when there is no evaluator, or it does not know the suite."""
+    asked = subprocess.run([find_evaluator(), "list", "--suite", suite], capture_output=True, text=True)
+    if asked.returncode:
+        said = (asked.stderr or asked.stdout).strip().splitlines() or ["nothing"]
+        raise ConfigError(f"success_suites: magma-eval refuses {printable(suite, 80)!r}: {printable(said[-1])}")
 
 
 def measure(checkpoint: Path, suite: str, episodes: int, out: Path) -> list[TaskSuccess]:

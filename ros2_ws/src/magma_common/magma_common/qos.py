@@ -67,6 +67,9 @@ EVERY_STATE = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 
 """For a subscription to a STATE topic that must hear everything that is said, one after the other, also from publishers
 which keep nothing for latecomers, such as `ros2 topic pub` without options."""
 
+ACTION_STATUS = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, depth=10)
+"""For a subscription to <action>/_action/status: one status must not overwrite another before it was looked at."""
+
 DIAGNOSTICS = _keep_last(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, depth=10)
 """/diagnostics, shared by several publishers, as the ROS diagnostic tools expect it."""
 

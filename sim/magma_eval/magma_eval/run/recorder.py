@@ -93,24 +93,27 @@ class Recorder:
             "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
         }
         if is_run(self._folder):
+            check_same_run(self._folder, told.identity, told.training)
             content = read_run(self._folder)
-            self._check_same(content)
         if told.command and told.command not in content["commands"]:
             content["commands"].append(told.command)
         return content
 
-    def _check_same(self, before: Mapping[str, Any]) -> None:
-        told = self._description
-        different = {
-            name: (before["identity"].get(name), value)
-            for name, value in told.identity.items()
-            if before["identity"].get(name) != value
-        }
-        if different:
-            what = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in different.items())
-            raise ResultsError(f"{self._folder} holds results of another run: {what}. Choose another --out")
-        if told.training and told.training != before["training"]:
-            raise ResultsError(
-                f"{self._folder} says of the policy's training {before['training']!r}, not {told.training!r}. "
-                "Choose another --out"
-            )
+
+def check_same_run(folder: Path, identity: Mapping[str, Any], training: str) -> None:
+    """ResultsError when a folder holds another run, by as much of the run's identity as is known already."""
+    if not is_run(folder):
+        return
+    before = read_run(folder)
+    different = {
+        name: (before["identity"].get(name), value)
+        for name, value in identity.items()
+        if before["identity"].get(name) != value
+    }
+    if different:
+        what = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in different.items())
+        raise ResultsError(f"{folder} holds results of another run: {what}. Choose another --out")
+    if training and training != before["training"]:
+        raise ResultsError(
+            f"{folder} says of the policy's training {before['training']!r}, not {training!r}. Choose another --out"
+        )

@@ -9,15 +9,15 @@ import time
 from collections.abc import Iterator
 
 from magma_contracts.outputs import OutputError, check_folder
-from magma_eval.benchmarks import benchmark_of
+from magma_eval.benchmarks import benchmark_of, check_task
 from magma_eval.policies.interface import PolicyFailedError
 from magma_eval.policies.served import served_identity, start_server
 from magma_eval.pools.processes import ProcessPool
 from magma_eval.pools.protocol import WorkerSetup
 from magma_eval.run.coordinator import Coordinator, Limits, RunError, Summary
-from magma_eval.run.plan import RunConfig
+from magma_eval.run.plan import DEFAULT_FACTORY, RunConfig
 from magma_eval.run.progress import Progress, say
-from magma_eval.run.recorder import Recorder, RunDescription
+from magma_eval.run.recorder import Recorder, RunDescription, check_same_run
 from magma_eval.run.scheduler import Scheduler
 from magma_eval.suites import suite_episodes
 from magma_eval.version import versions
@@ -46,11 +46,7 @@ class Runner:
             ValueError: unknown suite, task or variant.
         """
         config = self._config
-        config.episodes()  # a suite that is not there is told before a policy is loaded for it
-        try:
-            check_folder(config.out, "--out")
-        except OutputError as error:
-            raise RunError(str(error)) from error
+        self._check()
         (config.out / "logs").mkdir(parents=True, exist_ok=True)
         try:
             # Which policy it is, its server knows best; that decides what is there already.
@@ -60,6 +56,24 @@ class Runner:
         finally:
             if self._server is not None:
                 self._server.close()
+
+    def _check(self) -> None:
+        """Whatever can be told before a policy is loaded, or a simulator is; raises as `run`."""
+        config = self._config
+        episodes = config.episodes()
+        if config.factory == DEFAULT_FACTORY:
+            for task in dict.fromkeys(episode.make for episode in episodes):
+                try:
+                    check_task(task)
+                except RuntimeError as error:
+                    raise RunError(f"the environment {task!r} cannot be made: {error}") from error
+        try:
+            check_folder(config.out, "--out")
+        except OutputError as error:
+            raise RunError(str(error)) from error
+        known = config.identity("")
+        del known["policy_identity"]  # only its server knows
+        check_same_run(config.out, known, config.training)
 
     def _play(self, identity: str, recorder: Recorder) -> Summary:
         config = self._config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from magma_sim.backends.simpler_original.installation import find
 from magma_sim.backends.simpler_original.names import PREFIX, SUITE, TASKS
 from magma_sim.tasks.backend import Backend, TaskEntry
 from magma_sim.tasks.interface import Task
@@ -13,5 +14,11 @@ def _make(name: str, *, images: bool = True, **options: object) -> Task:
     return SimplerTask(name.removeprefix(PREFIX), images=images, options=options)
 
 
+def _check() -> None:
+    find()
+
+
 # A task and its port to another simulator have one name, robot, objects and frames.
-BACKEND = Backend(name=SUITE, tasks=tuple(TaskEntry(PREFIX + task, like=task) for task in TASKS), make=_make)
+BACKEND = Backend(
+    name=SUITE, tasks=tuple(TaskEntry(PREFIX + task, like=task) for task in TASKS), make=_make, check=_check
+)

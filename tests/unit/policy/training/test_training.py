@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import magma_policy
 from magma_contracts.errors import ConfigError
+from magma_policy.commands import train
 from magma_policy.commands.train import check_same_command, main
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
@@ -216,6 +218,7 @@ def evaluator(tmp_path, monkeypatch):
         text = "\n".join(json.dumps(line) for line in lines)
         program.write_text(
             f"#!{sys.executable}\nimport pathlib, sys\nprint('simulator says no')\n"
+            f"if sys.argv[1] == 'list': sys.exit({status})\n"
             f"out = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])\n"
             f"(out / 'arguments.txt').write_text(' '.join(sys.argv[1:]))\n"
             f"(out / 'results.jsonl').write_text({text!r})\nsys.exit({status})\n"
@@ -318,6 +321,25 @@ def test_a_start_that_fails_neither_claims_nor_overwrites_a_folder(pictures, tmp
     assert (tmp_path / "file").read_text() == "mine" and list((tmp_path / "theirs").iterdir()) == [
         tmp_path / "theirs" / "checkpoint"
     ]
+
+
+def test_what_a_run_needs_is_looked_at_before_a_model_is_fetched_or_built(pictures, tmp_path, monkeypatch, evaluator):
+    def built(*_):
+        pytest.fail("a model was fetched or built")
+
+    monkeypatch.setattr(train, "StartingPoint", SimpleNamespace(of=built))
+
+    def refused(demonstrations, *more):
+        command_line(monkeypatch, tmp_path / "run", demonstrations, *more)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not (tmp_path / "run").exists()
+        return str(ended.value.code)
+
+    for more in ((), ("--dry-run",)):
+        assert "no such data card" in refused(tmp_path / "nowhere", *more)
+    evaluator(status=2)
+    assert "refuses 'tabletop-validatoin'" in refused(pictures, "--success-suites", "tabletop-validatoin")
 
 
 def test_a_run_of_another_model_is_refused(small_run, pictures, tmp_path):

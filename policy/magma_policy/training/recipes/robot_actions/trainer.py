@@ -19,7 +19,7 @@ from torch import Tensor
 from magma_contracts.errors import ConfigError
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.mapping import Mapping
-from magma_policy.demonstrations.reader import Demonstrations, held_out, read_demonstrations
+from magma_policy.demonstrations.reader import Demonstrations, check_demonstrations, held_out, read_demonstrations
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.action_normalization import from_actions
 from magma_policy.embodiments.action_spec import ActionSpec
@@ -57,8 +57,16 @@ def read_sets(config: TrainConfig) -> Demonstrations:
     """The demonstrations of a run. Raises DemonstrationError or ConfigError."""
     # Beside the run, where there is room: the system's folder for temporary files is often in memory.
     folder = next(path for path in (config.output, *config.output.absolute().parents) if path.is_dir())
-    mappings = [Mapping.read(path) for path in config.mappings]
-    return read_demonstrations(config.demonstrations, mappings, config.frames_in_memory_gib * 2**30, folder)
+    return read_demonstrations(config.demonstrations, _mappings(config), config.frames_in_memory_gib * 2**30, folder)
+
+
+def check_sets(config: TrainConfig) -> None:
+    """What can be told of the demonstrations before any is read; raises as `read_sets`."""
+    check_demonstrations(config.demonstrations, _mappings(config))
+
+
+def _mappings(config: TrainConfig) -> list[Mapping]:
+    return [Mapping.read(path) for path in config.mappings]
 
 
 class Trainer(TrainingLoop[Magma, StepBatch]):

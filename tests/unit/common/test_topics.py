@@ -110,7 +110,7 @@ NO_NAMES_OF_THE_GRAPH = {
     "recordings_page",
     "evaluate_page",
 }
-ENDINGS = {"/compressed"}
+ENDINGS = {"/compressed", "/_action/status"}
 
 
 def test_names_are_relative():

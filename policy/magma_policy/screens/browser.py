@@ -216,20 +216,20 @@ class PageBrowser:
     def candidates(self, elements: Sequence[Element]) -> list[Candidate]:
         """What of the page's elements, as they are now, can be acted on and is not covered; in pixels of the
         screenshot."""
-        return self._reached(page_candidates(elements), elements)
+        return self.reached(page_candidates(elements), elements)
 
     def accessible_view(self) -> View:
         """The same with what the accessibility tree offers instead."""
         image, elements = self.screenshot(), self.elements()
         found = accessibility_candidates(self._devtools.send("Accessibility.getFullAXTree"), elements)
-        return View(image, self._reached(found, elements), self._page.url)
+        return View(image, self.reached(found, elements), self._page.url)
 
     def screenshot(self) -> np.ndarray:
         """uint8 (H, W, 3) rgb."""
         png = self._page.screenshot(animations="disabled", caret="hide", timeout=_TIMEOUT_MS)
         return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
-    def _reached(self, candidates: Sequence[Candidate], elements: Sequence[Element]) -> list[Candidate]:
+    def reached(self, candidates: Sequence[Candidate], elements: Sequence[Element]) -> list[Candidate]:
         """Those of the candidates that a click at their centre would reach, one per thing, in pixels of the image."""
         indices = {str(element.node): index for index, element in enumerate(elements)}
         reached = [

@@ -94,6 +94,11 @@ class MiniWobTask:
         self._instruction, self._step = "", 0
         self._stopped = False
 
+    @property
+    def browser(self) -> PageBrowser:
+        """With the page, for what looks at it otherwise."""
+        return self._browser
+
     def reset(self, variant: Any, layout: int) -> PageObservation:
         """Begins an episode. Variants have seeds of their own: nothing of "random" is ever seen in "eval"."""
         seed = f"magma {variant} {layout}"

@@ -23,6 +23,9 @@ COUNTS = {
     "simpler-bridge-validation": 96,
     "simpler-google-vm": 864,
     "simpler-google-va": 1992,
+    "miniwob": 1300,
+    "miniwob-learned": 560,
+    "miniwob-controls": 420,
 }
 COKE, NEAR, DRAWER, PUT_IN = (
     "google_robot_pick_coke_can",

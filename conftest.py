@@ -9,17 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 
 # What a test says must not depend on how busy the machine is: examples have no deadline and may take long to make.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
-
-# How fast examples are made and tried says how busy the machine is, not whether anything is right.
-hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("untimed")
 
 # In the environment of everything that a run starts, also of grandchildren and of what has a session of its own.
 MARK = "MAGMA_TEST_RUN"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+import openai
 import pytest
 from PIL import Image
 
@@ -16,9 +18,12 @@ from magma_contracts.errors import ConfigError
 from magma_contracts.server_tokens import TOKEN_VARIABLE
 from magma_policy.commands import act, chat, init, serve
 from magma_policy.commands.options import run_command
+from magma_policy.embodiments import robots
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import read_image, resize, write_image
+from magma_policy_client import PolicyClient, RefusedError
 from tests.unit.policy.files.test_video_files import film
+from tests.unit.policy.serving.chat_helpers import running
 
 SHIPPED = Path(__file__).parents[4] / "policy" / "checkpoints" / "magma-tiny"
 
@@ -77,6 +82,23 @@ def test_chat_watches_a_video_and_looks_at_pictures(run, picture, checkpoint, tm
     assert "no such file" in run(chat, tmp_path / "nothing.mp4", "what?")[2]
     picture.rename(tmp_path / "picture.mp4")
     assert "picture.mp4" in run(chat, tmp_path / "picture.mp4", "what?", "--checkpoint", checkpoint)[2]
+
+
+def test_a_checkpoint_without_a_robot_is_served_for_talking_alone(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "Magma-talks")
+    for name in (robots.ACTION_SPEC, robots.STATISTICS):
+        (tmp_path / "Magma-talks" / name).unlink()
+    config = serve.ServeConfig(str(tmp_path / "Magma-talks"), answers=tmp_path / "answers.sqlite")
+    served = serve.load(config)
+    with running(lambda: serve.make_server(served, config, None)) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+        (model,) = client.models.list()
+        said = client.chat.completions.create(
+            model=model.id, messages=[{"role": "user", "content": "Hello"}], max_tokens=3
+        )
+        assert model.id == "Magma-talks" and said.usage.completion_tokens == 3
+        with pytest.raises(RefusedError, match=r"only talks.*name one with magma-serve --robot"):
+            PolicyClient(url.replace("http", "ws"), timeout_s=30.0)
 
 
 @pytest.mark.parametrize("ask", ["brief", "click", "marks", "trace"])

@@ -71,27 +71,40 @@ class Parrot:
 @contextlib.contextmanager
 def served(model, tmp_path=None, token=None, max_body=2**20, max_connections=8, max_waiting=8, identity="abc"):
     """The base of its URLs, http://127.0.0.1:PORT, while the server runs."""
+    metrics = Metrics()
+    store = AnswerStore(tmp_path / "answers.sqlite") if tmp_path is not None else None
+
+    def make():
+        batcher = Batcher(SharedModel(model), 4, 0.0, 8, metrics.batch)
+        limits = Limits(2**20, max_connections)
+        server = PolicyServer(model, {"": SPEC}, batcher, metrics, limits, token, "test", identity)
+        answering = Answering(model, batcher, metrics, identity, store)
+        server.offer(ChatApi(answering, metrics, "parrot", identity, ApiLimits(max_body, max_waiting)))
+        return server, batcher
+
+    with running(make) as url:
+        try:
+            yield url
+        finally:
+            model.go.set()
+
+
+@contextlib.contextmanager
+def running(make):
+    """The base of the URLs of what `make` gives, a server and its batcher, while it runs in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    metrics = Metrics()
-    batcher = Batcher(SharedModel(model), 4, 0.0, 8, metrics.batch)
-    store = AnswerStore(tmp_path / "answers.sqlite") if tmp_path is not None else None
 
     async def start(listener):
-        server = PolicyServer(
-            model, {"": SPEC}, batcher, metrics, Limits(2**20, max_connections), token, "test", identity
-        )
-        answering = Answering(model, batcher, metrics, identity, store)
-        server.offer(ChatApi(answering, metrics, "parrot", identity, ApiLimits(max_body, max_waiting)))
-        return server, await server.start(listener)
+        server, batcher = make()
+        return server, batcher, await server.start(listener)
 
     with serve.bind("127.0.0.1", 0) as listener:
-        server, port = asyncio.run_coroutine_threadsafe(start(listener), loop).result(LONG_S)
+        server, batcher, port = asyncio.run_coroutine_threadsafe(start(listener), loop).result(LONG_S)
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
-            model.go.set()
             assert batcher.stop(LONG_S)
             asyncio.run_coroutine_threadsafe(server.stop(), loop).result(LONG_S)
             loop.call_soon_threadsafe(loop.stop)

@@ -176,6 +176,19 @@ class TestLog:
         np.testing.assert_allclose(log.motion_since(ns(0.0)), [0.04, 0, 0, 0, 0, 0.1], atol=1e-9)
         assert len(log.steps_since(ns(0.0))) == 2
 
+    def test_several_commands_between_two_reports_were_told_one_after_the_other(self) -> None:
+        log, turned = CommandLog(), [0.01, 0.0, 0.0, 0.0, 0.2, 0.0, 1.0]
+        ways = [x(0.03), turned, x(-0.02), turned]
+        log.add(np.array(x(0.5)), ns(0.0))  # before the first report: not what the arm is held to
+        log.on_target(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), ns(0.05))
+        for number, way in enumerate(ways):
+            log.add(np.array(way), ns(0.1 + 0.1 * number))
+        went = total(np.array(ways))
+        log.on_target(went[:3], quaternion_from_axis_angle(went[3:6]), ns(0.6))
+        np.testing.assert_array_equal(log.motion_since(ns(0.1)), went)
+        log.on_target(went[:3], quaternion_from_axis_angle(went[3:6]), ns(0.7))
+        np.testing.assert_array_equal(log.motion_since(ns(0.1)), went)
+
     def test_commands_of_any_number_compose(self) -> None:
         assert not total(np.zeros((0, 7))).any()
         assert not CommandLog().motion_since(0).any()

@@ -50,6 +50,14 @@ def test_the_two_products_differ_in_rounding_alone(first, second):
     np.testing.assert_allclose(multiply_left_to_right(left, right), multiply(left, right), rtol=0, atol=5e-16)
 
 
+@given(vectors, vectors, st.sampled_from([1.0, 1e-9, 1e9]))
+def test_the_product_has_the_bits_that_journals_were_written_with(first, second, scale):
+    left, right = scale * quaternion_from_axis_angle(first), quaternion_from_axis_angle(second)
+    vector = left[3] * right[:3] + right[3] * left[:3] + np.cross(left[:3], right[:3])
+    product = np.append(vector, left[3] * right[3] - left[:3] @ right[:3])
+    assert multiply(left, right).tobytes() == (product / np.linalg.norm(product)).tobytes()
+
+
 @given(vectors, st.floats(-3.1, 3.1))
 def test_matrices_rotated_vectors_and_headings_agree_with_scipy(vector, yaw):
     quaternion = quaternion_from_axis_angle(vector)

@@ -49,29 +49,32 @@ class CommandLog:
     def __init__(self) -> None:
         self._sent: deque[_Sent] = deque(maxlen=COMMANDS_KEPT)
         self._reported: tuple[FloatArray, FloatArray] | None = None
-        self._since_report = np.zeros(GRIPPER)
+        self._since_report: list[FloatArray] = []
 
     def add(self, delta: FloatArray, at_ns: int) -> None:
         """A command (7,) goes out."""
-        self._since_report = then(self._since_report, delta[:GRIPPER])
-        self._append(_Sent(at_ns, delta.copy()))
+        sent = _Sent(at_ns, delta.copy())
+        if self._reported is not None:
+            # Added up at the report: this is between chunk and command.
+            self._since_report.append(sent.delta)
+        self._append(sent)
 
     def on_target(self, position: FloatArray, quaternion_xyzw: FloatArray, at_ns: int) -> None:
         """For arms whose reports show every command at once: where the target is by now, (3,) m and (4,). An arm that
         braked, or met a limit of its own, did not do all that it was told; then that counts which it did."""
         before, self._reported = self._reported, (position, quaternion_xyzw)
-        told, self._since_report = self._since_report, np.zeros(GRIPPER)
+        told, self._since_report = self._since_report, []
         if before is None:
             return
         turned = axis_angle_from_quaternion(multiply(quaternion_xyzw, conjugate(before[1])))
-        otherwise = missing(np.concatenate([position - before[0], turned]), told)
+        otherwise = missing(np.concatenate([position - before[0], turned]), total(np.array(told).reshape(-1, GRIPPER + 1)))
         if np.abs(otherwise).max() > _REPORTED_WITHIN:
             self._append(_Sent(at_ns, np.append(otherwise, 0.0), is_step=False))
 
     def clear(self) -> None:
         """Nothing so far counts any more."""
         self._sent.clear()
-        self._reported, self._since_report = None, np.zeros(GRIPPER)
+        self._reported, self._since_report = None, []
 
     def steps_since(self, stamp_ns: int) -> FloatArray:
         """The commands (n, 7) from this moment on: a frame of the same stamp does not show them yet."""
@@ -80,6 +83,10 @@ class CommandLog:
     def moments_since(self, stamp_ns: int) -> list[int]:
         """When those went out."""
         return [sent.at_ns for sent in self._since(stamp_ns) if sent.is_step]
+
+    def has_since(self, stamp_ns: int) -> bool:
+        """Whether the target was moved at all from this moment on."""
+        return bool(self._sent) and self._sent[-1].at_ns >= stamp_ns
 
     def motion_since(self, stamp_ns: int) -> FloatArray:
         """How far they moved the target: (6,)."""
@@ -141,13 +148,12 @@ class ActionStream:
             keep_references: subtract what was commanded since the frame.
             scale: part of every step that is carried out, where everything is slowed down.
         """
-        executed = len(self._log.steps_since(chunk.stamp_ns))
+        executed = len(self._log.moments_since(chunk.stamp_ns))
         self._schedule.add(chunk, start_s, executed, rule)
         self._owed = None
-        if keep_references and rule.mode != REPLACE:
+        if keep_references and rule.mode != REPLACE and self._log.has_since(chunk.stamp_ns):
             planned = chunk.deltas[: min(executed, len(chunk.deltas) - 1)]
-            done = self._log.motion_since(chunk.stamp_ns)
-            owed = missing(total(scale * planned), done)
+            owed = missing(total(scale * planned), self._log.motion_since(chunk.stamp_ns))
             self._owed = owed / scale if np.abs(owed).max() > _NOTHING else None
 
     def replace(self, chunk: ActionChunk, start_s: float) -> None:

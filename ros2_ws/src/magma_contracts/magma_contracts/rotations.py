@@ -5,6 +5,8 @@ Formulas: J. Sola, "Quaternion kinematics for the error-state Kalman filter", ar
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,9 +37,19 @@ def multiply(left_xyzw: ArrayLike, right_xyzw: ArrayLike) -> FloatArray:
     """Hamilton product, normalised: the rotation that does `right` first and `left` after it."""
     left = np.asarray(left_xyzw, dtype=np.float64)
     right = np.asarray(right_xyzw, dtype=np.float64)
-    vector = left[3] * right[:3] + right[3] * left[:3] + np.cross(left[:3], right[:3])
-    product = np.append(vector, left[3] * right[3] - left[:3] @ right[:3])
-    return product / np.linalg.norm(product)
+    # Between chunk and command: numbers of Python cost a tenth of arrays of three. The sums are in the order of
+    # `w1 v2 + w2 v1 + v1 x v2` with arrays, whose bits journals and their replays hold.
+    x1, y1, z1, w1 = left.tolist()
+    x2, y2, z2, w2 = right.tolist()
+    product = np.array(
+        [
+            w1 * x2 + w2 * x1 + (y1 * z2 - z1 * y2),
+            w1 * y2 + w2 * y1 + (z1 * x2 - x1 * z2),
+            w1 * z2 + w2 * z1 + (x1 * y2 - y1 * x2),
+            w1 * w2 - float(left[:3] @ right[:3]),
+        ]
+    )
+    return product / math.sqrt(product @ product)
 
 
 def multiply_left_to_right(left_xyzw: ArrayLike, right_xyzw: ArrayLike) -> FloatArray:

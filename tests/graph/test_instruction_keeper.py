@@ -94,6 +94,28 @@ def test_a_word_said_before_the_simulated_task_is_known_stands(start_node, peer)
     assert [message.instruction for message in heard.messages] == [""]
 
 
+def test_who_offers_little_is_heard_and_who_says_too_much_is_not_read(start_node, peer, wait):
+    start_node(KEEPER, {"instruction": "none"})
+    heard = peer.collect(Instruction, IN_FORCE_TOPIC, qos.STATE)
+    weak = peer.node.create_publisher(String, ASK_TOPIC, qos.SENSOR)
+
+    def in_force():
+        weak.publish(String(data=TASK))
+        return heard.messages
+
+    wait(in_force, "a word of a best-effort publisher")
+    # As long as a word that nobody can follow any more would make what is in force.
+    request = Instruct.Request(instruction=OTHER, asked_by="\x1b[2J" + "x" * 3_000_000)
+    assert peer.call(Instruct, ASK_SERVICE, request).accepted
+    told = heard.wait_for(lambda message: message.instruction == OTHER)
+    assert len(told.asked_by) <= 200 and told.asked_by.isprintable()
+    loud = peer.publisher(String, ASK_TOPIC, qos.STATE)
+    loud.publish(String(data="y" * 3_000_000))
+    assert ask(peer, TASK).accepted
+    heard.wait_for(lambda message: message.instruction == TASK and message.number == 3)
+    assert {message.instruction for message in heard.messages} == {TASK, OTHER}
+
+
 class Follower:
     """What an `InstructionListener` tells."""
 

@@ -23,6 +23,7 @@ from magma_contracts.text import printable
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import array_hash, check_image_file, described, read_image, resize, write_image
+from magma_policy.files.json_files import read_text
 from magma_policy.marks import set_of_mark, trace_of_mark
 from magma_policy.marks.drawing import draw_box_marks, draw_point_marks, draw_traces
 
@@ -144,8 +145,8 @@ def chat(config: ChatConfig) -> int:
 def read_boxes(path: Path) -> np.ndarray:
     """Boxes (N, 4), x1 y1 x2 y2 in pixels, of a JSON file. Raises CommandError."""
     try:
-        boxes = np.array(json.loads(Path(path).read_text(encoding="utf-8")), dtype=np.float64)
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        boxes = np.array(json.loads(read_text(Path(path))), dtype=np.float64)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CommandError(f"--boxes {path} cannot be read as [[x1, y1, x2, y2], ...]: {printable(error)}") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise CommandError(f"--boxes {path} must hold [[x1, y1, x2, y2], ...], got an array of shape {boxes.shape}")

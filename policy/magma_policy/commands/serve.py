@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_file, explained
-from magma_contracts.server_tokens import TOKEN_VARIABLE
+from magma_contracts.outputs import check_file
+from magma_contracts.server_tokens import TOKEN_VARIABLE, token_from_file
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.commands.pointing import PointingOptions
 from magma_policy.errors import CommandError
@@ -111,9 +111,9 @@ def read_token(config: ServeConfig, environment: dict[str, str] | None = None) -
     if config.token_file is not None:
         source = str(config.token_file)
         try:
-            token = config.token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"--token-file {config.token_file} cannot be read: {explained(error)}") from error
+            token = token_from_file(config.token_file)
+        except ValueError as error:
+            raise CommandError(f"--token-file: {error}") from error
     if token is not None and (len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable()):
         raise CommandError(
             f"the token in {source} must be at least {MIN_TOKEN_LENGTH} printable ASCII characters, got {len(token)}; "

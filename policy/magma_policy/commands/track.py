@@ -33,6 +33,8 @@ from magma_policy.demonstrations.episode_file import DemonstrationError, fingerp
 from magma_policy.demonstrations.sources import Source, open_set
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import write_image
+from magma_policy.files.json_files import read_object
+from magma_policy.files.stored_settings import differences
 from magma_policy.files.video_files import read_video
 from magma_policy.marks.agreement import COMPARISON, HORIZONS, compare, figures, summarise, table
 from magma_policy.marks.clip_marks import ClipMarks, MarkOptions, clip_marks, clips
@@ -111,7 +113,7 @@ def track(config: TrackConfig) -> int:
         tracker: PointTracker = (
             CoTracker(config.weights, config.device) if config.weights is not None else config.lucas_kanade
         )
-        _keep_settings(config)
+        keep_settings(config)
         for path in config.inputs:
             folder = config.output / _name(path)
             report = _track_set(config, tracker, path, folder) if path.is_dir() else _track_video(config, tracker, path)
@@ -125,7 +127,7 @@ def _name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def _keep_settings(config: TrackConfig) -> None:
+def keep_settings(config: TrackConfig) -> None:
     """CommandError when the output belongs to other settings; `draw` and `inputs` may differ."""
     mine = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     for name in ("output", "inputs", "draw", "device"):
@@ -134,14 +136,11 @@ def _keep_settings(config: TrackConfig) -> None:
     path = config.output / SETTINGS
     if path.is_file():
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise CommandError(f"{path} cannot be read ({error}); choose another --output, or delete it") from error
-        if not isinstance(stored, dict):
-            raise CommandError(f"{path} holds no settings; choose another --output, or delete it")
-        different = {name: (stored.get(name), value) for name, value in mine.items() if stored.get(name) != value}
+            different = differences(read_object(path), mine)
+        except ConfigError as error:
+            raise CommandError(f"{error}; choose another --output, or delete it") from error
         if different:
-            raise CommandError(f"{path} is of a run with other settings {different}; choose another --output")
+            raise CommandError(f"{path} is of a run with other settings ({different}); choose another --output")
     config.output.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
 

@@ -20,6 +20,8 @@ from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import Demonstrations, held_out_text
 from magma_policy.errors import CheckpointError, CommandError, NotFiniteError, ScreenError
 from magma_policy.files.hub import HubError
+from magma_policy.files.json_files import read_object
+from magma_policy.files.stored_settings import differences
 from magma_policy.files.whole_files import whole_file
 from magma_policy.grounding.scenes import SceneError, check_scenes, read_scenes
 from magma_policy.screens.rows import read_rows
@@ -63,9 +65,9 @@ def check_output(config: Config) -> None:
         stored = _as_json(_with_defaults(config)) | _stored(path)
         changeable = _changeable(config)
         names = [name for name in mine if name not in changeable]
-        different = {name: (stored.get(name), mine[name]) for name in names if stored.get(name) != mine[name]}
+        different = differences(stored, {name: mine[name] for name in names})
         if different:
-            raise ConfigError(f"{path} is of a run with other settings {different}; choose another output")
+            raise ConfigError(f"{path} is of a run with other settings ({different}); choose another output")
         return
     theirs = [name for name in ("checkpoint", "adapter", "config.json") if (config.output / name).exists()]
     if theirs and not (config.output / "training").is_dir():
@@ -101,15 +103,12 @@ def check_same_command(config: Config) -> None:
 
 def _stored(path: Path) -> dict[str, object]:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(stored, dict):
-            raise ValueError("expected an object")
-    except (ValueError, RecursionError) as error:
+        return read_object(path)
+    except ConfigError as error:
         raise ConfigError(
             f"{path}: not the settings of a run ({printable(error)}), maybe cut off by a crash; remove it to go on "
             "with the settings of this command, or choose another output"
         ) from error
-    return stored
 
 
 def _as_json(config: Config) -> dict[str, object]:

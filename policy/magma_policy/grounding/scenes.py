@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from magma_contracts.errors import ConfigError
 from magma_contracts.scenes import CARD, CLICKS, FORMAT_VERSION, SCENES, SHAPES, Split
 from magma_contracts.text import printable
 from magma_policy.files.array_files import ArrayFileError, read_arrays
+from magma_policy.files.json_files import read_object
 from magma_policy.grounding.expressions import PLACES, Thing
 
 
@@ -95,13 +96,11 @@ def _files(folder: Path, split: Split) -> list[Path]:
 
 def _check_card(folder: Path, split: Split) -> None:
     path = folder / CARD
+    if not path.exists():
+        raise SceneError(f"{folder}: no set of scenes, it has no {CARD}; make one with magma-scenes")
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(card, dict):
-            raise ValueError("expected an object")
-    except FileNotFoundError as error:
-        raise SceneError(f"{folder}: no set of scenes, it has no {CARD}; make one with magma-scenes") from error
-    except (OSError, ValueError, RecursionError) as error:
+        card = read_object(path)
+    except ConfigError as error:
         raise SceneError(f"{path}: cannot be read ({printable(error)})") from error
     if card.get("format_version") != FORMAT_VERSION:
         raise SceneError(f"{path}: format_version {printable(card.get('format_version'), 40)} is not {FORMAT_VERSION}")
@@ -119,7 +118,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise SceneError(f"{path}: has no {', '.join(missing)}")
     images, things = data["images"], len(data["scene"])
     shapes = {"kind": (things,), "colour": (things,), "box": (things, 4), "clicks": (things, CLICKS, 2)}
-    wrong = [name for name, shape in shapes.items() if data[name].shape != shape]
+    kinds = {"scene": "iu", "kind": "U", "colour": "U", "box": "f", "clicks": "f"}
+    # Of nothing numpy does not know the type.
+    wrong = [name for name, kind in kinds.items() if data[name].size and data[name].dtype.kind not in kind]
+    wrong += [name for name, shape in shapes.items() if data[name].shape != shape and name not in wrong]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         wrong.append("images")
     if wrong:

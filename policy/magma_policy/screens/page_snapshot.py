@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from magma_contracts.text import printable
 from magma_policy.errors import ScreenError
 
 STYLES = ("cursor", "visibility", "opacity", "pointer-events")
@@ -69,8 +70,9 @@ def read_snapshot(answer: Mapping[str, Any]) -> list[Element]:
     """
     try:
         return list(_Reader(answer).elements())
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise ScreenError(f"the browser's snapshot cannot be read: {type(error).__name__} {error}") from error
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        told = f"{type(error).__name__} {printable(error)}"
+        raise ScreenError(f"the browser's snapshot cannot be read: {told}") from error
 
 
 class _Reader:

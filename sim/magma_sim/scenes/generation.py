@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from magma_contracts.outputs import check_folder
 from magma_contracts.scenes import CARD, CLICKS, FORMAT_VERSION, SCENES, Split
+from magma_contracts.text import printable
+from magma_eval.typed import parse_json
 from magma_sim.scenes.config import ScenesConfig
 from magma_sim.tasks.pictured_scene import HARD_SHARE, STREAMS, PicturedScene, points_of, visible_box
 
@@ -98,10 +100,18 @@ def _write_card(config: ScenesConfig) -> None:
     settings = {"simulator": config.simulator, "split": config.split, "per_file": config.per_file}
     path = config.out / CARD
     if path.exists():
-        found = json.loads(path.read_text())
-        theirs = {name: found.get(name) for name in settings}
+        try:
+            found = parse_json(path.read_bytes())
+            theirs = {name: found.get(name) for name in settings}
+        except (OSError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{path} does not tell of which scenes it is ({printable(error)}), maybe cut off by a crash; choose "
+                "another --out, or delete the folder"
+            ) from error
         if theirs != settings:
-            raise ValueError(f"{config.out} holds scenes of {theirs}, not of {settings}; choose another --out")
+            raise ValueError(
+                printable(f"{config.out} holds scenes of {theirs}, not of {settings}") + "; choose another --out"
+            )
     card = {
         "format_version": FORMAT_VERSION,
         **settings,

@@ -155,6 +155,7 @@ class FaultGraph:
         self.change: dict[str, Change] = {"camera": passed_on, "chunk": passed_on, "state": passed_on}
         self.clock_offset_ns: int | None = 0
         """added to /clock; None = it stands still"""
+        self._clients: dict[str, Any] = {}
         self._wire()
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -165,6 +166,8 @@ class FaultGraph:
 
     def start(self) -> None:
         """Starts every node and waits until the arm moves."""
+        self._client("/magma/estop", Trigger)
+        self._client("/controller/change_state", ChangeState)
         self.start_simulator()
         self.start_node(
             "camera", "magma_camera.camera_subscriber", {"frozen_after_s": 0.0, "frozen_after_motion_m": 0.02}
@@ -292,14 +295,17 @@ class FaultGraph:
 
     def call(self, name: str, kind: Any = Trigger, request: Any = None) -> Any:
         """Calls a service and returns the response."""
-        client = self.node.create_client(kind, name)
-        try:
-            wait_until(client.service_is_ready, f"service {name}")
-            future = client.call_async(request if request is not None else kind.Request())
-            wait_until(future.done, f"an answer of {name}")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        client = self._client(name, kind)
+        wait_until(client.service_is_ready, f"service {name}")
+        future = client.call_async(request if request is not None else kind.Request())
+        wait_until(future.done, f"an answer of {name}")
+        return future.result()
+
+    def _client(self, name: str, kind: Any) -> Any:
+        """Made once, so that no fault's time is that of a discovery."""
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        return self._clients[name]
 
     def instruct(self, text: str) -> None:
         self._instruction.publish(String(data=text))

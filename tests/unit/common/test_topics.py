@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SOURCES, LAUNCH = ROOT / "ros2_ws" / "src", ROOT / "launch"
 SAYING = {"create_publisher", "create_lifecycle_publisher"}
-HEARING = {"create_subscription", "_hear", "ForeignSubscription"}
+HEARING = {"create_subscription", "_hear", "hear", "ForeignSubscription"}
 
 OPERATORS = {"device_node", "keyboard_teleop_node", "scripted_operator_node", "robot_link"}
 POLICIES = {"policy_node", "scripted_policy_node"}
@@ -33,6 +33,14 @@ EITHER_WAY = {
     "controller_node": {"magma/end_effector_state", "magma/command", "magma/controller_state"},
 }
 """Topics that a node says and hears without obeying itself, and why."""
+
+PICTURES = {"camera/image_raw", "camera/image_raw/compressed", "magma/frame"}
+"""Large by nature; their subscriptions ask for nothing, so that they hear everybody."""
+SIMULATED_ALONE = {
+    "click_node", "episode_runner", "joint_simulator_node", "live_view", "scripted_operator_node",
+    "scripted_policy_node", "simulator_node", "task_server", "world_subscriptions",
+}  # fmt: skip
+"""Part of the simulation and what is shown of it: no arm waits for them, and they hear each other alone."""
 
 
 def texts(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
@@ -130,3 +138,25 @@ def test_names_in_the_robots_that_come_with_the_project_are_relative():
     assert len(files) >= 4
     lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
     assert [line for line in lines if re.search(r":\s*[\"']?(topic://)?/\w+", line.partition("#")[0])] == []
+
+
+def test_what_others_say_is_heard_however_they_offer_it():
+    fixed = {
+        (module, topic)
+        for module, method, topic in calls()
+        if method == "create_subscription" and topic not in PICTURES and module not in SIMULATED_ALONE
+    }
+    # The controller's command and the simulator's status come from our own programs.
+    assert fixed == {("policy_node", "magma/command"), ("instruction_keeper", "magma/episode_status")}
+
+
+def test_what_others_say_is_refused_by_its_size_before_it_is_read():
+    unlimited = []
+    for path in SOURCES.glob("*/*/**/*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name in ("ForeignSubscription", "hear") and "most_bytes" not in {item.arg for item in node.keywords}:
+                unlimited.append(path.stem)
+    # A recorder writes down the bytes of what it hears and reads none of them.
+    assert unlimited == ["recorder_node"]

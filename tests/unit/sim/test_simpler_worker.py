@@ -98,7 +98,8 @@ def test_without_an_installation_the_command_is_named(monkeypatch: pytest.Monkey
 def test_a_damaged_record_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MAGMA_SIMPLER_HOME", str(tmp_path))
     record = tmp_path / "installation.json"
-    for text in ("{", "[]", '{"python": "x"}'):
+    wrong_types = '{"python": 5, "source": "/", "layer": "/", "revision": "x"}'
+    for text in ("{", "[]", '{"python": "x"}', "[" * 100_000, wrong_types):
         record.write_text(text)
         with pytest.raises(NotInstalledError, match=r"damaged|again"):
             installation.find()

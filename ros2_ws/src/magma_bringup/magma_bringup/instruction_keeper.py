@@ -13,11 +13,14 @@ from std_msgs.msg import String
 
 from magma_bringup.instruction_arbiter import Answer, InstructionArbiter
 from magma_common.config import NodeConfig, parameter
-from magma_common.conversions import ns_to_stamp, stamp_to_ns
+from magma_common.conversions import NAME_LENGTH, ns_to_stamp, stamp_to_ns
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC, IN_FORCE_TOPIC
+from magma_common.message_sizes import TEXT
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import EVERY_STATE, STATE
+from magma_contracts.text import printable
 
 NO_INSTRUCTION = "none"
 
@@ -44,7 +47,7 @@ class InstructionKeeper(Node):
         self._arbiter = InstructionArbiter()
         self._publisher = self.create_publisher(Instruction, IN_FORCE_TOPIC, STATE)
         # What was said on the topic before is not heard: it may be of another day.
-        self.create_subscription(String, ASK_TOPIC, self._on_topic, EVERY_STATE)
+        ForeignSubscription(self, String, ASK_TOPIC, self._on_topic, EVERY_STATE, most_bytes=TEXT, with_info=True)
         self.create_service(Instruct, ASK_SERVICE, self._on_service)
         if first == "":
             self.create_subscription(EpisodeStatus, "magma/episode_status", self._on_status, STATE)
@@ -58,7 +61,8 @@ class InstructionKeeper(Node):
         self._ask(message.data, ", ".join(names) or f"somebody on {self.resolve_topic_name(ASK_TOPIC)}", asked_ns)
 
     def _on_service(self, request: Instruct.Request, response: Instruct.Response) -> Instruct.Response:
-        asked_by = request.asked_by or f"somebody who called {self.resolve_service_name(ASK_SERVICE)}"
+        named = printable(request.asked_by, NAME_LENGTH)
+        asked_by = named or f"somebody who called {self.resolve_service_name(ASK_SERVICE)}"
         answer = self._ask(request.instruction, asked_by, stamp_to_ns(request.asked), int(request.replaces))
         in_force = self._arbiter.in_force
         response.accepted, response.message = answer.accepted, answer.message

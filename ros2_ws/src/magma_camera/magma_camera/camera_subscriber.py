@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from magma_interfaces.msg import ActionSpec, EndEffectorState
 from rclpy.node import Node
@@ -17,6 +18,8 @@ from magma_common.compressed_images import MAX_SIDE_PX
 from magma_common.config import LOWER, NodeConfig, parameter
 from magma_common.conversions import image_to_msg, pose_to_arrays, stamp_to_ns
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
+from magma_common.foreign_subscription import ForeignSubscription
+from magma_common.message_sizes import SMALL, TEXT
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import FRAME, ROBOT_STATE, SENSOR, STATE
@@ -112,8 +115,9 @@ class CameraSubscriber(Node):
 
         self._frame = self.create_publisher(Image, "magma/frame", FRAME)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
-        self.create_subscription(ActionSpec, SPEC_TOPIC, self._on_spec, STATE)
-        self.create_subscription(EndEffectorState, "magma/end_effector_state", self._on_state, ROBOT_STATE)
+        arm, hear = "magma/end_effector_state", partial(ForeignSubscription, self)
+        hear(ActionSpec, SPEC_TOPIC, self._on_spec, STATE, most_bytes=TEXT)
+        hear(EndEffectorState, arm, self._on_state, ROBOT_STATE, most_bytes=SMALL)
         if config.compressed:
             self.create_subscription(CompressedImage, "camera/image_raw/compressed", self._on_compressed, SENSOR)
         else:

@@ -18,11 +18,15 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
+from magma_contracts.text import printable
+
 LOOK_PERIOD_S = 0.2
 """How often it is looked whether others publish than before."""
 _LOOKS_AT_LEAST = 10
 """One that replaces another does not change their number, so every tenth look asks who they are."""
 _REMEMBERED = 64
+LOG_PERIOD_S = 5.0
+"""What is refused is logged no more often."""
 
 
 @dataclass(frozen=True, order=True)
@@ -92,7 +96,7 @@ class ForeignSubscription:
             always: ask for these for ever, beside what is offered; a message may then come more than once.
             most_bytes: of a serialised message; None = any number.
             convert: makes what is passed on out of the message; a message that it raises at is refused.
-            on_refused: told, in one sentence, why a message was not passed on; needed with `most_bytes`.
+            on_refused: told, in one sentence, why a message was not passed on; None = the log is, now and then.
         """
         self._node = node
         self._kind = kind
@@ -104,7 +108,7 @@ class ForeignSubscription:
         self._always = frozenset(always)
         self._most_bytes = most_bytes
         self._convert = convert
-        self._on_refused = on_refused
+        self._on_refused = on_refused if on_refused is not None else self._log_refusal
         self._raw = raw
         self._with_info = with_info
         self._recent: dict[tuple[int, int], None] = {}
@@ -171,14 +175,16 @@ class ForeignSubscription:
             if self._convert is not None:
                 message = self._convert(message)
         except Exception as error:  # the bytes come from anybody
-            if self._on_refused is not None:
-                why = str(error) if isinstance(error, _TooLargeError) else f"cannot be read: {error}"
-                self._on_refused(f"a message on {self._resolved} {why}")
+            why = str(error) if isinstance(error, _TooLargeError) else f"cannot be read: {error}"
+            self._on_refused(f"a message on {self._resolved} {why}")
             return
         if self._with_info:
             self._callback(message, info)
         else:
             self._callback(message)
+
+    def _log_refusal(self, why: str) -> None:
+        self._node.get_logger().warning(printable(f"not heard: {why}"), throttle_duration_sec=LOG_PERIOD_S)
 
     def _came_already(self, message: Any, sent_ns: int) -> bool:
         """Whether another subscription brought it before; the time of sending and the content tell."""

@@ -13,6 +13,7 @@ from std_msgs.msg import String
 
 from magma_common.conversions import stamp_to_ns
 from magma_common.foreign_subscription import ForeignSubscription
+from magma_common.message_sizes import TEXT
 from magma_common.qos import STATE
 
 ASK_TOPIC = "magma/instruction"
@@ -22,8 +23,6 @@ ASK_SERVICE = "magma/instruct"
 IN_FORCE_TOPIC = "magma/instruction_in_force"
 """magma_interfaces/Instruction: what is to be done. Published by the instruction keeper, and by nobody else."""
 
-MOST_BYTES = 16 * 1024
-"""Of an instruction: longer ones are refused before they are read."""
 LOOK_PERIOD_S = 0.25
 ABSENT_S = 1.0
 """A keeper that has not been seen for so long is not there: discovery on a busy machine takes a good part of that."""
@@ -65,7 +64,7 @@ class InstructionListener:
         def refuse(why: str) -> None:
             self._node.get_logger().warning(f"not followed: {why}")
 
-        return ForeignSubscription(self._node, kind, topic, callback, STATE, most_bytes=MOST_BYTES, on_refused=refuse)
+        return ForeignSubscription(self._node, kind, topic, callback, STATE, most_bytes=TEXT, on_refused=refuse)
 
     def _on_in_force(self, message: Instruction) -> None:
         self._keeper_known = True

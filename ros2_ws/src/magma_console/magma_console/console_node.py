@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from magma_common.conversions import chunk_from_msg, delta_from_msg, stamp_to_ns
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.frames import frame_prefix
 from magma_common.instruction_topics import IN_FORCE_TOPIC
+from magma_common.message_sizes import TRANSFORMS
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.transform_tree import TransformTree, UnknownPoseError
@@ -50,6 +50,7 @@ from magma_console.robot_link import RobotLink
 from magma_console.robot_view import RobotView
 from magma_console.view_state import AGE_LIMITS, TELEOP, Controller, FloatArray
 from magma_contracts.errors import ConfigError
+from magma_contracts.server_tokens import checked_token, token_from_file
 from magma_teleop.operator_device import ArmPose
 
 LOOK_PERIOD_S = 0.1
@@ -121,7 +122,8 @@ class Console(Node):
             ("/tf_static", True, qos.TRANSFORMS_STATIC_ALL),
             ("/tf", False, qos.TRANSFORMS),
         ):
-            ForeignSubscription(self, TFMessage, topic, partial(self._on_transforms, static), profile)
+            heard = partial(self._on_transforms, static)
+            ForeignSubscription(self, TFMessage, topic, heard, profile, most_bytes=TRANSFORMS)
         self._limits_client = self.create_client(GetParameters, "controller/get_parameters")
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
@@ -277,15 +279,13 @@ class Console(Node):
 
 def _token(config: ConsoleConfig, environment: Any) -> str | None:
     """What opens the page. Not a parameter: those can be read by everybody in the graph."""
-    if not config.token_file:
-        return environment.get(TOKEN_VARIABLE) or None
     try:
-        token = Path(config.token_file).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"token_file {config.token_file} cannot be read: {error}") from None
-    if not token:
-        raise ConfigError(f"token_file {config.token_file} is empty: write a token into it (`openssl rand -hex 16`)")
-    return token
+        if config.token_file:
+            return token_from_file(config.token_file)
+        token = environment.get(TOKEN_VARIABLE)
+        return checked_token(token, TOKEN_VARIABLE) if token else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ from magma_common import qos
 from magma_common.conversions import delta_to_msg, ns_to_stamp
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE
+from magma_common.message_sizes import SMALL, TEXT
 from magma_common.node_beside import node_beside
 from magma_teleop.operator_device import DeviceStatus, FloatArray
 
@@ -58,13 +59,15 @@ class RobotLink:
             service: node.create_client(Trigger, service) for service in (ESTOP, REARM, HAND_BACK)
         }
         self._instruct = node.create_client(Instruct, ASK_SERVICE)
-        node.create_subscription(ControllerState, "magma/controller_state", on_controller, qos.STATE)
+        state = "magma/controller_state"
+        ForeignSubscription(node, ControllerState, state, on_controller, qos.STATE, most_bytes=TEXT)
 
         def pose(message: EndEffectorState) -> None:
             if math.isfinite(message.gripper_target):  # an opening that nobody knows is not to be repeated
                 on_pose(message)
 
-        ForeignSubscription(node, EndEffectorState, "magma/end_effector_state", pose, qos.ROBOT_STATE)
+        arm = "magma/end_effector_state"
+        ForeignSubscription(node, EndEffectorState, arm, pose, qos.ROBOT_STATE, most_bytes=SMALL)
         self._executor = SingleThreadedExecutor(context=beside.context)
         self._executor.add_node(node)
         self._thread = threading.Thread(target=self._run, name="operator", daemon=True)

@@ -67,7 +67,8 @@ class CommandLog:
         if before is None:
             return
         turned = axis_angle_from_quaternion(multiply(quaternion_xyzw, conjugate(before[1])))
-        otherwise = missing(np.concatenate([position - before[0], turned]), total(np.array(told).reshape(-1, GRIPPER + 1)))
+        went = np.concatenate([position - before[0], turned])
+        otherwise = missing(went, total(np.array(told).reshape(-1, GRIPPER + 1)))
         if np.abs(otherwise).max() > _REPORTED_WITHIN:
             self._append(_Sent(at_ns, np.append(otherwise, 0.0), is_step=False))
 

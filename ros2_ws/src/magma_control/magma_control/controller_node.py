@@ -41,6 +41,7 @@ from magma_common.conversions import (
 )
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_TOPIC, InstructionListener
+from magma_common.message_sizes import JOINTS, SMALL, TEXT
 from magma_common.network import unauthenticated_reach
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
@@ -53,7 +54,7 @@ from magma_control.description_topic import AwaitedError, DescriptionTopic
 from magma_control.emergency_stop import BUTTON, REARM, SHARED_BUTTON, EmergencyStopLine, StopInputs
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
-from magma_control.input_limits import JOINTS, SMALL, TEXT, chunk_bytes
+from magma_control.input_limits import chunk_bytes
 from magma_control.inputs import AnswerT, Input, Outcome
 from magma_control.journal import JournaledController
 from magma_control.latency import LatencyWindow

@@ -21,7 +21,9 @@ from visualization_msgs.msg import ImageMarker
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, image_to_msg, ns_to_stamp, stamp_to_ns, state_from_msg
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE
+from magma_common.message_sizes import SMALL
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.qos import FRAME, ROBOT_STATE, STATE
@@ -141,7 +143,8 @@ class GroundingNode(Node):
         self._counts = {"answered": 0, "refused": 0}
         self._diagnostics = DiagnosticsPublisher(self, self._report)
         self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
-        self.create_subscription(EndEffectorStateMsg, "magma/end_effector_state", self._on_state, ROBOT_STATE)
+        arm = "magma/end_effector_state"
+        ForeignSubscription(self, EndEffectorStateMsg, arm, self._on_state, ROBOT_STATE, most_bytes=SMALL)
         together = ReentrantCallbackGroup()
         self._instruct = self.create_client(Instruct, ASK_SERVICE, callback_group=together)
         self.create_service(Ground, "magma/ground", self._on_ground, callback_group=together)

@@ -27,7 +27,9 @@ from magma_common.conversions import (
     state_from_msg,
 )
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
+from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import InstructionListener
+from magma_common.message_sizes import SMALL
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.program import cannot_start
@@ -156,7 +158,8 @@ class PolicyNode(Node):
         self._spec = self.create_publisher(ActionSpecMsg, "magma/action_spec", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report)
         InstructionListener(self, self._on_instruction)
-        self.create_subscription(EndEffectorStateMsg, "magma/end_effector_state", self._on_state, ROBOT_STATE)
+        arm = "magma/end_effector_state"
+        ForeignSubscription(self, EndEffectorStateMsg, arm, self._on_state, ROBOT_STATE, most_bytes=SMALL)
         self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
         if self._config.foretell:
             self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, COMMAND)

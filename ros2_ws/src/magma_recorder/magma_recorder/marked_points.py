@@ -21,6 +21,7 @@ import numpy as np
 from magma_common.yaml_files import read_yaml
 from magma_contracts.demonstrations import OBJECT_MARKS
 from magma_contracts.errors import ConfigError
+from magma_contracts.text import brief
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,12 @@ def _points(instruction: str, values: Any) -> dict[str, FramePoint]:
 
 def _point(where: str, value: Any) -> FramePoint:
     if not isinstance(value, Mapping) or not set(value) <= {"frame", "at"} or not isinstance(value.get("frame"), str):
-        raise ConfigError(f"{where}: expected {{frame: NAME, at: [x, y, z]}}, got {value!r}")
+        raise ConfigError(f"{where}: expected {{frame: NAME, at: [x, y, z]}}, got {brief(value)}")
     at = value.get("at", (0.0, 0.0, 0.0))
     try:
         x, y, z = (float(item) for item in at)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: at takes three numbers in metres, got {at!r}") from error
+        raise ConfigError(f"{where}: at takes three numbers in metres, got {brief(at)}") from error
     if not np.isfinite([x, y, z]).all():
-        raise ConfigError(f"{where}: at takes finite numbers, got {at!r}")
+        raise ConfigError(f"{where}: at takes finite numbers, got {brief(at)}")
     return FramePoint(value["frame"], (x, y, z))

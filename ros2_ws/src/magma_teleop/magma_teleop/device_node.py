@@ -26,6 +26,7 @@ from magma_common import qos
 from magma_common.conversions import delta_to_msg, pose_to_arrays
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.frames import frame_prefix
+from magma_common.message_sizes import SMALL, TEXT, TRANSFORMS
 from magma_common.node_config import NodeParameters
 from magma_common.transform_tree import TransformTree, UnknownPoseError
 from magma_contracts.errors import ConfigError
@@ -84,16 +85,16 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         self._commands = self.create_publisher(EndEffectorDelta, "teleop/command", qos.COMMAND)
         self._statuses = self.create_publisher(TeleopStatus, "teleop/status", qos.ROBOT_STATE)
         self._heartbeats = self.create_publisher(Header, "magma/teleop_heartbeat", qos.ROBOT_STATE)
-        ForeignSubscription(
-            self, EndEffectorState, "magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
-        )
-        self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, qos.STATE)
+        arm, controller, hear = "magma/end_effector_state", "magma/controller_state", partial(ForeignSubscription, self)
+        hear(EndEffectorState, arm, self._on_end_effector_state, qos.ROBOT_STATE, most_bytes=SMALL)
+        hear(ControllerState, controller, self._on_controller, qos.STATE, most_bytes=TEXT)
         if self._seeks_camera:
             for topic, static, profile_asked in (
                 ("/tf_static", True, qos.TRANSFORMS_STATIC_ALL),
                 ("/tf", False, qos.TRANSFORMS),
             ):
-                ForeignSubscription(self, TFMessage, topic, partial(self._on_transforms, static), profile_asked)
+                heard = partial(self._on_transforms, static)
+                hear(TFMessage, topic, heard, profile_asked, most_bytes=TRANSFORMS)
             # So that the operator reads what is missing before taking over.
             self.create_timer(STATUS_PERIOD_S, self._camera_xyzw, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._requests: dict[Request, Client] = {

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from sensor_msgs.msg import Joy
 
 from magma_common import qos
+from magma_common.foreign_subscription import ForeignSubscription
+from magma_common.message_sizes import TEXT
 from magma_common.node_main import run_node
 from magma_teleop.device_node import DeviceTeleop
 from magma_teleop.device_profile import DeviceProfile
@@ -22,7 +24,7 @@ class JoyTeleop(DeviceTeleop[DeviceProfile]):
     def __init__(self) -> None:
         super().__init__("joy_teleop", DeviceProfile)
         self._operator = JoyOperator(self.profile, self._node_parameters.config.step_period_s)
-        self.create_subscription(Joy, "joy", self._on_joy, qos.JOY)
+        ForeignSubscription(self, Joy, "joy", self._on_joy, qos.JOY, most_bytes=TEXT)
 
     def _on_joy(self, message: Joy) -> None:
         sample = JoySample(tuple(message.axes), tuple(message.buttons))

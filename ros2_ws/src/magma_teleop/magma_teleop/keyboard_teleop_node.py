@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from functools import partial
 
 import rclpy
 from magma_interfaces.msg import ControllerState, EndEffectorDelta, EndEffectorState, TeleopStatus
@@ -20,6 +21,7 @@ from magma_common import qos
 from magma_common.conversions import delta_to_msg
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC
+from magma_common.message_sizes import SMALL, TEXT
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_teleop.config import KeyboardConfig
@@ -54,10 +56,9 @@ class KeyboardTeleop(Node):
         self._heartbeats = self.create_publisher(Header, "magma/teleop_heartbeat", qos.ROBOT_STATE)
         self._instruct = self.create_client(Instruct, ASK_SERVICE)
         self._instructions = self.create_publisher(String, ASK_TOPIC, qos.STATE)
-        self.create_subscription(ControllerState, "magma/controller_state", self._on_controller, qos.STATE)
-        ForeignSubscription(
-            self, EndEffectorState, "magma/end_effector_state", self._on_end_effector_state, qos.ROBOT_STATE
-        )
+        arm, controller, hear = "magma/end_effector_state", "magma/controller_state", partial(ForeignSubscription, self)
+        hear(ControllerState, controller, self._on_controller, qos.STATE, most_bytes=TEXT)
+        hear(EndEffectorState, arm, self._on_end_effector_state, qos.ROBOT_STATE, most_bytes=SMALL)
         self._requests: dict[Request, Client] = {
             Request.ESTOP: self.create_client(Trigger, "magma/estop"),
             Request.REARM: self.create_client(Trigger, "magma/rearm"),

@@ -11,6 +11,8 @@ from sensor_msgs.msg import Joy
 
 from magma_common import qos
 from magma_common.conversions import pose_to_arrays
+from magma_common.foreign_subscription import ForeignSubscription
+from magma_common.message_sizes import SMALL, TEXT
 from magma_common.node_main import run_node
 from magma_teleop.device_node import DeviceTeleop
 from magma_teleop.device_profile import LeaderProfile
@@ -24,8 +26,9 @@ class LeaderTeleop(DeviceTeleop[LeaderProfile]):
     def __init__(self) -> None:
         super().__init__("leader_teleop", LeaderProfile)
         self._operator = LeaderOperator(self.profile, self._node_parameters.config.step_period_s)
-        self.create_subscription(EndEffectorState, "leader/end_effector_state", self._on_leader, qos.ROBOT_STATE)
-        self.create_subscription(Joy, "leader/pedal", self._on_pedal, qos.JOY)
+        leader, pedal = "leader/end_effector_state", "leader/pedal"
+        ForeignSubscription(self, EndEffectorState, leader, self._on_leader, qos.ROBOT_STATE, most_bytes=SMALL)
+        ForeignSubscription(self, Joy, pedal, self._on_pedal, qos.JOY, most_bytes=TEXT)
 
     def _on_leader(self, message: EndEffectorState) -> None:
         position, quaternion = pose_to_arrays(message.pose)

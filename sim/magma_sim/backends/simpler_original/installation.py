@@ -18,6 +18,8 @@ import tyro
 
 from magma_contracts.interruption import ends_on_interrupt
 from magma_contracts.outputs import explained
+from magma_contracts.text import printable
+from magma_eval.typed import check_fields, parse_json
 from magma_sim.backends.simpler_original import vulkan_layer
 from magma_sim.tasks.interface import SimulatorUnavailableError
 
@@ -91,14 +93,15 @@ def find() -> Installation:
     """The installation of this machine; NotInstalledError where there is none."""
     record = home() / "installation.json"
     try:
-        installation = Installation(**json.loads(record.read_text()))
+        installation = Installation(**parse_json(record.read_bytes()))
+        check_fields(installation)
     except FileNotFoundError:
         raise NotInstalledError(
             "the original SimplerEnv is not installed; run: ./run setup-simpler --source URL_OR_FOLDER "
             "(for example https://github.com/simpler-env/SimplerEnv)"
         ) from None
-    except (ValueError, TypeError) as error:
-        raise NotInstalledError(f"{record} is damaged ({error}); run ./run setup-simpler again") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise NotInstalledError(f"{record} is damaged ({printable(error)}); run ./run setup-simpler again") from error
     for path in (installation.python, installation.source):
         if not Path(path).exists():
             raise NotInstalledError(f"{path}, named in {record}, is gone; run ./run setup-simpler again")

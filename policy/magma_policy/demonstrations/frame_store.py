@@ -21,10 +21,12 @@ class FrameStore:
         self._file: Any = None
         self.count = 0
         self._held = 0
+        self._shape: tuple[int, ...] = ()
 
     def add(self, frames: NDArray[np.uint8]) -> None:
         """OSError when the disk is full."""
         self._parts.append(frames)
+        self._shape = frames.shape[1:]
         self.count += len(frames)
         self._held += frames.nbytes
         if self._held > self._most or self._file is not None:
@@ -34,11 +36,10 @@ class FrameStore:
         """All of them, (F, H, W, 3); None when there were none."""
         if not self.count:
             return None
-        shape = (self.count, *(self._parts[0].shape[1:] if self._parts else self._shape))
         if self._file is None:
             return np.concatenate(self._parts)
         self._file.flush()
-        return np.memmap(self._file, dtype=np.uint8, mode="r+", shape=shape)
+        return np.memmap(self._file, dtype=np.uint8, mode="r+", shape=(self.count, *self._shape))
 
     def _spill(self) -> None:
         if self._file is None:
@@ -46,6 +47,5 @@ class FrameStore:
             self._file = tempfile.TemporaryFile(dir=self._folder, prefix="magma-frames-")  # noqa: SIM115
         assert self._file is not None
         for frames in self._parts:
-            self._shape = frames.shape[1:]
             self._file.write(np.ascontiguousarray(frames).data)
         self._parts, self._held = [], 0

@@ -16,7 +16,7 @@ from magma_contracts.text import brief
 from magma_data import layout, pictures, statistics, tables, videos
 from magma_data.errors import DatasetError
 from magma_data.info import Feature, Info, counters
-from magma_data.json_files import write_object, write_text
+from magma_data.json_files import read_object, write_object, write_text
 from magma_data.reader import Dataset, is_dataset
 
 MIB = 1 << 20
@@ -226,8 +226,6 @@ class DatasetWriter:
 
 
 def _read_statistics(dataset: Dataset) -> dict[str, statistics.Statistics]:
-    from magma_data.json_files import read_object
-
     data = read_object(dataset.folder / layout.STATS)
     try:
         return {name: {key: np.array(value) for key, value in one.items()} for name, one in data.items()}

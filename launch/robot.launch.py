@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -149,6 +149,14 @@ ARGUMENTS = [
         description="Port of that page; 0 = the first free one from 8090 on, so that each of several arms has one.",
     ),
     DeclareLaunchArgument(
+        "foxglove",
+        default_value="false",
+        choices=["false", "true"],
+        description="Serve the live graph to the Foxglove app on 127.0.0.1, for reading, with markers of what the "
+        "robot means to do; by foxglove_bridge where a ROS 2 has it. A layout for it: launch/foxglove_layout.json.",
+    ),
+    DeclareLaunchArgument("foxglove_port", default_value="8765", description="Port for the Foxglove app."),
+    DeclareLaunchArgument(
         "arm",
         default_value="sim_delta",
         choices=["sim_delta", "joint_trajectory", "follow_joint_trajectory", "position", "servo", "interbotix"],
@@ -189,6 +197,15 @@ def terminal():
             "run `ros2 run magma_teleop keyboard_teleop` in a second terminal instead"
         )
     return program + " -e"
+
+
+def is_installed(package):
+    """Whether the ROS 2 in use has a package."""
+    try:
+        get_package_share_directory(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def joint_level_arm(value, simulated):
@@ -344,8 +361,19 @@ def robot(context):
         settings = {"port": number("view", value("view"))}
         nodes.append(node("magma_bringup", "live_view", parameters=settings, remappings=from_camera))
     if value("console") == "true":
-        settings = {"port": number("console_port", value("console_port")), **prefix}
+        robot_file = value("robot") or ("panda" if simulated else "")
+        settings = {"port": number("console_port", value("console_port")), "robot": robot_file, **prefix}
         nodes.append(node("magma_console", "console", parameters=settings, remappings=from_camera))
+    if value("foxglove") == "true":
+        port = number("foxglove_port", value("foxglove_port"))
+        nodes.append(node("magma_console", "markers", parameters=prefix))
+        if is_installed("foxglove_bridge"):
+            # Reading alone: whoever reaches the port could otherwise publish commands.
+            settings = {"address": "127.0.0.1", "port": port, "capabilities": ["connectionGraph"]}
+            bridge = "foxglove_bridge"
+            nodes.append(Node(package=bridge, executable=bridge, name=bridge, parameters=[settings]))
+        else:
+            nodes.append(node("magma_recorder", "foxglove_server", "foxglove", parameters={"port": port}))
     check_alone(names, namespace)
     return nodes
 

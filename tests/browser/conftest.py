@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ _path = Path(__file__).resolve().parents[1] / "graph" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("graph_fixtures", _path)
 _graph = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_graph)
+free_domain = _graph.free_domain
 
 from controller_peers import INSTRUCTION, Robot  # noqa: E402 (on the path by the file above)
 
@@ -55,26 +56,45 @@ OPEN = re.compile(r"console: open (http://\S+)")
 class Graph:
     """The processes, and what the test plays around them."""
 
-    def __init__(self, folder: Path, domain: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        domain: int,
+        *,
+        camera: tuple[int, int] = (120, 160),
+        camera_s: float = CAMERA_S,
+        arm: Any = Robot,
+        controller: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            camera: height and width of its pictures.
+            camera_s: time between two.
+            arm: makes the arm and the policy of a peer, see `controller_peers`.
+            controller: further parameters of the controller.
+        """
         self._folder, self._nodes = folder, []
         self.wait = _graph.wait_until
-        self.controller = self.start(
-            "magma_control.controller_node", {"teleop_timeout_s": 1.0, "max_frame_age_s": 5.0, "watchdog_s": 3.0}
-        )
+        self._size, self._camera_s = camera, camera_s
+        patient = {"teleop_timeout_s": 1.0, "max_frame_age_s": 5.0, "watchdog_s": 3.0}
+        self.controller = self.start("magma_control.controller_node", {**patient, **(controller or {})})
         self.keeper = self.start("magma_bringup.instruction_keeper", {"instruction": "none"})
         self.console = self.start_console({"port": 0})
         self.peer = _graph.Peer(domain)
-        self.robot = Robot(self.peer)
+        self.robot = arm(self.peer)
         self.asked = self.peer.collect(EndEffectorDelta, "/teleop/command", qos.COMMAND)
         self._camera = self.peer.publisher(Image, "/camera/image_raw", qos.SENSOR)
+        self._frames = self.peer.publisher(Image, "/magma/frame", qos.FRAME)
         self.camera_works = True
+        self.frame: np.ndarray | None = None
+        """what the model sees, if anything"""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._film, daemon=True)
         self._thread.start()
 
-    def start(self, module: str, parameters: dict[str, Any], **environment: str) -> Any:
+    def start(self, module: str, parameters: dict[str, Any], namespace: str = "", **environment: str) -> Any:
         """A node process; ended with the graph."""
-        command = [sys.executable, "-m", module, "--ros-args"]
+        command = [sys.executable, "-m", module, "--ros-args", *(["-r", f"__ns:={namespace}"] if namespace else [])]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value if isinstance(value, str) else json.dumps(value)}"]
         before = {name: os.environ.get(name) for name in environment}
@@ -87,21 +107,23 @@ class Graph:
         self._nodes.append((module, node))
         return node
 
-    def start_console(self, parameters: dict[str, Any], **environment: str) -> Any:
+    def start_console(self, parameters: dict[str, Any], namespace: str = "", **environment: str) -> Any:
         """A console; its `address` is where the page is."""
         quick = {"expiry_s": EXPIRY_S, "rearm_hold_s": 0.5}
-        node = self.start("magma_console.console_node", {**quick, **parameters}, **environment)
+        node = self.start("magma_console.console_node", {**quick, **parameters}, namespace, **environment)
         self.wait(lambda: OPEN.search(node.output), lambda: f"a console's address in:\n{node.output}")
         node.address = OPEN.search(node.output)[1]
         return node
 
     def _film(self) -> None:
         shade = 0
-        while not self._ended.wait(CAMERA_S):
+        while not self._ended.wait(self._camera_s):
             if self.camera_works:
                 shade = (shade + 8) % 200
-                pixels = np.full((120, 160, 3), shade, np.uint8)
+                pixels = np.full((*self._size, 3), shade, np.uint8)
                 self._camera.publish(image_to_msg(pixels, self.peer.now_ns(), "camera_optical"))
+            if self.frame is not None:
+                self._frames.publish(image_to_msg(self.frame, self.peer.now_ns(), "camera_optical"))
 
     def phase(self, phase: int, reason: str = "") -> ControllerState:
         """Waits for a report from now on."""

@@ -27,7 +27,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
         ("share/" + PACKAGE + "/launch", files("*.launch.py")),
-        ("share/" + PACKAGE + "/config", files("*.yaml")),
+        ("share/" + PACKAGE + "/config", [*files("*.yaml"), *files("*.rviz"), *files("foxglove_*.json")]),
     ],
     install_requires=["setuptools", "tyro>=0.8.5"],
     zip_safe=True,

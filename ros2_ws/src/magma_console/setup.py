@@ -25,5 +25,7 @@ setup(
     maintainer_email="maintainers@magma-robot.invalid",
     description="The operator's page in the browser: what the robot sees, who has the arm, take-over, emergency stop.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["console = magma_console.programs:main"]},
+    entry_points={
+        "console_scripts": ["console = magma_console.programs:main", "markers = magma_console.programs:main"],
+    },
 )

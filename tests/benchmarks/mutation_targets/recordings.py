@@ -49,6 +49,8 @@ def _seed(folder: Path) -> Path:
             (topics.CONTROLLER_STATE, ControllerState(phase=ControllerState.TELEOP, commands_sent=step + 1)),
         ):
             file.add_message(channels[name], now.ros_ns, now.ros_ns, step + 1, serialize_message(message))
+        if step == 5:
+            core.remember()
         if step % 4 == 3:
             for batch in core.journal.take():
                 data = serialize_message(batch.message())

@@ -23,7 +23,7 @@ def test_the_newest_picture_is_encoded_once_and_older_ones_never():
     assert picture.encoded(80, lambda: 8.0) == first and decoded == [200]
     number, data = first
     assert number == picture.number == 3 and picture.heard_s == 200.0
-    assert HEAD.unpack_from(data) == (200.0, 7.0)
+    assert HEAD.unpack_from(data) == (200_000_000_000, 7.0)
     shown = simplejpeg.decode_jpeg(data[HEAD.size :])
     assert shown.shape == (8, 16, 3) and abs(int(shown.mean()) - 200) < 3
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import os
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from magma_interfaces.msg import ControllerJournal
 from rclpy.serialization import deserialize_message, serialize_message
 
@@ -21,11 +26,13 @@ from magma_control.journal import (
     JournalError,
     JournalPlayer,
     Kind,
+    Remembered,
     commands_of,
     configuration_from,
     configuration_text,
     entries_of,
 )
+from magma_control.remembered import ForeignStateError, core_of, remembered, text_of
 from magma_control.safety import Refusal
 
 SPEC = ActionSpec("test", 4, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)
@@ -65,6 +72,8 @@ class Recorded:
                 self.tick()
             if self.rng.uniform() < 0.1:
                 self.messages += self.core.journal.take()
+            if self.rng.uniform() < 0.02:
+                self.core.remember()
         self.messages += self.core.journal.take()
 
     def act(self, chance):
@@ -81,7 +90,9 @@ class Recorded:
             deltas = np.append(self.rng.normal(0, 0.04, (3, 6)), self.rng.integers(0, 2, (3, 1)), axis=1)
             if self.rng.uniform() < 0.05:
                 deltas[0, 0] = np.nan
-            chunk = ActionChunk(deltas, now.ros_ns - age_ns, 0.2, "test", "go", self.sequence)
+            # With the frame of each step, as messages tell it.
+            frames = ("base",) * 3
+            chunk = ActionChunk(deltas, now.ros_ns - age_ns, 0.2, "test", "go", self.sequence, "base", frames)
             core.handle(inputs.ChunkHeard(chunk), now)
         elif chance < 0.94:
             values = np.append(self.rng.normal(0, 0.03, 6), 1.0)
@@ -158,15 +169,109 @@ EACH = [
 
 
 def test_every_input_is_taken_and_comes_out_of_the_journal_as_it_was():
-    assert {type(given) for given in EACH} == set(inputs.Input.__subclasses__())
+    assert {type(one) for one in EACH} == set(inputs.Input.__subclasses__())
     now = Instant(1.5, 2_000_000_000)
     core = JournaledController(ControllerConfig(), now)
-    for given in EACH:
-        core.handle(given, now)
+    for one in EACH:
+        core.handle(one, now)
     entries = [entry for batch in core.journal.take() for entry in entries_of(batch.message())]
     # What was in force when the journal began comes first, and then that it began.
-    assert [repr(entry.given) for entry in entries[2:]] == [repr(given) for given in EACH]
+    assert [repr(entry.given) for entry in entries[2:]] == [repr(one) for one in EACH]
     assert all(entry.now == now for entry in entries)
+
+
+def states_in(messages):
+    return [number for number, item in enumerate(messages) if isinstance(item.entries[0].given, Remembered)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_from_each_state_that_it_tells_the_journal_leads_to_the_same_commands_and_the_same_state(seed):
+    recorded = Recorded(seed)
+    recorded.live(400)
+    whole = JournalPlayer()
+    messages = [deserialize_message(serialize_message(item.message()), ControllerJournal) for item in recorded.messages]
+    before = {}
+    for number, message in enumerate(messages):
+        before[number] = sum(1 for _, command in whole.play(message) if command is not None) + before.get(number - 1, 0)
+    states = states_in(recorded.messages)
+    assert len(states) > 2
+    for number in (states[0], states[len(states) // 2], states[-1]):
+        again = commands_of(messages[number:])
+        assert [bits(one) for one in again] == [bits(one) for one in recorded.commands[before[number] :]]
+        # So it does behind what cannot be played yet.
+        assert [bits(one) for one in commands_of(messages[max(1, number - 2) :])][-len(again) or None :] == (
+            [bits(one) for one in again]
+        )
+    last = JournalPlayer()
+    for message in messages[states[0] :]:
+        list(last.play(message))
+    assert text_of(remembered(last.core)) == text_of(remembered(recorded.core)) == text_of(remembered(whole.core))
+    assert last.late == messages[states[0]].first > 1
+
+
+def test_after_a_loss_the_next_state_makes_it_exact_again():
+    recorded = Recorded(5)
+    recorded.live(600)
+    messages = [item.message() for item in recorded.messages]
+    states = states_in(recorded.messages)
+    lost = next(number for number in range(2, states[3]) if number not in states)
+    player = JournalPlayer()
+    after = next(number for number in states if number > lost)
+    for message in [*messages[:lost], *messages[lost + 1 : after]]:
+        list(player.play(message))
+    rest = [command for message in messages[after:] for _, command in player.play(message) if command is not None]
+    assert player.missing == len(messages[lost].kinds)
+    assert [bits(one) for one in rest] == [bits(one) for one in recorded.commands[len(recorded.commands) - len(rest) :]]
+    assert text_of(remembered(player.core)) == text_of(remembered(recorded.core))
+
+
+HOSTILE = [
+    "",
+    "3",
+    "[]",
+    "{}",
+    '["object", "os.system", {}]',
+    '["object", "magma_control.journal.Journal", {}]',
+    '["object", "magma_control.controller.Controller", {}]',
+    '["object", "magma_control.phases.Phase", {}]',
+    '["enum", "magma_control.controller.Controller", "HOLD"]',
+    '["array", "|O", [1], "00"]',
+    '["array", "<f8", [-1, 3], "00"]',
+    '["number", "<f8", ""]',
+    '["deque", -1, []]',
+    '["dict", [[["list", []], 1]]]',
+    "[" * 5000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_state_that_is_none_is_refused(text):
+    with pytest.raises(ForeignStateError, match="the controller's state"):
+        core_of(text)
+
+
+def test_a_state_of_another_version_is_refused():
+    recorded = Recorded(6)
+    recorded.live(100)
+    text = text_of(remembered(recorded.core))
+    for known in ("_easing", "_jumped_since_rearm", "max_speed_m_s"):
+        assert f'"{known}"' in text
+        with pytest.raises(ForeignStateError, match="another version"):
+            core_of(text.replace(f'"{known}"', '"warp"'))
+
+
+@settings(max_examples=int(os.environ.get("MAGMA_PROPERTY_CASES", "60")), deadline=None)
+@given(st.data())
+def test_a_damaged_state_is_refused_or_is_another_one(data):
+    """Whatever is changed in it: no other error comes out, and nothing passes for the state that was written."""
+    recorded = Recorded(7)
+    recorded.live(60)
+    text = text_of(remembered(recorded.core))
+    at = data.draw(st.integers(0, len(text) - 1))
+    damaged = text[:at] + data.draw(st.text('0123456789"[]{},.-aeln', max_size=2)) + text[at + 1 :]
+    with contextlib.suppress(ForeignStateError):
+        told = text_of(remembered(core_of(damaged)))
+        assert (told == text) == (text_of(json.loads(damaged)) == text)
 
 
 def without_refusals(message):
@@ -200,8 +305,10 @@ def test_a_lost_message_and_a_late_start_are_noticed():
         list(player.play(message.message()))
     assert player.missing == len(recorded.messages[2].entries) and player.late == 0
     late = JournalPlayer()
-    with pytest.raises(JournalError, match="begins too late"):
-        list(late.play(recorded.messages[1].message()))
+    assert list(late.play(recorded.messages[1].message())) == [] and not late.began
+    for read in (lambda: late.core, lambda: commands_of([recorded.messages[1].message()])):
+        with pytest.raises(JournalError, match="begins too late"):
+            read()
 
 
 def test_a_configuration_survives_exactly_and_a_foreign_one_is_refused():

@@ -35,6 +35,8 @@ NODES = (
     "grounding",
     "click",
     "console",
+    "markers",
+    "foxglove",
     "live_view",
 )
 """Every node of this project, whether one launch starts it or not: a lab keeps one file for all its launches."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from magma_contracts.errors import ConfigError
 
 COOKIE = "magma_console"
+"""What the names of its cookies begin with; its port follows."""
 SHORTEST_TOKEN = 16
 SESSION_S = 12 * 3600.0
 """After so long the token is asked for again."""
@@ -34,7 +35,7 @@ class Request:
     fetch_mode: str | None
     """Sec-Fetch-Mode"""
     cookie: str | None
-    """value of the cookie COOKIE"""
+    """value of this console's cookie"""
     local_address: str
     """at which the request came in"""
 

@@ -68,6 +68,12 @@ class ConsoleConfig(NodeConfig):
     presets: tuple[str, ...] = parameter((), "Instructions to choose from, beside the latest ones.", read_only=True)
     recordings: str = parameter("recordings", "Folder of recordings.", read_only=True)
     runs: str = parameter("runs", "Folder of evaluations.", read_only=True)
+    robot: str = parameter(
+        "",
+        "Joint-level arms, for the view of the arm: name or YAML file of the robot, as the controller has it; empty = "
+        "the description on the topic robot_description.",
+        read_only=True,
+    )
     base_frame: str = parameter("base", "Frame in which the arm takes deltas.", read_only=True)
     camera_frame: str = parameter("camera_optical", "Name of the camera's optical frame.", read_only=True)
     frame_prefix: str = parameter(FRAME_PREFIX_OF_NAMESPACE, FRAME_PREFIX_HELP, read_only=True)

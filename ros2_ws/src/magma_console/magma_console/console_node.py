@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import sys
 from functools import partial
@@ -39,6 +41,7 @@ from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.transform_tree import TransformTree, UnknownPoseError
 from magma_console.access import Access
+from magma_console.arm_watch import ArmWatch
 from magma_console.config import LOOPBACK_NAMES, ConsoleConfig
 from magma_console.door import Door, with_token
 from magma_console.operators import Operators
@@ -46,6 +49,8 @@ from magma_console.overlay import View, overlay, predicted_path
 from magma_console.page_server import PageServer
 from magma_console.picture_stream import PictureStreams
 from magma_console.pictures import NewestPicture
+from magma_console.pointing import shares_of
+from magma_console.pointing_link import PointingLink
 from magma_console.robot_link import RobotLink
 from magma_console.robot_view import RobotView
 from magma_console.view_state import AGE_LIMITS, TELEOP, Controller, FloatArray
@@ -60,6 +65,12 @@ MOST_BYTES = 64 * 1024
 LONGEST_NOTE = 500
 TOKEN_VARIABLE = "MAGMA_CONSOLE_TOKEN"
 WORKSPACE = ("workspace_min_m", "workspace_max_m")
+PICTURES = {
+    "camera": ("camera/image_raw", qos.SENSOR),
+    "frame": ("magma/frame", qos.FRAME),
+    "marks": ("magma/marked_frame", qos.STATE),
+}
+"""What can be looked at: the topic of each, and how it is heard."""
 
 
 class Console(Node):
@@ -72,7 +83,7 @@ class Console(Node):
         token = _token(config, os.environ)
         access = Access(token, config.on_loopback, [*LOOPBACK_NAMES, config.host, *config.allowed_hosts])
         self._prefix = frame_prefix(config.frame_prefix, self.get_namespace())
-        self._pictures = {"camera": NewestPicture(), "frame": NewestPicture()}
+        self._pictures = {name: NewestPicture() for name in PICTURES}
         self._view = RobotView(lambda: self._node_parameters.config.state_timeout_s, self._pictures)
         self._transforms = TransformTree()
         self._info: CameraInfo | None = None
@@ -80,9 +91,12 @@ class Console(Node):
         self._state: EndEffectorState | None = None
         self._steps: tuple[FloatArray, float] | None = None
         self._door: Door | None = None
+        self._frame_size = (0, 0)
+        self._watch = ArmWatch(self, config.robot, lambda: self._node_parameters.config.state_timeout_s)
 
         self._link = RobotLink(self, config.base_frame, self._on_controller, self._on_pose)
-        self._operators = Operators(lambda: self._node_parameters.config, self._link, self._view)
+        pointing = PointingLink(self)
+        self._operators = Operators(lambda: self._node_parameters.config, self._link, pointing, self._view)
         self._streams = PictureStreams(lambda: self._node_parameters.config, self._pictures)
         self._tags = self.create_publisher(EpisodeTag, "magma/episode_tag", qos.SAFETY_INPUT)
         self._page = PageServer(config, self.get_namespace().strip("/"), self._view, self._tag)
@@ -98,7 +112,8 @@ class Console(Node):
                 f"{self._door.address} can be reached from other machines without encryption: whoever listens reads "
                 "the token. Put a proxy with TLS before it (docs/console.md); browsers give gamepads to such pages only"
             )
-        self.get_logger().info(f"console: open {with_token(self._door.address, token)}")
+        # Not by the logger: whoever is in the graph reads /rosout, and its files stay.
+        print(f"console: open {with_token(self._door.address, token)}", flush=True)
 
     def close(self) -> None:
         """Ends the pages; what operators asked for ends with them."""
@@ -109,8 +124,11 @@ class Console(Node):
         self._link.close()
 
     def _hear_everything(self) -> None:
-        self.create_subscription(Image, "camera/image_raw", partial(self._on_picture, "camera"), qos.SENSOR)
-        self.create_subscription(Image, "magma/frame", partial(self._on_picture, "frame"), qos.FRAME)
+        for name, (topic, profile) in PICTURES.items():
+            self.create_subscription(Image, topic, partial(self._on_picture, name), profile)
+        with contextlib.suppress(ImportError):  # a ROS 2 without vision_msgs; nobody publishes them there either
+            vision: Any = importlib.import_module("vision_msgs.msg")
+            self._hear(vision.Detection2DArray, "magma/detections", self._on_detections, qos.STATE)
         self._hear(CameraInfo, "camera/camera_info", self._on_info, qos.SENSOR)
         self._hear(ActionChunk, "magma/action_chunk", self._on_chunk, qos.COMMAND)
         self._hear(EndEffectorDelta, "magma/command", self._on_command, qos.COMMAND)
@@ -180,6 +198,15 @@ class Console(Node):
 
         self._pictures[name].put(stamp_to_ns(message.header.stamp), decode, steady_s())
 
+        if name == "frame":
+            self._frame_size = int(message.width), int(message.height)
+
+    def _on_detections(self, message: Any) -> None:
+        """What the model that points was asked last, by whomever."""
+        found = shares_of(message.detections, *self._frame_size)
+        now_s = steady_s()
+        self._view.update(lambda state: state.found(found, now_s))
+
     def _on_info(self, message: CameraInfo) -> None:
         self._info = message
 
@@ -247,7 +274,8 @@ class Console(Node):
             self._workspace = low, high
 
     def _look(self) -> None:
-        """Where the camera is, and what is drawn over its picture."""
+        """Where the camera is, and what is drawn over its picture; where the arm is."""
+        self._view.look_at_arm(self._watch.lines(), self._workspace)
         if not self._asked_parameters:
             self._ask_parameters()
         config = self._node_parameters.config

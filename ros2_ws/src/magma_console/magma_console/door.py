@@ -11,20 +11,24 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from magma_common.clocks import steady_s
-from magma_console.access import COOKIE, NO_TOKEN, SESSION_S, Access, LoginGuard, Request
+from magma_console.access import COOKIE, NO_TOKEN, SESSION_S, Access, Denial, LoginGuard, Request
 from magma_console.config import FIRST_PORT, ConsoleConfig
+from magma_console.lobby import Lobby, PatientProtocol
 from magma_console.loop_bridge import Application, Receive, Scope, Send
 from magma_console.operators import Operators
 from magma_console.picture_stream import PictureStreams
@@ -36,6 +40,8 @@ PORTS_TRIED = 20
 LARGEST_MESSAGE = 1 << 20
 """Of the page framework; operators' messages are far smaller."""
 LARGEST_FORM = 4096
+FORM_S = 5.0
+"""In which it must be there."""
 CLOSING_S = 2.0
 HEADERS = {
     "X-Frame-Options": "DENY",
@@ -78,6 +84,9 @@ class Door:
         self._access, self._operators, self._pictures = access, operators, pictures
         self._guard = LoginGuard()
         self._socket = _listen(config.host, config.port)
+        # Browsers keep cookies by host and not by port: each of two consoles on a machine needs a name of its own.
+        self._cookie = f"{COOKIE}_{self._socket.getsockname()[1]}"
+        protocol: Any = partial(PatientProtocol, Lobby())
         routes = [
             Route("/console/estop", self._estop, methods=["POST"]),
             Route(LOGIN, self._log_in, methods=["GET", "POST"]),
@@ -95,6 +104,7 @@ class Door:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                http=protocol,
                 ws="websockets-sansio",
                 ws_max_size=LARGEST_MESSAGE,
                 ws_ping_interval=5.0,
@@ -142,28 +152,7 @@ class Door:
         """Judges each request before anybody else sees it."""
         if scope["type"] not in ("http", "websocket"):
             return
-        request = _request(scope)
-        denial = self._access.judge(request, steady_s())
-        if denial is NO_TOKEN and scope["type"] == "http" and request.method in ("GET", "POST"):
-            token = parse_qs(scope["query_string"].decode("latin-1")).get("token")
-            if request.path == LOGIN:
-                denial = None
-            elif token and request.method == "GET":
-                await self._cookie_for(token[0], scope, "/")(scope, receive, send)
-                return
-            elif request.path == "/" and request.method == "GET":
-                await RedirectResponse(LOGIN, 303)(scope, receive, send)
-                return
-        if denial is not None:
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": denial.text[:120]})
-            else:
-                await JSONResponse({"refused": denial.text}, denial.status, HEADERS)(scope, receive, send)
-            return
-        if scope["type"] == "http" and "token=" in scope["query_string"].decode("latin-1"):
-            # Known already, or not needed: it must not stay in the address.
-            await RedirectResponse(request.path, 303)(scope, receive, send)
-            return
+        request = _request(scope, self._cookie)
 
         async def send_with_headers(message: Scope) -> None:
             if message["type"] == "http.response.start":
@@ -176,7 +165,34 @@ class Door:
                     headers["Cache-Control"] = "no-store"
             await send(message)
 
-        await self._inner(scope, receive, send_with_headers)
+        answer = self._refusal(request, scope)
+        if answer is None:
+            await self._inner(scope, receive, send_with_headers)
+        elif isinstance(answer, Response):
+            await answer(scope, receive, send_with_headers)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": answer.text[:120]})
+
+    def _refusal(self, request: Request, scope: Scope) -> Response | Denial | None:
+        """What is answered instead of the page: None = nothing, a Denial where the connection is closed."""
+        denial = self._access.judge(request, steady_s())
+        if scope["type"] == "websocket":
+            return denial
+        query = scope["query_string"].decode("latin-1")
+        if denial is NO_TOKEN and request.method in ("GET", "POST"):
+            token = parse_qs(query).get("token")
+            if request.path == LOGIN:
+                return None
+            if token and request.method == "GET":
+                return self._cookie_for(token[0], scope, "/")
+            if request.path == "/" and request.method == "GET":
+                return RedirectResponse(LOGIN, 303)
+        if denial is not None:
+            return JSONResponse({"refused": denial.text}, denial.status)
+        if "token=" in query:
+            # Known already, or not needed: it must not stay in the address.
+            return RedirectResponse(f"/{request.path.lstrip('/')}", 303)
+        return None
 
     async def _estop(self, request: HttpRequest) -> Response:
         """For a page whose connection is lost, and for scripts. It needs no body and is never too often."""
@@ -186,11 +202,12 @@ class Door:
     async def _log_in(self, request: HttpRequest) -> Response:
         if request.method == "GET":
             return HTMLResponse(LOGIN_PAGE.format(""))
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST_FORM:
-                return JSONResponse({"refused": "that is no token"}, 413)
+        try:
+            body = await asyncio.wait_for(_short_body(request), FORM_S)
+        except (asyncio.TimeoutError, ClientDisconnect):
+            return JSONResponse({"refused": "the token did not come"}, 408)
+        if body is None:
+            return JSONResponse({"refused": "that is no token"}, 413)
         token = parse_qs(body.decode("latin-1")).get("token", [""])[0]
         return self._cookie_for(token, request.scope, "/")
 
@@ -204,12 +221,22 @@ class Door:
         response = RedirectResponse(where, 303)
         secure = scope.get("scheme") in ("https", "wss")
         response.set_cookie(
-            COOKIE, session, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure, path="/"
+            self._cookie, session, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure, path="/"
         )
         return response
 
 
-def _request(scope: Scope) -> Request:
+async def _short_body(request: HttpRequest) -> bytes | None:
+    """What a form holds; None when it is longer than a form may be."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_FORM:
+            return None
+    return body
+
+
+def _request(scope: Scope, cookie: str) -> Request:
     headers = Headers(scope=scope)
     cookies: dict[str, str] = {}
     for part in headers.get("cookie", "").split(";"):
@@ -222,7 +249,7 @@ def _request(scope: Scope) -> Request:
         origin=headers.get("origin"),
         fetch_site=headers.get("sec-fetch-site"),
         fetch_mode=headers.get("sec-fetch-mode"),
-        cookie=cookies.get(COOKIE),
+        cookie=cookies.get(cookie),
         local_address=(scope.get("server") or ("", 0))[0],
     )
 

@@ -6,7 +6,6 @@ was based on is at least as old as that, however long either way took.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +19,8 @@ from magma_teleop.operator_device import ArmPose, DeviceStatus, FloatArray, Grip
 FRAMES = ("base", "tool", "camera")
 FUTURE_S = 0.001
 """Rounding of times in messages."""
+LARGEST = 1e15
+"""Of a number in a message: milliseconds since the machine was started are far less."""
 
 
 class IntentError(ValueError):
@@ -54,8 +55,8 @@ class Intent:
         numbers = [as_of_ms, speed, *motion] if isinstance(motion, list) and len(motion) == 6 else [None]
         if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers):
             raise IntentError("as_of, speed and the six numbers of motion are numbers")
-        if not all(math.isfinite(value) for value in numbers):
-            raise IntentError("a number is not finite")
+        if not all(abs(value) < LARGEST for value in numbers):  # NaN is not either
+            raise IntentError("a number is not finite, or far too large")
         if not all(isinstance(value, int) and not isinstance(value, bool) for value in (sequence, toggles)):
             raise IntentError("seq and gripper are whole numbers")
         if not isinstance(held, bool):

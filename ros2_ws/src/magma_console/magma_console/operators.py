@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -19,6 +19,8 @@ from magma_common.clocks import steady_s
 from magma_console.access import RateLimit
 from magma_console.config import ConsoleConfig
 from magma_console.operator_session import HeldPress, Intent, IntentError, Limits, OperatorSession
+from magma_console.pointing import CONFIRM, KINDS, PointingError, request_of
+from magma_console.pointing_link import PointingLink
 from magma_console.robot_link import ESTOP, HAND_BACK, REARM, RobotLink
 from magma_console.robot_view import RobotView
 from magma_teleop.identity import operator_identity
@@ -30,6 +32,8 @@ WORK_PERIOD_S = 0.01
 BEAT_PERIOD_S = 0.1
 ANSWER_S = 2.0
 """Longest wait for an answer of the controller."""
+POINTING_ANSWER_S = 150.0
+"""And for one of the model that points, which is loaded by the first question."""
 ESTOP_AGAIN_S = 0.25
 """Presses within so long are one; later ones ask the controller again, whether it answered or not."""
 MOST_BYTES = 2048
@@ -38,6 +42,7 @@ MOST_ANSWERS = 50
 """That wait for a slow page."""
 HOLDER_SILENT_S = 1.0
 """After so long without a sign of life an operator's arm may be handed back by others."""
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass
@@ -55,6 +60,8 @@ class _Visitor:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     beaten_s: float = 0.0
     engaged: bool = False
+    proposal: int = 0
+    """what this page was shown last, and may confirm"""
     events: int = 0
     points: int = 0
 
@@ -62,8 +69,10 @@ class _Visitor:
 class Operators:
     """All open pages. Everything but `changed` belongs to the door's loop."""
 
-    def __init__(self, config: Callable[[], ConsoleConfig], link: RobotLink, view: RobotView) -> None:
-        self._config, self._link, self._view = config, link, view
+    def __init__(
+        self, config: Callable[[], ConsoleConfig], link: RobotLink, pointing: PointingLink, view: RobotView
+    ) -> None:
+        self._config, self._link, self._pointing, self._view = config, link, pointing, view
         self._visitors: dict[str, _Visitor] = {}
         self._opened = 0
         self._told: tuple[float, dict[str, Any]] = (0.0, {})
@@ -140,7 +149,11 @@ class Operators:
     async def _listen(self, visitor: _Visitor) -> None:
         with contextlib.suppress(WebSocketDisconnect):
             while True:
-                text = await visitor.socket.receive_text()
+                try:
+                    text = await visitor.socket.receive_text()
+                except KeyError:
+                    await visitor.socket.close(1003, "messages of a page are text")
+                    return
                 now_s = steady_s()
                 if len(text) > MOST_BYTES:
                     await visitor.socket.close(1009, "a message is too long")
@@ -163,6 +176,8 @@ class Operators:
                     self._hand_back(visitor, now_s)
                 elif kind == "instruct":
                     self._instruct(visitor, message.get("text"))
+                elif kind in KINDS:
+                    self._point(visitor, message)
 
     def _hear(self, visitor: _Visitor, message: dict[str, Any], now_s: float) -> None:
         if not visitor.intents.allow(now_s):
@@ -229,20 +244,49 @@ class Operators:
         future = self._asked(lambda answer: self._link.instruct(clean, _short(visitor), answer))
         self._answer_later(visitor, "instruct", self._wait(future))
 
+    def _point(self, visitor: _Visitor, message: dict[str, Any]) -> None:
+        """Asks the model that points. A page confirms only what it was shown itself."""
+        kind = message["type"]
+        try:
+            request = request_of(message, _short(visitor))
+        except PointingError as error:
+            self._answer(visitor, kind, False, str(error))
+            return
+        if kind == CONFIRM and request.proposal != visitor.proposal:
+            self._answer(visitor, kind, False, "this page was shown another proposal: point again")
+            return
+        visitor.proposal = 0
+
+        def ask(answer: Callable[[dict[str, Any]], None]) -> None:
+            self._pointing.ask(kind, request, answer)
+
+        async def wait() -> None:
+            future = self._future(ask)
+            done, _ = await asyncio.wait({future}, timeout=POINTING_ANSWER_S)
+            told = future.result() if done else {"ok": False, "text": "no answer: is the model still being loaded?"}
+            visitor.proposal = told.get("proposal", 0)
+            self._answer(visitor, kind, **told)
+
+        self._in_background(wait())
+
     # Answers
 
     def _asked(self, ask: Callable[[Callable[[bool, str], None]], None]) -> asyncio.Future[tuple[bool, str]]:
         """The answer of another thread, for this loop."""
+        return self._future(lambda answer: ask(lambda ok, text: answer((ok, text))))
+
+    @staticmethod
+    def _future(ask: Callable[[Callable[[AnswerT], None]], None]) -> asyncio.Future[AnswerT]:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[bool, str]] = loop.create_future()
+        future: asyncio.Future[AnswerT] = loop.create_future()
 
-        def done(ok: bool, text: str) -> None:
+        def done(value: AnswerT) -> None:
             if not future.done():
-                future.set_result((ok, text))
+                future.set_result(value)
 
-        def answer(ok: bool, text: str) -> None:
+        def answer(value: AnswerT) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(done, ok, text)
+                loop.call_soon_threadsafe(done, value)
 
         ask(answer)
         return future
@@ -257,12 +301,15 @@ class Operators:
             ok, text = await work
             self._answer(visitor, what, ok, text)
 
-        task = asyncio.create_task(wait())
+        self._in_background(wait())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _answer(self, visitor: _Visitor, what: str, ok: bool, text: str) -> None:
-        visitor.answers = [*visitor.answers[-MOST_ANSWERS:], {"to": what, "ok": ok, "text": text}]
+    def _answer(self, visitor: _Visitor, what: str, ok: bool, text: str, **more: Any) -> None:
+        visitor.answers = [*visitor.answers[-MOST_ANSWERS:], {"to": what, "ok": ok, "text": text, **more}]
         visitor.wake.set()
 
     async def _tell(self, visitor: _Visitor) -> None:

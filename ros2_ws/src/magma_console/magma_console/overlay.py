@@ -63,6 +63,12 @@ def box_corners(low: FloatArray, high: FloatArray) -> FloatArray:
     return np.array([[(low, high)[number >> axis & 1][axis] for axis in range(3)] for number in range(8)])
 
 
+def box_lines(low: FloatArray, high: FloatArray) -> list[list[float]]:
+    """The edges [x1, y1, z1, x2, y2, z2] of a box."""
+    corners = box_corners(low, high)
+    return [rounded(np.concatenate([corners[one], corners[other]])) for one, other in BOX_EDGES]
+
+
 def predicted_path(target: FloatArray, steps: FloatArray) -> FloatArray:
     """Where steps (n, 7) lead from a target position (3,): (n + 1, 3), beginning with the target."""
     return np.vstack([target, target + np.cumsum(steps[:, :3], axis=0)])

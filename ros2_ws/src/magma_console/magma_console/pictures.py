@@ -11,8 +11,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-HEAD = struct.Struct("<dd")
-"""Before each picture: capture time and the time at which it was encoded, both seconds since 1970."""
+HEAD = struct.Struct("<qd")
+"""Before each picture: its capture time in nanoseconds, which names it, and the time at which it was encoded, in
+seconds; both since 1970."""
 
 
 @dataclass(frozen=True)
@@ -62,5 +63,5 @@ class NewestPicture:
                 return self._encoded
             pixels = np.ascontiguousarray(waiting.decode())
             data = simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="RGB", colorsubsampling="420")
-            self._encoded = waiting.number, HEAD.pack(waiting.stamp_ns * 1e-9, now_unix_s()) + data
+            self._encoded = waiting.number, HEAD.pack(waiting.stamp_ns, now_unix_s()) + data
             return self._encoded

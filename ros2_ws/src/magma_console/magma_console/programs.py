@@ -2,4 +2,4 @@
 
 from magma_common.program import program_of
 
-main = program_of({"console": "magma_console.console_node"})
+main = program_of({"console": "magma_console.console_node", "markers": "magma_console.marker_node"})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magma_common.clocks import steady_s
+from magma_console.overlay import box_lines
 from magma_console.pictures import NewestPicture
 from magma_console.view_state import Controller, FloatArray, ViewState
 from magma_teleop.operator_device import ArmPose
@@ -28,6 +29,8 @@ class RobotView:
         self._arm: tuple[ArmPose, float] | None = None
         self._camera: FloatArray | None = None
         self._overlay: Mapping[str, Any] = {}
+        self._lines: Mapping[str, Any] = {}
+        self._box: Sequence[Sequence[float]] = ()
 
     # The node's threads
 
@@ -57,6 +60,11 @@ class RobotView:
         """Takes the camera's orientation and what is drawn over its picture."""
         self._camera, self._overlay = camera_xyzw, overlay
 
+    def look_at_arm(self, lines: Mapping[str, Any], workspace: tuple[FloatArray, FloatArray] | None) -> None:
+        """Takes the lines of the arm, and the box (3,), (3,) in which its tool may be; base frame, metres."""
+        self._lines = lines
+        self._box = box_lines(*workspace) if workspace is not None else ()
+
     # The door's thread
 
     def arm(self, now_s: float) -> ArmPose | None:
@@ -83,6 +91,7 @@ class RobotView:
         with self._lock:
             told = self._state.snapshot(now_s, self._silent_s())
         told["overlay"] = dict(self._overlay)
+        told["arm"], told["workspace"] = dict(self._lines), list(self._box)
         told["pictures"] = {
             name: None if picture.heard_s is None else round((now_s - picture.heard_s) * 1e3)
             for name, picture in self._pictures.items()

@@ -23,6 +23,8 @@ TRACE_S = 30.0
 MOST_POINTS = 600
 """Of the traces: commands come a few times per second."""
 LONGEST_TEXT = 500
+FOUND_S = 20.0
+"""Boxes are about one frame: they are shown so long."""
 AGE_LIMITS = {
     "frame": "max_frame_age_s",
     "chunk": "watchdog_s",
@@ -68,6 +70,7 @@ class ViewState:
         self._instruction: dict[str, Any] = {}
         self._episode: dict[str, Any] = {}
         self._recording: dict[str, Any] = {}
+        self._found: tuple[Sequence[Mapping[str, Any]], float] = ((), -math.inf)
 
     # What is heard
 
@@ -138,6 +141,10 @@ class ViewState:
         """What is being recorded; empty = nothing."""
         self._recording = dict(values)
 
+    def found(self, marks: Sequence[Mapping[str, Any]], now_s: float) -> None:
+        """What the model that points has found, as `pointing.shares_of` tells it."""
+        self._found = marks, now_s
+
     def event(self, now_s: float, kind: str, text: str) -> None:
         """Something that happened in the console itself."""
         self._event(now_s, kind, text)
@@ -181,6 +188,7 @@ class ViewState:
             "stages": self._stages,
             "episode": self._episode,
             "recording": self._recording,
+            "found": list(self._found[0]) if now_s - self._found[1] <= FOUND_S else [],
         }
         if self._controller is None:
             return told

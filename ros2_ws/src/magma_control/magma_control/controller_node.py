@@ -80,6 +80,8 @@ STOP_PATIENCE_S = 0.03
 RIVALS_LOOK_S = 1.0
 """How often the name of another controller is looked up."""
 JOURNAL_PERIOD_S = 0.1
+REMEMBER_EVERY = 200
+"""So many times: the minute of the journal that a late recorder gets holds the core's state more than once."""
 LOG_PERIOD_S = 5.0
 """One log line per kind of refusal in this time."""
 
@@ -151,6 +153,7 @@ class ControllerNode(LifecycleNode):
             self.get_logger().warning(exposed)
 
         self._states = self.create_publisher(ControllerState, "magma/controller_state", qos.STATE)
+        self._until_remembered = REMEMBER_EVERY
         self._journals = self.create_publisher(ControllerJournal, "magma/controller_journal", qos.JOURNAL)
         self._hear(ControllerState, "magma/controller_state", self._on_any_state, qos.STATE, TEXT)
         # The core's own events are logged, so levels need not be.
@@ -631,6 +634,10 @@ class ControllerNode(LifecycleNode):
     def _publish_journal(self) -> None:
         """What the core was told since the last time, for a recorder. Serialised outside the lock."""
         with self._lock:
+            self._until_remembered -= 1
+            if self._until_remembered < 0:
+                self._until_remembered = REMEMBER_EVERY
+                self._core.remember()
             batches = self._core.journal.take()
         for batch in batches:
             message = batch.message()

@@ -1,7 +1,9 @@
 """The controller's journal: every input with the moment at which it reached the core, and back again.
 
 The core has no clock, no I/O and no chance in it, so the same configuration and the same inputs give the same commands,
-bit for bit. `JournaledController` writes them down while it runs; `JournalPlayer` tells them to a new core.
+bit for bit. `JournaledController` writes them down while it runs; `JournalPlayer` tells them to a new core. Now and
+then the journal holds the core's whole state (`Remembered`), so that what is heard from somewhere in the middle on can
+be replayed too.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
 from magma_control.inputs import AnswerT, Input
+from magma_control.remembered import ForeignStateError, core_of, remembered, text_of
 from magma_control.safety import Refusal
 
 PRESSED, SHARED = "pressed", "\nshared"
@@ -89,13 +92,23 @@ class Kind(IntEnum):
     """JSON: the refusal, and the name of the source or null"""
     RIVAL = 19
     """text: what it says, and who"""
+    REMEMBERED = 20
+    """JSON: the core's state before what follows, see `magma_control.remembered`; no input"""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Between two inputs: how the core is."""
+
+    state: Any
+    """as `remembered` gives it when it is written, as text when it is read"""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that the controller was told, and when."""
+    """One thing that the controller was told, and when; or how it was then."""
 
-    given: Input[Any]
+    given: Input[Any] | Remembered
     now: Instant
 
 
@@ -139,6 +152,12 @@ class Journal:
         else:
             self._entries.append(Entry(given, now))
 
+    def remember(self, core: Controller) -> None:
+        """Takes the whole state of the core, in a message of its own."""
+        self._cut()
+        self._entries.append(Entry(Remembered(remembered(core)), core.now))
+        self._cut()
+
     def take(self) -> list[Batch]:
         """What was collected since the last time."""
         self._cut()
@@ -159,6 +178,10 @@ class JournaledController(Controller):
     def __init__(self, config: ControllerConfig, now: Instant, names: GraphNames | None = None) -> None:
         super().__init__(config, now, names)
         self.journal = Journal(config, now)
+
+    def remember(self) -> None:
+        """Writes down how it is now: from here on the journal can be played without what came before."""
+        self.journal.remember(self)
 
     def handle(self, given: Input[AnswerT], now: Instant) -> AnswerT:
         self.journal.add(given, now)
@@ -215,7 +238,7 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError,
 """what messages and JSON of an entry raise that no journal wrote"""
 
 
-_TOO_LATE = "the journal has no configuration: it begins too late to be replayed"
+_TOO_LATE = "the journal does not say how the controller was: it begins too late to be replayed"
 
 
 class JournalPlayer:
@@ -224,10 +247,16 @@ class JournalPlayer:
     def __init__(self) -> None:
         self._core: Controller | None = None
         self._next: int | None = None
+        self._unsure = False
         self.missing = 0
-        """entries that were lost on the way; after the first, commands may differ"""
+        """entries that were lost on the way; from there to the next state that the journal tells commands may differ"""
         self.late = 0
-        """entries before the first that is there"""
+        """entries before the first that could be played"""
+
+    @property
+    def began(self) -> bool:
+        """Whether there is a core already: not before the first configuration or state that the journal tells."""
+        return self._core is not None
 
     @property
     def core(self) -> Controller:
@@ -241,26 +270,43 @@ class JournalPlayer:
         return self._core
 
     def play(self, message: ControllerJournal) -> Iterator[tuple[Entry, Command | None]]:
-        """Tells the core what a message holds; yields each entry with the command that it led to, if any."""
+        """Tells the core what a message holds; yields each entry with the command that it led to, if any. What comes
+        before the first configuration or state leads to nothing."""
         first = int(message.first)
-        if self._next is None:
-            self.late = first
-        elif first != self._next:
+        if self._next is not None and first != self._next:
             self.missing += max(0, first - self._next)
+            self._unsure = True
         self._next = first + len(message.kinds)
-        for entry in entries_of(message):
+        for number, entry in enumerate(entries_of(message), first):
+            given = entry.given
+            if isinstance(given, Remembered):
+                if self._core is None or self._unsure:
+                    self._begin(_remembered_core(given.state), number)
+                continue
             if self._core is None:
-                if not isinstance(entry.given, inputs.Configured):
-                    raise JournalError(_TOO_LATE)
-                self._core = Controller(entry.given.config, entry.now)
+                if not isinstance(given, inputs.Configured):
+                    continue
+                self._begin(Controller(given.config, entry.now), number)
             try:
-                answer = self._core.handle(entry.given, entry.now)
+                answer = self.core.handle(given, entry.now)
             except _UNREADABLE as error:
                 raise JournalError(
-                    printable(f"the journal holds a {type(entry.given).__name__} that no controller was told: {error}")
+                    printable(f"the journal holds a {type(given).__name__} that no controller was told: {error}")
                 ) from error
-            self._core.take_events()
+            self.core.take_events()
             yield entry, answer if isinstance(answer, Command) else None
+
+    def _begin(self, core: Controller, number: int) -> None:
+        if self._core is None:
+            self.late = number
+        self._core, self._unsure = core, False
+
+
+def _remembered_core(text: str) -> Controller:
+    try:
+        return core_of(text)
+    except ForeignStateError as error:
+        raise JournalError(printable(str(error))) from error
 
 
 @dataclass(frozen=True)
@@ -269,7 +315,7 @@ class _Coding:
 
     kind: Kind
     encode: Callable[[Any], bytes]
-    decode: Callable[[bytes], Input[Any]]
+    decode: Callable[[bytes], Input[Any] | Remembered]
 
 
 def _nothing(kind: Kind, made: Callable[[], Input[Any]]) -> _Coding:
@@ -338,7 +384,7 @@ def _chunk_message(data: bytes) -> Any:
         return deserialize_message(data + bytes(-(len(data) - 4) % 4) + _EMPTY_TEXT, ActionChunkMsg)
 
 
-_CODINGS: Mapping[type[Input[Any]], _Coding] = {
+_CODINGS: Mapping[type[Any], _Coding] = {
     inputs.Begun: _nothing(Kind.START, inputs.Begun),
     inputs.Tick: _nothing(Kind.TICK, inputs.Tick),
     inputs.SpecHeard: _Coding(
@@ -379,11 +425,21 @@ _CODINGS: Mapping[type[Input[Any]], _Coding] = {
     inputs.ArmBarred: _Coding(Kind.ARM_BARRED, lambda given: _encode_refusal(given.trouble), _decode_barred),
     inputs.Unread: _Coding(Kind.UNREAD, _encode_unread, _decode_unread),
     inputs.RivalHeard: _text(Kind.RIVAL, "what", inputs.RivalHeard),
+    Remembered: _Coding(
+        Kind.REMEMBERED, lambda given: text_of(given.state).encode(), lambda data: Remembered(data.decode())
+    ),
 }
 _BY_KIND: Mapping[int, _Coding] = {coding.kind: coding for coding in _CODINGS.values()}
 
 
 def commands_of(messages: Sequence[ControllerJournal]) -> list[Command]:
-    """Every command that a journal leads to, in order."""
+    """Every command that a journal leads to, in order.
+
+    Raises:
+        JournalError: it cannot be read, or nothing in it says how the controller was.
+    """
     player = JournalPlayer()
-    return [command for message in messages for _, command in player.play(message) if command is not None]
+    commands = [command for message in messages for _, command in player.play(message) if command is not None]
+    if not player.began:
+        raise JournalError(_TOO_LATE)
+    return commands

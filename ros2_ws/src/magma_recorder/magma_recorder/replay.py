@@ -53,17 +53,21 @@ class Replay:
     """ROS time, nanoseconds, and the phase from then on"""
     counts: dict[str, int] = field(default_factory=dict)
     """refusals and clips of the replay, by reason"""
+    begin_ns: int = 0
     end_ns: int = 0
+    """of what was played, ROS time"""
     content: str = ""
     """names the recording by its bytes"""
     journal_late: int = 0
-    """entries before the first that was recorded"""
+    """entries before the first that could be played"""
     journal_missing: int = 0
     """entries lost in between"""
     equal: int = 0
     """recorded commands that the replay sent too, bit for bit and in order"""
     different: int = 0
     """recorded commands that it did not send"""
+    before_journal: int = 0
+    """recorded commands from before the first journal message that could be played; likewise"""
     after_journal: int = 0
     """recorded commands from after the last journal message: there is nothing to compare them with"""
 
@@ -78,12 +82,16 @@ class Replay:
             f"{self.path} (content {self.content}): {len(self.recorded)} commands recorded, "
             f"{len(self.commands)} sent in the replay, {self.equal} equal bit for bit, {self.different} different"
         ]
+        if self.before_journal:
+            lines.append(f"{self.before_journal} commands were recorded before the journal says how the controller was")
         if self.after_journal:
             lines.append(f"{self.after_journal} commands were recorded after the end of the journal")
         if self.journal_late:
-            lines.append(f"the recording begins {self.journal_late} journal entries too late")
+            lines.append(f"played from the controller's state after its first {self.journal_late} inputs")
         if self.journal_missing:
-            lines.append(f"{self.journal_missing} journal entries were lost; what follows them may differ")
+            lines.append(
+                f"{self.journal_missing} journal entries were lost; what follows, up to its next state, may differ"
+            )
         lines += [f"  {count:6d}  {reason}" for reason, count in self.counts.items()]
         return "\n".join(lines)
 
@@ -101,7 +109,7 @@ def replay(path: Path, namespace: str | None = None) -> Replay:
     """
     result = Replay(path)
     player = JournalPlayer()
-    played = False
+    found = False
     recording = Recording(path, namespace)
     result.content = recording.content
     for item in recording.read({topics.JOURNAL, topics.COMMAND}):
@@ -109,9 +117,10 @@ def replay(path: Path, namespace: str | None = None) -> Replay:
             result.recorded.append(delta_from_msg(item.message))
             result.received_ns.append(item.log_ns)
             continue
-        played = True
+        found = True
         for entry, command in player.play(item.message):
             now_ns = entry.now.ros_ns
+            result.begin_ns = result.begin_ns or now_ns
             result.end_ns = max(result.end_ns, now_ns)
             if isinstance(entry.given, StateHeard):
                 state = entry.given.state
@@ -123,9 +132,9 @@ def replay(path: Path, namespace: str | None = None) -> Replay:
             phase = player.core.phase
             if not result.phases or result.phases[-1][1] is not phase:
                 result.phases.append((now_ns, phase))
-    if not played:
+    if not found:
         raise RecordingError(f"{path} holds no {topics.JOURNAL}: it cannot be run again")
-    result.counts = player.core.report(entry.now).counts
+    result.counts = player.core.report(player.core.now).counts
     result.journal_late, result.journal_missing = player.late, player.missing
     _compare(result)
     return result
@@ -142,6 +151,8 @@ def _compare(result: Replay) -> None:
         except ValueError:
             if received_ns > result.end_ns:
                 result.after_journal += 1
+            elif received_ns < result.begin_ns:
+                result.before_journal += 1
             else:
                 result.different += 1
         else:

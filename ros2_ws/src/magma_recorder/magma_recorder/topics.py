@@ -108,6 +108,14 @@ TOPICS = (
 )
 """Everything that our graph says. A topic that nobody publishes costs nothing."""
 
+SHOWN_TOO = (
+    Topic("/magma/detections", "vision_msgs/msg/Detection2DArray", latched=True),
+    Topic("/magma/image_marker", "visualization_msgs/msg/ImageMarker", latched=True),
+    Topic("/magma/marked_frame", "sensor_msgs/msg/Image", latched=True),
+    Topic("/magma/markers", "visualization_msgs/msg/MarkerArray"),
+    Topic("/robot_description", "std_msgs/msg/String", latched=True),
+)
+"""What people look at and nobody records: each follows from what is recorded."""
 GLOBAL = frozenset({TRANSFORMS, TRANSFORMS_STATIC, "/diagnostics", "/rosout"})
 """Topics that the robots of a graph share."""
 _KNOWN = sorted({topic.known_name for topic in TOPICS} - GLOBAL | {INTERVENTIONS}, key=len, reverse=True)

@@ -1,5 +1,8 @@
 // The operator's page: state and pictures in, what the operator asks for out. Texts of the graph are only ever text.
 
+import { ArmView } from "./arm.js";
+import { Pointing } from "./pointing.js";
+
 const TELL_MS = 50; // an intent while something is held, at least so often
 const REST_MS = 100; // and while nothing is
 const CONFIRM_MS = 300; // an emergency stop that is not confirmed after so long is warned of
@@ -22,6 +25,7 @@ function connect() {
   socket.onclose = () => {
     if (socket !== link.socket) return;
     letGo();
+    pointing.lost();
     link.told = 0;
     setTimeout(connect, Math.min(3000, 200 * 2 ** link.tries++));
   };
@@ -48,6 +52,7 @@ function hear(message) {
 }
 
 function heardAnswer(answer) {
+  if (pointing.heard(answer)) return;
   if (answer.to === "instruct") text("instruct-answer", answer.ok ? "in force" : `refused: ${answer.text}`);
   else if (answer.to === "estop") { if (!answer.ok) unconfirmed(answer.text); }
   else note(answer.ok ? answer.text : `refused: ${answer.text}`);
@@ -90,7 +95,7 @@ function confirmed() {
 // What the operator holds: keys, pads, gamepad. Losing sight of the page is letting go.
 
 const held = { keys: new Set(), deadman: false, button: false, pads: new Map(), gripper: 0, sequence: 0, sent: 0, wasHeld: false };
-const gamepad = { index: null, neutral: false, buttons: [], motion: [0, 0, 0, 0, 0, 0], held: false, present: false };
+const gamepad = { index: null, id: null, neutral: false, buttons: [], motion: [0, 0, 0, 0, 0, 0], held: false, present: false };
 
 function letGo() {
   held.keys.clear();
@@ -141,7 +146,8 @@ addEventListener("keyup", (event) => {
   else if (held.keys.delete(event.code)) tell();
 }, { capture: true });
 
-for (const name of ["blur", "pagehide", "freeze"]) addEventListener(name, letGo);
+for (const name of ["blur", "pagehide"]) addEventListener(name, letGo);
+document.addEventListener("freeze", letGo); // which reaches no window
 document.addEventListener("visibilitychange", () => { if (document.hidden) letGo(); });
 addEventListener("contextmenu", (event) => { if (event.target.closest?.(".pad, .take, .rearm")) event.preventDefault(); });
 
@@ -187,11 +193,14 @@ function readGamepad() {
   const pads = navigator.getGamepads ? [...navigator.getGamepads()].filter((pad) => pad && pad.mapping === "standard") : [];
   const pad = pads[0];
   if (!pad) {
-    if (gamepad.present) { gamepad.present = gamepad.held = false; gamepad.motion.fill(0); tell(); }
+    if (gamepad.present) { gamepad.present = gamepad.held = gamepad.neutral = false; gamepad.motion.fill(0); tell(); }
     text("gamepad", window.isSecureContext ? "no gamepad" : "gamepads need https or this machine");
     return;
   }
-  gamepad.present = true;
+  if (!gamepad.present || gamepad.index !== pad.index || gamepad.id !== pad.id) {
+    // A hand that holds it already took hold of nothing here; but browsers show a gamepad by its first press, which may be the stop.
+    Object.assign(gamepad, { present: true, index: pad.index, id: pad.id, neutral: false, buttons: pad.buttons.map((button, index) => index !== 1 && button.pressed) });
+  }
   const dead = (value) => Math.abs(value) < 0.12 ? 0 : value;
   const down = (index) => pad.buttons[index]?.pressed ?? false;
   const pull = (index) => pad.buttons[index]?.value ?? 0;
@@ -314,10 +323,12 @@ function addEvent([age, kind, words]) {
   while (list.children.length > 100) list.lastChild.remove();
 }
 
-const layers = new Set(["path", "target"]);
+const layers = new Set(["path", "target", "boxes"]);
 function drawOverlay() {
   const svg = $("overlay"), drawn = state.overlay ?? {};
   svg.replaceChildren();
+  if (pictures.name === "marks") { pointing.draw([]); return; } // a frame of the past, with its own marks
+  pointing.draw(layers.has("boxes") ? state.found : []);
   const line = ([x1, y1, x2, y2], colour, width) => {
     const element = document.createElementNS(SVG, "line");
     for (const [name, value] of Object.entries({ x1, y1, x2, y2, stroke: colour, "stroke-width": width, "stroke-linecap": "round" })) element.setAttribute(name, value);
@@ -377,8 +388,19 @@ function drawTraces() {
 
 // Pictures: the next one is asked for when the last one is on the screen, so none ever waits.
 
-const pictures = { name: "camera", socket: null, tries: 0 };
+const pictures = { name: "camera", socket: null, tries: 0, stamp: null };
 window.consoleTimes = { shown: 0, lags: [] };
+
+function look(name) {
+  pictures.name = name;
+  pictures.stamp = null;
+  for (const other of document.querySelectorAll("#source button")) other.classList.toggle("on", other.dataset.value === name);
+  watch();
+}
+
+// The model that points is asked about frames that it saw itself: while one points, the model's frame is shown.
+const pointing = new Pointing({ say, instruct: (words) => { $("instruct-text").value = words; $("instruct-text").focus(); },
+  shown: () => ({ name: pictures.name, stamp: pictures.stamp }), look });
 
 function watch() {
   pictures.socket?.close();
@@ -389,7 +411,7 @@ function watch() {
   socket.onclose = () => { if (socket === pictures.socket) setTimeout(watch, Math.min(3000, 300 * 2 ** pictures.tries++)); };
   socket.onmessage = async (event) => {
     try {
-      const captured = new DataView(event.data).getFloat64(0, true);
+      const stamp = new DataView(event.data).getBigInt64(0, true);
       const bitmap = await createImageBitmap(new Blob([new Uint8Array(event.data, 16)], { type: "image/jpeg" }));
       const canvas = $("pixels");
       if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
@@ -399,9 +421,10 @@ function watch() {
       }
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
       bitmap.close();
+      pictures.stamp = String(stamp);
       const times = window.consoleTimes;
       times.shown += 1;
-      times.lags.push(Date.now() - 1000 * captured);
+      times.lags.push(Date.now() - Number(stamp) / 1e6);
       if (times.lags.length > 600) times.lags.shift();
     } finally {
       if (document.hidden) setTimeout(() => socket.readyState === WebSocket.OPEN && socket.send("next"), 1000);
@@ -421,7 +444,7 @@ function showLink() {
     $("phase-card").dataset.phase = $("bar-phase").dataset.phase = "NONE";
   }
   const age = state?.pictures?.[pictures.name];
-  const old = age === null || age === undefined || age > 1500 || lost;
+  const old = age === null || age === undefined || (age > 1500 && pictures.name !== "marks") || lost;
   $("no-picture").hidden = !old;
   text("no-picture", age === null || age === undefined ? "no picture yet" : lost ? "no connection" : `NO PICTURE FOR ${(age / 1000).toFixed(0)} s`);
   text("picture-age", old ? "" : `${age} ms`);
@@ -465,11 +488,8 @@ function begin() {
   $("theme").onclick = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
   $("estop").addEventListener("pointerdown", (event) => { event.preventDefault(); estop(); });
   $("estop").addEventListener("click", (event) => { if (event.detail === 0) estop(); }); // by a keyboard
-  for (const button of document.querySelectorAll("#source button")) button.onclick = () => {
-    pictures.name = button.dataset.value;
-    for (const other of document.querySelectorAll("#source button")) other.classList.toggle("on", other === button);
-    watch();
-  };
+  for (const button of document.querySelectorAll("#source button")) button.onclick = () => { pointing.end(); look(button.dataset.value); };
+  pointing.begin();
   for (const button of document.querySelectorAll("#layers button")) button.onclick = () => {
     button.classList.toggle("on");
     layers[button.classList.contains("on") ? "add" : "delete"](button.dataset.value);
@@ -496,6 +516,9 @@ function begin() {
   setInterval(readGamepad, TELL_MS);
   setInterval(showLink, 200);
   setInterval(drawTraces, 200);
+  const arm = new ArmView();
+  arm.begin();
+  setInterval(() => arm.draw(state), 100);
 }
 
 const waiting = setInterval(() => { if ($("traces") && $("estop")) { clearInterval(waiting); begin(); } }, 30);

@@ -16,6 +16,7 @@ from magma_contracts.demonstrations import CARD
 from magma_contracts.outputs import check_folder
 from magma_data.demonstrations import add_episode, open_set
 from magma_data.reader import Dataset, is_dataset
+from magma_data.writer import remove_unfinished
 from magma_eval.policies.choice import PolicyChoice
 from magma_sim.demonstrations.actor import Actor, actor_server
 from magma_sim.demonstrations.config import DemonstrationConfig
@@ -69,6 +70,7 @@ def _begun(config: DemonstrationConfig) -> Dataset | None:
         )
     if not is_dataset(config.out):
         return None
+    remove_unfinished(config.out)
     there = Dataset(config.out)
     recorded = there.card.get("recording")
     if recorded is None:

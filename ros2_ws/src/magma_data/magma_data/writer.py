@@ -184,12 +184,7 @@ class DatasetWriter:
 
     def _go_on(self) -> None:
         """Takes up a set where it stands."""
-        lines = self.folder / layout.CARD_EPISODES
-        counted = Info.read(self.folder).episodes
-        if lines.is_file():
-            kept = lines.read_text(encoding="utf-8").splitlines(keepends=True)[:counted]
-            write_text(lines, "".join(kept))
-        self._remove_unfinished()
+        remove_unfinished(self.folder)
         there = Dataset(self.folder)
         if there.info.version != layout.V3:
             raise DatasetError(
@@ -210,19 +205,22 @@ class DatasetWriter:
         self._file = len({episode.data for episode in there.episodes})
         self._statistics = _read_statistics(there)
 
-    def _remove_unfinished(self) -> None:
-        """Files of episodes that info.json does not count, which a killed program left."""
-        info = Info.read(self.folder)
-        for path in sorted((self.folder / "meta/episodes").glob("*/*.parquet")):
-            first = tables.read(path, ["episode_index"]).column(0)[0].as_py()
-            if first >= info.episodes:
-                path.unlink()
-        named = {
-            path.relative_to(self.folder / "meta/episodes") for path in self.folder.glob("meta/episodes/*/*.parquet")
-        }
-        for path in self.folder.glob("data/*/*.parquet"):
-            if path.relative_to(self.folder / "data") not in named:
-                path.unlink()
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a killed program left of episodes that info.json does not count. Raises DatasetError."""
+    counted = Info.read(folder).episodes
+    lines = folder / layout.CARD_EPISODES
+    if lines.is_file():
+        kept = lines.read_bytes().splitlines(keepends=True)[:counted]
+        write_text(lines, b"".join(kept).decode("utf-8", errors="replace"))
+    home = folder / "meta/episodes"
+    for path in sorted(home.glob("*/*.parquet")):
+        if tables.read(path, ["episode_index"]).column(0)[0].as_py() >= counted:
+            path.unlink()
+    named = {path.relative_to(home) for path in home.glob("*/*.parquet")}
+    for path in folder.glob("data/*/*.parquet"):
+        if path.relative_to(folder / "data") not in named:
+            path.unlink()
 
 
 def _read_statistics(dataset: Dataset) -> dict[str, statistics.Statistics]:

@@ -4,7 +4,7 @@
 """
 
 from magma_policy.families.kosmos2.images import normalised, stretched
-from magma_policy.families.kosmos2.initialise import LATENT_GRID, align_resampler, small_network
+from magma_policy.families.kosmos2.initialise import LATENT_GRID, SIDE, align_resampler, resized, small_network
 from magma_policy.families.kosmos2.locations import encode_boxes
 from magma_policy.families.kosmos2.model import Kosmos2
 from magma_policy.families.kosmos2.network import Network, parameters, save
@@ -18,6 +18,7 @@ from magma_policy.families.kosmos2.vocabulary import Vocabulary, build_small_tok
 
 __all__ = [
     "LATENT_GRID",
+    "SIDE",
     "Kosmos2",
     "Network",
     "Prompt",
@@ -33,6 +34,7 @@ __all__ = [
     "normalised",
     "parameters",
     "refer_prompt",
+    "resized",
     "save",
     "small_network",
     "stretched",

@@ -7,6 +7,7 @@ so, and everything is trained from there.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -17,18 +18,23 @@ from magma_policy.families.kosmos2.vocabulary import Vocabulary
 
 LATENT_GRID = 8
 """Features of a picture along each side: a grid of 8 x 8 = 64, as many as the published model has."""
+SIDE = 128
+"""Of the pictures that a small model sees, in pixels."""
 _GRID_SCALE = 0.05
 """Of the location embeddings, about that of the other embeddings."""
 _GAIN = 1.6
 """Of the resampler's queries and keys: a feature then looks at the patches near its own cell."""
 _RIDGE = 1e-3
+_PATCH_PLACES = "vision_model.model.embeddings.position_embedding.weight"
 
 
-def small_network(vocabulary: Vocabulary, positions: int = 1024, attention: str = "sdpa") -> Network:
-    """A network of 1.3 million parameters for pictures of 96 x 96, with random weights from torch's generator."""
+def small_network(
+    vocabulary: Vocabulary, image_side: int = SIDE, positions: int = 1024, attention: str = "sdpa"
+) -> Network:
+    """A network of 1.3 million parameters for square pictures, with random weights from torch's generator."""
     network = build(
         Geometry(
-            image_side=96,
+            image_side=image_side,
             patch=8,
             vision_width=96,
             vision_inner=384,
@@ -67,6 +73,22 @@ def grid_points(side: int) -> Tensor:
     steps = (torch.arange(side) + 0.5) / side
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+
+@torch.no_grad()
+def resized(network: Network, image_side: int) -> Network:
+    """The same network for pictures of another side: its patches stay as large as they are, so that there are more or
+    fewer of them, and the embeddings of their places are interpolated. The given one stays as it is."""
+    geometry = dataclasses.replace(network.geometry, image_side=image_side)
+    before, after = (one.image_side // one.patch for one in (network.geometry, geometry))
+    found = build(geometry)
+    state = network.model.state_dict()
+    table = state[_PATCH_PLACES]
+    grid = table[1:].T.reshape(1, -1, before, before).float()
+    larger = nn.functional.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
+    state[_PATCH_PLACES] = torch.cat([table[:1], larger[0].flatten(1).T.to(table.dtype)])
+    found.model.load_state_dict(state)
+    return Network(geometry, found.model.to(network.device, network.dtype).eval())
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -97,9 +98,21 @@ class NamedPlace:
     presence: float
 
 
+CONTAINERS = frozenset(
+    "bag basin basket bin bowl box bucket can carton case crate cup drawer dish-rack dishwasher fridge glass jar jug "
+    "microwave mug oven pan pot pocket rack sack sink skillet tin trashcan tub vase".split()
+)
+"""Nouns of what things are put in and not on."""
+_BEHIND_NOUN = re.compile(r"\s+(?:on|in|at|next|near|beside|behind|under|above|below|by|with|of|to|from|left|right)\s")
+
+
 def two_click_instruction(source: str, target: str) -> str:
-    """The one sentence that two clicks make: what is taken, and where it is put."""
-    return f"put {source} on {target}"
+    """The one sentence that two clicks make: what is taken, and where it is put: in a container, on all else.
+
+    What the target is is its noun, the last word in front of any word of place: "the white basket on the left".
+    """
+    noun = _BEHIND_NOUN.split(f"{target.lower()} ", maxsplit=1)[0].strip(" .,;:!?").rpartition(" ")[2]
+    return f"put {source} {'in' if noun in CONTAINERS else 'on'} {target}"
 
 
 class Grounder(Protocol):

@@ -92,4 +92,23 @@ def test_sentences():
     assert noun_phrase(" It is a Green block. ") == "the green block"
     assert noun_phrase("the carrot") == "the carrot"
     assert noun_phrase(" . ") == ""
-    assert two_click_instruction("the carrot", "the plate") == "put the carrot on the plate"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("the plate", "on the plate"),
+        ("the basket", "in the basket"),
+        ("the yellow basket on the left", "in the yellow basket on the left"),
+        ("the Bowl next to the plate", "in the Bowl next to the plate"),
+        ("the towel next to the basket", "on the towel next to the basket"),
+        ("the plate in front", "on the plate in front"),
+        ("the box at the back", "in the box at the back"),
+        ("the block of the box", "on the block of the box"),
+        ("the basketball", "on the basketball"),
+        ("basket.", "in basket."),
+        ("", "on "),
+    ],
+)
+def test_things_are_put_in_containers_and_on_all_else(target, said):
+    assert two_click_instruction("the carrot", target) == f"put the carrot {said}"

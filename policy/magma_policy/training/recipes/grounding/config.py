@@ -57,6 +57,9 @@ class GroundingConfig:
     stop_after: int = 0
     """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
     seed: int = 0
+    picture_side: int = 0
+    """Side of the square pictures that the network sees, in pixels. 0: 128 for a new model, the checkpoint's own for
+    one that is gone on from; another side keeps its weights and interpolates the places of its patches."""
     picture_batch: int = 8
     """Pictures per step."""
     texts_per_picture: int = 12
@@ -112,7 +115,7 @@ class GroundingConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("stop_after", "dense_steps", "dense_weight", "feature_weight", "weight_decay"):
+        for name in ("stop_after", "picture_side", "dense_steps", "dense_weight", "feature_weight", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("caption_fraction", "warmup_fraction", "ema_decay"):

@@ -73,10 +73,13 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
         """A new network, or the one of the checkpoint that is gone on from."""
         if self.start is None:
             vocabulary = new_vocabulary(self.scenes)
-            network = small_network(vocabulary)
+            network = small_network(vocabulary, self.config.picture_side or kosmos2.SIDE)
             network.model.to(device)
         else:
             network, vocabulary = kosmos2.load_network(self.start, device, torch.float32)
+            side = self.config.picture_side
+            if side and side != network.geometry.image_side:
+                network = kosmos2.resized(network, side)
             network.model.requires_grad_(True)
         return network, vocabulary
 

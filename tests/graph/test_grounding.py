@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -215,6 +217,76 @@ def test_a_person_types_places_and_says_yes(robot, start_node, peer, tmp_path, r
     assert said.count("put the orange carrot on the white plate? (yes/no)") == 2
     assert "nothing was asked for\n" in said and "instruction 1 is in force" in said
     assert program.returncode == 0 and picture.is_file()
+    assert [message.instruction for message in heard.messages] == ["put the orange carrot on the white plate"]
+
+
+@pytest.fixture
+def display(tmp_path):
+    """A screen that nobody sees: its DISPLAY, and a function that does something to a window by mouse or keyboard."""
+    if not shutil.which("Xvfb") or not shutil.which("xdotool"):
+        pytest.skip("needs the Debian packages xvfb and xdotool")
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-screen", "0", "800x700x24", "-nolisten", "tcp", "-fbdir", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    name = f":{server.stdout.readline().strip()}"
+
+    def do(*words):
+        done = subprocess.run(["xdotool", *words], env={"DISPLAY": name}, capture_output=True, text=True, timeout=60.0)
+        return done.stdout.split()
+
+    yield name, do
+    server.terminate()
+    server.wait(30.0)
+
+
+def test_a_person_clicks_in_the_window_and_says_yes(robot, start_node, peer, display, tmp_path):
+    name, do = display
+    start_node(KEEPER, {"instruction": "none"})
+    heard = peer.collect(Instruction, IN_FORCE_TOPIC, qos.STATE)
+    robot.show(SCENE)
+    program = subprocess.Popen(
+        [sys.executable, "-m", "magma_grounding_ros.click_node"],
+        env={**os.environ, "DISPLAY": name, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    robot.wait(lambda: peer.node.count_subscribers("/magma/frame") >= 2, "the program to listen")
+
+    def window():
+        robot.frames.publish(image_to_msg(SCENE, robot.stamp_ns))
+        time.sleep(0.1)
+        return do("search", "--name", "click on what to take")
+
+    robot.wait(window, "the window")
+
+    def click_twice():
+        # The picture is shown four times as large.
+        for x, y in ((88, 272), (328, 312)):
+            time.sleep(0.5)
+            do("mousemove", "--window", window()[-1], str(x), str(y), "click", "1")
+        asked = ""
+        while not asked.endswith("(yes/no) "):
+            asked += program.stdout.read(1)
+        assert asked.endswith("put the orange carrot on the white plate? (yes/no) ")
+
+    click_twice()
+    shutil.copy(tmp_path / "Xvfb_screen0", tmp_path / "asked.xwd")
+    program.stdin.write("no\n")
+    program.stdin.flush()
+    assert program.stdout.readline() == "nothing was asked for\n" and heard.last is None
+    click_twice()
+    program.stdin.write("yes\n")
+    program.stdin.flush()
+    assert "instruction 1 is in force" in program.stdout.readline()
+    time.sleep(0.5)
+    do("windowfocus", "--sync", window()[-1], "key", "Escape")
+    program.communicate(timeout=60.0)
+    assert program.returncode == 0
     assert [message.instruction for message in heard.messages] == ["put the orange carrot on the white plate"]
 
 

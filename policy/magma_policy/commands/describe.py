@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from magma_contracts.grounding import GroundedText
 from magma_policy.commands.options import run_command
 from magma_policy.commands.pointing import PointingOptions, asked, pixel_box, plain
 from magma_policy.files.image_files import described, read_image
@@ -42,6 +43,12 @@ def describe(config: DescribeConfig) -> int:
         found = asked(lambda: model.answer(image, question))
     else:
         found = asked(lambda: model.describe(image, detailed=config.detailed))
+    tell(config, image, found)
+    return 0
+
+
+def tell(config: PointingOptions, image: np.ndarray, found: GroundedText) -> None:
+    """Prints a text and where what it names is, and draws it if that was asked for."""
     if config.json:
         entities = [
             {"phrase": one.phrase, "span": one.span, "boxes": plain(one.boxes), "confidences": plain(one.confidences)}
@@ -58,7 +65,6 @@ def describe(config: DescribeConfig) -> int:
     boxes = [one.boxes for one in found.entities]
     names = [one.phrase for one in found.entities for _ in one.boxes]
     config.save_drawing(image, np.concatenate(boxes) if boxes else np.empty((0, 4)), names)
-    return 0
 
 
 if __name__ == "__main__":

@@ -34,16 +34,20 @@ def name_click(grounder: Grounder, image: NDArray[np.uint8], x: float, y: float)
     Raises:
         ClickError: outside of the picture, or no name leads back to the point.
     """
-    if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
-        raise ClickError(f"the click ({x:g}, {y:g}) lies outside of the picture, which runs from 0 to 1")
-    half = CLICK_SIDE / 2
-    square = np.array([x - half, y - half, x + half, y + half]).clip(0.0, 1.0)
-    first = grounder.refer(image, square).text
+    first = grounder.refer(image, click_square(x, y)).text
     # The square is not the thing: its name finds the thing's own box, which is then named anew.
     found = _nearest(grounder, image, [noun_phrase(first)], x, y)
     if found is None:
         raise ClickError(_told(first, "is not found where you clicked"))
     return name_box(grounder, image, found)
+
+
+def click_square(x: float, y: float) -> NDArray[np.float64]:
+    """The square (4,), cut to the picture, that a model is asked about for a click. Raises ClickError outside."""
+    if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+        raise ClickError(f"the click ({x:g}, {y:g}) lies outside of the picture, which runs from 0 to 1")
+    half = CLICK_SIDE / 2
+    return np.array([x - half, y - half, x + half, y + half]).clip(0.0, 1.0)
 
 
 def name_place(grounder: Grounder, image: NDArray[np.uint8], place: NDArray[np.float64]) -> NamedPlace:

@@ -9,7 +9,7 @@ from magma_policy.families.kosmos2.locations import encode_boxes
 from magma_policy.families.kosmos2.model import Kosmos2
 from magma_policy.families.kosmos2.network import Network, parameters, save
 from magma_policy.families.kosmos2.network import load as load_network
-from magma_policy.families.kosmos2.prompts import Prompt
+from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
 from magma_policy.families.kosmos2.prompts import answer as answer_prompt
 from magma_policy.families.kosmos2.prompts import describe as describe_prompt
 from magma_policy.families.kosmos2.prompts import locate as locate_prompt
@@ -19,7 +19,9 @@ from magma_policy.families.kosmos2.vocabulary import Vocabulary, build_small_tok
 __all__ = [
     "LATENT_GRID",
     "SIDE",
+    "Example",
     "Kosmos2",
+    "Mention",
     "Network",
     "Prompt",
     "Vocabulary",

@@ -155,7 +155,8 @@ class ClickNode(Node):
             if event == cv2.EVENT_LBUTTONDOWN and len(places) < 2:
                 places.append(in_fractions(np.array([x, y, x, y]), size[0], size[1]).clip(0.0, 1.0))
 
-        cv2.namedWindow(WINDOW)
+        # Without the toolbar: only the picture is clicked on.
+        cv2.namedWindow(WINDOW, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         cv2.setMouseCallback(WINDOW, on_mouse)
         frame = self._frame
         while frame is not None and len(places) < 2:

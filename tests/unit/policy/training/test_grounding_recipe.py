@@ -16,11 +16,11 @@ from magma_policy.families.kosmos2 import Kosmos2, Vocabulary, build_small_token
 from magma_policy.families.kosmos2.decoding import Decoder
 from magma_policy.families.kosmos2.grammar import AnswerRules
 from magma_policy.families.kosmos2.parser import parse
-from magma_policy.grounding.expressions import PLACES, resolve
-from magma_policy.grounding.scenes import SceneError, absent_phrase, read_scenes
+from magma_policy.grounding.expressions import PLACES, Thing, resolve
+from magma_policy.grounding.scenes import Scene, SceneError, absent_phrase, read_scenes
 from magma_policy.training.recipes.grounding.config import GroundingConfig, TextShares
 from magma_policy.training.recipes.grounding.objective import grid_labels
-from magma_policy.training.recipes.grounding.samples import Samples, words
+from magma_policy.training.recipes.grounding.samples import HARD, Samples, words
 from magma_policy.training.recipes.grounding.trainer import LATENTS, Trainer
 
 COLOURS = {"orange": (240, 120, 20), "green": (20, 160, 40), "white": (240, 240, 240)}
@@ -263,6 +263,36 @@ def test_a_run_goes_on_from_a_checkpoint(folder, tmp_path):
     assert sum(moved) > 0.9 * len(moved)
 
 
+def test_a_run_goes_on_with_larger_pictures(folder, tmp_path):
+    first = Trainer(settings(folder, tmp_path / "first", picture_side=32))
+    assert first.network.geometry.image_side == 32
+    first.write_checkpoint(last=True)
+    init = str(tmp_path / "first" / "checkpoint")
+    assert Trainer(settings(folder, tmp_path / "same", init=init)).network.geometry.image_side == 32
+    second = Trainer(settings(folder, tmp_path / "second", init=init, picture_side=64))
+    assert second.network.geometry.image_side == 64 and second.images.shape[1:3] == (64, 64)
+    places = "model.vision_model.model.embeddings.position_embedding.weight"
+    for name, parameter in first.parameters.items():
+        if name.startswith("model.") and name != places:
+            assert torch.equal(parameter.to(torch.bfloat16), second.parameters[name].to(torch.bfloat16)), name
+    small, large = first.parameters[places].detach(), second.parameters[places].detach()
+    assert (len(small), len(large)) == (1 + 4 * 4, 1 + 8 * 8)
+    # What lies in the middle of a quarter of four new patches is near what the old patch there had.
+    averaged = torch.nn.functional.avg_pool2d(large[1:].T.reshape(1, -1, 8, 8), 2)[0].flatten(1).T
+    assert torch.cosine_similarity(averaged, small[1:], dim=1).min() > 0.8
+    second.train_step()
+    assert all(np.isfinite(value) for value in second.averages().values())
+
+
+def test_what_only_a_colour_or_a_place_tells_apart_is_asked_for_more_often(scenes, vocabulary):
+    twins = next(scene for scene in scenes.scenes if len({thing.kind for thing in scene.things}) < len(scene.things))
+    lonely = Thing("plate", "white", (0.8, 0.8, 0.95, 0.95))
+    scene = Scene((*twins.things, lonely), np.zeros((3, CLICKS, 2)), frozenset())
+    drawn = Samples(vocabulary, NAMES, TextShares(1, 0, 0, 0, 0, 0)).draw(scene, 400, np.random.default_rng(2))
+    hard = sum(sample.corners[min(sample.corners)] != lonely.box[:2] for sample in drawn) / len(drawn)
+    assert abs(hard - 2 * HARD / (2 * HARD + 1)) < 0.06
+
+
 def test_other_scenes_are_another_run(folder, tmp_path):
     first = Trainer(settings(folder, tmp_path / "run"))
     first.save(last=False)
@@ -310,6 +340,7 @@ def test_the_command_trains_goes_on_and_refuses(folder, tmp_path, monkeypatch, c
     [
         ({"steps": 0}, "steps must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"picture_side": -8}, "picture_side must not be negative"),
         ({"dense_steps": 4}, "leave none of 4 steps"),
         ({"caption_fraction": 1.0}, r"caption_fraction must lie in \[0, 1\)"),
         ({"scenes": ()}, "at least one set"),

@@ -19,7 +19,7 @@ from magma_policy.families.kosmos2 import (
     locate_prompt,
     refer_prompt,
 )
-from magma_policy.grounding.clicks import CLICK_SIDE
+from magma_policy.grounding.clicks import click_square
 from magma_policy.grounding.expressions import PLACES, Thing, expressions, resolve
 from magma_policy.grounding.scenes import Scene, SceneError, absent_phrase
 from magma_policy.training.recipes.grounding.config import TextShares
@@ -262,8 +262,7 @@ def _asked_box(scene: Scene, index: int, rng: np.random.Generator) -> np.ndarray
         size = np.tile(box[2:] - box[:2], 2)
         return (box + rng.uniform(-0.12, 0.12, 4) * size).clip(0.0, 1.0)
     x, y = scene.clicks[index][int(rng.integers(len(scene.clicks[index])))].tolist()
-    half = CLICK_SIDE / 2
-    return np.array([x - half, y - half, x + half, y + half]).clip(0.0, 1.0)
+    return click_square(x, y)
 
 
 def _from_the_left(boxes: Sequence[Box]) -> list[Box]:

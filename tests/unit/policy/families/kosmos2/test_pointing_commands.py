@@ -15,7 +15,9 @@ from magma_contracts.errors import ConfigError
 from magma_policy.commands import describe, ground, refer, serve
 from magma_policy.errors import CommandError
 from magma_policy.families import registry
-from magma_policy.families.kosmos2 import network
+from magma_policy.families.kosmos2 import Example, Mention, network
+from magma_policy.grounding.by_example import ByExample
+from magma_policy.grounding.clicks import click_square
 
 MAINS = {"ground": ground.main, "refer": refer.main, "describe": describe.main}
 
@@ -71,9 +73,43 @@ def test_a_random_model_names_nothing_that_leads_back(typed, checkpoint, picture
     assert "click nearer to its middle, or type what is meant" in err
 
 
+def test_a_question_about_a_place(typed, checkpoint, picture, model, pictures):
+    asked = ("refer", picture, "8,12,32,36", "--checkpoint", checkpoint, "--json")
+    status, out, _ = typed(*asked, "--question", "Is this thing a carrot?")
+    box = np.array([8 / 64, 12 / 48, 32 / 64, 36 / 48])
+    expected = model.answer(pictures[0], ["Is", Mention("this thing", box), "a carrot?"])
+    assert status == 0 and json.loads(out)["text"] == expected.text
+    status, out, _ = typed(*asked[:2], "20,24", *asked[3:], "--question", "it?")
+    square = Mention("it", click_square(20 / 64, 24 / 48))
+    assert status == 0 and json.loads(out)["text"] == model.answer(pictures[0], [square, "?"]).text
+
+
+def test_names_follow_examples(typed, checkpoint, picture, model, pictures, tmp_path):
+    Image.fromarray(pictures[1]).save(tmp_path / "other.png")
+    box = np.array([0.25, 0.25, 0.75, 0.75])
+    examples = [(pictures[1], Example(box, "the carrot on the left"))]
+    taught = ByExample(model, examples)
+    assert taught.refer(pictures[0], box) == model.refer(pictures[0], box, examples) != model.refer(pictures[0], box)
+    assert taught.ground(pictures[0], ["the plate"])[0].presence == model.ground(pictures[0], ["the plate"])[0].presence
+    example = ("--example", str(tmp_path / "other.png"), "10,10,30,30", "the carrot on the left")
+    said = [
+        typed("refer", picture, "16,12,48,36", "--checkpoint", checkpoint, *(example * count))[2] for count in range(3)
+    ]
+    # The random model's name leads nowhere, and the refusal tells it.
+    assert len({each.splitlines()[-1] for each in said}) == 3
+    assert f'"{model.refer(pictures[0], box, examples).text}"' in said[1]
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "told"),
     [
+        ("refer", ["PICTURE", "5,5", "--question", "What is next to the plate?"], 'must call the place "it" or "this"'),
+        ("refer", ["PICTURE", "500,5", "--question", "What is it?"], "outside of the picture"),
+        ("refer", ["PICTURE", "5,5", "--example", "nothing.png", "5,5", "the carrot"], "nothing.png: no such file"),
+        ("refer", ["PICTURE", "5,5", "--example", "PICTURE", "there", "the carrot"], "x,y or x1,y1,x2,y2"),
+        ("refer", ["PICTURE", "5,5", "--example", "PICTURE", "500,5", "the carrot"], "outside of the picture"),
+        ("refer", ["PICTURE", "5,5", "--example", "PICTURE", "5,5", " "], "expression of an example is empty"),
+        ("refer", ["PICTURE", "5,5", *["--example", "PICTURE", "5,5", "a carrot"] * 20], "shorten"),
         ("ground", ["nothing.png", "the carrot"], "nothing.png: no such file"),
         ("ground", ["TORN", "the carrot"], "torn.png"),
         ("describe", ["TORN"], "torn.png"),
@@ -143,6 +179,9 @@ def test_a_server_answers_as_the_checkpoint_does(typed, checkpoint, server, pict
         typed("describe", picture, "--checkpoint", server)[:2]
         == typed("describe", picture, "--checkpoint", checkpoint)[:2]
     )
+    for option in (("--question", "What is it?"), ("--example", picture, "5,5", "the carrot")):
+        status, out, err = typed("refer", picture, "20,20", "--checkpoint", server, *option)
+        assert (status, out) == (1, "") and f"{option[0]} is not asked of a server" in err
     status, out, err = typed("refer", picture, "20,20", "--checkpoint", server)
     assert (status, out) == (1, "") and "click nearer to its middle" in err
     status, _, err = typed("ground", picture, "x" * 10_000, "--checkpoint", server)

@@ -4,7 +4,7 @@
 """
 
 from magma_policy.families.kosmos2.images import normalised, stretched
-from magma_policy.families.kosmos2.initialise import LATENT_GRID, SIDE, align_resampler, resized, small_network
+from magma_policy.families.kosmos2.initialise import LATENT_GRID, SIDE, align_resampler, continued, small_network
 from magma_policy.families.kosmos2.locations import encode_boxes
 from magma_policy.families.kosmos2.model import Kosmos2
 from magma_policy.families.kosmos2.network import Network, parameters, save
@@ -28,6 +28,7 @@ __all__ = [
     "align_resampler",
     "answer_prompt",
     "build_small_tokenizer",
+    "continued",
     "describe_prompt",
     "encode_boxes",
     "load_grounder",
@@ -36,7 +37,6 @@ __all__ = [
     "normalised",
     "parameters",
     "refer_prompt",
-    "resized",
     "save",
     "small_network",
     "stretched",

@@ -48,6 +48,7 @@ def small_network(
             positions=positions,
             latents=vocabulary.latents,
             bins=vocabulary.bins,
+            between_cells=True,
         ),
         attention,
     )
@@ -76,17 +77,18 @@ def grid_points(side: int) -> Tensor:
 
 
 @torch.no_grad()
-def resized(network: Network, image_side: int) -> Network:
-    """The same network for pictures of another side: its patches stay as large as they are, so that there are more or
-    fewer of them, and the embeddings of their places are interpolated. The given one stays as it is."""
-    geometry = dataclasses.replace(network.geometry, image_side=image_side)
+def continued(network: Network, image_side: int) -> Network:
+    """The same network to be trained on soft labels of places and pictures of this side. Its patches stay as large as
+    they are: there may be more or fewer, and the embeddings of their places are interpolated. The given one stays."""
+    geometry = dataclasses.replace(network.geometry, image_side=image_side, between_cells=True)
     before, after = (one.image_side // one.patch for one in (network.geometry, geometry))
     found = build(geometry)
     state = network.model.state_dict()
-    table = state[_PATCH_PLACES]
-    grid = table[1:].T.reshape(1, -1, before, before).float()
-    larger = nn.functional.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
-    state[_PATCH_PLACES] = torch.cat([table[:1], larger[0].flatten(1).T.to(table.dtype)])
+    if before != after:
+        table = state[_PATCH_PLACES]
+        grid = table[1:].T.reshape(1, -1, before, before).float()
+        larger = nn.functional.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
+        state[_PATCH_PLACES] = torch.cat([table[:1], larger[0].flatten(1).T.to(table.dtype)])
     found.model.load_state_dict(state)
     return Network(geometry, found.model.to(network.device, network.dtype).eval())
 

@@ -13,6 +13,9 @@ BINS = 32
 _LAST = 0.99999
 """What the authors' encoder takes for the far edge, so that it falls into the last cell (unilm, obj_utils.py)."""
 
+_NEAR = 2
+"""Cells to each side of one that are looked at for where between cells a corner is."""
+
 
 class BoxError(ValueError):
     """A box that names no place of the picture."""
@@ -61,6 +64,17 @@ def decode_cells(cells: np.ndarray, bins: int = BINS) -> np.ndarray:
     low = np.where(edges, first, first + 0.5) / bins
     high = np.where(edges, last + 1, last + 0.5) / bins
     return np.concatenate([low, high], axis=1)
+
+
+def between_cells(likely: np.ndarray, cell: int) -> np.ndarray:
+    """Where a corner is (2,), x y as fractions, if the probabilities (bins, bins) of the cells near one of them are
+    centred on it: for models that learned from labels so soft, the corner is known to less than a cell."""
+    bins = len(likely)
+    row, column = divmod(cell, bins)
+    rows, columns = (np.arange(max(0, at - _NEAR), min(bins, at + _NEAR + 1)) for at in (row, column))
+    near = likely[np.ix_(rows, columns)].astype(np.float64)
+    near /= near.sum()
+    return np.array([near.sum(axis=0) @ (columns + 0.5), near.sum(axis=1) @ (rows + 0.5)]) / bins
 
 
 def is_ordered(first: int, last: int, bins: int = BINS) -> bool:

@@ -20,7 +20,7 @@ from magma_policy.families.kosmos2 import network, prompts
 from magma_policy.families.kosmos2.decoding import Answer, Decoder
 from magma_policy.families.kosmos2.grammar import AnswerRules
 from magma_policy.families.kosmos2.images import pixels_of
-from magma_policy.families.kosmos2.locations import decode_cells, peaks
+from magma_policy.families.kosmos2.locations import between_cells, decode_cells, peaks
 from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse, parse_corners
 from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
@@ -154,9 +154,24 @@ class Kosmos2:
     def _grounded(self, answer: Answer, lead: Sequence[int] = ()) -> GroundedText:
         """The text of an answer behind the ids of its beginning, each box with its confidence."""
         found, corners = parse_corners(self.vocabulary, [*lead, *answer.ids])
-        sure = [answer.confidence(at - len(lead), self.vocabulary) for at in corners]
-        entities = [dataclasses.replace(one, confidences=s) for one, s in zip(found.entities, sure, strict=True)]
+        entities = []
+        for one, at in zip(found.entities, corners, strict=True):
+            said = at - len(lead)
+            boxes = [
+                self._between(box, *((answer.corners[int(i)], self.vocabulary.cell(answer.ids[int(i)])) for i in pair))
+                for box, pair in zip(one.boxes, said, strict=True)
+            ]
+            sure = answer.confidence(said, self.vocabulary)
+            entities.append(dataclasses.replace(one, boxes=np.array(boxes), confidences=sure))
         return dataclasses.replace(found, entities=tuple(entities))
+
+    def _between(self, box: np.ndarray, *corners: tuple[np.ndarray, int]) -> np.ndarray:
+        """A box (4,) of cells, or where between cells its two corners (probabilities of all cells, said cell) are."""
+        if not self.network.geometry.between_cells:
+            return box
+        bins = self.vocabulary.bins
+        first, last = (between_cells(likely.reshape(bins, bins), cell) for likely, cell in corners)
+        return np.concatenate([first, last]) if (first < last).all() else box
 
     def _run(self, image: np.ndarray, asked: Sequence[Prompt], rules: AnswerRules) -> list[Answer]:
         features = self.features(image)
@@ -185,4 +200,10 @@ class Kosmos2:
         said = self._run(image, opened, AnswerRules("box", max_new_tokens=BOX_TOKENS))
         pairs = [(int(cell), vocabulary.cell(one.ids[0])) for cell, one in zip(cells, said, strict=True)]
         sure = [likely[cell] * one.corners[0][pair[1]] for cell, one, pair in zip(cells, said, pairs, strict=True)]
-        return decode_cells(np.array(pairs), vocabulary.bins), np.array(sure, dtype=float)
+        boxes = [
+            self._between(box, (likely, int(cell)), (one.corners[0], pair[1]))
+            for box, cell, one, pair in zip(
+                decode_cells(np.array(pairs), vocabulary.bins), cells, said, pairs, strict=True
+            )
+        ]
+        return np.array(boxes), np.array(sure, dtype=float)

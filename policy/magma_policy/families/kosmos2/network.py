@@ -38,6 +38,8 @@ MODEL_TYPE = "kosmos-2"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 HEAD = "text_model.lm_head.weight"
 EMBEDDING = "text_model.model.embed_tokens.weight"
+BETWEEN_CELLS = "between_cells"
+"""In config.json: an entry of this project's own, which the library keeps and does not read."""
 MOST_POSITIONS = 16_384
 """The table of positions is computed, so no file bounds it; the published model has 2048."""
 LAYERS = {"text_layers": "text_model.model.layers.", "vision_layers": "vision_model.model.encoder.layers."}
@@ -64,9 +66,16 @@ class Geometry:
     positions: int
     latents: int
     bins: int = BINS
+    between_cells: bool = False
+    """Whether it learned places from soft labels: a corner is then where the cells' probabilities are centred, and not
+    in the middle of the likeliest one, which the published model names."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.between_cells, bool):
+            raise ConfigError(f"{BETWEEN_CELLS} must be true or false, got {shown(self.between_cells)}")
         for name, value in vars(self).items():
+            if name == BETWEEN_CELLS:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
                 raise ConfigError(f"{name} must be a whole number from 1 to 1,000,000, got {shown(value)}")
         for width, heads, what in (
@@ -107,6 +116,7 @@ class Geometry:
                 "patch_size": self.patch,
             },
             latent_query_num=self.latents,
+            **({BETWEEN_CELLS: True} if self.between_cells else {}),
         )
 
     @classmethod
@@ -144,6 +154,7 @@ class Geometry:
                 vocabulary=text.get("vocab_size", 65037),
                 positions=text.get("max_position_embeddings", 2048),
                 latents=found.get("latent_query_num", 64),
+                between_cells=found.get(BETWEEN_CELLS, False),
             )
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error

@@ -268,6 +268,7 @@ def test_a_run_goes_on_with_larger_pictures(folder, tmp_path):
     assert first.network.geometry.image_side == 32
     first.write_checkpoint(last=True)
     init = str(tmp_path / "first" / "checkpoint")
+    assert json.loads(Path(init, "config.json").read_text())["between_cells"] is True
     assert Trainer(settings(folder, tmp_path / "same", init=init)).network.geometry.image_side == 32
     second = Trainer(settings(folder, tmp_path / "second", init=init, picture_side=64))
     assert second.network.geometry.image_side == 64 and second.images.shape[1:3] == (64, 64)

@@ -77,9 +77,7 @@ class Trainer(TrainingLoop[Learner, StepBatch]):
             network.model.to(device)
         else:
             network, vocabulary = kosmos2.load_network(self.start, device, torch.float32)
-            side = self.config.picture_side
-            if side and side != network.geometry.image_side:
-                network = kosmos2.resized(network, side)
+            network = kosmos2.continued(network, self.config.picture_side or network.geometry.image_side)
             network.model.requires_grad_(True)
         return network, vocabulary
 

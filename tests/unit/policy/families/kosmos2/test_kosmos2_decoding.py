@@ -1,5 +1,7 @@
 """Answers: each as it would be alone, well formed, and what the library's own loop gives where that is right."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -138,6 +140,25 @@ def test_grounding_names_every_phrase_and_a_confidence(model, pictures):
             assert (np.diff(each.confidences) <= 0).all()
     assert len(model.ground(pictures[0], phrases[:1])[0].boxes) == 1
     assert len(model.ground(pictures[0], phrases[:1], "all")[0].boxes) > 1
+
+
+def test_places_between_cells_are_told_only_where_they_were_learned(random_network, words, pictures):
+    whole = Kosmos2(random_network, words)
+    geometry = dataclasses.replace(random_network.geometry, between_cells=True)
+    fine = Kosmos2(network.Network(geometry, random_network.model), words)
+    phrases = ["the carrot", "the plate on the left"]
+    for which in ("one", "several", "all"):
+        for cells, between in zip(
+            whole.ground(pictures[0], phrases, which), fine.ground(pictures[0], phrases, which), strict=True
+        ):
+            steps = cells.boxes * 2 * words.bins
+            np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
+            assert len(between.boxes) and (between.boxes[:, :2] < between.boxes[:, 2:]).all()
+            assert between.presence == cells.presence
+            if which == "one":
+                # Less than the neighbourhood that is looked at, and the same confidence: the same cells were said.
+                assert 0 < np.abs(between.boxes - cells.boxes).max() <= 2.5 / words.bins
+                np.testing.assert_array_equal(between.confidences, cells.confidences)
 
 
 def test_presence_is_told_by_the_run_that_finds_the_place(model, words, pictures, monkeypatch):

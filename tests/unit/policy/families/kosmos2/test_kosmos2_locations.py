@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_policy.families.kosmos2.locations import BINS, BoxError, decode_cells, encode_boxes, is_ordered, peaks
+from magma_policy.families.kosmos2.locations import (
+    BINS,
+    BoxError,
+    between_cells,
+    decode_cells,
+    encode_boxes,
+    is_ordered,
+    peaks,
+)
 
 fractions = st.floats(-0.2, 1.2)
 
@@ -90,3 +98,23 @@ def test_of_neighbours_that_say_the_same_place_the_likeliest_stands_for_all():
     assert peaks(likely)[:2].tolist() == [2 * 8 + 3, 6 * 8 + 6]
     assert {2 * 8 + 4, 1 * 8 + 3}.isdisjoint(peaks(likely).tolist())
     assert peaks(np.full((4, 4), 1 / 16)).tolist() == list(range(16))
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.4, 0.9))
+def test_a_corner_between_cells_is_where_soft_labels_say(x, y, sigma):
+    middles = np.arange(BINS) + 0.5
+    column, row = (np.exp(-((value * BINS - middles) ** 2) / (2 * sigma**2)) for value in (x, y))
+    likely = np.outer(row, column) / np.outer(row, column).sum()
+    found = between_cells(likely, int(likely.argmax()))
+    # At the picture's edge there are no cells on the other side.
+    meant = np.clip([x, y], 0.5 / BINS, 1 - 0.5 / BINS)
+    inner = (meant > 3 / BINS) & (meant < 1 - 3 / BINS)
+    np.testing.assert_allclose(found[inner], meant[inner], atol=0.1 / BINS)
+    np.testing.assert_allclose(found, meant, atol=0.5 / BINS)
+
+
+def test_what_is_likely_elsewhere_moves_no_corner():
+    likely = np.full((BINS, BINS), 1e-9)
+    likely[4, 4], likely[4, 5], likely[20, 20] = 0.4, 0.2, 0.4
+    np.testing.assert_allclose(between_cells(likely, 4 * BINS + 4) * BINS, [4.5 + 1 / 3, 4.5], atol=1e-4)
+    np.testing.assert_allclose(between_cells(likely, BINS * BINS - 1) * BINS, [31.5 - 1.0, 31.5 - 1.0], atol=1e-6)

@@ -1,5 +1,6 @@
 """Checkpoints of KOSMOS-2: read whole, or refused in one sentence."""
 
+import dataclasses
 import json
 import shutil
 
@@ -53,6 +54,15 @@ def test_what_is_saved_loads_alike(saved, model, pictures):
         np.testing.assert_allclose(again.features(image), model.features(image), rtol=1e-5, atol=1e-6)
 
 
+def test_a_checkpoint_says_that_it_knows_places_between_cells(random_network, words, tmp_path):
+    geometry = dataclasses.replace(random_network.geometry, between_cells=True)
+    fine = network.build(geometry)
+    fine.model.load_state_dict(random_network.model.state_dict())
+    network.save(tmp_path / "fine", fine, words, torch.float32)
+    assert network.load(tmp_path / "fine", torch.device("cpu"), None)[0].geometry == geometry
+    assert Kosmos2ForConditionalGeneration.from_pretrained(tmp_path / "fine").config.between_cells is True
+
+
 def test_the_library_reads_it_too(saved, random_network):
     theirs = Kosmos2ForConditionalGeneration.from_pretrained(saved)
     for name, value in random_network.model.state_dict().items():
@@ -93,6 +103,7 @@ def test_pictures_are_prepared_as_the_library_does(pictures):
         (None, {"model_type": "llava"}, "model_type is 'llava'"),
         (None, {"auto_map": {}}, "never run"),
         (None, {"latent_query_num": 0}, "latents"),
+        (None, {"between_cells": 1}, "between_cells must be true or false"),
         (None, {"latent_query_num": "64"}, "latents"),
         ("text_config", {"attention_heads": 5}, "5 heads"),
         ("text_config", {"activation_function": "relu"}, "activation_function"),

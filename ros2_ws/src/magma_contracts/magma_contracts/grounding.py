@@ -98,13 +98,11 @@ class NamedPlace:
     presence: float
 
 
-CONTAINERS = frozenset(
-    {
-        "bag", "basin", "basket", "bin", "bowl", "box", "bucket", "can", "carton", "case", "crate", "cup", "drawer",
-        "dish-rack", "dishwasher", "fridge", "glass", "jar", "jug", "microwave", "mug", "oven", "pan", "pot",
-        "pocket", "rack", "sack", "sink", "skillet", "tin", "trashcan", "tub", "vase",
-    }
-)  # fmt: skip
+CONTAINERS = frozenset({
+    "bag", "basin", "basket", "bin", "bowl", "box", "bucket", "can", "carton", "case", "crate", "cup", "drawer",
+    "dishwasher", "fridge", "glass", "jar", "jug", "microwave", "mug", "oven", "pan", "pot", "pocket", "rack", "sack",
+    "sink", "skillet", "tin", "trashcan", "tub", "vase",
+})  # fmt: skip
 """Nouns of what things are put in and not on."""
 _BEHIND_NOUN = re.compile(r"\s+(?:on|in|at|next|near|beside|behind|under|above|below|by|with|of|to|from|left|right)\s")
 

@@ -7,6 +7,8 @@ command that needs them. Each library is imported in a process of its own, becau
 shared libraries that an earlier one has brought along (PyTorch's libgomp hid that Pinocchio had none). Those built on
 PyTorch share one, which saves half of the time.
 
+A program that a library brings along is started as well: the dynamic linker finds its libraries only then.
+
 Prints a line for each library, and exits with status 1 if one of them cannot be imported.
 """
 
@@ -16,6 +18,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -29,6 +32,9 @@ OPTIONAL = frozenset({"bitsandbytes", "cotracker", "fastapi", "nicegui", "peft",
 """Extras, checked where they are installed."""
 ELSEWHERE = frozenset({"mani_skill2_real2sim", "ros2cli", "simpler_env"})
 """Imported in other environments: the original SimplerEnv's, and one with a ROS 2 (its `ros2` command)."""
+PROGRAMS = {"playwright": "driver/node"}
+"""Programs in the folders of libraries, which know --version."""
+PROGRAM_S = 60.0
 BUILT_ON_TORCH = frozenset({"bitsandbytes", "cotracker", "mani_skill", "peft", "safetensors", "torch", "transformers"})
 
 
@@ -82,7 +88,7 @@ def try_imports(libraries: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
         warnings.simplefilter("ignore")
         with os.fdopen(writer, "w", encoding="utf-8") as answers:
             for top, names in libraries.items():
-                print(f"{top}\t{_problem(names)}", file=answers, flush=True)
+                print(f"{top}\t{_problem(names) or _program_problem(top)}", file=answers, flush=True)
         os._exit(0)
     os.close(writer)
     left = list(libraries)
@@ -103,6 +109,19 @@ def _problem(names: Iterable[str]) -> str:
     except BaseException as error:  # whatever it is, it cannot be imported
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""
+
+
+def _program_problem(top: str) -> str:
+    if top not in PROGRAMS:
+        return ""
+    program = Path(str(sys.modules[top].__file__)).parent / PROGRAMS[top]
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=PROGRAM_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    if done.returncode == 0:
+        return ""
+    return (done.stderr.strip() or f"{program} ended with status {done.returncode}").splitlines()[0]
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ LIBRARIES = {
     "libxcb.so.1": "libxcb1",  # OpenCV
     "libX11.so.6": "libx11-6",  # SAPIEN
     "libgomp.so.1": "libgomp1",  # Pinocchio
+    "libatomic.so.1": "libatomic1",  # Playwright's driver, a Node.js
 }
 """Shared libraries that wheels need and do not bring along, and the package that has each."""
 

@@ -71,3 +71,15 @@ def test_one_import_does_not_help_the_next(library):
     second = library("magma_test_second", "import sys; sys.magma_test_loaded")
     assert dict(imports.try_imports({first: [first]})) == {first: ""}
     assert "AttributeError" in dict(imports.try_imports({second: [second]}))[second]
+
+
+def test_a_program_that_a_library_brings_along_is_started(library, tmp_path, monkeypatch):
+    name = library("magma_test_driven", "")
+    monkeypatch.setattr(imports, "PROGRAMS", {name: "driver"})
+    assert "FileNotFoundError" in dict(imports.try_imports({name: [name]}))[name]
+    program = tmp_path / "driver"
+    program.write_text("#!/bin/sh\n[ $1 = --version ] || exit 3\necho libq.so.9: cannot open >&2\nexit 127\n")
+    program.chmod(0o755)
+    assert dict(imports.try_imports({name: [name]})) == {name: "libq.so.9: cannot open"}
+    program.write_text("#!/bin/sh\necho v1\n")
+    assert dict(imports.try_imports({name: [name]})) == {name: ""}

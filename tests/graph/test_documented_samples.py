@@ -17,6 +17,7 @@ from std_msgs.msg import String
 from magma_common import qos
 from magma_common.conversions import ns_to_stamp
 from magma_control.robot_config import RobotConfig, load_robot
+from magma_policy.demonstrations.mapping import Mapping
 from magma_recorder.marked_points import read_marked_points
 from magma_teleop.device_profile import read_profile
 
@@ -34,7 +35,7 @@ def samples(page: Path, language: str) -> list[str]:
 def test_every_yaml_sample_is_known_here():
     """A sample that is added to a page has to be used by a test below."""
     counts = {page.name: len(samples(page, "yaml")) for page in PAGES if samples(page, "yaml")}
-    assert counts == {"own_arm.md": 2, "teleop.md": 1, "recording.md": 1}
+    assert counts == {"own_arm.md": 2, "teleop.md": 1, "recording.md": 1, "datasets.md": 1}
 
 
 def test_samples_of_a_device_and_of_marked_points_are_read(tmp_path):
@@ -43,6 +44,12 @@ def test_samples_of_a_device_and_of_marked_points_are_read(tmp_path):
     (tmp_path / "points.yaml").write_text(points)
     assert read_profile(tmp_path / "pad.yaml").name == "my pad"
     assert set(read_marked_points(tmp_path / "points.yaml")) == {"put the carrot on the plate"}
+
+
+def test_the_sample_of_a_mapping_is_read(tmp_path):
+    (mapping,) = samples(ROOT / "docs/datasets.md", "yaml")
+    (tmp_path / "panda.yaml").write_text(mapping)
+    assert Mapping.read(tmp_path / "panda.yaml").robot == "droid"
 
 
 def urdf(robot: RobotConfig) -> str:

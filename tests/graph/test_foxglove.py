@@ -69,10 +69,11 @@ def test_a_viewer_reads_states_and_markers_and_can_say_nothing(start_node, peer,
     assert "/magma/controller_journal" not in viewer.channels
 
     def acts(data):
-        return deserialize_message(data, ControllerState).phase == ControllerState.AUTONOMOUS
+        state = deserialize_message(data, ControllerState)
+        # The chunk that it acts on may come before what is in force is told.
+        return state.phase == ControllerState.AUTONOMOUS and state.instruction != ""
 
-    told = deserialize_message(viewer.message("/magma/controller_state", acts), ControllerState)
-    assert told.instruction
+    viewer.message("/magma/controller_state", acts)
 
     def has_trace(data):
         made = {(one.ns, one.action) for one in deserialize_message(data, MarkerArray).markers}

@@ -8,8 +8,8 @@
       space: end_effector                   # end_effector, or joints
       position: observation.state[0:3]
       rotation: observation.state[3:6]
-      rotation_form: euler_xyz              # axis_angle, euler_xyz, quaternion_xyzw, quaternion_wxyz, rotation_6d,
-      matrix gripper: observation.state[6]
+      rotation_form: euler_xyz              # or axis_angle, quaternion_xyzw, quaternion_wxyz, rotation_6d, matrix
+      gripper: observation.state[6]
       gripper_closed: 1.0                   # the number when it is closed, and when it is open
       gripper_open: 0.0
     action:
@@ -35,6 +35,7 @@ from magma_contracts.text import brief, printable
 from magma_policy.demonstrations.rotation_forms import FORMS
 from magma_policy.embodiments import robots
 from magma_policy.files.json_dataclasses import from_dict, naming
+from magma_policy.files.yaml_files import read_yaml
 
 LARGEST = 1 << 20
 OPEN_QUESTION = "?"
@@ -157,16 +158,7 @@ class Mapping:
     @classmethod
     def read(cls, path: Path) -> Mapping:
         """ConfigError names the file, the entry and what it may be."""
-        try:
-            if path.stat().st_size > LARGEST:
-                raise ConfigError(f"{path}: larger than {LARGEST >> 20} MiB")
-            data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-        except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"{path}: not valid YAML ({printable(error, 160)})") from error
+        data = read_yaml(path, LARGEST)
         with naming(path):
             _check_answered(data, "")
             made = from_dict(cls, _text_keys(data))

@@ -373,7 +373,7 @@ def robot(context):
             bridge = "foxglove_bridge"
             nodes.append(Node(package=bridge, executable=bridge, name=bridge, parameters=[settings]))
         else:
-            nodes.append(node("magma_recorder", "foxglove_server", "foxglove", parameters={"port": port}))
+            nodes.append(node("magma_recorder", "foxglove_server", parameters={"port": port}))
     check_alone(names, namespace)
     return nodes
 

@@ -341,7 +341,7 @@ def test_a_server_ends_with_its_parent_and_says_why_it_cannot_start():
     [
         (["magma-tiny", "--host", "0.0.0.0"], 1, "lets other machines move the arm"),
         (["magma-tiny", "--port", "70000"], 2, "--port must be from 0 to 65535"),
-        (["magma-tiny", "--token-file", "/nowhere"], 1, "--token-file /nowhere cannot be read"),
+        (["magma-tiny", "--token-file", "/nowhere"], 1, "token file /nowhere cannot be read"),
         (["magma-tiny", "--prot", "1"], 2, "--prot"),
         (["/no/such/folder"], 1, "no checkpoint '/no/such/folder'"),
     ],

@@ -36,7 +36,7 @@ NODES = (
     "click",
     "console",
     "markers",
-    "foxglove",
+    "foxglove_server",
     "live_view",
 )
 """Every node of this project, whether one launch starts it or not: a lab keeps one file for all its launches."""

@@ -56,7 +56,7 @@ class Foxglove(Node):
     """One channel per topic; a topic at which nobody looks is not passed on."""
 
     def __init__(self) -> None:
-        super().__init__("foxglove", automatically_declare_parameters_from_overrides=True)
+        super().__init__("foxglove_server", automatically_declare_parameters_from_overrides=True)
         config = NodeParameters(self, FoxgloveConfig).config
         try:
             import foxglove

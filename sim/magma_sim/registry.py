@@ -83,8 +83,8 @@ def make_task(name: str, **options: object) -> Task:
     make = backend.make
     parameters = inspect.signature(make).parameters.values()
     known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    unknown = sorted(set(options) - set(known))
-    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+    known += sorted(backend.options)
+    if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"task {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
     backend.check()
     return make(name, **options)

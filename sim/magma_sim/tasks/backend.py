@@ -34,6 +34,8 @@ class Backend:
     tasks: tuple[TaskEntry, ...]
     make: Callable[..., Task]
     """(name, *, images, **options); loads the simulator"""
+    options: frozenset[str] = frozenset()
+    """names of options that `make` takes as a mapping, beside those it names"""
     check: Callable[[], None] = lambda: None
     """raises SimulatorUnavailableError when files are missing that every task needs; loads nothing"""
     layout_streams: Mapping[str, Any] = field(default_factory=dict)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from magma_sim.backends.simpler_original.installation import find
 from magma_sim.backends.simpler_original.names import PREFIX, SUITE, TASKS
+from magma_sim.backends.simpler_original.options import SimplerOptions
 from magma_sim.tasks.backend import Backend, TaskEntry
 from magma_sim.tasks.interface import Task
 
@@ -20,5 +23,9 @@ def _check() -> None:
 
 # A task and its port to another simulator have one name, robot, objects and frames.
 BACKEND = Backend(
-    name=SUITE, tasks=tuple(TaskEntry(PREFIX + task, like=task) for task in TASKS), make=_make, check=_check
+    name=SUITE,
+    tasks=tuple(TaskEntry(PREFIX + task, like=task) for task in TASKS),
+    make=_make,
+    options=frozenset(field.name for field in fields(SimplerOptions)),
+    check=_check,
 )

@@ -121,9 +121,10 @@ def vulkan_package(system: tuple[str, str]) -> str:
 
 
 def browser_packages(system: tuple[str, str]) -> list[str]:
-    """What brings a browser for the tests, where there is none. Ubuntu has it as a snap only, which containers cannot
-    run: there the tests skip, and say what to install."""
-    return [] if any(map(shutil.which, BROWSERS)) or system[0] == "ubuntu" else ["chromium"]
+    """What brings a browser for the tests, where there is none, with the helper that makes its sandbox where the kernel
+    lets no user make one. Ubuntu has it as a snap only, which containers cannot run: there the tests skip, and say what
+    to install."""
+    return [] if any(map(shutil.which, BROWSERS)) or system[0] == "ubuntu" else ["chromium", "chromium-sandbox"]
 
 
 def missing() -> list[str]:

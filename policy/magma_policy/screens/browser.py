@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Dialog, Page, Playwright, Route, WebSocketRoute, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Playwright, Route, WebSocketRoute, sync_playwright
 from playwright.sync_api import Error as BrowserError
 
 from magma_contracts.text import printable
@@ -49,6 +49,7 @@ _QUIET = (
     # By default what is on this machine goes around a proxy.
     "--proxy-bypass-list=<-loopback>",
 )
+_NO_SANDBOX = ("No usable sandbox", "Failed to move to new namespace", "setuid sandbox", "SUID sandbox")
 _CHOOSE = """function (words) {
     for (const option of this.options) {
         if ((option.label || option.text).trim().replace(/\\s+/g, ' ') === words) {
@@ -122,6 +123,15 @@ class BrowserSettings:
         raise CommandError(f"no browser: {' or '.join(names)} is not installed; on Debian: apt-get install chromium")
 
 
+def _driver() -> Playwright:
+    try:
+        return sync_playwright().start()
+    except Exception as error:  # of no type of its own: the program ended before it spoke
+        raise CommandError(
+            f"Playwright's driver does not start ({printable(error)}); run: ./run setup screens"
+        ) from error
+
+
 class PageBrowser:
     """One page, from an empty profile until `close`; a context manager.
 
@@ -141,13 +151,8 @@ class PageBrowser:
         self._proxy = AllowProxy(self._allowed)
         self._playwright: Playwright | None = None
         try:
-            self._playwright = sync_playwright().start()
-            self._browser = self._playwright.chromium.launch(
-                executable_path=program,
-                args=list(_QUIET),
-                chromium_sandbox=settings.sandbox,
-                proxy={"server": f"http://127.0.0.1:{self._proxy.port}"},
-            )
+            self._playwright = _driver()
+            self._browser = self._launch(self._playwright, program)
             self._context = self._browser.new_context(
                 viewport={"width": settings.width, "height": settings.height},
                 device_scale_factor=settings.scale,
@@ -168,6 +173,22 @@ class PageBrowser:
         except BaseException:
             self.close()
             raise
+
+    def _launch(self, playwright: Playwright, program: str) -> Browser:
+        try:
+            return playwright.chromium.launch(
+                executable_path=program,
+                args=list(_QUIET),
+                chromium_sandbox=self._settings.sandbox,
+                proxy={"server": f"http://127.0.0.1:{self._proxy.port}"},
+            )
+        except BrowserError as error:
+            if any(words in str(error) for words in _NO_SANDBOX):
+                raise CommandError(
+                    "Chromium gets no sandbox on this machine: as root, apt-get install chromium-sandbox, or let users "
+                    "make namespaces; for pages that you trust, run it without (--no-sandbox)"
+                ) from error
+            raise CommandError(f"{program} does not start: {printable(str(error).splitlines()[0], 200)}") from error
 
     def __enter__(self) -> PageBrowser:
         return self

@@ -94,7 +94,7 @@ def test_debian_12_takes_the_driver_from_its_backports(tmp_path):
 
 def test_a_browser_is_asked_for_where_there_is_none_and_a_package_of_it(monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda name: None)
-    assert packages.browser_packages(("debian", "12")) == ["chromium"]
+    assert packages.browser_packages(("debian", "12")) == ["chromium", "chromium-sandbox"]
     assert packages.browser_packages(("ubuntu", "24.04")) == [], "a snap, which no container can run"
     monkeypatch.setattr(packages.shutil, "which", lambda name: name if name == "google-chrome" else None)
     assert packages.browser_packages(("debian", "12")) == []

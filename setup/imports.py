@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("policy", "sim", "ros2_ws/rclpy_dds/rclpy_dds", "ros2_ws/src")
 LOADED_BY_NAME = ("cyclonedds", "daqp")
 """Used without an import statement: libddsc by path, the solver by qpsolvers."""
-OPTIONAL = frozenset({"bitsandbytes", "cotracker", "fastapi", "nicegui", "peft", "starlette", "uvicorn"})
+OPTIONAL = frozenset({"bitsandbytes", "cotracker", "fastapi", "foxglove", "nicegui", "peft", "starlette", "uvicorn"})
 """Extras, checked where they are installed."""
 ELSEWHERE = frozenset({"mani_skill2_real2sim", "ros2cli", "simpler_env"})
 """Imported in other environments: the original SimplerEnv's, and one with a ROS 2 (its `ros2` command)."""
@@ -131,12 +131,14 @@ def main() -> int:
     libraries = needed(files, own)
     together = {top: names for top, names in libraries.items() if top in BUILT_ON_TORCH}
     alone = [{top: names} for top, names in libraries.items() if top not in BUILT_ON_TORCH]
-    failed = False
+    failed: list[str] = []
     for group in (*alone, together):
         for top, problem in try_imports(group):
             print(f"{top}: {problem or 'ok'}", flush=True)
-            failed = failed or bool(problem)
-    return int(failed)
+            failed += [f"{top} cannot be imported: {problem}"] if problem else []
+    # Once more: set-up shows the last lines.
+    print(*failed, sep="\n", end="\n" if failed else "")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

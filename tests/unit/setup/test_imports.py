@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from setup import imports
+from setup import imports, requirements
 
 
 @pytest.fixture
@@ -54,6 +57,30 @@ def test_everything_that_is_tried_can_be_found():
     files = [path for folder in imports.SOURCES for path in Path(imports.ROOT, folder).rglob("*.py")]
     own = frozenset(path.parent.name for path in files if path.name == "__init__.py")
     assert [top for top in imports.needed(files, own) if importlib.util.find_spec(top) is None] == []
+
+
+def brought_along(names: Iterable[str]) -> set[str]:
+    """Distributions and all that they need, by name, as they are installed here."""
+    found: set[str] = set()
+    waiting = [*names]
+    while waiting:
+        name = requirements.name_of(waiting.pop())
+        if name not in found:
+            found.add(name)
+            with suppress(metadata.PackageNotFoundError):
+                waiting += [need for need in metadata.requires(name) or () if "extra ==" not in need]
+    return found
+
+
+def test_what_only_an_extra_brings_along_is_optional():
+    """Otherwise set-up fails on every machine where nobody asked for the extra."""
+    files = [path for folder in imports.SOURCES for path in Path(imports.ROOT, folder).rglob("*.py")]
+    own = frozenset(path.parent.name for path in files if path.name == "__init__.py")
+    always = brought_along(requirements.declared(imports.ROOT)[0])
+    makers = metadata.packages_distributions()
+    for top in imports.needed(files, own):
+        theirs = {requirements.name_of(name) for name in makers.get(top, ())}
+        assert not theirs or theirs & always or top in imports.OPTIONAL, f"{top} comes with an extra only"
 
 
 def test_what_fails_is_told_as_it_is(library):

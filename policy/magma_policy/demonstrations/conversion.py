@@ -20,18 +20,12 @@ from magma_contracts.arm_state import (
 )
 from magma_contracts.demonstrations import MARKS
 from magma_contracts.errors import ConfigError
+from magma_contracts.rotation_arrays import FloatArray, axis_angle_from_quaternion, conjugate, multiply, rotate
 from magma_contracts.text import brief
 from magma_data.reader import Dataset, Episode
 from magma_policy.demonstrations.joint_chain import JointChain
 from magma_policy.demonstrations.mapping import ANGLES, UNITS, Action, Mapping, Pose
-from magma_policy.demonstrations.rotation_forms import (
-    FloatArray,
-    conjugate,
-    multiply,
-    quaternions,
-    rotate,
-    rotation_vectors,
-)
+from magma_policy.demonstrations.rotation_forms import quaternions
 
 _COLUMNS = re.compile(r"(?P<name>[^\[\]]+?)(\[(?P<from>\d{1,4})(:(?P<to>\d{1,4}))?\])?")
 Poses = tuple[FloatArray, FloatArray, FloatArray]
@@ -117,7 +111,7 @@ class Conversion:
             for row, (begin, end) in enumerate(zip(kept, ends, strict=True)):
                 for step in range(begin + 1, end + 1):
                     turned[row : row + 1] = multiply(turns[step : step + 1], turned[row : row + 1])
-        return np.concatenate([shift, rotation_vectors(turned), opening[ends, None]], axis=1)
+        return np.concatenate([shift, axis_angle_from_quaternion(turned), opening[ends, None]], axis=1)
 
     def _poses(self, values: Table[str, Any], pose: Pose, prefix: str = "") -> Poses:
         opening = self._opening(values, getattr(pose, prefix + "gripper"), pose)

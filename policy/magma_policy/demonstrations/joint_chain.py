@@ -10,8 +10,9 @@ import numpy as np
 from defusedxml import ElementTree
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.rotation_arrays import FloatArray, multiply, quaternion_from_axis_angle, rotate
 from magma_contracts.text import printable
-from magma_policy.demonstrations.rotation_forms import FORMS, FloatArray, from_rotation_vectors, multiply, rotate
+from magma_policy.demonstrations.rotation_forms import FORMS
 
 LARGEST = 1 << 24
 
@@ -101,5 +102,5 @@ class JointChain:
             if joint.sliding:
                 place = place + rotate(turn, moved)
             else:
-                turn = multiply(turn, from_rotation_vectors(moved))
+                turn = multiply(turn, quaternion_from_axis_angle(moved))
         return place, turn / np.linalg.norm(turn, axis=1, keepdims=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from magma_contracts.rotation_arrays import FloatArray, multiply, quaternion_from_axis_angle
 
 
 def quaternions(values: FloatArray, form: str) -> FloatArray:
@@ -25,39 +24,6 @@ def quaternions(values: FloatArray, form: str) -> FloatArray:
         step = int(np.argmax(~(np.abs(norm[:, 0] - 1.0) <= 0.2)))
         raise ValueError(f"the rotation at step {step} is none of form {form}: {values[step].tolist()}")
     return made / norm
-
-
-def multiply(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Hamilton products (T, 4) xyzw: `right` first, `left` after it."""
-    vector = left[:, 3:] * right[:, :3] + right[:, 3:] * left[:, :3] + np.cross(left[:, :3], right[:, :3])
-    scalar = left[:, 3] * right[:, 3] - (left[:, :3] * right[:, :3]).sum(axis=1)
-    return np.concatenate([vector, scalar[:, None]], axis=1)
-
-
-def conjugate(quaternion: FloatArray) -> FloatArray:
-    """Inverses (T, 4) of unit quaternions xyzw."""
-    return quaternion * np.array([-1.0, -1.0, -1.0, 1.0])
-
-
-def rotate(quaternion: FloatArray, vectors: FloatArray) -> FloatArray:
-    """Vectors (T, 3), each rotated by its unit quaternion xyzw (T, 4)."""
-    turned = np.cross(quaternion[:, :3], vectors) * 2.0
-    return vectors + quaternion[:, 3:] * turned + np.cross(quaternion[:, :3], turned)
-
-
-def rotation_vectors(quaternion: FloatArray) -> FloatArray:
-    """Axis-angle vectors (T, 3) rad of unit quaternions xyzw (T, 4), the shorter way round."""
-    q = np.where(quaternion[:, 3:] < 0.0, -quaternion, quaternion)
-    sine = np.linalg.norm(q[:, :3], axis=1, keepdims=True)
-    small = sine < 1e-9
-    scale = np.where(small, 2.0, 2.0 * np.arctan2(sine, q[:, 3:]) / np.where(small, 1.0, sine))
-    return scale * q[:, :3]
-
-
-def from_rotation_vectors(vectors: FloatArray) -> FloatArray:
-    """The inverse of `rotation_vectors`."""
-    angle = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.concatenate([vectors * 0.5 * np.sinc(angle / (2.0 * np.pi)), np.cos(angle / 2.0)], axis=1)
 
 
 def _from_euler(values: FloatArray) -> FloatArray:
@@ -103,7 +69,7 @@ def _from_six(values: FloatArray) -> FloatArray:
 
 
 FORMS: Mapping[str, tuple[int, Callable[[FloatArray], FloatArray]]] = {
-    "axis_angle": (3, from_rotation_vectors),
+    "axis_angle": (3, quaternion_from_axis_angle),
     "euler_xyz": (3, _from_euler),
     "quaternion_xyzw": (4, lambda values: values),
     "quaternion_wxyz": (4, lambda values: values[:, [1, 2, 3, 0]]),

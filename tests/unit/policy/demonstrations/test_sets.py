@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from magma_contracts.camera import project
 from magma_contracts.errors import ConfigError
+from magma_contracts.rotation_arrays import axis_angle_from_quaternion
 from magma_data.info import Feature
 from magma_data.reader import Dataset
 from magma_data.writer import DatasetWriter
@@ -21,7 +22,7 @@ from magma_policy.commands import data as command
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.mapping import Mapping
 from magma_policy.demonstrations.reader import held_out, read_demonstrations
-from magma_policy.demonstrations.rotation_forms import FORMS, quaternions, rotation_vectors
+from magma_policy.demonstrations.rotation_forms import FORMS, quaternions
 from magma_policy.demonstrations.sources import find_set, open_set
 
 NAMES = ["carrot-0", "carrot-1", "carrot-2", "spoon-7"]
@@ -318,7 +319,7 @@ def test_rotations_of_every_form_are_scipys(form):
         "matrix": rotation.as_matrix().reshape(-1, 9),
         "rotation_6d": rotation.as_matrix()[:, :, :2].transpose(0, 2, 1).reshape(-1, 6),
     }[form]  # fmt: skip
-    np.testing.assert_allclose(rotation_vectors(quaternions(coded, form)), rotation.as_rotvec(), atol=1e-9)
+    np.testing.assert_allclose(axis_angle_from_quaternion(quaternions(coded, form)), rotation.as_rotvec(), atol=1e-9)
     with pytest.raises(ValueError, match="numbers"):
         quaternions(coded[:, :-1], form)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from magma_contracts.errors import ConfigError
+from magma_policy.checks import require_ranges
 
 
 @dataclass(frozen=True)
@@ -156,32 +157,23 @@ class TrainConfig:
     then end."""
 
     def __post_init__(self) -> None:
-        positive = (
-            "steps", "image_batch", "decoder_batch", "accumulate", "learning_rate", "mark_sigma_cells",
-            "action_sigma_bins", "validation_samples", "validation_steps", "checkpoint_steps", "threads",
-            "success_episodes", "success_steps", "skip_limit", "frames_in_memory_gib",
+        require_ranges(
+            self,
+            positive=(
+                "steps", "image_batch", "decoder_batch", "accumulate", "learning_rate", "mark_sigma_cells",
+                "action_sigma_bins", "validation_samples", "validation_steps", "checkpoint_steps", "threads",
+                "success_episodes", "success_steps", "skip_limit", "frames_in_memory_gib",
+            ),
+            not_negative=(
+                "stop_after", "state_batch", "text_batch", "mark_weight", "text_weight", "regression_weight",
+                "onset_weight",
+            ),
+            fractions=("marks_fraction", "warmup_fraction", "ema_decay", "mark_outlier_fraction"),
         )  # fmt: skip
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in (
-            "stop_after",
-            "state_batch",
-            "text_batch",
-            "mark_weight",
-            "text_weight",
-            "regression_weight",
-            "onset_weight",
-        ):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.text_batch > self.image_batch:
             raise ConfigError(f"text_batch {self.text_batch} is part of image_batch {self.image_batch}, and larger")
         if self.validation_every < 2:
             raise ConfigError(f"validation_every must be at least 2, got {self.validation_every}")
-        for name in ("marks_fraction", "warmup_fraction", "ema_decay", "mark_outlier_fraction"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.lora_rank < 0 or self.lora_alpha <= 0:
             raise ConfigError(f"lora_rank {self.lora_rank} must be 0 or more, lora_alpha {self.lora_alpha} positive")
         if self.lora_rank and (self.frozen or not self.lora_parts):

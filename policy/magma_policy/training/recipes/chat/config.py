@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from magma_contracts.errors import ConfigError
+from magma_policy.checks import require_ranges
 from magma_policy.training.config import TrainConfig
 
 Part = Literal["language", "projector", "vision"]
@@ -76,18 +77,15 @@ class ChatTrainConfig:
     success_steps: tyro.conf.Suppress[int] = 1_000_000_000
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps", "batch", "accumulate", "learning_rate", "skip_limit", "validation_rows", "validation_steps",
-            "checkpoint_steps", "threads",
-        ):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("stop_after", "max_tokens", "max_num_crops", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("warmup_fraction", "ema_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        require_ranges(
+            self,
+            positive=(
+                "steps", "batch", "accumulate", "learning_rate", "skip_limit", "validation_rows", "validation_steps",
+                "checkpoint_steps", "threads",
+            ),
+            not_negative=("stop_after", "max_tokens", "max_num_crops", "weight_decay"),
+            fractions=("warmup_fraction", "ema_decay"),
+        )  # fmt: skip
         if not self.conversations:
             raise ConfigError("give at least one file of conversations")
 

@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from magma_contracts.errors import ConfigError
+from magma_policy.checks import require_ranges
 
 
 @dataclass(frozen=True)
@@ -107,20 +108,18 @@ class GroundingConfig:
     success_steps: tyro.conf.Suppress[int] = 1_000_000_000
 
     def __post_init__(self) -> None:
-        positive = (
-            "steps", "picture_batch", "texts_per_picture", "dense_batch", "place_sigma_first", "place_sigma_last",
-            "place_sigma_until", "accumulate", "learning_rate", "skip_limit", "validation_scenes", "validation_steps",
-            "checkpoint_steps", "threads",
+        require_ranges(
+            self,
+            positive=(
+                "steps", "picture_batch", "texts_per_picture", "dense_batch", "place_sigma_first", "place_sigma_last",
+                "place_sigma_until", "accumulate", "learning_rate", "skip_limit", "validation_scenes",
+                "validation_steps", "checkpoint_steps", "threads",
+            ),
+            not_negative=(
+                "stop_after", "picture_side", "dense_steps", "dense_weight", "feature_weight", "weight_decay",
+            ),
+            fractions=("caption_fraction", "warmup_fraction", "ema_decay"),
         )  # fmt: skip
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("stop_after", "picture_side", "dense_steps", "dense_weight", "feature_weight", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("caption_fraction", "warmup_fraction", "ema_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.head_start >= self.steps:
             raise ConfigError(f"dense_steps {self.dense_steps} leave none of {self.steps} steps for the texts")
         if not self.scenes:

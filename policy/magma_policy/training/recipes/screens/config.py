@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from magma_contracts.errors import ConfigError
+from magma_policy.checks import require_ranges
 
 NONE = tyro.conf.arg(help_behavior_hint="(default: none)")
 
@@ -66,19 +67,15 @@ class ScreensConfig:
     success_steps: tyro.conf.Suppress[int] = 1_000_000_000
 
     def __post_init__(self) -> None:
-        positive = (
-            "image_side", "steps", "batch", "accumulate", "learning_rate", "skip_limit", "validation_rows",
-            "validation_steps", "checkpoint_steps", "threads",
+        require_ranges(
+            self,
+            positive=(
+                "image_side", "steps", "batch", "accumulate", "learning_rate", "skip_limit", "validation_rows",
+                "validation_steps", "checkpoint_steps", "threads",
+            ),
+            not_negative=("stop_after", "weight_decay"),
+            fractions=("warmup_fraction", "ema_decay"),
         )  # fmt: skip
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("stop_after", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("warmup_fraction", "ema_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.image_side % 32 or self.image_side > 2048:
             raise ConfigError(f"image_side must be a multiple of 32 up to 2048, got {self.image_side}")
         if not self.rows:

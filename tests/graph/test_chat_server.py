@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 import openai
 import pytest
-from PIL import Image
 
 import magma_policy
 from magma_contracts.arm_state import ArmState
 from magma_policy_client import LocalServer
 from magma_policy_client.checkpoint_paths import find_checkpoint
+from tests.unit.policy.serving.chat_helpers import asks, data_url
 
 LONG_S = 60.0
 DOWN = [1.0, 0.0, 0.0, 0.0]
@@ -30,15 +27,9 @@ def ask(server, question, *pictures, **rest):
     client = openai.OpenAI(
         base_url=f"{server.url.replace('ws://', 'http://')}/v1", api_key=server.token, max_retries=0, timeout=LONG_S
     )
-    parts = []
-    for pixels in pictures:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG")
-        url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        parts.append({"type": "image_url", "image_url": {"url": url}})
     said = client.chat.completions.with_raw_response.create(
         model="magma-tiny",
-        messages=[{"role": "user", "content": [*parts, {"type": "text", "text": question}]}],
+        messages=[asks(question, *map(data_url, pictures))],
         **({"max_tokens": 16} | rest),
     )
     return said.headers["X-Magma-Kept-Answer"], said.parse()

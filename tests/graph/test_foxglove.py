@@ -58,7 +58,7 @@ def test_a_viewer_reads_states_and_markers_and_can_say_nothing(start_node, peer,
     start_node("magma_control.controller_node", {"watchdog_s": 3.0, "max_frame_age_s": 5.0})
     start_node("magma_console.marker_node")
     node = start_node("magma_recorder.foxglove_node", {"port": 0})
-    wait(lambda: "foxglove: open ws://" in node.output, lambda: f"the server in:\n{node.output}")
+    node.wait_for_output("foxglove: open ws://")
     robot = Robot(peer)
     robot.policy_runs = True
     viewer = Viewer(re.search(r"ws://127\.0\.0\.1:\d+", node.output)[0])
@@ -99,9 +99,9 @@ def test_a_viewer_reads_states_and_markers_and_can_say_nothing(start_node, peer,
     robot.close()
 
 
-def test_a_port_that_is_taken_is_said_in_a_sentence(start_node, wait):
+def test_a_port_that_is_taken_is_said_in_a_sentence(start_node):
     first = start_node("magma_recorder.foxglove_node", {"port": 0})
-    wait(lambda: "foxglove: open ws://" in first.output, lambda: f"the server in:\n{first.output}")
+    first.wait_for_output("foxglove: open ws://")
     port = int(re.search(r"ws://127\.0\.0\.1:(\d+)", first.output)[1])
     second = start_node("magma_recorder.foxglove_node", {"port": port})
     assert second.wait() == 2

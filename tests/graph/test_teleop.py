@@ -155,7 +155,7 @@ class Gamepad:
             self.publisher.publish(Joy(axes=self.axes, buttons=buttons))
 
 
-def test_a_gamepad_takes_over_moves_is_lost_and_hands_back(robot, start_node, wait):
+def test_a_gamepad_takes_over_moves_is_lost_and_hands_back(robot, start_node):
     teleop = start_node("magma_teleop.joy_teleop_node")
     states = robot.collect(ControllerState, "/magma/controller_state", qos.STATE)
     asked = robot.collect(EndEffectorDelta, "/teleop/command", qos.COMMAND)
@@ -181,7 +181,7 @@ def test_a_gamepad_takes_over_moves_is_lost_and_hands_back(robot, start_node, wa
     asked.clear()
     # What is far larger than any pad's report is not read, and is no sign of life.
     pad.publisher.publish(Joy(axes=[1.0] * 300_000, buttons=[1] * 21))
-    wait(lambda: "a message on /joy has 1200" in teleop.output, "the refusal")
+    teleop.wait_for_output("a message on /joy has 1200")
     assert not statuses.last.connected
     pad.plugged = True
     statuses.wait_for(lambda status: "let go" in status.text)

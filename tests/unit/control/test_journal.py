@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 
@@ -260,13 +261,19 @@ def test_a_state_of_another_version_is_refused():
             core_of(text.replace(f'"{known}"', '"warp"'))
 
 
+@functools.cache
+def a_state() -> str:
+    """The text of a controller's state."""
+    recorded = Recorded(7)
+    recorded.live(60)
+    return text_of(remembered(recorded.core))
+
+
 @settings(max_examples=int(os.environ.get("MAGMA_PROPERTY_CASES", "60")), deadline=None)
 @given(st.data())
 def test_a_damaged_state_is_refused_or_is_another_one(data):
     """Whatever is changed in it: no other error comes out, and nothing passes for the state that was written."""
-    recorded = Recorded(7)
-    recorded.live(60)
-    text = text_of(remembered(recorded.core))
+    text = a_state()
     at = data.draw(st.integers(0, len(text) - 1))
     damaged = text[:at] + data.draw(st.text('0123456789"[]{},.-aeln', max_size=2)) + text[at + 1 :]
     with contextlib.suppress(ForeignStateError):

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder, explained
+from magma_contracts.outputs import check_folder
 from magma_data.errors import DatasetError
 from magma_data.reader import Dataset, is_dataset
+from magma_policy.commands.options import run_command
 from magma_policy.demonstrations import mapping as mapping_files
 from magma_policy.demonstrations.converting import convert
 from magma_policy.demonstrations.episode_file import DemonstrationError
@@ -26,19 +27,20 @@ from magma_policy.demonstrations.mapping import Mapping
 from magma_policy.demonstrations.sources import find_set, open_set
 from magma_policy.demonstrations.survey import check, described
 from magma_policy.demonstrations.view import write_page
+from magma_policy.errors import CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the exit status: 1 where a check found something, or something could not be read or written."""
     given = _parser().parse_args(arguments)
+    return run_command("magma-data", lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
     try:
         return int(given.run(given))
-    except (ConfigError, DatasetError, DemonstrationError, OSError) as error:
-        print(f"magma-data: {explained(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("magma-data: interrupted", file=sys.stderr)
-        return 130
+    except (DatasetError, DemonstrationError) as error:
+        raise CommandError(str(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:

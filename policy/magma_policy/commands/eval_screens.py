@@ -127,7 +127,8 @@ def read_answers(path: Path) -> dict[str, str]:
     """Answers by the row's id; the last counts. Raises CommandError."""
     found: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # splitlines would also part lines at U+2028 and its like, which JSON holds as they are.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path} cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):

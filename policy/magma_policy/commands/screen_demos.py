@@ -17,7 +17,7 @@ import tyro
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
-from magma_policy.errors import CommandError
+from magma_policy.errors import CommandError, ScreenError
 from magma_policy.files.image_files import write_image
 from magma_policy.screens.miniwob.pages import LEARNED
 from magma_policy.screens.rows import ROWS, Row, append_rows, read_rows
@@ -57,9 +57,7 @@ def make(config: ScreenDemosConfig) -> int:
     """Makes the set; 0. Raises CommandError."""
     check_folder(config.out, "--out")
     (config.out / PICTURES).mkdir(parents=True, exist_ok=True)
-    there = (
-        {row.id.rpartition("-")[0] for _, row in read_rows([config.out])} if (config.out / ROWS).is_file() else set()
-    )
+    there = _made(config.out)
     try:
         from magma_policy.screens.miniwob.demonstrations import Demonstrator
     except ModuleNotFoundError as error:
@@ -81,11 +79,23 @@ def make(config: ScreenDemosConfig) -> int:
                     image = f"{PICTURES}/{name}-{step}.png"
                     write_image(config.out / image, shown.image)
                     rows.append(Row(f"{name}-{step}", image, shown.question, shown.answer))
-                append_rows(config.out, rows)
+                if rows:
+                    append_rows(config.out, rows)
         print(
             f"{task}: {len(missing) - unsolved} episodes, {unsolved} that the script did not solve left out", flush=True
         )
     return 0
+
+
+def _made(folder: Path) -> set[str]:
+    """The names of the episodes that a set holds."""
+    path = folder / ROWS
+    if not path.is_file() or path.stat().st_size == 0:
+        return set()
+    try:
+        return {row.id.rpartition("-")[0] for _, row in read_rows([folder])}
+    except ScreenError as error:
+        raise CommandError(str(error)) from error
 
 
 if __name__ == "__main__":

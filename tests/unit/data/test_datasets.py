@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as arrays_of
 from magma_data import layout, statistics, tables
 from magma_data.errors import DatasetError
 from magma_data.info import Feature, Info
+from magma_data.json_files import read_lines
 from magma_data.reader import Dataset
 from magma_data.writer import DatasetWriter
 
@@ -371,3 +372,10 @@ def test_older_sets_may_have_the_channels_first(tmp_path):
     info["features"][CAMERA] |= {"shape": [3, 6, 8], "names": ["channels", "height", "width"]}
     (tmp_path / layout.INFO).write_text(json.dumps(info))
     assert Info.read(tmp_path).features[CAMERA].shape == (6, 8, 3)
+
+
+def test_a_line_ends_where_json_says(tmp_path):
+    task = {"task_index": 0, "task": "put it\u2028there\x85now"}
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(task, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert list(read_lines(path)) == [task]

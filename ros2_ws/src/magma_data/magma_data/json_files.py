@@ -25,7 +25,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects in a file with one in each line. Raises DatasetError, which names the line."""
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    # splitlines would also part lines at U+2028 and its like, which JSON holds as they are.
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             found = _parsed(path, line, f" in line {number}")
             if not isinstance(found, dict):

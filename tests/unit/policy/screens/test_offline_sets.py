@@ -387,3 +387,10 @@ def test_what_others_report_adds_up_to_their_own_means():
     for parts in published.AITW.values():
         assert sum(parts[:5]) / 5 == pytest.approx(parts[5], abs=0.06)
     assert all(published.lines(name) for name in ("screenspot", "visualwebbench", "mind2web", "aitw"))
+
+
+def test_answers_that_are_kept_are_read_whatever_they_say(tmp_path):
+    said = "left\u2028or\x85right\nor both"
+    for row in ("a", "b"):
+        eval_screens._keep(tmp_path / "kept.jsonl", row, said)
+    assert read_answers(tmp_path / "kept.jsonl") == {"a": said, "b": said}

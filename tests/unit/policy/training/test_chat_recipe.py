@@ -90,6 +90,15 @@ def test_bad_rows_are_left_out_and_named(folder):
         assert f"row {number} " in problem and reason in problem, problem
 
 
+def test_a_line_ends_where_json_says(folder):
+    """Some texts hold separators that other readers of lines part at."""
+    words = "Red.\u2028Or\x85green."
+    row = json.dumps({"id": "odd", "conversations": say("What?", words)}, ensure_ascii=False)
+    (folder / "rows.jsonl").write_text(f"{row}\r\n{row}\n", encoding="utf-8")
+    found = read_conversations((folder / "rows.jsonl",), None)
+    assert [row.turns[-1].answer for row in found.rows] == [words] * 2 and not found.problems
+
+
 def test_files_that_are_no_rows(folder):
     for text, match in (("{}", "must hold a list"), ("[", "cannot be read"), ("[]", "nothing to learn from"),
                         ("[" * 100_000, "cannot be read"), ("[3]", "expected an object")):  # fmt: skip

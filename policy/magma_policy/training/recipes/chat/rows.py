@@ -90,7 +90,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
             raise ConfigError(f"{path} has more than {MAX_BYTES} bytes; divide it")
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
-            yield from enumerate(_line(line) for line in text.splitlines() if line.strip())
+            # splitlines would also part lines at U+2028 and its like, which JSON holds as they are.
+            yield from enumerate(_line(line) for line in text.split("\n") if line.strip())
             return
         data = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:

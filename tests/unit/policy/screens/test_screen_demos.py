@@ -1,0 +1,21 @@
+"""A set of screens that was begun is gone on with, or told to be none."""
+
+from __future__ import annotations
+
+import pytest
+
+from magma_policy.commands import screen_demos
+from magma_policy.errors import CommandError
+from magma_policy.screens.rows import ROWS
+
+
+def test_a_set_without_a_row_yet_holds_no_episode(tmp_path):
+    assert screen_demos._made(tmp_path) == set()
+    (tmp_path / ROWS).touch()
+    assert screen_demos._made(tmp_path) == set()
+
+
+def test_a_damaged_set_is_a_sentence(tmp_path):
+    (tmp_path / ROWS).write_text("{\n")
+    with pytest.raises(CommandError, match="line 1"):
+        screen_demos._made(tmp_path)

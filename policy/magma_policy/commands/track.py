@@ -30,7 +30,7 @@ from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.demonstrations.episode_file import DemonstrationError, fingerprint
-from magma_policy.demonstrations.sources import Source, open_set
+from magma_policy.demonstrations.sources import open_set
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import write_image
 from magma_policy.files.json_files import read_object
@@ -158,10 +158,15 @@ def _track_set(config: TrackConfig, tracker: PointTracker, directory: Path, fold
         name = source.name.removesuffix(".npz")
         target, compared = folder / "traces" / f"{name}.npz", folder / "compared" / f"{name}.npy"
         # The traces are written last: an episode that has them is done.
-        content = _content(source)
+        # An episode is known by its file, or by its arrays where it shares one.
+        if source.file is not None:
+            data, content = None, file_digests([source.file])[source.file]
+        else:
+            data = source.read()
+            content = fingerprint(data).hex()
         known = _done(target, content, source.where)
         if known is None or (config.compare_every and not compared.is_file()):
-            data = source.read()
+            data = source.read() if data is None else data
             if "frames" not in data:
                 raise CommandError(f"{source.where} has no frames; magma-demos --images records them")
             if config.compare_every:
@@ -198,11 +203,6 @@ def _track_video(config: TrackConfig, tracker: PointTracker, path: Path) -> dict
     report = {"content": content[:12], **_counts([known])}
     _tell(path.name, report)
     return report
-
-
-def _content(source: Source) -> str:
-    """Digest of an episode: of its file, or of its arrays where it shares one."""
-    return file_digests([source.file])[source.file] if source.file is not None else fingerprint(source.read()).hex()
 
 
 def _done(target: Path, content: str, source: Path | str) -> TrackedVideo | None:

@@ -54,13 +54,16 @@ def described(folder: Path) -> list[str]:
 
 def _described_files(folder: Path) -> list[str]:
     opened = open_set(folder)
-    data = [source.read() for source in opened.episodes]
-    steps = sum(len(one["actions"]) for one in data)
+    steps, told = 0, Counter[str]()
+    for source in opened.episodes:  # one after the other: their pictures need not lie in memory together
+        data = source.read()
+        steps += len(data["actions"])
+        told[str(data["instruction"])] += 1
     return [
         f"{folder}: .npz files and {CARD}, an earlier format; magma-data convert makes a set of today's of it",
-        f"robot {printable(opened.card.robot) or 'not told'}; {len(data)} episodes, {steps} steps of "
+        f"robot {printable(opened.card.robot) or 'not told'}; {len(opened.episodes)} episodes, {steps} steps of "
         f"{opened.card.step_period_s:g} s",
-        *_instructions(Counter(str(one["instruction"]) for one in data)),
+        *_instructions(told),
     ]
 
 

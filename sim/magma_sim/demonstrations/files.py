@@ -38,9 +38,14 @@ def recording_settings(config: DemonstrationConfig) -> dict[str, Any]:
 
 
 def card_of(
-    config: DemonstrationConfig, specs: dict[str, TaskSpec], rows: dict[str, dict[str, int]], seconds: float
+    config: DemonstrationConfig,
+    specs: dict[str, TaskSpec],
+    recording: dict[str, Any],
+    rows: dict[str, dict[str, int]],
+    seconds: float,
 ) -> dict[str, Any]:
-    """The data card: counts by task, and the seconds that this run took so far."""
+    """The data card: counts by task, and the seconds that this run took so far. `recording` is `recording_settings`,
+    which hash an actor's files, and a card is written after every episode."""
     spec = specs[config.tasks[0]]
     return {
         "format_version": FORMAT_VERSION,
@@ -53,7 +58,7 @@ def card_of(
         "episodes_wanted_per_task": config.episodes,
         "first_seed": config.seed,
         "counts": rows,
-        "recording": recording_settings(config),
+        "recording": recording,
         "action": ACTION_ENTRY,
         "points": list(MARKS),
         "objects": {

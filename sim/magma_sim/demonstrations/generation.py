@@ -59,7 +59,7 @@ def _finished(
         yield from pool.imap_unordered(_record, [(config, task, seed) for task, seed in jobs])
 
 
-def _begun(config: DemonstrationConfig) -> Dataset | None:
+def _begun(config: DemonstrationConfig, recording: dict[str, Any]) -> Dataset | None:
     """The set that an earlier run has begun. Raises ValueError for one that was recorded with other settings, does not
     tell, or is damaged."""
     if (config.out / CARD).is_file():
@@ -77,9 +77,9 @@ def _begun(config: DemonstrationConfig) -> Dataset | None:
         raise ValueError(
             f"{config.out} does not tell how its episodes were recorded; choose another --out, or delete the folder"
         )
-    if recorded != recording_settings(config):
+    if recorded != recording:
         raise ValueError(
-            f"{config.out} holds episodes recorded with {recorded}, not with {recording_settings(config)}; "
+            f"{config.out} holds episodes recorded with {recorded}, not with {recording}; "
             "choose another --out or the same settings"
         )
     return there
@@ -110,7 +110,8 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
     from tqdm import tqdm
 
     check_folder(config.out, "--out")
-    begun = _begun(config)
+    recording = recording_settings(config)
+    begun = _begun(config, recording)
     specs = _specs(config)
     form = form_of(config, specs)
     rows = {task: {"episodes": 0, "steps": 0, "successes": 0} for task in config.tasks}
@@ -134,7 +135,7 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
     spec = specs[config.tasks[0]]
     writer = open_set(config.out, form, 1.0 / spec.step_period_s, spec.robot)
     if not jobs:
-        writer.flush(card_of(config, specs, rows, 0.0))
+        writer.flush(card_of(config, specs, recording, rows, 0.0))
         return rows
     with (
         actor_server(config) as actor,
@@ -144,6 +145,6 @@ def generate(config: DemonstrationConfig) -> dict[str, dict[str, int]]:
             add_episode(writer, form, episode_name(task, seed), arrays)
             count(task, len(arrays["actions"]), bool(arrays["success"]))
             # After each one: whatever happens next, it was not made in vain.
-            writer.flush(card_of(config, specs, rows, time.monotonic() - begin))
+            writer.flush(card_of(config, specs, recording, rows, time.monotonic() - begin))
             bar.update()
     return rows

@@ -30,21 +30,33 @@ def begun(tmp_path):
 
 
 def test_what_was_begun_is_found_with_its_episodes(begun):
-    there = _begun(begun)
+    there = _begun(begun, recording_settings(begun))
     assert there is not None and [episode.name for episode in there.episodes] == ["stack_blocks-0"]
     assert there.episodes[0].more["success"] is True
-    assert _begun(DemonstrationConfig(out=begun.out.parent / "new")) is None
+    new = DemonstrationConfig(out=begun.out.parent / "new")
+    assert _begun(new, recording_settings(new)) is None
+
+
+DAMAGED = {
+    "empty": b"",
+    "cut off": b"{",
+    "a list": b"[]",
+    "without a field": b"{}",
+    "a number": b"3",
+    "not UTF-8": b"\xff\xfe{}",
+    "deep": b"[" * 100_000,
+}
 
 
 @pytest.mark.parametrize("file", ["info.json", "magma.json", "magma_episodes.jsonl"])
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"3", b"\xff\xfe{}", b"[" * 100_000])
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_file_is_one_sentence(begun, file, text):
     path = begun.out / "meta" / file
     path.write_bytes(text)
     if file == "magma_episodes.jsonl" and not text:
         return  # nothing is told of the episodes: their names are then their numbers
     with pytest.raises(ValueError) as caught:
-        _begun(begun)
+        _begun(begun, recording_settings(begun))
     assert str(caught.value).isprintable() and str(begun.out) in str(caught.value)
 
 
@@ -53,7 +65,7 @@ def test_other_settings_and_an_earlier_format_are_refused_with_the_remedy(begun)
     data = json.loads(card.read_text())
     card.write_text(json.dumps(data | {"recording": {}}))
     with pytest.raises(ValueError, match="choose another --out"):
-        _begun(begun)
+        _begun(begun, recording_settings(begun))
     (begun.out / "card.json").write_text("{}")
     with pytest.raises(ValueError, match="magma-data convert"):
-        _begun(begun)
+        _begun(begun, recording_settings(begun))

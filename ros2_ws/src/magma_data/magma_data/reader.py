@@ -3,6 +3,7 @@ for."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -258,10 +259,12 @@ class Dataset:
                 f"{self.folder}: {layout.INFO} says {self.info.episodes} episodes of {self.info.frames} frames, but "
                 f"{len(self.episodes)} of {frames} are listed; it was cut off, or belongs to another set"
             )
-        for path in sorted({episode.data for episode in self.episodes}):
-            there = sum(episode.length for episode in self.episodes if episode.data == path)
-            if path.is_file() and tables.row_count(path) != there:
-                raise DatasetError(f"{path}: has {tables.row_count(path)} rows, but its episodes have {there}")
+        told: Counter[Path] = Counter()
+        for episode in self.episodes:
+            told[episode.data] += episode.length
+        for path, there in sorted(told.items()):
+            if path.is_file() and (rows := tables.row_count(path)) != there:
+                raise DatasetError(f"{path}: has {rows} rows, but its episodes have {there}")
 
 
 def _entry(folder: Path, more: list[dict[str, Any]], index: int) -> Mapping[str, Any]:

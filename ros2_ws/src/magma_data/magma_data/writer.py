@@ -132,7 +132,9 @@ class DatasetWriter:
         arrays: dict[str, NDArray[Any]] = {}
         for name in [*wanted, *({layout.TIMESTAMP} & set(values))]:
             feature = self._features[name]
-            array = np.stack([*values[name]]) if feature.pictured else np.asarray(values[name])
+            array = values[name]
+            if not isinstance(array, np.ndarray):
+                array = np.stack([*array]) if feature.pictured else np.asarray(array)
             if feature.dtype != "string":
                 array = array.astype(np.uint8 if feature.pictured else feature.dtype, casting="same_kind")
             if feature.shape == (1,):

@@ -7,6 +7,8 @@ import json
 
 from aiohttp import web
 
+from magma_policy.serving.chat.errors import ApiError
+
 KEEP_ALIVE_S = 75.0
 """How long a connection may stay idle between two requests."""
 STOPPING_S = 1.0
@@ -47,8 +49,7 @@ class HttpSide:
             made: asyncio.Protocol = server()
             return made
         text = f"all {self._max_connections} connections are taken; ask again later"
-        error = {"message": text, "type": "server_error", "param": None, "code": "overloaded"}
-        body = json.dumps({"error": error}).encode()
+        body = json.dumps(ApiError(503, text, None, "overloaded").as_json()).encode()
         transport.write(FULL + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         transport.close()
         return None

@@ -16,6 +16,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from magma_policy.serving.chat.request import ChatRequest
 
 VERSION = 1
@@ -56,7 +58,7 @@ def key_of(identity: str, request: ChatRequest) -> str:
     ]
     digest.update(json.dumps(parts).encode())
     for picture in message.images:
-        digest.update(hashlib.sha256(picture.tobytes()).digest())
+        digest.update(hashlib.sha256(np.ascontiguousarray(picture).reshape(-1)).digest())
     return digest.hexdigest()
 
 

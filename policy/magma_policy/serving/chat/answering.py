@@ -45,14 +45,20 @@ class Answering:
         # One answer after the other: together they would be no faster, and a robot would wait for a step of each.
         self._turn = asyncio.Semaphore(1)
 
-    async def kept(self, request: ChatRequest) -> StoredAnswer | None:
-        """The answer that was given before; None where there is none, or another might be given each time."""
+    async def stored_as(self, request: ChatRequest) -> str | None:
+        """What its answer is kept as; None where nothing is kept, or another answer might be given each time."""
         if self._store is None or not request.repeatable:
             return None
         # Hashing pictures and looking on the disk is nothing for the event loop.
-        return await asyncio.to_thread(lambda store: store.get(key_of(self._identity, request)), self._store)
+        return await asyncio.to_thread(key_of, self._identity, request)
 
-    async def parts(self, request: ChatRequest) -> AsyncGenerator[Part, None]:
+    async def kept(self, stored_as: str | None) -> StoredAnswer | None:
+        """The answer that was given before; None where there is none."""
+        if self._store is None or stored_as is None:
+            return None
+        return await asyncio.to_thread(self._store.get, stored_as)
+
+    async def parts(self, request: ChatRequest, stored_as: str | None) -> AsyncGenerator[Part, None]:
         """The model's answer as it comes, kept once it is whole.
 
         Closing the iterator ends the work. Raises what the model raises, LateError, OverloadedError and StoppingError.
@@ -83,12 +89,14 @@ class Answering:
             self._turn.release()
             self._batcher.forget(key)
             self._end(key, talk)
-        if self._store is not None and request.repeatable:
+        if self._store is not None and stored_as is not None:
             said = StoredAnswer(text, str(part.finish), part.prompt_tokens, part.tokens)
-            await asyncio.to_thread(lambda store: store.put(key_of(self._identity, request), said), self._store)
+            await asyncio.to_thread(self._store.put, stored_as, said)
 
     def _end(self, key: object, talk: Talk) -> None:
         """What the model lent is given back in its own thread."""
+        if talk.ended:
+            return
         try:
             future = self._batcher.submit(key, Step(talk, ends=True), time.monotonic() + ANSWER_S)
         except (OverloadedError, StoppingError):

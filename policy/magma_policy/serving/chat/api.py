@@ -114,12 +114,13 @@ class ChatApi:
             raise ApiError(400, f"the body cannot be read: {printable(error)}", None, "invalid_body") from error
 
     async def _answer(self, request: web.Request, asked: ChatRequest) -> web.StreamResponse:
-        kept = await self._answering.kept(asked)
+        stored_as = await self._answering.stored_as(asked)
+        kept = await self._answering.kept(stored_as)
         if kept is not None:
             whole = Part(kept.text, kept.finish, kept.prompt_tokens, kept.tokens)
             parts: AsyncGenerator[Part, None] = _alone(whole)
         else:
-            parts = self._answering.parts(asked)
+            parts = self._answering.parts(asked, stored_as)
         headers = {KEPT_HEADER: "yes" if kept is not None else "no"}
         async with aclosing(parts):
             if asked.stream:

@@ -29,6 +29,8 @@ class Talk:
     def __init__(self, talker: Talker, message: Message, settings: GenerationSettings) -> None:
         self._begin: Callable[[], Iterator[Piece]] = lambda: talker.pieces(message, settings)
         self._pieces: Iterator[Piece] | None = None
+        self.ended = False
+        """whether nothing is left to go on with or to give back"""
 
     def go_on(self) -> Progress:
         """One step. Never raises: a batch that fails is asked again row by row, and a step can be made only once."""
@@ -44,11 +46,13 @@ class Talk:
                 if time.monotonic() >= until_s:
                     break
         except Exception as error:  # whatever a model raises: whoever asked is told
+            self.close()
             return Progress(pieces, error)
         return Progress(pieces)
 
     def close(self) -> Progress:
         """Gives back what the model lent for the answer."""
+        self.ended = True
         close = getattr(self._pieces, "close", None)
         if close is not None:
             with suppress(Exception):

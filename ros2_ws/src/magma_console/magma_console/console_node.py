@@ -55,7 +55,7 @@ from magma_console.robot_link import RobotLink
 from magma_console.robot_view import RobotView
 from magma_console.view_state import AGE_LIMITS, TELEOP, Controller, FloatArray
 from magma_contracts.errors import ConfigError
-from magma_contracts.server_tokens import checked_token, token_from_file
+from magma_contracts.server_tokens import read_token
 from magma_teleop.operator_device import ArmPose
 
 LOOK_PERIOD_S = 0.1
@@ -272,10 +272,11 @@ class Console(Node):
         low, high = (np.array(values[name].double_array_value, dtype=np.float64) for name in WORKSPACE)
         if low.shape == high.shape == (3,):
             self._workspace = low, high
+            self._view.workspace(low, high)
 
     def _look(self) -> None:
         """Where the camera is, and what is drawn over its picture; where the arm is."""
-        self._view.look_at_arm(self._watch.lines(), self._workspace)
+        self._view.look_at_arm(self._watch.lines())
         if not self._asked_parameters:
             self._ask_parameters()
         config = self._node_parameters.config
@@ -308,10 +309,7 @@ class Console(Node):
 def _token(config: ConsoleConfig, environment: Any) -> str | None:
     """What opens the page. Not a parameter: those can be read by everybody in the graph."""
     try:
-        if config.token_file:
-            return token_from_file(config.token_file)
-        token = environment.get(TOKEN_VARIABLE)
-        return checked_token(token, TOKEN_VARIABLE) if token else None
+        return read_token(config.token_file, environment, TOKEN_VARIABLE)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

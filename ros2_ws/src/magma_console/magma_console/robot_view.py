@@ -60,10 +60,13 @@ class RobotView:
         """Takes the camera's orientation and what is drawn over its picture."""
         self._camera, self._overlay = camera_xyzw, overlay
 
-    def look_at_arm(self, lines: Mapping[str, Any], workspace: tuple[FloatArray, FloatArray] | None) -> None:
-        """Takes the lines of the arm, and the box (3,), (3,) in which its tool may be; base frame, metres."""
+    def workspace(self, low: FloatArray, high: FloatArray) -> None:
+        """Takes the box (3,), (3,) in which the arm's tool may be; base frame, metres."""
+        self._box = box_lines(low, high)
+
+    def look_at_arm(self, lines: Mapping[str, Any]) -> None:
+        """Takes the lines of the arm; base frame, metres."""
         self._lines = lines
-        self._box = box_lines(*workspace) if workspace is not None else ()
 
     # The door's thread
 

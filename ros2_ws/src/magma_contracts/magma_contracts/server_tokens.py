@@ -15,16 +15,16 @@ MOST_BYTES = 4096
 REMEDY = "`openssl rand -hex 16` makes a token"
 
 
-def read_token(path: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """The server's token from a file, or from MAGMA_SERVE_TOKEN; None where neither is given.
+def read_token(path: str, environment: Mapping[str, str] | None = None, variable: str = TOKEN_VARIABLE) -> str | None:
+    """A server's token from a file, or from a variable of the environment; None where neither is given.
 
     Raises:
         ValueError: the file cannot be read, or what is there is no token; one line that does not tell what it holds.
     """
     if path:
         return token_from_file(path)
-    token = (os.environ if environment is None else environment).get(TOKEN_VARIABLE)
-    return checked_token(token, TOKEN_VARIABLE) if token else None
+    token = (os.environ if environment is None else environment).get(variable)
+    return checked_token(token, variable) if token else None
 
 
 def token_from_file(path: str | Path) -> str:

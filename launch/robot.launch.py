@@ -208,17 +208,22 @@ def is_installed(package):
     return True
 
 
+def robot_file(value, simulated):
+    """The arm's file or name; empty where nobody says, and the arm is no simulated one."""
+    return value("robot") or ("panda" if simulated else "")
+
+
 def joint_level_arm(value, simulated):
     """Parameters of the controller for an arm that is told joint by joint."""
-    robot_file = value("robot") or ("panda" if simulated else "")
-    if not robot_file:
+    robot = robot_file(value, simulated)
+    if not robot:
         raise RuntimeError(f"arm:={value('arm')} needs robot:=NAME or robot:=FILE.yaml; see docs/own_arm.md")
     if simulated and value("arm") not in ("joint_trajectory", "follow_joint_trajectory"):
         raise RuntimeError(f"the simulated arm takes trajectories; arm:={value('arm')} needs sim:=none")
     waits = simulated and value("clock") == "lockstep"
     if waits and value("arm") != "joint_trajectory":
         raise RuntimeError(f"a world that waits takes trajectories by topic; arm:={value('arm')} needs clock:=realtime")
-    return {"arm": value("arm"), "robot": robot_file, "tick_source": "joint_states" if waits else "clock"}
+    return {"arm": value("arm"), "robot": robot, "tick_source": "joint_states" if waits else "clock"}
 
 
 def image_size(text):
@@ -361,8 +366,8 @@ def robot(context):
         settings = {"port": number("view", value("view"))}
         nodes.append(node("magma_bringup", "live_view", parameters=settings, remappings=from_camera))
     if value("console") == "true":
-        robot_file = value("robot") or ("panda" if simulated else "")
-        settings = {"port": number("console_port", value("console_port")), "robot": robot_file, **prefix}
+        port = number("console_port", value("console_port"))
+        settings = {"port": port, "robot": robot_file(value, simulated), **prefix}
         nodes.append(node("magma_console", "console", parameters=settings, remappings=from_camera))
     if value("foxglove") == "true":
         port = number("foxglove_port", value("foxglove_port"))

@@ -23,8 +23,9 @@ from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import write_image
 from magma_policy.files.whole_files import whole_file
-from magma_policy.grounding.scene_questions import SHORT, SceneQuestions
+from magma_policy.grounding.scene_questions import SceneQuestions
 from magma_policy.grounding.scenes import SceneError, read_scenes
+from magma_policy.marks.set_of_mark import brief_question
 
 QUESTIONS, IMAGES = "questions.json", "images"
 
@@ -83,7 +84,7 @@ def write_questions(config: QuestionsConfig) -> int:
         for place, one in enumerate(asked):
             kinds[one.kind] = kinds.get(one.kind, 0) + 1
             turns = [
-                {"from": "human", "value": f"<image>\n{one.question} {SHORT}"},
+                {"from": "human", "value": f"<image>\n{brief_question(one.question)}"},
                 {"from": "gpt", "value": one.answer},
             ]
             rows.append({"id": f"{number:07d}-{place}", "image": name, "kind": one.kind, "conversations": turns})

@@ -17,7 +17,6 @@ from magma_policy.grounding.scenes import Scene
 APART = 2 * MARGIN
 """Middles are told to be left or right of each other from this share of the picture on."""
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
-SHORT = "Answer the question briefly."
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
-from magma_contracts.text import LONGEST, LONGEST_SENTENCE, brief, escaped, listed, printable, sentence
+from magma_contracts.text import LONGEST, LONGEST_SENTENCE, brief, escaped, listed, one_line, printable, sentence
 
 
 @given(st.text())
@@ -43,3 +43,7 @@ def test_an_error_about_configuration_is_one_line_of_bounded_length(text: str, r
     assert said.isprintable() and said == sentence(text * repeats)
     assert said == text * repeats or len(text * repeats) > LONGEST_SENTENCE or not text.isprintable()
     assert len(sentence("x" * 10**6)) <= LONGEST_SENTENCE
+
+
+def test_one_line_is_what_was_meant():
+    assert one_line("  put\tthe\ncarrot\x00 on \u200bthe\u2028plate ") == "put the carrot on the plate"

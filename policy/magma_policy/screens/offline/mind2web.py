@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.boxes import holds
 from magma_policy.errors import ScreenError, shown
 from magma_policy.marks.drawing import draw_box_marks
 from magma_policy.screens.actions import ScreenAction, web_action
@@ -197,8 +198,8 @@ def score(row: Row, answer: str) -> Score:
     wanted = _words_of(row.operation, row.value)
     element = False
     if action.mark is not None and not action.ends:
-        x, y = row.candidates[action.mark].centre
-        element = any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in row.target)
+        centre = row.candidates[action.mark].centre
+        element = any(holds(box, centre) for box in row.target)
     return Score(row.episode, element, operation_f1(said, wanted), True, row.covered, len(row.candidates))
 
 

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.boxes import holds
 from magma_policy.errors import ScreenError
 from magma_policy.marks.drawing import draw_box_marks
 from magma_policy.marks.set_of_mark import parse_ui_answer, ui_question
@@ -116,7 +117,7 @@ def score(row: Row, candidates: Sequence[Candidate], answer: str) -> Score:
     height, width = row.image.shape[:2]
     x1, y1, x2, y2 = row.box
     target = parse_ui_answer(answer).target(boxes_of(candidates), width, height)
-    right = target is not None and x1 <= target[0] / width <= x2 and y1 <= target[1] / height <= y2
+    right = target is not None and holds(row.box, (target[0] / width, target[1] / height))
     return Score(row.cell, right, target is not None, recalled(row, candidates), (x2 - x1) * (y2 - y1))
 
 
@@ -125,14 +126,8 @@ def recalled(row: Row, candidates: Sequence[Candidate]) -> bool:
     marks could be right."""
     height, width = row.image.shape[:2]
     x1, y1, x2, y2 = row.box[0] * width, row.box[1] * height, row.box[2] * width, row.box[3] * height
-    middle_x, middle_y = (x1 + x2) / 2.0, (y1 + y2) / 2.0
-    return any(
-        item.box[0] <= middle_x <= item.box[2]
-        and item.box[1] <= middle_y <= item.box[3]
-        and x1 <= item.centre[0] <= x2
-        and y1 <= item.centre[1] <= y2
-        for item in candidates
-    )
+    middle = (x1 + x2) / 2.0, (y1 + y2) / 2.0
+    return any(holds(item.box, middle) and holds((x1, y1, x2, y2), item.centre) for item in candidates)
 
 
 def summary(scores: Sequence[Score]) -> list[Figure]:

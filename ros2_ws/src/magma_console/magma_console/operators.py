@@ -23,6 +23,7 @@ from magma_console.pointing import CONFIRM, KINDS, PointingError, request_of
 from magma_console.pointing_link import PointingLink
 from magma_console.robot_link import ESTOP, HAND_BACK, REARM, RobotLink
 from magma_console.robot_view import RobotView
+from magma_contracts.text import one_line
 from magma_teleop.identity import operator_identity
 
 TELL_PERIOD_S = 0.05
@@ -240,7 +241,7 @@ class Operators:
         if not isinstance(text, str) or len(text) > LONGEST_INSTRUCTION:
             self._answer(visitor, "instruct", False, f"an instruction has at most {LONGEST_INSTRUCTION} characters")
             return
-        clean = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+        clean = one_line(text)
         future = self._asked(lambda answer: self._link.instruct(clean, _short(visitor), answer))
         self._answer_later(visitor, "instruct", self._wait(future))
 

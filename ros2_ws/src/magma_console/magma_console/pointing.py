@@ -14,6 +14,7 @@ from magma_interfaces.msg import PhraseBoxes, PictureBox
 from magma_interfaces.srv import Confirm, Describe, Ground, Refer
 
 from magma_common.conversions import ns_to_stamp, stamp_to_ns
+from magma_contracts.text import one_line
 
 LONGEST_TEXT = 200
 MOST_PHRASES = 8
@@ -132,4 +133,4 @@ def _text(message: Mapping[str, Any], name: str) -> str:
     value = message.get(name, "")
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise PointingError(f"{name} is a text of at most {LONGEST_TEXT} characters")
-    return " ".join("".join(character if character.isprintable() else " " for character in value).split())
+    return one_line(value)

@@ -66,3 +66,8 @@ def listed(names: Iterable[object]) -> str:
     every = list(names)
     shown = ", ".join(printable(str(name), 60) for name in every[:10])
     return shown if len(every) <= 10 else f"{shown} and {len(every) - 10} more"
+
+
+def one_line(text: str) -> str:
+    """What somebody wrote as one line: whatever cannot be printed parts words as a space does."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

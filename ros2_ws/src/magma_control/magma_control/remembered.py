@@ -49,8 +49,11 @@ _CLASSES: Mapping[str, type] = {
     for name, value in vars(module).items()
     if isinstance(value, type) and value.__module__ == module.__name__
 }
+_NAMES: Mapping[type, str] = {kind: name for name, kind in _CLASSES.items()}
 _MAPPINGS: Mapping[str, Any] = {"dict": dict, "ordered": OrderedDict, "counter": Counter}
 _SEQUENCES: Mapping[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+_SEQUENCE_WORDS: Mapping[type, str] = {kind: word for word, kind in _SEQUENCES.items()}
+_MAPPING_WORDS: Mapping[type, str] = {kind: word for word, kind in _MAPPINGS.items()}
 _NUMBERS = "fiub"
 """Kinds of arrays."""
 _PARTS = frozenset(vars(Controller(config.ControllerConfig(), freshness.Instant(0.0, 0))))
@@ -111,19 +114,19 @@ def _written(value: Any) -> Any:
         return ["number", value.dtype.str, value.tobytes().hex()]
     if isinstance(value, deque):
         return ["deque", value.maxlen, [_written(item) for item in value]]
-    for word, kind in _SEQUENCES.items():
-        if type(value) is kind:
-            return [word, [_written(item) for item in value]]
-    for word, kind in _MAPPINGS.items():
-        if type(value) is kind:
-            return [word, [[_written(key), _written(item)] for key, item in value.items()]]
+    if type(value) in _SEQUENCE_WORDS:
+        return [_SEQUENCE_WORDS[type(value)], [_written(item) for item in value]]
+    if type(value) in _MAPPING_WORDS:
+        pairs = [[_written(key), _written(item)] for key, item in value.items()]
+        return [_MAPPING_WORDS[type(value)], pairs]
     return ["object", _name(value), {name: _written(item) for name, item in vars(value).items()}]
 
 
 def _name(value: object) -> str:
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if _CLASSES.get(name) is not type(value):
-        raise TypeError(f"{name} is no part of a controller's core: add its module to remembered.MODULES")
+    name = _NAMES.get(type(value))
+    if name is None:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise TypeError(f"{kind} is no part of a controller's core: add its module to remembered.MODULES")
     return name
 
 
@@ -171,7 +174,7 @@ def _check_names(told: Any, made: Any) -> None:
         different = ", ".join(sorted(set(vars(told)) ^ set(vars(made))))
         raise ForeignStateError(f"the controller's state is one of another version: {different} of {_name(made)}")
     for name, value in vars(made).items():
-        if _CLASSES.get(f"{type(value).__module__}.{type(value).__qualname__}") and not isinstance(value, Enum):
+        if type(value) in _NAMES and not isinstance(value, Enum):
             if type(told.__dict__[name]) is not type(value):
                 raise ForeignStateError(f"the controller's state is one of another version: {name}")
             _check_names(told.__dict__[name], value)

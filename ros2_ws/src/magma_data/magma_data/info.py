@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,6 @@ class Info:
     data_path: str = layout.DATA
     video_path: str = layout.VIDEO
     chunk_size: int = layout.CHUNK_SIZE
-    more: Mapping[str, Any] = field(default_factory=dict)
-    """entries of features that are not of the three above, by feature"""
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -135,7 +133,7 @@ class Info:
             "splits": {"train": f"0:{self.episodes}"},
             "data_path": layout.DATA,
             "video_path": layout.VIDEO if films else None,
-            "features": {name: {**f.as_json(), **self.more.get(name, {})} for name, f in self.features.items()},
+            "features": {name: feature.as_json() for name, feature in self.features.items()},
         }
         write_object(folder / layout.INFO, data)
 

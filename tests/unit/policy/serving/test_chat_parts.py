@@ -6,17 +6,19 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_policy.families.interface import GenerationSettings, Message, Turn
+from magma_policy.families.interface import GenerationSettings, Message, Piece, Turn
 from magma_policy.serving.chat.answer_store import AnswerStore, StoredAnswer, key_of
 from magma_policy.serving.chat.errors import ApiError
 from magma_policy.serving.chat.request import ChatRequest, read_request
 from magma_policy.serving.chat.stop_words import StopWords
+from magma_policy.serving.chat.talking import STEP_S, Talk
 from magma_policy.serving.shared_port import first_request
 
 ANSWER = StoredAnswer("Yes.", "stop", 12, 3)
@@ -170,3 +172,25 @@ def test_a_damaged_row_is_no_answer(tmp_path):
     store.put("k", ANSWER)
     assert store.get("k") == ANSWER
     store.close()
+
+
+@pytest.mark.parametrize("ends", ["whole", "failed", "left"])
+def test_an_answer_is_ended_once_and_only_where_something_is_left(ends):
+    closed = []
+
+    class Model:
+        def pieces(self, message, settings):
+            try:
+                if ends == "failed":
+                    raise RuntimeError("broken")
+                yield Piece("word", "stop" if ends == "whole" else None, 1, 1)
+                time.sleep(2 * STEP_S)
+                yield Piece("more", None, 1, 2)
+            finally:
+                closed.append(ends)
+
+    talk = Talk(Model(), Message("What?", []), GenerationSettings(8))
+    talk.go_on()
+    assert talk.ended == (ends != "left") and closed == [ends] * talk.ended
+    talk.close()
+    assert talk.ended and closed == [ends]

@@ -58,7 +58,7 @@ def key_of(identity: str, request: ChatRequest) -> str:
     ]
     digest.update(json.dumps(parts).encode())
     for picture in message.images:
-        digest.update(hashlib.sha256(np.ascontiguousarray(picture).reshape(-1)).digest())
+        digest.update(hashlib.sha256(np.ascontiguousarray(picture).data.cast("B")).digest())
     return digest.hexdigest()
 
 

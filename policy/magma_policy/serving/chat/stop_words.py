@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 
 class StopWords:
-    """Gives out a text piece by piece up to the first of some words, holding back what may be the beginning of one."""
+    """Gives out a text piece by piece up to the first of some words, holding back what may be the beginning of one.
+
+    The first is the one that is whole first, and of those that end together the longest: so the cuts decide nothing.
+    """
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = [word for word in words if word]
@@ -19,10 +22,10 @@ class StopWords:
         if self.found:
             return ""
         text = self._held + piece
-        places = [place for word in self._words if (place := text.find(word)) >= 0]
+        places = [(place + len(word), place) for word in self._words if (place := text.find(word)) >= 0]
         if places:
             self.found, self._held = True, ""
-            return text[: min(places)]
+            return text[: min(places)[1]]
         keep = max((_overlap(text, word) for word in self._words), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

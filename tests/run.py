@@ -1,5 +1,6 @@
-"""Runs pytest; what failed among the tests of running processes is played once more, alone, before it counts as failed.
+"""Runs pytest: unit tests side by side on all cores, then one by one those whose processes need the cores themselves.
 
+What failed among the tests of running processes is played once more, alone, before it counts as failed.
 In those tests a simulator, a policy and a controller share the cores in real time, and a busy machine may hold one of
 them up past a watchdog: then the robot rightly does something else than the test asked for. A test that fails alone as
 well is red. No other test gets a second chance.
@@ -8,9 +9,14 @@ well is red. No other test gets a second chance.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
+
+UNITS = "tests/unit"
+MOST_WORKERS = 4
+"""Each takes about a GB."""
 
 OF_PROCESSES = ("tests/graph/", "tests/e2e/", "tests/browser/", "ros2_ws/rclpy_dds/tests/")
 MOST = 4
@@ -37,10 +43,31 @@ def may_be_repeated(failed: list[str]) -> bool:
     return 0 < len(failed) <= MOST and all(node.startswith(OF_PROCESSES) for node in failed)
 
 
+def run_units() -> int:
+    """pytest's exit status of the unit tests on all cores; a file's tests stay together for their fixtures."""
+    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    command = [sys.executable, "-m", "pytest", UNITS, "-n", str(workers), "--dist", "loadfile"]
+    # Libraries that took every core in each worker would only wait for each other.
+    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+
+
 def main(arguments: list[str]) -> int:
-    """pytest's exit status; does not return when tests are repeated."""
+    """pytest's exit status; does not return when tests are repeated.
+
+    Args:
+        arguments: for pytest; none = every test.
+    """
+    units = 0
+    if not arguments:
+        units = run_units()
+        if units not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return units
+        arguments = ["--ignore", UNITS]
     failures = Failures()
     status = int(pytest.main(arguments, plugins=[failures]))
+    if units:
+        print("\nUnit tests failed: see above.")
+        return units
     if status != pytest.ExitCode.TESTS_FAILED or not may_be_repeated(failures.nodes):
         return status
     print("\nOnce more, alone. What passes now is unsteady on a busy machine, not broken:", *failures.nodes, sep="\n  ")

@@ -21,11 +21,9 @@ from magma_interfaces.msg import (
     TeleopStatus,
 )
 from rcl_interfaces.msg import ParameterValue
-from rcl_interfaces.srv import GetParameters
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
@@ -43,6 +41,7 @@ from magma_common.transform_tree import TransformTree, UnknownPoseError
 from magma_console.access import Access
 from magma_console.arm_watch import ArmWatch
 from magma_console.config import LOOPBACK_NAMES, ConsoleConfig
+from magma_console.controller_parameters import WORKSPACE, ControllerParameters, workspace_of
 from magma_console.door import Door, with_token
 from magma_console.operators import Operators
 from magma_console.overlay import View, overlay, predicted_path
@@ -59,12 +58,10 @@ from magma_contracts.server_tokens import read_token
 from magma_teleop.operator_device import ArmPose
 
 LOOK_PERIOD_S = 0.1
-PARAMETERS_PERIOD_S = 5.0
 MOST_BYTES = 64 * 1024
 """Of messages other than pictures."""
 LONGEST_NOTE = 500
 TOKEN_VARIABLE = "MAGMA_CONSOLE_TOKEN"
-WORKSPACE = ("workspace_min_m", "workspace_max_m")
 PICTURES = {
     "camera": ("camera/image_raw", qos.SENSOR),
     "frame": ("magma/frame", qos.FRAME),
@@ -142,11 +139,9 @@ class Console(Node):
         ):
             heard = partial(self._on_transforms, static)
             ForeignSubscription(self, TFMessage, topic, heard, profile, most_bytes=TRANSFORMS)
-        self._limits_client = self.create_client(GetParameters, "controller/get_parameters")
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
-        self.create_timer(PARAMETERS_PERIOD_S, self._ask_parameters, clock=steady)
-        self._asked_parameters = False
+        # Ages and the workspace box are shown against the controller's limits.
+        self._limits = ControllerParameters(self, [*AGE_LIMITS.values(), *WORKSPACE], self._on_limits)
+        self.create_timer(LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _hear(self, kind: Any, topic: str, callback: Any, profile: QoSProfile) -> None:
         def refused(why: str) -> None:
@@ -252,33 +247,18 @@ class Console(Node):
         for item in message.transforms:
             self._transforms.add(item, static)
 
-    def _ask_parameters(self) -> None:
-        """The controller's limits, which ages and the workspace box are shown against."""
-        if not self._limits_client.service_is_ready():
-            return
-        names = [*AGE_LIMITS.values(), *WORKSPACE]
-        self._limits_client.call_async(GetParameters.Request(names=names)).add_done_callback(
-            partial(self._on_parameters, names)
-        )
-        self._asked_parameters = True
-
-    def _on_parameters(self, names: list[str], future: Future) -> None:
-        answer = future.result()
-        if answer is None or len(answer.values) != len(names):
-            return
-        values: dict[str, ParameterValue] = dict(zip(names, answer.values, strict=True))
+    def _on_limits(self, values: dict[str, ParameterValue]) -> None:
         limits = {name: float(values[name].double_value) for name in AGE_LIMITS.values()}
         self._view.update(lambda state: state.limits(limits))
-        low, high = (np.array(values[name].double_array_value, dtype=np.float64) for name in WORKSPACE)
-        if low.shape == high.shape == (3,):
-            self._workspace = low, high
-            self._view.workspace(low, high)
+        workspace = workspace_of(values)
+        if workspace is not None:
+            self._workspace = workspace
+            self._view.workspace(*workspace)
 
     def _look(self) -> None:
         """Where the camera is, and what is drawn over its picture; where the arm is."""
         self._view.look_at_arm(self._watch.lines())
-        if not self._asked_parameters:
-            self._ask_parameters()
+        self._limits.ask_first()
         config = self._node_parameters.config
         try:
             pose = self._transforms.pose(

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import Point
 from magma_interfaces.msg import ActionChunk, EndEffectorState
-from rcl_interfaces.srv import GetParameters
+from rcl_interfaces.msg import ParameterValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.task import Future
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -24,11 +23,10 @@ from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
+from magma_console.controller_parameters import WORKSPACE, ControllerParameters, workspace_of
 from magma_console.overlay import BOX_EDGES, box_corners, predicted_path
 
 MOST_BYTES = 64 * 1024
-PARAMETERS_PERIOD_S = 5.0
-WORKSPACE = ("workspace_min_m", "workspace_max_m")
 COLOURS = {
     "trace": (1.0, 0.69, 0.13, 1.0),
     "target": (1.0, 0.3, 0.43, 0.9),
@@ -106,11 +104,8 @@ class Markers(Node):
             (EndEffectorState, "magma/end_effector_state", self._on_state, qos.ROBOT_STATE),
         ):
             ForeignSubscription(self, kind, topic, heard, profile, most_bytes=MOST_BYTES)
-        self._limits = self.create_client(GetParameters, "controller/get_parameters")
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / config.rate_hz, self._publish, clock=steady)
-        self.create_timer(PARAMETERS_PERIOD_S, self._ask, clock=steady)
-        self._asked = False
+        self._limits = ControllerParameters(self, WORKSPACE, self._on_limits)
+        self.create_timer(1.0 / config.rate_hz, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_chunk(self, message: ActionChunk) -> None:
         steps = chunk_from_msg(message).deltas
@@ -120,22 +115,11 @@ class Markers(Node):
     def _on_state(self, message: EndEffectorState) -> None:
         self._state = state_from_msg(message), steady_s()
 
-    def _ask(self) -> None:
-        if self._limits.service_is_ready():
-            self._asked = True
-            self._limits.call_async(GetParameters.Request(names=list(WORKSPACE))).add_done_callback(self._on_limits)
-
-    def _on_limits(self, future: Future) -> None:
-        answer = future.result()
-        if answer is None or len(answer.values) != len(WORKSPACE):
-            return
-        low, high = (np.array(value.double_array_value, dtype=np.float64) for value in answer.values)
-        if low.shape == high.shape == (3,):
-            self._workspace = low, high
+    def _on_limits(self, values: dict[str, ParameterValue]) -> None:
+        self._workspace = workspace_of(values) or self._workspace
 
     def _publish(self) -> None:
-        if not self._asked:
-            self._ask()
+        self._limits.ask_first()
         now_s, config = steady_s(), self._node_parameters.config
         state = self._state[0] if self._state is not None and now_s - self._state[1] < config.trace_valid_s else None
         steps = self._steps[0] if self._steps is not None and now_s - self._steps[1] < config.trace_valid_s else None

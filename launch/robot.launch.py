@@ -99,8 +99,9 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "policy",
         default_value="magma-tiny",
-        description="Name or folder of a checkpoint, with magma: before it or not; ws://host:port of a policy server; "
-        "expert, hold or random; none = only the operator moves the arm.",
+        description="Name or folder of a checkpoint, with magma: before it or not; ws://host:port, "
+        "openpi://host:port?model=FILE or vla-eval://host:port?model=FILE of a policy server; expert, hold or random; "
+        "none = only the operator moves the arm.",
     ),
     DeclareLaunchArgument(
         "device", default_value="auto", choices=["auto", "cuda", "cpu"], description="Where the policy runs."

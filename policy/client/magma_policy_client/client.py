@@ -11,6 +11,7 @@ import numpy as np
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import ArmState
 from magma_policy_client import messages
+from magma_policy_client.connected_client import DEFAULT_TIMEOUT_S, check_seconds, time_left
 from magma_policy_client.errors import (
     ConnectionLostError,
     PolicyChangedError,
@@ -20,7 +21,7 @@ from magma_policy_client.errors import (
     SpecChangedError,
 )
 from magma_policy_client.messages import Result
-from magma_policy_client.model_client import CLIENT_NAME, DEFAULT_TIMEOUT_S, ModelClient, check_seconds, time_left
+from magma_policy_client.model_client import CLIENT_NAME, ModelClient
 
 
 class PolicyClient(ModelClient):

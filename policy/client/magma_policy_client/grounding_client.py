@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from magma_contracts.grounding import Expression, GroundedText, Grounding, NamedPlace, Which
 from magma_policy_client import grounding_messages as messages
+from magma_policy_client.connected_client import DEFAULT_TIMEOUT_S, time_left
 from magma_policy_client.errors import PolicyChangedError, PolicyClientError, ProtocolError, QuestionError, ServerError
 from magma_policy_client.messages import Failure
-from magma_policy_client.model_client import CLIENT_NAME, DEFAULT_TIMEOUT_S, ModelClient, time_left
+from magma_policy_client.model_client import CLIENT_NAME, ModelClient
 
 AnswerT = TypeVar("AnswerT")
 

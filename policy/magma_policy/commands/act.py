@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.policies import is_server
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import check_image_file, described, read_image, resize, write_image
@@ -33,8 +34,9 @@ class ActConfig(LoadOptions):
     instruction: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INSTRUCTION")]
     """What the robot should do."""
     checkpoint: str = "magma-tiny"
-    """Folder, name of a shipped checkpoint, owner/name on the Hugging Face Hub, or ws://host:port of a server (its
-    token is taken from MAGMA_SERVE_TOKEN)."""
+    """Folder, name of a shipped checkpoint, owner/name on the Hugging Face Hub, or the address of a policy's server:
+    ws://host:port, openpi://host:port?model=FILE or vla-eval://host:port?model=FILE (its token is taken from
+    MAGMA_SERVE_TOKEN)."""
     position: tuple[float, float, float] = (0.45, 0.0, 0.2)
     """For policies that need the arm's state: where the tool is, in metres in the base frame; it points down."""
     gripper: float = 1.0
@@ -63,8 +65,7 @@ def act(config: ActConfig) -> int:
         check_image_file(config.draw, "--draw")
     picture = read_image(config.picture)
     print(f"{config.picture}: {described(picture)}", file=sys.stderr)
-    name = config.checkpoint
-    remote = name.lower().startswith(("ws://", "wss://"))
+    remote = is_server(config.checkpoint)
     answer, spec, pixels = _ask_server(config, picture) if remote else _ask_checkpoint(config, picture)
     if spec.proprioception:
         place = " ".join(f"{value:g}" for value in config.position)
@@ -121,10 +122,11 @@ def _ask_checkpoint(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, n
 def _ask_server(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, np.ndarray]:
     from magma_contracts.arm_state import ArmState
     from magma_contracts.server_tokens import TOKEN_VARIABLE
-    from magma_policy_client import PolicyClient, PolicyClientError
+    from magma_policy_client import PolicyClientError
+    from magma_policy_client.addresses import open_policy
 
     try:
-        with PolicyClient(config.checkpoint, os.environ.get(TOKEN_VARIABLE), timeout_s=60.0) as client:
+        with open_policy(config.checkpoint, os.environ.get(TOKEN_VARIABLE), timeout_s=60.0) as client:
             pixels = resize(picture, client.spec.image_width, client.spec.image_height)
             state = ArmState(**_state(config)) if client.spec.proprioception else None
             return client.act(pixels, config.instruction, state), client.spec, pixels

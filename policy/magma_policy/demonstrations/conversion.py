@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping as Table
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ from magma_contracts.arm_state import (
 )
 from magma_contracts.demonstrations import MARKS
 from magma_contracts.errors import ConfigError
+from magma_contracts.pose_conventions import ANGLES, UNITS, Action, Columns, Pose
 from magma_contracts.rotation_arrays import FloatArray, axis_angle_from_quaternion, conjugate, multiply, rotate
+from magma_contracts.rotation_forms import quaternions
 from magma_contracts.text import brief
 from magma_data.reader import Dataset, Episode
 from magma_policy.demonstrations.joint_chain import JointChain
-from magma_policy.demonstrations.mapping import ANGLES, UNITS, Action, Mapping, Pose
-from magma_policy.demonstrations.rotation_forms import quaternions
+from magma_policy.demonstrations.mapping import Mapping
 
-_COLUMNS = re.compile(r"(?P<name>[^\[\]]+?)(\[(?P<from>\d{1,4})(:(?P<to>\d{1,4}))?\])?")
 Poses = tuple[FloatArray, FloatArray, FloatArray]
 """Positions (T, 3) m, quaternions xyzw (T, 4) and openings (T,), 0 closed .. 1 open."""
 
@@ -150,20 +149,19 @@ class Conversion:
         return flat
 
     def _place(self, text: str) -> tuple[str, int, int]:
-        match = _COLUMNS.fullmatch(text)
-        feature = self.dataset.info.features.get(match["name"]) if match else None
-        if match is None or feature is None or feature.pictured or feature.dtype == "string":
+        columns = Columns.parse(text)
+        feature = self.dataset.info.features.get(columns.feature) if columns else None
+        if columns is None or feature is None or feature.pictured or feature.dtype == "string":
             known = [name for name, f in self.dataset.info.features.items() if not f.pictured and f.dtype != "string"]
             raise ConfigError(
                 f"{brief(text)} names no numbers of the set; write FEATURE, FEATURE[i] or FEATURE[i:j] of "
                 f"{', '.join(known)}"
             )
         size = int(np.prod(feature.shape))
-        begin = int(match["from"] or 0)
-        end = size if match["from"] is None else int(match["to"] or begin + 1)
-        if not 0 <= begin < end <= size:
+        end = size if columns.end is None else columns.end
+        if not columns.begin < end <= size:
             raise ConfigError(f"{brief(text)}: the feature has {size} numbers, from 0 on")
-        return match["name"], begin, end
+        return columns.feature, columns.begin, end
 
 
 def _behind(now: FloatArray, told: FloatArray) -> FloatArray:

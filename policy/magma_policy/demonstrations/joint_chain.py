@@ -11,8 +11,8 @@ from defusedxml import ElementTree
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.rotation_arrays import FloatArray, multiply, quaternion_from_axis_angle, rotate
+from magma_contracts.rotation_forms import FORMS
 from magma_contracts.text import printable
-from magma_policy.demonstrations.rotation_forms import FORMS
 
 LARGEST = 1 << 24
 

@@ -31,92 +31,14 @@ from typing import Any
 import yaml
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.text import brief, printable
-from magma_policy.demonstrations.rotation_forms import FORMS
+from magma_contracts.pose_conventions import Action, State, check_answered
+from magma_contracts.rotation_forms import FORMS
+from magma_contracts.text import printable
+from magma_contracts.typed_tables import from_dict, naming
 from magma_policy.embodiments import robots
-from magma_policy.files.json_dataclasses import from_dict, naming
 from magma_policy.files.yaml_files import read_yaml
 
 LARGEST = 1 << 20
-OPEN_QUESTION = "?"
-"""Stands in a mapping file where somebody has to fill something in."""
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-ANGLES = {"rad": 1.0, "deg": 0.017453292519943295}
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Where the end effector is or shall be. Columns are FEATURE[i], FEATURE[i:j], or FEATURE for all of its
-    numbers."""
-
-    space: str
-    """end_effector, or joints"""
-    gripper: str
-    gripper_closed: float
-    gripper_open: float
-    """the number when the gripper is closed, and when it is open"""
-    position: str = ""
-    position_unit: str = "m"
-    rotation: str = ""
-    rotation_form: str = ""
-    joints: str = ""
-    joint_unit: str = "rad"
-
-    def check(self, where: str) -> None:
-        """ConfigError where something is missing or not known."""
-        if self.space not in ("end_effector", "joints"):
-            raise ConfigError(f"{where}.space is {brief(self.space)}, must be end_effector or joints")
-        needed = ("position", "rotation", "rotation_form") if self.space == "end_effector" else ("joints",)
-        for name in (*needed, "gripper"):
-            if not getattr(self, name):
-                raise ConfigError(f"{where}.{name} is missing; with space {self.space} it is needed")
-        other = ("joints",) if self.space == "end_effector" else ("position", "rotation", "rotation_form")
-        for name in other:
-            if getattr(self, name):
-                raise ConfigError(f"{where}.{name} does not go with space {self.space}; leave one out")
-        for name, known in (("rotation_form", FORMS), ("position_unit", UNITS), ("joint_unit", ANGLES)):
-            if getattr(self, name) and getattr(self, name) not in known:
-                raise ConfigError(f"{where}.{name} is {brief(getattr(self, name))}, must be one of {', '.join(known)}")
-        if self.gripper_closed == self.gripper_open:
-            raise ConfigError(f"{where}: gripper_closed and gripper_open are both {self.gripper_open:g}")
-
-
-@dataclass(frozen=True)
-class State(Pose):
-    """Where the end effector is, and where it was last told to go."""
-
-    target_position: str = ""
-    target_rotation: str = ""
-    target_gripper: str = ""
-    """columns of the pose that it was last told, in the units and forms of the measured one; left out: the action
-    before, and at the first step where it stands"""
-
-    def check(self, where: str) -> None:
-        super().check(where)
-        given = [bool(value) for value in (self.target_position, self.target_rotation, self.target_gripper)]
-        if any(given) and (not all(given) or self.space != "end_effector"):
-            raise ConfigError(
-                f"{where}: target_position, target_rotation and target_gripper go together, with end_effector"
-            )
-
-
-@dataclass(frozen=True)
-class Action(Pose):
-    """What the arm was told."""
-
-    kind: str = OPEN_QUESTION
-    """absolute: where to go; delta: how far from where it was last told to go"""
-    frame: str = "base"
-    """of deltas: base, or tool"""
-
-    def check(self, where: str) -> None:
-        super().check(where)
-        if self.kind not in ("absolute", "delta"):
-            raise ConfigError(f"{where}.kind is {brief(self.kind)}, must be absolute or delta")
-        if self.frame not in ("base", "tool"):
-            raise ConfigError(f"{where}.frame is {brief(self.frame)}, must be base or tool")
-        if self.kind == "delta" and self.space == "joints":
-            raise ConfigError(f"{where}: deltas of joints are not read; give the column of absolute joints")
 
 
 @dataclass(frozen=True)
@@ -160,7 +82,7 @@ class Mapping:
         """ConfigError names the file, the entry and what it may be."""
         data = read_yaml(path, LARGEST)
         with naming(path):
-            _check_answered(data, "")
+            check_answered(data, "")
             made = from_dict(cls, _text_keys(data))
             made.check()
         if made.kinematics is not None and not Path(made.kinematics.urdf).is_absolute():
@@ -213,14 +135,6 @@ def _pose_lines() -> list[str]:
         "  gripper_closed: '?'          # the number when it is closed",
         "  gripper_open: '?'            # and when it is open",
     ]
-
-
-def _check_answered(value: Any, where: str) -> None:
-    if value == OPEN_QUESTION:
-        raise ConfigError(f"{where.lstrip('.')} is still '?'; fill it in")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_answered(inner, f"{where}.{printable(key, 60)}")
 
 
 def _text_keys(value: Any) -> Any:

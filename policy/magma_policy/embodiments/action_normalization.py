@@ -12,8 +12,9 @@ import numpy as np
 
 from magma_contracts.actions import DELTA_SIZE
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import from_dict, naming
 from magma_policy.errors import shown
-from magma_policy.files.json_dataclasses import from_dict, naming, to_dict
+from magma_policy.files.json_dataclasses import to_dict
 from magma_policy.files.json_files import read_object
 
 # Keeps the division finite for a dimension that never moves (q01 == q99), as in the original training code.

@@ -1,23 +1,13 @@
-"""Frozen dataclasses in JSON files: unknown keys, missing ones and wrong types are errors that name the place.
-
-By hand, since dacite takes True for a number and refuses a whole number where a float is meant, and its errors name a
-field but neither the entry of a list nor the file.
-"""
+"""Frozen dataclasses in JSON files, both ways."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import types
-import typing
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from magma_contracts.errors import ConfigError
-from magma_policy.errors import shown
+from magma_contracts.typed_tables import from_dict, naming
 from magma_policy.files.json_files import read_object
 
 T = TypeVar("T")
@@ -26,53 +16,6 @@ T = TypeVar("T")
 def to_dict(config: Any) -> dict[str, Any]:
     """Dataclass to plain JSON types."""
     return dict(json.loads(json.dumps(dataclasses.asdict(config))))
-
-
-def from_dict(cls: type[T], data: Any, where: str = "") -> T:
-    """Build dataclass `cls` from parsed JSON; unknown or missing keys and wrong types raise `ConfigError`."""
-    where = where or cls.__name__
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where}: expected an object, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - set(fields))
-    if unknown:
-        raise ConfigError(f"{where}: unknown keys {shown(unknown)}; known keys are {sorted(fields)}")
-    missing = [
-        name
-        for name, f in fields.items()
-        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ConfigError(f"{where}: missing keys {missing}")
-    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        options = [o for o in typing.get_args(hint) if o is not type(None)]
-        if value is None:
-            return None
-        return _convert(options[0], value, where)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: expected a list, got {shown(value)}")
-        args = typing.get_args(hint)
-        kinds = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else list(args)
-        if len(kinds) != len(value):
-            raise ConfigError(f"{where}: expected {len(kinds)} entries, got {len(value)}")
-        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, where)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        # Also an integer may be too large for a float.
-        if not abs(value) <= sys.float_info.max:
-            raise ConfigError(f"{where}: must be a finite number, got {shown(value)}")
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: expected {hint.__name__}, got {shown(value)}")
-    return value
 
 
 def save_json(config: Any, path: Path) -> None:
@@ -85,14 +28,3 @@ def load_json(cls: type[T], path: Path) -> T:
     data = read_object(path)
     with naming(path):
         return from_dict(cls, data, str(path))
-
-
-@contextmanager
-def naming(where: Path | str) -> Iterator[None]:
-    """Puts the file, or a place in it, in front of the errors of what was read from there, if they lack it."""
-    try:
-        yield
-    except ConfigError as error:
-        if str(error).startswith(str(where)):
-            raise
-        raise ConfigError(f"{where}: {error}") from error

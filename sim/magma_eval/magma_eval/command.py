@@ -89,8 +89,9 @@ class RunCommand:
 
     policy: str
     """name of a shipped checkpoint (magma-tiny) or folder of one, with or without magma: before it (starts
-    `magma-serve`); ws://host:port of a policy server (token in MAGMA_SERVE_TOKEN); expert, hold, random,
-    replay:FILE_OR_FOLDER"""
+    `magma-serve`); ws://host:port of a policy server (token in MAGMA_SERVE_TOKEN);
+    openpi://host:port?model=FILE or vla-eval://host:port?model=FILE of one that speaks those protocols, with its model
+    file; expert, hold, random, replay:FILE_OR_FOLDER"""
     suite: str
     """name of a suite (`magma-eval list`) or a suite file"""
     out: Path

@@ -66,7 +66,7 @@ class DemonstrationConfig:
     hold_steps: int = 5
     """steps recorded after the goal was reached"""
     actor: str | None = None
-    """policy that acts while the expert only says what it would do: magma:CHECKPOINT or ws://host:port"""
+    """policy that acts while the expert only says what it would do: magma:CHECKPOINT, or the address of a server"""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import naming
 from magma_policy.errors import CheckpointError, shown
 from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
 from magma_policy.families.magma.published_tokenizer import check_vocabulary_entry, read_published_tokenizer
 from magma_policy.families.magma.tokenizer import MagmaTokenizer
-from magma_policy.files.json_dataclasses import naming
 from magma_policy.files.json_files import read_object, read_optional_object
 from magma_policy.files.weight_check import require_finite
 from magma_policy.files.weight_files import write_shards

@@ -9,10 +9,10 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import naming
 from magma_policy.errors import shown
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.tokenizer import MagmaTokenizer
-from magma_policy.files.json_dataclasses import naming
 from magma_policy.files.json_files import read_optional_object
 from magma_policy.files.tokenizer_files import read_tokenizer
 

@@ -15,10 +15,10 @@ from typing import ClassVar
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import naming
 from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.prompt import ROBOT_QUESTION, SYSTEM_TEXT
-from magma_policy.files.json_dataclasses import naming
 from magma_policy.files.tokenizer_files import read_tokenizer
 
 # Llama-3's pre-tokenizer pattern (its tokenizer.json).

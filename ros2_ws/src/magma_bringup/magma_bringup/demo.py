@@ -58,7 +58,8 @@ class DemoOptions:
     episodes: int = 10
     """number of episodes, on consecutive layouts"""
     policy: str = "magma-tiny"
-    """name or folder of a checkpoint, ws://host:port of a policy server, expert, hold or random"""
+    """name or folder of a checkpoint, ws://host:port of a policy server (or openpi://, vla-eval://), expert, hold or
+    random"""
     variant: Variant = "eval"
     """fixed evaluation layouts, or training layouts"""
     first_layout: int = 0

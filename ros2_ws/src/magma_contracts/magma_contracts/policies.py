@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import ArmState
 
+SERVER_SCHEMES = ("ws", "wss", "openpi", "vla-eval")
+"""What the address of a policy on a server begins with: this project's own protocol, openpi's, and vla-eval's."""
+
+
+def is_server(name: str) -> bool:
+    """Whether a policy's name is the address of a server."""
+    scheme, behind, _ = name.strip().partition("://")
+    return bool(behind) and scheme.lower() in SERVER_SCHEMES
+
 
 @dataclass(frozen=True)
 class PolicyResult:

@@ -53,7 +53,7 @@ def is_server(model: str) -> bool:
 def _remote(url: str, token_file: str, deadline_s: float) -> Callable[[], Pointer]:
     try:
         from magma_policy_client import GroundingClient
-        from magma_policy_client.model_client import check_url
+        from magma_policy_client.connected_client import check_url
     except ImportError as error:
         said = import_problem(error, "pip install ./ros2_ws/src/magma_contracts ./policy/client", "magma_policy_client")
         raise ConfigError(f"a model on a server needs magma-policy-client, and {said}") from error

@@ -16,6 +16,7 @@ from magma_contracts.policies import Policy, PolicyResult
 
 if TYPE_CHECKING:
     from magma_policy_client import PolicyClient
+    from magma_policy_client.foreign.foreign_client import ForeignClient
 
 WARM_UP_CALLS = 3
 """The first calls of a model allocate and tune; they are made before the policy announces itself."""
@@ -104,7 +105,7 @@ class LocalPolicy:
 class RemotePolicy:
     """A policy server. A lost server costs actions, never the node: each call looks for it again."""
 
-    def __init__(self, connect: Callable[[str], PolicyClient], deadline_s: float) -> None:
+    def __init__(self, connect: Callable[[str], PolicyClient | ForeignClient], deadline_s: float) -> None:
         """`connect` makes a client for a robot by name, "" for the server's default one; raises what that raises."""
         self._connect = connect
         self._client = connect("")
@@ -179,11 +180,6 @@ class RemotePolicy:
         self._client.close()
 
 
-def is_server(name: str) -> bool:
-    """Whether a policy's name is the address of a server."""
-    return name.strip().lower().startswith(("ws://", "wss://"))
-
-
 def connect(
     url: str,
     token: str | None,
@@ -194,7 +190,7 @@ def connect(
     """Connects to a server, waiting for one that is not there yet.
 
     Args:
-        url: ws:// or wss://.
+        url: an address as `magma_policy_client.addresses` has them.
         token: what the server asks for, if anything.
         deadline_s: for connecting once, and for each action later.
         waiting: told why there is no connection yet, before each further try.
@@ -207,14 +203,15 @@ def connect(
         ValueError, RefusedError, VersionMismatchError: trying again would not help.
     """
     try:
-        from magma_policy_client import PolicyClient, PolicyClientError, RefusedError, VersionMismatchError
+        from magma_policy_client import PolicyClientError, RefusedError, VersionMismatchError
+        from magma_policy_client.addresses import open_policy
     except ImportError as error:
         said = import_problem(error, "pip install ./ros2_ws/src/magma_contracts ./policy/client", "magma_policy_client")
         raise ValueError(f"policies on a server need magma-policy-client, and {said}") from error
 
     while True:
         try:
-            return RemotePolicy(lambda robot: PolicyClient(url, token, deadline_s, robot), deadline_s)
+            return RemotePolicy(lambda robot: open_policy(url, token, deadline_s, robot), deadline_s)
         except VersionMismatchError:
             raise
         except RefusedError as error:

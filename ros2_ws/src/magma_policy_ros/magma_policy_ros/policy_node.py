@@ -38,10 +38,11 @@ from magma_contracts.actions import DELTA_SIZE, ActionChunk
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
 from magma_contracts.foresight import UNDER_WAY_MOST, Foresight, foretell
+from magma_contracts.policies import is_server
 from magma_contracts.server_tokens import read_token
 from magma_policy_ros.control_experiment import CONTROLS, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
-from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect, is_server
+from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect
 
 EXIT_NOT_LOADED = 1
 EXIT_LOST = 3
@@ -56,7 +57,8 @@ class PolicyConfig(NodeConfig):
 
     checkpoint: str = parameter(
         "magma-tiny",
-        "Folder of a checkpoint, name of a shipped one, or address of a policy server (ws://host:port).",
+        "Folder of a checkpoint, name of a shipped one, or address of a policy server (ws://host:port; "
+        "openpi://host:port?model=FILE or vla-eval://host:port?model=FILE with a model file).",
         read_only=True,
     )
     device: str = parameter(

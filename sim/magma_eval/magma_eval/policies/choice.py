@@ -1,8 +1,9 @@
 """A policy as it is named on the command line.
 
 The names are those of the whole project: a shipped checkpoint by its name (`magma-tiny`), the folder of one, `magma:`
-and either of these, `ws://host:port` of a policy server, `expert`, `hold` or `random`; here also
-`replay:FILE_OR_FOLDER`. Names are labels: results are known by the policy's content (`Key.policy_identity`).
+and either of these, the address of a policy server (`ws://host:port`, `openpi://host:port?model=FILE`,
+`vla-eval://host:port?model=FILE`), `expert`, `hold` or `random`; here also `replay:FILE_OR_FOLDER`. Names are labels:
+results are known by the policy's content (`Key.policy_identity`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from magma_contracts.policies import is_server
 from magma_eval.benchmarks import benchmarks
 from magma_eval.episodes import short_hash
 from magma_eval.policies.scripted import SCRIPTED
+from magma_policy_client.addresses import check_address
 
 
 def scripted_names() -> tuple[str, ...]:
@@ -48,19 +51,23 @@ class PolicyChoice:
         if self.kind == "magma" and not self._is_checkpoint():
             raise ValueError(
                 f"unknown policy {self.text!r}: no folder or checkpoint is called so; give the folder or name of "
-                "a checkpoint (magma-tiny), with or without magma: before it, ws://host:port, expert, hold, random or "
-                "replay:FILE_OR_FOLDER"
+                "a checkpoint (magma-tiny), with or without magma: before it, ws://host:port, openpi:// or vla-eval:// "
+                "with ?model=FILE, expert, hold, random or replay:FILE_OR_FOLDER"
             )
         if self.kind == "replay" and not Path(self.argument).exists():
             raise ValueError(f"there is no recorded episode or folder {self.argument!r}")
+        if self.on_server:
+            check_address(self.text)
         if self.deadline_s <= 0 or self.threads < 0:
             raise ValueError("the deadline is above 0 s and threads are 0 or more")
 
     @property
     def kind(self) -> str:
-        """The name of a scripted policy, replay, ws, wss, or magma for all that is a checkpoint."""
+        """The name of a scripted policy, replay, what an address begins with, or magma for all that is a checkpoint."""
         head = self.text.partition(":")[0]
-        return head if head in (*scripted_names(), "replay", "ws", "wss") else "magma"
+        if is_server(self.text):
+            return head.strip().lower()
+        return head if head in (*scripted_names(), "replay") else "magma"
 
     @property
     def argument(self) -> str:
@@ -87,7 +94,12 @@ class PolicyChoice:
     @property
     def remote(self) -> bool:
         """Whether it is asked over a connection."""
-        return self.kind in ("magma", "ws", "wss")
+        return self.kind == "magma" or self.on_server
+
+    @property
+    def on_server(self) -> bool:
+        """Whether somebody else has started its server."""
+        return is_server(self.text)
 
     @property
     def token(self) -> str:

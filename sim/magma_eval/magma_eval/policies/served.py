@@ -14,12 +14,14 @@ from magma_eval.actions import Deltas
 from magma_eval.policies.choice import PolicyChoice
 from magma_eval.policies.interface import PolicyFailedError, PolicyMismatchError, PolicySpec
 from magma_policy_client import LocalServer, PolicyClient, PolicyClientError, SpecChangedError
+from magma_policy_client.addresses import open_policy
+from magma_policy_client.foreign.foreign_client import ForeignClient
 
 
 class RemotePolicy:
     """A policy server, asked over the network; see `magma_policy_client`."""
 
-    def __init__(self, client: PolicyClient, session: str, deadline_s: float) -> None:
+    def __init__(self, client: PolicyClient | ForeignClient, session: str, deadline_s: float) -> None:
         spec = client.spec
         self.spec = PolicySpec(
             name=spec.policy,
@@ -77,7 +79,7 @@ def fitted(image: NDArray[np.uint8], spec: PolicySpec) -> NDArray[np.uint8]:
 def served_identity(choice: PolicyChoice, url: str, token: str, deadline_s: float) -> str:
     """The content of the policy on a server, as it says itself. Raises PolicyFailedError when it cannot be asked."""
     try:
-        with PolicyClient(url, token or None, deadline_s) as client:
+        with open_policy(url, token or None, deadline_s) as client:
             return client.identity
     except (PolicyClientError, ValueError) as error:
         raise PolicyFailedError(f"the policy server {choice.text} cannot be used: {error}") from error

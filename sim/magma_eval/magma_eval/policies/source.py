@@ -19,6 +19,8 @@ from magma_eval.results.episode_record import EpisodeRecord
 from magma_eval.results.episode_result import ResultsError
 from magma_eval.results.run_folder import load
 from magma_policy_client import PolicyClient, PolicyClientError
+from magma_policy_client.addresses import open_policy
+from magma_policy_client.foreign.foreign_client import ForeignClient
 
 
 class PolicySource:
@@ -32,7 +34,7 @@ class PolicySource:
 
     def __init__(self, choice: PolicyChoice, url: str = "", token: str = "", identity: str | None = None) -> None:
         self._choice, self._url, self._token, self._identity = choice, url, token, identity
-        self._clients: dict[str, PolicyClient] = {}
+        self._clients: dict[str, PolicyClient | ForeignClient] = {}
         """by robot; "" is the policy's default one"""
         self._made: dict[int, Callable[[Episode, int], EpisodePolicy]] = {}
         """by benchmark, of those that load checkpoints themselves"""
@@ -83,10 +85,10 @@ class PolicySource:
             client.close()
         self._clients.clear()
 
-    def _connected(self, robot: str) -> PolicyClient:
+    def _connected(self, robot: str) -> PolicyClient | ForeignClient:
         """The connection for a robot; kept from episode to episode."""
         if robot not in self._clients:
-            client = PolicyClient(self._url, self._token or None, self._choice.deadline_s, robot)
+            client = open_policy(self._url, self._token or None, self._choice.deadline_s, robot)
             if self._identity is not None and client.identity != self._identity:
                 client.close()
                 raise PolicyMismatchError(

@@ -160,7 +160,7 @@ class Runner:
     def _start_server(self) -> tuple[str, str]:
         """URL and token of the policy's server, which is started where there is none."""
         policy = self._config.policy
-        if policy.kind in ("ws", "wss"):
+        if policy.on_server:
             return policy.text, policy.token
         if policy.kind != "magma" or not self._served():
             return "", ""

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from magma_contracts.camera import project
 from magma_contracts.errors import ConfigError
 from magma_contracts.rotation_arrays import axis_angle_from_quaternion
+from magma_contracts.rotation_forms import FORMS, quaternions
 from magma_data.info import Feature
 from magma_data.reader import Dataset
 from magma_data.writer import DatasetWriter
@@ -22,7 +23,6 @@ from magma_policy.commands import data as command
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.mapping import Mapping
 from magma_policy.demonstrations.reader import held_out, read_demonstrations
-from magma_policy.demonstrations.rotation_forms import FORMS, quaternions
 from magma_policy.demonstrations.sources import find_set, open_set
 
 NAMES = ["carrot-0", "carrot-1", "carrot-2", "spoon-7"]

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import from_dict
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.camera import CameraCalibration
 from magma_policy.families.magma.config import (
@@ -12,7 +13,7 @@ from magma_policy.families.magma.config import (
     magma_8b_config,
     magma_tiny_config,
 )
-from magma_policy.files.json_dataclasses import from_dict, load_json, save_json, to_dict
+from magma_policy.files.json_dataclasses import load_json, save_json, to_dict
 from magma_policy.marks.mark_pointer_config import MarkPointerConfig
 
 CAMERA = CameraCalibration(

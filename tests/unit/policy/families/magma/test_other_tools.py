@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer
 import magma_policy
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import LONGEST_SENTENCE
+from magma_contracts.typed_tables import from_dict
 from magma_policy.embodiments import robots
 from magma_policy.errors import CheckpointError
 from magma_policy.families.magma import checkpoint, published_files
@@ -24,7 +25,7 @@ from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.prompt import robot_prompt
 from magma_policy.families.magma.tokenizer import MagmaTokenizer, build_small_tokenizer
 from magma_policy.files import weight_files
-from magma_policy.files.json_dataclasses import from_dict, to_dict
+from magma_policy.files.json_dataclasses import to_dict
 from tests.unit.policy.conftest import STATISTICS, spec_of
 
 CPU = torch.device("cpu")

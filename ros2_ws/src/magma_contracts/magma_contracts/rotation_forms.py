@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from magma_contracts.rotation_arrays import FloatArray, multiply, quaternion_from_axis_angle
+from magma_contracts.rotation_arrays import (
+    FloatArray,
+    axis_angle_from_quaternion,
+    multiply,
+    quaternion_from_axis_angle,
+    rotate,
+)
 
 
 def quaternions(values: FloatArray, form: str) -> FloatArray:
@@ -15,7 +21,7 @@ def quaternions(values: FloatArray, form: str) -> FloatArray:
     Raises:
         ValueError: another number of values than the form has, or none that is a rotation.
     """
-    size, convert = FORMS[form]
+    size, convert, _ = FORMS[form]
     if values.shape[1] != size:
         raise ValueError(f"{form} has {size} numbers, the columns have {values.shape[1]}")
     made = convert(values)
@@ -24,6 +30,14 @@ def quaternions(values: FloatArray, form: str) -> FloatArray:
         step = int(np.argmax(~(np.abs(norm[:, 0] - 1.0) <= 0.2)))
         raise ValueError(f"the rotation at step {step} is none of form {form}: {values[step].tolist()}")
     return made / norm
+
+
+def coded(turns: FloatArray, form: str) -> FloatArray:
+    """The inverse of `quaternions`: unit quaternions xyzw (T, 4) as rotations (T, n) of a form of `FORMS`.
+
+    The pitch of euler_xyz is within ± pi/2, at which its roll is 0; the w of a quaternion is not negative.
+    """
+    return FORMS[form][2](turns)
 
 
 def _from_euler(values: FloatArray) -> FloatArray:
@@ -68,13 +82,45 @@ def _from_six(values: FloatArray) -> FloatArray:
     return _from_matrices(np.stack([first, second, np.cross(first, second)], axis=2).reshape(-1, 9))
 
 
-FORMS: Mapping[str, tuple[int, Callable[[FloatArray], FloatArray]]] = {
-    "axis_angle": (3, quaternion_from_axis_angle),
-    "euler_xyz": (3, _from_euler),
-    "quaternion_xyzw": (4, lambda values: values),
-    "quaternion_wxyz": (4, lambda values: values[:, [1, 2, 3, 0]]),
-    "rotation_6d": (6, _from_six),
-    "matrix": (9, _from_matrices),
+def _shorter(turns: FloatArray) -> FloatArray:
+    return np.where(turns[:, 3:] < 0.0, -turns, turns)
+
+
+def _as_matrices(turns: FloatArray) -> FloatArray:
+    """(T, 9), row by row."""
+    columns = [rotate(turns, np.broadcast_to(axis, (len(turns), 3))) for axis in np.eye(3)]
+    return np.stack(columns, axis=2).reshape(-1, 9)
+
+
+def _as_euler(turns: FloatArray) -> FloatArray:
+    m = _as_matrices(turns).reshape(-1, 3, 3)
+    pitch = np.arcsin(np.clip(-m[:, 2, 0], -1.0, 1.0))
+    # Straight up or down roll and yaw turn about one axis: all of it is given to the yaw.
+    locked = np.abs(m[:, 2, 0]) > 1.0 - 1e-12
+    roll = np.where(locked, 0.0, np.arctan2(m[:, 2, 1], m[:, 2, 2]))
+    yaw = np.where(locked, np.arctan2(-m[:, 0, 1], m[:, 1, 1]), np.arctan2(m[:, 1, 0], m[:, 0, 0]))
+    return np.stack([roll, pitch, yaw], axis=1)
+
+
+_BY_COLUMNS = [0, 3, 6, 1, 4, 7]
+"""Where the first two columns of a matrix stand in its nine numbers, one column after the other."""
+_BY_ROWS = [0, 1, 3, 4, 6, 7]
+"""The same, row by row."""
+
+Convert = Callable[[FloatArray], FloatArray]
+FORMS: Mapping[str, tuple[int, Convert, Convert]] = {
+    "axis_angle": (3, quaternion_from_axis_angle, axis_angle_from_quaternion),
+    "euler_xyz": (3, _from_euler, _as_euler),
+    "quaternion_xyzw": (4, lambda values: values, _shorter),
+    "quaternion_wxyz": (4, lambda values: values[:, [1, 2, 3, 0]], lambda turns: _shorter(turns)[:, [3, 0, 1, 2]]),
+    "rotation_6d": (6, _from_six, lambda turns: _as_matrices(turns)[:, _BY_COLUMNS]),
+    "rotation_6d_rows": (
+        6,
+        lambda values: _from_six(values[:, [0, 2, 4, 1, 3, 5]]),
+        lambda turns: _as_matrices(turns)[:, _BY_ROWS],
+    ),
+    "matrix": (9, _from_matrices, _as_matrices),
 }
-"""How many numbers each has (rad), and what makes quaternions of them. euler_xyz is static: roll about x first, then
-pitch about y, then yaw about z, all of the base frame. matrix is row by row, rotation_6d its first two columns."""
+"""How many numbers each has (rad), what makes quaternions of them, and what makes them of quaternions. euler_xyz is
+static: roll about x first, then pitch about y, then yaw about z, all of the base frame. matrix is row by row;
+rotation_6d is its first two columns, one after the other, and rotation_6d_rows the same row by row."""

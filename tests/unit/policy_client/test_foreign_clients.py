@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -357,8 +358,9 @@ def test_the_evaluator_plays_policies_by_wire(start, converse):
         PolicySource(choice, address, "", "else").for_episode(Episode("s", "t", "eval", 0, "t", layout=0), "", 0)
     with pytest.raises(ValueError, match="model file"):
         PolicyChoice(address.partition("?")[0])
+    nobody = re.sub(r":\d+\?", ":9?", address)
     with pytest.raises(PolicyFailedError, match="cannot be used"):
-        served_identity(PolicyChoice(address.replace("?", "0?")), address.replace("?", "0?"), "", SHORT_S)
+        served_identity(PolicyChoice(nobody), nobody, "", LONG_S)
 
 
 def test_magma_act_asks_policies_by_wire(start, tmp_path, monkeypatch, capsys):

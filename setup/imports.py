@@ -28,7 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("policy", "sim", "ros2_ws/rclpy_dds/rclpy_dds", "ros2_ws/src")
 LOADED_BY_NAME = ("cyclonedds", "daqp")
 """Used without an import statement: libddsc by path, the solver by qpsolvers."""
-OPTIONAL = frozenset({"bitsandbytes", "cotracker", "fastapi", "foxglove", "nicegui", "peft", "starlette", "uvicorn"})
+OPTIONAL = frozenset({
+    "bitsandbytes", "cotracker", "fastapi", "foxglove", "nicegui", "peft", "pycocoevalcap", "spacy", "starlette",
+    "uvicorn",
+})  # fmt: skip
 """Extras, checked where they are installed."""
 ELSEWHERE = frozenset({"mani_skill2_real2sim", "ros2cli", "simpler_env"})
 """Imported in other environments: the original SimplerEnv's, and one with a ROS 2 (its `ros2` command)."""

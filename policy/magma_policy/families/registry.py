@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.grounding import Grounder
-from magma_policy.errors import shown
+from magma_policy.errors import CheckpointError, shown
 from magma_policy.families.interface import Family, GroundingFamily, LoadedPolicy
-from magma_policy.files.hub import resolve
+from magma_policy.files.hub import HubError, resolve
 from magma_policy.files.json_files import read_object
 from magma_policy.grounding.local_pointer import LocalPointer
+from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 from magma_policy_client.content import digest_of, file_digests
+
+if TYPE_CHECKING:
+    from magma_eval.grounding.models import Pointer
 
 
 @dataclass(frozen=True)
@@ -117,3 +121,17 @@ def load_pointer(path: str | Path, device: str, dtype: object) -> LocalPointer:
     form = pick_dtype(cast(Any, dtype), pick_device(device), None)
     parts = {name: digests[file] for name, file in files.items()}
     return LocalPointer(grounder, digest_of({**parts, "setting dtype": str(form)}))
+
+
+def load_benchmark_model(name: str, device: str, constrained: bool) -> Pointer | None:
+    """A model that points as published benchmarks ask it, for `magma-eval-grounding`; None where the family has no such
+    door. Raises ValueError with a sentence where there is no checkpoint, or it cannot be loaded."""
+    try:
+        directory = resolve(locate(name.removeprefix("kosmos2:")))
+        found = family(family_of(directory))
+        if not hasattr(found, "benchmark_model"):
+            return None
+        loaded = load_pointer(directory, device, None)
+    except (CheckpointError, CheckpointNotFoundError, HubError) as error:
+        raise ValueError(str(error)) from error
+    return cast("Pointer", found.benchmark_model(loaded.grounder, loaded.identity, constrained=constrained))

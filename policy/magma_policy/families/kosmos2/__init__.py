@@ -1,8 +1,9 @@
 """KOSMOS-2 (Peng et al. 2023, arXiv 2306.14824), a model that points: its front.
 
-`load_grounder` is the registry's door; the rest is for training.
+`load_grounder` and `benchmark_model` are the registry's doors; the rest is for training.
 """
 
+from magma_policy.families.kosmos2.benchmark_model import BenchmarkModel
 from magma_policy.families.kosmos2.images import normalised, stretched
 from magma_policy.families.kosmos2.initialise import LATENT_GRID, SIDE, align_resampler, continued, small_network
 from magma_policy.families.kosmos2.locations import encode_boxes
@@ -27,6 +28,7 @@ __all__ = [
     "Vocabulary",
     "align_resampler",
     "answer_prompt",
+    "benchmark_model",
     "build_small_tokenizer",
     "continued",
     "describe_prompt",
@@ -43,3 +45,4 @@ __all__ = [
 ]
 
 load_grounder = Kosmos2.load
+benchmark_model = BenchmarkModel

@@ -151,6 +151,11 @@ class Kosmos2:
         finish: Literal["stop", "length"] = "stop" if answer.finished else "length"
         yield Piece(self._grounded(answer).text.strip(), finish, len(prompt.ids), len(answer.ids))
 
+    def said(self, image: np.ndarray, prompt: Prompt, rules: AnswerRules, lead: Sequence[int] = ()) -> GroundedText:
+        """What is answered to any prompt about a picture, by any rules; `lead` are ids of the prompt's end that belong
+        to the text, such as a phrase whose boxes are asked for."""
+        return self._grounded(self._run(image, [prompt], rules)[0], lead)
+
     def _grounded(self, answer: Answer, lead: Sequence[int] = ()) -> GroundedText:
         """The text of an answer behind the ids of its beginning, each box with its confidence."""
         found, corners = parse_corners(self.vocabulary, [*lead, *answer.ids])

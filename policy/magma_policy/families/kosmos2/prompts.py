@@ -87,9 +87,11 @@ def _ask(vocabulary: Vocabulary, ids: Sequence[int], *, grounded: bool = True) -
     return Prompt((vocabulary.bos, *vocabulary.image_ids, *tag, *ids))
 
 
-def locate(vocabulary: Vocabulary, phrase: str) -> Prompt:
-    """Where is this? `<grounding><phrase> a snowman</phrase>`, answered by boxes: grounding and comprehension."""
-    return _ask(vocabulary, _phrase(vocabulary, _checked(phrase, "phrase")))
+def locate(vocabulary: Vocabulary, phrase: str, before: str = "") -> Prompt:
+    """Where is this? `<grounding><phrase> a snowman</phrase>`, answered by boxes: grounding and comprehension. `before`
+    is a caption up to the phrase, which tells more of what is meant."""
+    lead = vocabulary.encode(before) if before.strip() else []
+    return _ask(vocabulary, [*lead, *_phrase(vocabulary, _checked(phrase, "phrase"))])
 
 
 def refer(vocabulary: Vocabulary, box: np.ndarray, examples: Sequence[Example] = (), word: str = "It") -> Prompt:

@@ -83,9 +83,9 @@ class PublishedScore:
             raise ValueError(f"a published score lies in [0, 100], got {self.score} for {self.model}, {self.set}")
 
 
-def published_scores(name: str = "") -> list[PublishedScore]:
-    """The figures of a benchmark, or all."""
-    text = resources.files("magma_eval.questions").joinpath("published.json").read_text(encoding="utf-8")
+def published_scores(name: str = "", room: str = "magma_eval.questions") -> list[PublishedScore]:
+    """The figures of a benchmark, or all, of the published.json in a room of this package."""
+    text = resources.files(room).joinpath("published.json").read_text(encoding="utf-8")
     content = json.loads(text)
     found = [
         PublishedScore(

@@ -29,7 +29,7 @@ def as_text(summaries: Sequence[TaskSummary], width: int) -> str:
         lines += ["", f"{printable(one.task)} ({printable(one.model)}): {_counts(one)}"]
         lines += _harness(one)
         published = published_scores(one.set.name) if one.set.name else []
-        lines += _published(published)
+        lines += published_lines(published)
         lines += [f"  left out: {problem}" for problem in one.problems[:SHOWN_PROBLEMS]]
         if len(one.problems) > SHOWN_PROBLEMS:
             lines.append(f"  left out: {len(one.problems) - SHOWN_PROBLEMS} more")
@@ -66,7 +66,7 @@ def _harness(one: TaskSummary) -> list[str]:
     return [f"  as lmms-eval scores{slip}: {_shown(one.harness)} of {one.harness_count}; {one.differ} questions differ"]
 
 
-def _published(scores: Sequence[PublishedScore]) -> list[str]:
+def published_lines(scores: Sequence[PublishedScore]) -> list[str]:
     """One line for each protocol and source."""
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for score in scores:

@@ -1,0 +1,1 @@
+"""Published benchmarks of models that point: their annotation files, their metrics, and what others report for them."""

@@ -6,9 +6,13 @@
     python -m venv /tmp/openpi && /tmp/openpi/bin/pip install openpi-client==0.1.2
     python tests/benchmarks/foreign_servers.py openpi --python /tmp/openpi/bin/python --source FILE
 
-The server of openpi is on no package index: `--source` is its file src/openpi/serving/websocket_policy_server.py, which
-needs openpi-client and websockets only. The policies behind the servers are made here; they answer what they were told
-(the brightness of the picture, the length of the instruction, the state), so that every number is seen to go both ways.
+    python tests/benchmarks/foreign_servers.py harness --python /tmp/vla-eval/bin/python
+
+The last is the other way round: vla-eval's own client asks a `magma-serve magma-tiny`, and its answers are held against
+those of this project's client. The server of openpi is on no package index: `--source` is its file
+src/openpi/serving/websocket_policy_server.py, which needs openpi-client and websockets only. The policies behind the
+servers are made here; they answer what they were told (the brightness of the picture, the length of the instruction,
+the state), so that every number is seen to go both ways.
 --record FILE keeps what was said on the wire; the tests replay it where those packages are not installed.
 """
 
@@ -34,6 +38,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from magma_contracts.arm_state import ArmState
+from magma_policy.files.image_files import resize
 from magma_policy_client import ServerError
 from magma_policy_client.addresses import open_policy
 
@@ -95,6 +100,34 @@ print("port", port, flush=True)
 serve(Server(), "127.0.0.1", port)
 """,
 }
+HARNESS = """
+import asyncio, json, sys
+import numpy as np
+from vla_eval.connection import Connection
+
+async def main():
+    image = (np.arange(160 * 200 * 3) % 251).astype(np.uint8).reshape(160, 200, 3)
+    states = np.array([0.45, 0.0, 0.2, 0.0, 1.0, 0.0, 0.0, 1.0], np.float32)
+    observation = {"images": {"primary": image}, "task_description": "put the carrot on the plate", "states": states}
+    actions = []
+    async with Connection(sys.argv[1], timeout=60.0) as server:
+        print(json.dumps(server.server_info["action_spec"]["rotation"]), file=sys.stderr)
+        for _ in range(2):
+            await server.start_episode({"task": {"name": "carrot"}})
+            for _ in range(2):
+                actions.append(np.asarray((await server.act(observation))["actions"]).tolist())
+            await server.end_episode({"metrics": {}})
+        try:
+            await server.act({**observation, "task_description": ""})
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+        else:
+            raise SystemExit("an empty instruction was not refused")
+        actions.append(np.asarray((await server.act(observation))["actions"]).tolist())
+    print(json.dumps(actions))
+
+asyncio.run(main())
+"""
 KEYS = {
     "openpi": ('["observation/image"]', '[["observation/wrist_image"]]', "prompt", "observation/state"),
     "vla-eval": ('["images", "primary"]', "[]", "task_description", "states"),
@@ -201,11 +234,13 @@ class Relay:
 def main() -> None:
     """Runs what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("protocol", choices=SERVERS)
+    parser.add_argument("protocol", choices=(*SERVERS, "harness"))
     parser.add_argument("--python", required=True, help="of the environment with the server's packages")
     parser.add_argument("--source", default="", help="with openpi: its websocket_policy_server.py")
     parser.add_argument("--record", type=Path, help="where to keep what was said")
     given = parser.parse_args()
+    if given.protocol == "harness":
+        return harness(given.python, given.record)
     command = [given.python, "-c", SERVERS[given.protocol], given.source]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -223,6 +258,34 @@ def main() -> None:
             given.record.write_text(
                 json.dumps({"protocol": given.protocol, "connections": relay.said}, indent=0) + "\n"
             )
+    finally:
+        server.kill()
+        server.wait()
+
+
+def harness(python: str, record: Path | None) -> None:
+    """vla-eval's own client against a magma-serve."""
+    command = [sys.executable, "-m", "magma_policy.commands.serve", "magma-tiny", "--port", "0", "--device", "cpu"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        found = re.search(r"ws://127\.0\.0\.1:(\d+)", server.stdout.readline())
+        assert found, "magma-serve did not start"
+        relay = Relay(int(found[1]))
+        words = [python, "-c", HARNESS, f"ws://127.0.0.1:{relay.port}"]
+        told = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+        actions = np.array(json.loads(told.stdout))
+        image = (np.arange(160 * 200 * 3) % 251).astype(np.uint8).reshape(160, 200, 3)
+        down = np.array([1.0, 0.0, 0.0, 0.0])
+        place = np.array([0.45, 0.0, 0.2])
+        with open_policy(f"ws://127.0.0.1:{found[1]}", timeout_s=60.0) as client:
+            pixels = resize(image, client.spec.image_width, client.spec.image_height)
+            state = ArmState(place, down, place, down, 1.0, 1.0)
+            expected = client.act(pixels, "put the carrot on the plate", state).deltas[0]
+        np.testing.assert_allclose(actions[[0, 2, 4]], np.stack([expected] * 3), atol=1e-6)
+        print(f"harness: {len(actions)} answers, those that begin an episode equal to this project's client")
+        if record is not None:
+            record.write_text(json.dumps({"protocol": "harness", "connections": relay.said}, indent=0) + "\n")
     finally:
         server.kill()
         server.wait()

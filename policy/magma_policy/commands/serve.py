@@ -173,14 +173,24 @@ def load_policy(config: ServeConfig) -> Served | ServedText:
     return ServedText(policy, Path(config.checkpoint).name)
 
 
+def _device_peak_bytes() -> float:
+    import torch
+
+    return float(torch.cuda.max_memory_allocated())
+
+
 def make_server(served: AnyServed, config: ServeConfig, token: str | None) -> tuple[ModelServer, Batcher]:
     """The server and its batcher, not yet listening; to be called where an event loop runs."""
+    import torch
+
     from magma_policy.serving.batching import Batcher
     from magma_policy.serving.chat.talking import SharedModel
     from magma_policy.serving.metrics import Metrics
     from magma_policy.serving.served_policy import Served
 
     metrics = Metrics()
+    if torch.cuda.is_available():
+        metrics.watch("magma_device_memory_peak_bytes", "Largest memory of tensors on the device.", _device_peak_bytes)
     several = isinstance(served, Served)  # of other models each request is a call of its own
     max_batch, window_s = (config.max_batch, config.batch_window_ms * 1e-3) if several else (1, 0.0)
     batcher = Batcher(SharedModel(served), max_batch, window_s, config.max_waiting, metrics.batch)

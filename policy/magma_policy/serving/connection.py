@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import ArmState
 from magma_policy.errors import InstructionError, ObservationError
+from magma_policy.serving import vla_eval_connection
 from magma_policy.serving.batching import Batcher, LateError, OverloadedError
 from magma_policy.serving.front import Limits, ModelServer, Visitor, send
 from magma_policy.serving.metrics import Metrics
@@ -50,7 +51,13 @@ class PolicyServer(ModelServer):
         self._specs = specs
         self._name = name
 
-    async def greet(self, connection: ServerConnection, hello: bytes) -> Client | None:
+    async def greet(self, connection: ServerConnection, hello: bytes) -> Visitor | None:
+        if vla_eval_connection.is_hello(hello):
+            visitor = vla_eval_connection.VlaEvalVisitor(
+                connection, self._policy, self._specs[""], self._batcher, self._metrics, self._identity, self._name
+            )
+            await visitor.take(hello)
+            return visitor
         if peek_type(hello) == grounding_messages.HELLO:
             text = f"{self._specs[''].policy} acts and does not point; a model that points has a magma-serve of its own"
             await self.turn_away(connection, "robot", text)

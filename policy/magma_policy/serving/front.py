@@ -85,6 +85,14 @@ class Visitor(abc.ABC):
     async def take(self, data: bytes) -> None:
         """A message. Raises ProtocolError for one that is none, or out of place."""
 
+    def failure(self, sequence: int | None, code: str, said: str) -> bytes:
+        """How the client's protocol says that there is no answer."""
+        return messages.encode(messages.Failure(sequence, code, said[:MAX_TEXT]))
+
+    def sequence_of(self, data: bytes) -> int | None:
+        """Number of a message that cannot be read otherwise, so that the refusal can name it."""
+        return peek_sequence(data)
+
     async def serve(self) -> None:
         """Reads requests until the connection ends; answers come from tasks of their own."""
         async for data in self._connection:
@@ -93,8 +101,8 @@ class Visitor(abc.ABC):
             except ProtocolError as error:
                 self._malformed += 1
                 self._metrics.request("malformed")
-                sequence = peek_sequence(data) if isinstance(data, bytes) else None
-                await send(self._connection, messages.encode(messages.Failure(sequence, "malformed", text_of(error))))
+                sequence = self.sequence_of(data) if isinstance(data, bytes) else None
+                await send(self._connection, self.failure(sequence, "malformed", text_of(error)))
                 if self._malformed >= MAX_MALFORMED:
                     await self._connection.close(1002, "too many malformed messages")
                     return
@@ -117,8 +125,7 @@ class Visitor(abc.ABC):
         """No answer, and why."""
         self._metrics.request(code)
         with contextlib.suppress(GoneError):
-            failure = messages.Failure(sequence, code, text[:MAX_TEXT])
-            await send(self._connection, messages.encode(failure))
+            await send(self._connection, self.failure(sequence, code, text))
 
     async def _settle(self, sequence: int, work: Callable[[], Awaitable[None]]) -> None:
         code, text = "internal", ""

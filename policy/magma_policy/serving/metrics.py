@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -22,6 +23,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         registry = self._registry
+        self.watch("magma_memory_peak_bytes", "Largest resident memory of the process.", _peak_bytes)
         self._requests = Counter("magma_requests", "Requests by outcome.", ["outcome"], registry=registry)
         for outcome in OUTCOMES:
             self._requests.labels(outcome)
@@ -66,3 +68,8 @@ class Metrics:
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
         return generate_latest(self._registry)
+
+
+def _peak_bytes() -> float:
+    # Linux counts in KiB.
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

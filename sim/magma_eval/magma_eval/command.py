@@ -6,7 +6,8 @@ import json
 import shlex
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,8 @@ from magma_eval.questions.report import as_numbers, as_text
 from magma_eval.questions.samples import find_samples, read_samples
 from magma_eval.questions.summary import summarise_task
 from magma_eval.report.clips import choose, film_all
+from magma_eval.report.comparison import contests
+from magma_eval.report.comparison import text_report as contest_report
 from magma_eval.report.numbers import numbers
 from magma_eval.report.page import render
 from magma_eval.report.text_tables import terminal_width
@@ -278,18 +281,22 @@ class ReportCommand:
 
 @dataclass(frozen=True)
 class CompareCommand:
-    """Compares two runs: difference with its interval, McNemar's test, episodes needed to show it."""
+    """Compares two runs: difference with its interval, McNemar's test, episodes needed to show it. Of more than two,
+    every pair with tests adjusted for their number, and time and memory of each."""
 
     first: Annotated[Path, tyro.conf.Positional]
     second: Annotated[Path, tyro.conf.Positional]
+    others: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     success_rule: SuccessRule | None = None
     """default: the first run's own"""
     latency_ms: float | None = None
     """only results at this injected latency, for runs that have several"""
 
     def run(self) -> int:
-        runs = [RunFolder.read(folder) for folder in (self.first, self.second)]
+        runs = [RunFolder.read(folder) for folder in (self.first, self.second, *self.others)]
         rule: SuccessRule = self.success_rule or runs[0].run["rule"]
+        if self.others:
+            return self._all(runs, rule)
         sides = [
             [r for r in run.results if self.latency_ms is None or r.latency_ms in (None, self.latency_ms)]
             for run in runs
@@ -299,6 +306,16 @@ class CompareCommand:
             for folder, run in zip((self.first, self.second), runs, strict=True)
         ]
         print(comparison_table(compare(sides[0], sides[1], rule), names[0], names[1], terminal_width()))
+        return 0
+
+    def _all(self, runs: Sequence[RunFolder], rule: SuccessRule) -> int:
+        chosen = [
+            replace(run, results=[r for r in run.results if self.latency_ms in (None, r.latency_ms)]) for run in runs
+        ]
+        found = contests(without_repetitions(chosen)[0], rule)
+        if not found:
+            raise ResultsError("no two of these runs played the same suite on the same clock")
+        print(contest_report(found, terminal_width()))
         return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from dataset_edits import mp4_edits, parquet_edits
 from file_mutations import Reading, Target, digest
 from mutation_edits import bytes_edits, json_edits, jsonl_edits, line_edits, xml_edits, yaml_edits
 
@@ -147,7 +148,8 @@ def _film(folder: Path) -> None:
     _native(folder, True)
 
 
-TABLE, LINES = (bytes_edits,), (bytes_edits, line_edits, jsonl_edits)
+TABLE, MOVIE = (bytes_edits, parquet_edits, parquet_edits), (bytes_edits, mp4_edits)
+LINES = (bytes_edits, line_edits, jsonl_edits)
 JSON = (bytes_edits, line_edits, json_edits)
 TOLD = (DemonstrationError,)
 MAPPING_TOLD = (DemonstrationError, ConfigError)
@@ -161,7 +163,7 @@ TARGETS = [
     Target("dataset-tasks", _seed(_png, f"set/{layout.TASKS}"), _read, TOLD, TABLE),
     Target("dataset-episodes", _seed(_png, "set/meta/episodes/chunk-000/file-000.parquet"), _read, TOLD, TABLE),
     Target("dataset-data", _seed(_png, DATA), _read, TOLD, TABLE),
-    Target("dataset-film", _seed(_film, FILM), _read, TOLD, TABLE),
+    Target("dataset-film", _seed(_film, FILM), _read, TOLD, MOVIE),
     Target("dataset-foreign", _seed(_foreign, DATA), _read_mapped, MAPPING_TOLD, TABLE),
     Target("dataset-mapping", _seed(_foreign, "robot.yaml"), _read_mapped, MAPPING_TOLD,
            (bytes_edits, line_edits, yaml_edits)),

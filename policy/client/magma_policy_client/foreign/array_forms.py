@@ -7,7 +7,7 @@ vla-eval. Objects, structures, complex numbers and texts are no element types he
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +42,12 @@ class ArrayForm:
     shape: str | bytes
     scalar: str | bytes | None = None
     """key of the map that is one number of numpy's"""
-    refused: str | None = None
-    """key of maps that a policy has no reason to send"""
+    picture: str | None = None
+    """key of the map that is a packed picture"""
 
 
 OPENPI = ArrayForm(b"__ndarray__", b"data", b"dtype", b"shape", scalar=b"__npgeneric__")
-VLA_EVAL = ArrayForm("__ndarray__", "data", "dtype", "shape", refused="__image__")
+VLA_EVAL = ArrayForm("__ndarray__", "data", "dtype", "shape", picture="__image__")
 
 
 def pack(values: Mapping[Any, Any], form: ArrayForm) -> bytes:
@@ -67,18 +67,21 @@ def pack(values: Mapping[Any, Any], form: ArrayForm) -> bytes:
         raise ProtocolError(f"a message cannot be packed: {error}") from error
 
 
-def unpack(data: bytes, form: ArrayForm) -> dict[Any, Any]:
-    """Bytes as a map; arrays in it are read-only and lie on the bytes. Raises ProtocolError for anything else."""
+def unpack(data: bytes, form: ArrayForm, picture: Callable[[Mapping[Any, Any]], Any] | None = None) -> dict[Any, Any]:
+    """Bytes as a map; arrays in it are read-only and lie on the bytes. `picture` makes something of a packed picture,
+    which is refused without. Raises ProtocolError for anything else."""
 
     def made(value: dict[Any, Any]) -> Any:
         if form.array in value:
-            return _array(value, form)
+            return array_of(value, form)
         if form.scalar is not None and form.scalar in value:
             number = value.get(form.data)
             if isinstance(number, (bool, int, float)):
                 return number
             raise ProtocolError(f"a number of numpy's holds {short(number)}")
-        if form.refused is not None and form.refused in value:
+        if form.picture is not None and form.picture in value:
+            if picture is not None:
+                return picture(value)
             raise ProtocolError("the server sent a picture, which no answer of a policy has")
         return value
 
@@ -98,7 +101,8 @@ def unpack(data: bytes, form: ArrayForm) -> dict[Any, Any]:
     return values
 
 
-def _array(value: Mapping[Any, Any], form: ArrayForm) -> np.ndarray:
+def array_of(value: Mapping[Any, Any], form: ArrayForm) -> np.ndarray:
+    """The array that a map describes. Raises ProtocolError."""
     data, dtype, shape = (value.get(key) for key in (form.data, form.dtype, form.shape))
     if isinstance(dtype, bytes):
         dtype = dtype.decode("ascii", "replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from magma_eval.report.comparison import contests, numbers_of
 from magma_eval.results.episode_result import SUCCESS_RULES, SuccessRule
 from magma_eval.results.run_folder import RunFolder
 from magma_eval.summary import Row, summarise
@@ -29,6 +30,7 @@ def numbers(runs: Sequence[RunFolder], rule: SuccessRule) -> dict[str, Any]:
 
     return {
         "rule": rule,
+        "contests": [numbers_of(contest) for contest in contests(runs, rule)],
         "folders": [{"folder": str(run.folder), "content": run.content} for run in runs],
         "settings": [
             {

@@ -17,6 +17,15 @@ from markupsafe import Markup
 from magma_eval.confidence_intervals import Rate
 from magma_eval.report.charts import interval_plot, latency_plot
 from magma_eval.report.clips import Clip
+from magma_eval.report.comparison import (
+    LEGEND,
+    PAIR_TITLES,
+    POLICY_TITLES,
+    Contest,
+    contests,
+    pair_rows,
+    policy_rows,
+)
 from magma_eval.report.figures import latencies, rate_bars, short_name
 from magma_eval.report.published import published_rates
 from magma_eval.results.episode_result import RULE_TEXT, SUCCESS_RULES, EpisodeResult, Stage, SuccessRule
@@ -87,6 +96,8 @@ def render(
         errors=sum(result.success is None for result in results),
         settings=[_setting(summary, rule) for summary in summaries],
         plots={suite: Markup(interval_plot(groups)) for suite, groups in rate_bars(summaries, rule).items()},
+        contests=[_contest(contest) for contest in contests(runs, rule)],
+        contest_legend=LEGEND,
         latency=None if late is None else (Markup(latency_plot(late.curves)), _latency_table(late)),
         videos=list(_videos(clips, rule, embed, page)),
         error_table=_error_table(results),
@@ -151,6 +162,17 @@ def _rate_cell(rate: Rate | None, chosen: bool) -> Cell:
 
 def _mean_cell(mean: float | None, chosen: bool) -> Cell:
     return Cell("–" if mean is None else f"{100 * mean:.1f} %", "rule" if chosen else "")
+
+
+def _contest(contest: Contest) -> dict[str, Any]:
+    def cells(rows: Sequence[Sequence[str]], texts: int) -> list[list[object]]:
+        return [[*(Cell(text, "left") for text in row[:texts]), *row[texts:]] for row in rows]
+
+    return {
+        "title": f"{contest.title}: {contest.shared} episodes that all have finished",
+        "policies": Table(POLICY_TITLES, cells(policy_rows(contest), 1)),
+        "pairs": Table(PAIR_TITLES, cells(pair_rows(contest), 2)),
+    }
 
 
 def _latency_table(late: Any) -> Table:
@@ -249,19 +271,24 @@ def _milliseconds(value: float) -> str:
 
 
 def _published(summaries: Sequence[SettingSummary]) -> Table | None:
-    rates = [rate for suite in dict.fromkeys(s.setting.suite for s in summaries) for rate in published_rates(suite)]
+    rates = [
+        rate
+        for suite in dict.fromkeys(s.setting.suite for s in summaries)
+        for rate in published_rates(suite, related=True)
+    ]
     rows = [
         [
             rate.model,
             Cell(rate.task, "left"),
             f"{100 * rate.rate:.1f} %",
             rate.episodes or "–",
+            Cell(rate.protocol, "left"),
             Cell(rate.note, "left"),
             Cell(rate.source, "left"),
         ]
         for rate in dict.fromkeys(rates)
     ]
-    return Table(["model", "task", "success", "episodes", "note", "source"], rows) if rows else None
+    return Table(["model", "task", "success", "episodes", "protocol", "note", "source"], rows) if rows else None
 
 
 def _run(run: RunFolder) -> dict[str, str]:

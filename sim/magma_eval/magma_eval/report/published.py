@@ -24,6 +24,8 @@ class PublishedRate:
     episodes: int | None = None
     """None: the source does not say"""
     note: str = ""
+    protocol: str = ""
+    """how the source measured: simulator, episodes, what counts as success; as far as it says"""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rate <= 1.0:
@@ -32,14 +34,19 @@ class PublishedRate:
             raise ValueError(f"a published rate has a model, a suite, a task and a source: {self}")
 
 
-def published_rates(suite: str = "") -> list[PublishedRate]:
-    """The rates of a suite, or all, from the files of the installed benchmarks."""
+def published_rates(suite: str = "", *, related: bool = False) -> list[PublishedRate]:
+    """The rates of a suite, or all, from the files of the installed benchmarks; `related`: those over several suites
+    too, of which it is one."""
     rates = []
     for benchmark in benchmarks():
         if benchmark.published is None:
             continue
         content = json.loads(benchmark.published.read_text(encoding="utf-8"))
-        sources = content["sources"]
-        rates += [PublishedRate(**{**row, "source": sources[row["source"]]}) for row in content["rates"]]
+        sources, protocols = content["sources"], content["protocols"]
+        for row in content["rates"]:
+            known = {"source": sources[row["source"]], "protocol": protocols[row["suite"]]}
+            rates.append(PublishedRate(**{**row, **known}))
     own = SUITES[suite].published_as if suite in SUITES else ""
-    return [rate for rate in rates if not suite or rate.suite == (own or suite)]
+    name = own or suite
+    over_several = tuple(rate.suite for rate in rates if related and name.startswith(f"{rate.suite}-"))
+    return [rate for rate in rates if not suite or rate.suite in (name, *over_several)]

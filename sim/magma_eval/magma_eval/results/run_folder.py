@@ -27,6 +27,8 @@ RUN_FORMAT = "magma-eval-run-2"
 _RUN_FORMATS = (RUN_FORMAT, "magma-eval-run-1")
 """what is read; the first format did not say which content a policy had"""
 RUN_FILE = "run.json"
+MEMORY = "policy_memory_mib"
+"""Entry of run.json: how much memory the policy took, by place, as its server told."""
 LONGEST_LINE_BYTES = 1 << 20
 
 

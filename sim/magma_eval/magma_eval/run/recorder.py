@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from magma_eval.results.episode_result import EpisodeResult, ResultsError, SuccessRule
-from magma_eval.results.run_folder import RUN_FILE, RUN_FORMAT, is_run, read_run, write_json
+from magma_eval.results.run_folder import MEMORY, RUN_FILE, RUN_FORMAT, is_run, read_run, write_json
 from magma_eval.results.store import ResultStore
 
 
@@ -70,6 +70,17 @@ class Recorder:
             self._claimed = True
         self._store.append(result)
 
+    def keep_memory(self, mib: Mapping[str, float]) -> None:
+        """Notes how much memory the policy took, by place; the largest of several parts of a run stays. Nothing where
+        no result was kept."""
+        if not self._claimed or not mib:
+            return
+        content = self._content()
+        before = content.get(MEMORY)
+        known = before if isinstance(before, dict) else {}
+        content[MEMORY] = {**known, **{place: max(value, _number(known.get(place))) for place, value in mib.items()}}
+        write_json(self._folder / RUN_FILE, content)
+
     def __enter__(self) -> Recorder:
         return self
 
@@ -98,6 +109,10 @@ class Recorder:
         if told.command and told.command not in content["commands"]:
             content["commands"].append(told.command)
         return content
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def check_same_run(folder: Path, identity: Mapping[str, Any], training: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from magma_contracts.outputs import OutputError, check_folder
 from magma_eval.benchmarks import benchmark_of, check_task
 from magma_eval.policies.interface import PolicyFailedError
+from magma_eval.policies.memory import served_memory
 from magma_eval.policies.served import served_identity, start_server
 from magma_eval.pools.processes import ProcessPool
 from magma_eval.pools.protocol import WorkerSetup
@@ -99,10 +100,18 @@ class Runner:
                 settings=config.settings,
             )
             coordinator.run(lambda: self._interrupts)
+        self._note_memory(recorder)
         summary = coordinator.summary
         summary.resumed = len(there)
         summary.interrupted = self._interrupts > 0 and summary.left > 0
         return summary
+
+    def _note_memory(self, recorder: Recorder) -> None:
+        policy = self._config.policy
+        if policy.on_server:
+            recorder.keep_memory(served_memory(policy.text, policy.token))
+        elif self._server is not None:
+            recorder.keep_memory(served_memory(self._server.url, self._server.token))
 
     def _description(self, identity: str) -> RunDescription:
         config = self._config

@@ -46,12 +46,10 @@ from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.robots import Robot
 from magma_policy.families.interface import Proprioception
 from magma_policy.families.magma import checkpoint as checkpoints
-from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.checkpoint import Checkpoint
 from magma_policy.families.magma.config import (
     ImageConfig,
     MagmaConfig,
-    TextConfig,
     TokenConfig,
     VisionConfig,
     magma_8b_config,
@@ -62,7 +60,9 @@ from magma_policy.families.magma.prompt import robot_prompt
 from magma_policy.families.magma.tiling import tile_image
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
 from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.action_tokens import NUM_BINS
 from magma_policy.inference.device import DTYPES, pick_device, pick_dtype
+from magma_policy.inference.llama_config import TextConfig
 from magma_policy.inference.packed_linear import pack_linears
 from magma_policy.inference.quantisation import quantise
 

@@ -14,6 +14,10 @@ ENVIRONMENT_VARIABLE = "MAGMA_CHECKPOINTS"
 """Folders to search for checkpoints by name, separated as in PATH; they go before those that ship with the policy."""
 
 
+PREFIXES = ("magma:", "openvla:")
+"""May stand before the name or folder of a checkpoint, to say that it is one; its config.json says of which family."""
+
+
 class CheckpointNotFoundError(ValueError):
     """No such checkpoint; the message says where it was looked for."""
 
@@ -30,15 +34,19 @@ def search_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
     return folders
 
 
+def without_prefix(name: str) -> str:
+    """The name or folder of a checkpoint, without the one of `PREFIXES` that may stand before it."""
+    return next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
+
+
 def find_checkpoint(name: str, environment: Mapping[str, str] | None = None) -> Path:
-    """Folder of a checkpoint given by path, or by name such as ``magma-tiny``; with ``magma:`` before it or not.
+    """Folder of a checkpoint given by path, or by name such as ``magma-tiny``; with one of `PREFIXES` before it or not.
 
     Raises:
         CheckpointNotFoundError: nothing of that name or path.
     """
-    # As everywhere in this project a checkpoint may be named with magma: before it.
     if not Path(name).is_dir():
-        name = name.removeprefix("magma:")
+        name = without_prefix(name)
     if not name.strip():
         raise CheckpointNotFoundError("no checkpoint given; name one (magma-tiny) or give its folder")
     direct = Path(name).expanduser()
@@ -67,7 +75,7 @@ def locate(name: str, environment: Mapping[str, str] | None = None) -> Path | st
     try:
         return find_checkpoint(name, environment)
     except CheckpointNotFoundError:
-        name = name.removeprefix("magma:")
+        name = without_prefix(name)
         if HUB_ID.fullmatch(name) and not name.startswith((".", "~")):
             return name
         raise

@@ -96,7 +96,7 @@ def browse(config: BrowseConfig) -> int:
             executable=config.browser,
         )
         print(f"loading {config.policy} …", file=sys.stderr, flush=True)
-        policy = config.load(config.policy)
+        policy = config.load_text_model(config.policy)
         with PageBrowser(settings, ask_person) as browser:
             browser.open(config.url)
             end = play(agent, browser, lambda question: policy.chat(question.words, [question.image]).text, config.out)

@@ -118,7 +118,7 @@ def chat(config: ChatConfig) -> int:
         print(f"{config.boxes}: {len(boxes)} boxes, contents {array_hash(boxes)}", file=sys.stderr)
     settings = _settings(config)
     print(f"loading {config.checkpoint} …", file=sys.stderr, flush=True)
-    policy = config.load(config.checkpoint)
+    policy = config.load_text_model(config.checkpoint)
     if policy.taught_to_act:
         print(
             f"{config.checkpoint} was taught to act; it knows a few questions about its own scenes, and those poorly",

@@ -100,7 +100,7 @@ def _evaluate(config: EvalScreensConfig) -> int:
         there = read_answers(config.out)
     ask: Callable[[Question], str] | None = None
     if config.policy:
-        policy = config.load(config.policy)
+        policy = config.load_text_model(config.policy)
         ask = lambda question: policy.chat(question.words, [question.image]).text  # noqa: E731
     scores, missing = [], 0
     for number, item in enumerate(chosen.items()):

@@ -12,7 +12,7 @@ import tyro
 from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
-from magma_policy.families.magma import RandomCheckpoint, write_random
+from magma_policy.families import magma, openvla
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,16 @@ class InitialiseConfig:
 
     output: Path
     """Directory to write."""
-    layout: Literal["magma-tiny", "published"] = "magma-tiny"
+    layout: Literal["magma-tiny", "published", "openvla"] = "magma-tiny"
     """magma-tiny: this project's small model and files. published: a plain Magma of few parameters in the files, shards
-    and tensor names of microsoft/Magma-8B, with an action spec and statistics beside them."""
+    and tensor names of microsoft/Magma-8B, with an action spec and statistics beside them. openvla: the same of
+    openvla/openvla-7b."""
     seed: int = 0
     step_period_s: float = 0.2
     max_translation_m: float = 0.01
     """Bound of every translation component of its actions; of rotations too, in rad."""
     shard_megabytes: float = 2.0
-    """Largest shard of the published layout."""
+    """Largest shard of the published layouts."""
 
 
 def main() -> None:
@@ -42,14 +43,16 @@ def write(config: InitialiseConfig) -> int:
     if config.output.is_dir() and any(config.output.iterdir()):
         raise CommandError(f"--output {config.output} is not empty; give a new folder, nothing is overwritten")
     check_folder(config.output, "--output")
-    wanted = RandomCheckpoint(
-        config.layout,
-        config.seed,
-        config.step_period_s,
-        config.max_translation_m,
-        shard_bytes=int(config.shard_megabytes * 1e6),
-    )
-    name, count = write_random(config.output, wanted)
+    shard_bytes = int(config.shard_megabytes * 1e6)
+    if config.layout == "openvla":
+        name, count = openvla.write_random(
+            config.output, config.seed, config.step_period_s, config.max_translation_m, shard_bytes
+        )
+    else:
+        wanted = magma.RandomCheckpoint(
+            config.layout, config.seed, config.step_period_s, config.max_translation_m, shard_bytes
+        )
+        name, count = magma.write_random(config.output, wanted)
     print(f"wrote {config.output}: {name}, {count / 1e6:.2f} M parameters, random")
     return 0
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import OutputError, explained
@@ -16,7 +16,7 @@ from magma_policy.files.hub import HubError
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 
 if TYPE_CHECKING:
-    from magma_policy.families.interface import LoadedPolicy
+    from magma_policy.families.interface import ActionPolicy, LoadedPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +35,20 @@ class LoadOptions:
     """For a checkpoint that does not name its robot: widowx, google_robot, or a folder with action_spec.json."""
     statistics: Path | None = None
     """A statistics.json to use instead of the checkpoint's."""
+    unnorm_key: str | None = None
+    """The data set, of several in the statistics, whose bounds the robot's actions have; default: the robot's own."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threads <= 1024:
             raise ConfigError(f"--threads must be from 0 to 1024, got {self.threads}")
 
-    def load(self, checkpoint: str) -> LoadedPolicy:
+    def load(self, checkpoint: str) -> ActionPolicy:
         """Loads a folder, a shipped checkpoint by name, or owner/name from the Hugging Face Hub.
 
         Raises:
             CommandError: it cannot be loaded, and why.
         """
-        try:
-            place = locate(checkpoint)
-        except CheckpointNotFoundError as error:
-            raise CommandError(str(error)) from error
+        place = _place(checkpoint)
         # torch takes seconds to import; a wrong name is told before that.
         import torch
 
@@ -66,9 +65,27 @@ class LoadOptions:
                 quantization=None if self.quantization == "none" else self.quantization,
                 robot=self.robot,
                 statistics=self.statistics,
+                unnorm_key=self.unnorm_key,
             )
         except (CheckpointError, ConfigError, HubError, torch.OutOfMemoryError) as error:
             raise CommandError(str(error)) from error
+
+    def load_text_model(self, checkpoint: str) -> LoadedPolicy:
+        """As `load`, of a family that answers in text too. Raises CommandError."""
+        from magma_policy.families import registry
+
+        try:
+            registry.require_talking(_place(checkpoint))
+        except (ConfigError, HubError) as error:
+            raise CommandError(str(error)) from error
+        return cast("LoadedPolicy", self.load(checkpoint))
+
+
+def _place(checkpoint: str) -> Path | str:
+    try:
+        return locate(checkpoint)
+    except CheckpointNotFoundError as error:
+        raise CommandError(str(error)) from error
 
 
 def run_command(name: str, work: Callable[[], int]) -> int:

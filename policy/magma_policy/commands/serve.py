@@ -156,9 +156,11 @@ def load_pointer(config: ServeConfig) -> ServedPointer | None:
     )
     if not pointing.points():
         return None
-    for name, unused in (("quantization", "none"), ("robot", None), ("statistics", None)):
+    for name, unused in (("quantization", "none"), ("robot", None), ("statistics", None), ("unnorm_key", None)):
         if getattr(config, name) != unused:
-            raise CommandError(f"--{name} is for a policy; {config.checkpoint} points and does not act")
+            raise CommandError(
+                f"--{name.replace('_', '-')} is for a policy; {config.checkpoint} points and does not act"
+            )
     return ServedPointer(pointing.load(), Path(config.checkpoint).name)
 
 

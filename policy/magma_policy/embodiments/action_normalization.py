@@ -96,13 +96,15 @@ def load(path: Path) -> dict[str, ActionStatistics | ConfigError]:
 def _bounds(entry: Any) -> Any:
     """The three entries that are used, of the form that OpenVLA and RLDS data sets are described in; else unchanged.
 
-    There they lie under "action" among means, extremes and counts.
+    There they lie under "action" among means, extremes and counts, and where none is exempt there may be no mask.
     """
     if not isinstance(entry, dict):
         return entry
     inner = entry.get("action", entry)
     if isinstance(inner, dict) and (inner is not entry or "mean" in inner):
-        return {name: inner[name] for name in ("q01", "q99", "mask") if name in inner}
+        found = {name: inner[name] for name in ("q01", "q99", "mask") if name in inner}
+        q01 = found.get("q01")
+        return {"mask": [True] * len(q01), **found} if isinstance(q01, list) else found
     return entry
 
 

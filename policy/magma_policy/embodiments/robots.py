@@ -7,6 +7,7 @@ ship with this package.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,12 @@ def check_name(name: object) -> str:
     return name
 
 
-def read(directory: Path, statistics: Path | None = None) -> Robot:
-    """The robot of a folder; `statistics` is a file in place of its statistics.json. Raises ConfigError."""
+def read(directory: Path, statistics: Path | None = None, key: str | None = None) -> Robot:
+    """The robot of a folder; `statistics` is a file in place of its statistics.json, `key` the data set in it whose
+    statistics are meant instead of the spec's own. Raises ConfigError."""
     spec = load_json(ActionSpec, directory / ACTION_SPEC)
+    if key is not None:
+        spec = dataclasses.replace(spec, statistics_key=key)
     bounds = action_statistics.load(directory / STATISTICS if statistics is None else statistics)
     camera = directory / CAMERA
     return Robot(
@@ -123,3 +127,10 @@ def find(checkpoint: Path, name: str | Path) -> Path:
             return candidate
     known = sorted({*names_in(checkpoint), *PUBLISHED})
     raise ConfigError(f"no robot {str(name)!r}: neither one of {known} nor a folder with an {ACTION_SPEC}")
+
+
+def homes(checkpoint: Path, robot: str | Path | None) -> dict[str, Path]:
+    """Folders by name of a checkpoint's robots: of the default one, which is `robot` if that is given (`find`), and of
+    the further ones. Raises ConfigError."""
+    own = {DEFAULT: checkpoint if robot is None else find(checkpoint, robot)}
+    return own | {name: checkpoint / FOLDER / name for name in names_in(checkpoint)}

@@ -230,7 +230,8 @@ class Family(Protocol):
         quantization: str | None,
         robot: str | Path | None,
         statistics: str | Path | None,
-    ) -> LoadedPolicy:
+        unnorm_key: str | None,
+    ) -> ActionPolicy:
         """Load a checkpoint folder. Raises CheckpointError or ConfigError that names what does not fit."""
         ...
 

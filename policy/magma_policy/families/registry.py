@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from magma_contracts.errors import ConfigError
 from magma_contracts.grounding import Grounder
 from magma_policy.errors import CheckpointError, shown
-from magma_policy.families.interface import Family, GroundingFamily, LoadedPolicy
+from magma_policy.families.interface import ActionPolicy, Family, GroundingFamily
 from magma_policy.files.hub import HubError, resolve
 from magma_policy.files.json_files import read_object
 from magma_policy.grounding.local_pointer import LocalPointer
@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A family's package, and the `architectures` by which its config.json tells it where `model_type` does not."""
+    """A family's package, the `architectures` by which its config.json tells it where `model_type` does not, and
+    whether what the package loads answers questions in text."""
 
     package: str
     architectures: tuple[str, ...]
+    talks: bool = True
 
 
 FAMILIES = {
     "magma": Entry("magma_policy.families.magma", ("MagmaForCausalLM",)),
     "kosmos-2": Entry("magma_policy.families.kosmos2", ("Kosmos2ForConditionalGeneration",)),
+    "openvla": Entry("magma_policy.families.openvla", ("OpenVLAForActionPrediction",), talks=False),
 }
 """By name, which is the `model_type` of their checkpoints' config.json."""
 UNNAMED = "magma"
@@ -76,7 +79,8 @@ def load(
     quantization: str | None,
     robot: str | Path | None,
     statistics: str | Path | None,
-) -> LoadedPolicy:
+    unnorm_key: str | None = None,
+) -> ActionPolicy:
     """A checkpoint folder, or `owner/name` of the Hugging Face Hub, by the `load` of its family."""
     directory = resolve(path)
     name = family_of(directory)
@@ -86,7 +90,15 @@ def load(
             f"{directory}: a checkpoint of {name}, which points and does not act; magma-ground, magma-refer, "
             "magma-describe and magma-serve read it"
         )
-    return found.load(directory, device, dtype, quantization, robot, statistics)
+    return found.load(directory, device, dtype, quantization, robot, statistics, unnorm_key)
+
+
+def require_talking(path: str | Path) -> None:
+    """Raises ConfigError for a checkpoint of a family that does not answer in text; HubError. No weight is read."""
+    directory = resolve(path)
+    name = family_of(directory)
+    if not FAMILIES[name].talks:
+        raise ConfigError(f"{directory}: a checkpoint of {name}, which acts and does not talk; give one of Magma")
 
 
 def points(path: str | Path) -> bool:

@@ -144,6 +144,31 @@ def refuse_mismatch(
         raise CheckpointError(f"{directory}: checkpoint refused, nothing was loaded: {'; '.join(told)}")
 
 
+def refuse_other_depths(directory: Path, config: str, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Raises CheckpointError where the file `config` and the weights differ in how many there are of something.
+
+    `counts` has both by what is counted, the file's first. For the time before a model is built: a wrong number of
+    layers is one mistake, not hundreds of missing tensors, and a number in a file costs nothing, its layers do.
+    """
+    for what, (said, there) in counts.items():
+        if said != there:
+            raise CheckpointError(f"{directory}: {config} describes {said} {what}, and the weights hold {there}")
+
+
+def count_layers(names: Iterable[str], prefix: str) -> int:
+    """How many different entries follow `prefix`, up to the next dot, in the names of tensors."""
+    return len({name[len(prefix) :].split(".", 1)[0] for name in names if name.startswith(prefix)})
+
+
+def stored_type(files: Iterable[Path], name: str) -> torch.dtype:
+    """What a tensor is stored in; float32 when it is in none of the files."""
+    for file in files:
+        with safe_open(str(file), framework="pt") as opened:
+            if name in opened.keys():  # noqa: SIM118 - safe_open is not a mapping
+                return TORCH_TYPES[opened.get_slice(name).get_dtype()]
+    return torch.float32
+
+
 def map_tensors(files: list[Path], without: Collection[str] = ()) -> dict[str, Tensor]:
     """Every tensor, but those named in `without`, as a view of its memory-mapped file: nothing is read before it is
     used."""

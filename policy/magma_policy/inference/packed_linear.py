@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from magma_policy.inference.action_decoder import ActionDecoder
+
 # A model below this size, such as magma-tiny, fits the caches and gains little.
 PACK_FROM_PARAMETERS = 2**24
 # Layers smaller than this cost nothing either way.
@@ -46,8 +48,8 @@ def _comes_before_gelu(module: nn.Module, parent: nn.Module) -> bool:
     )
 
 
-def pack_linears(model: nn.Module) -> int:
-    """Replace the Linear layers of a large `model`'s vision tower, projector and decoder layers; returns how many.
+def pack_linears(model: ActionDecoder) -> int:
+    """Replace the Linear layers of a large `model`'s decoder layers and of what reads its images; returns how many.
 
     The LM head stays, since actions read a few of its rows only. Layers that oneDNN cannot pack here (float16 on most
     CPUs) stay too, as do quantised ones.
@@ -55,11 +57,8 @@ def pack_linears(model: nn.Module) -> int:
     if not torch.backends.mkldnn.is_available() or sum(p.numel() for p in model.parameters()) < PACK_FROM_PARAMETERS:
         return 0
     count = 0
-    for part, rows in (
-        ("vision_tower", VISION_ROWS),
-        ("multi_modal_projector", VISION_ROWS),
-        ("language_model.model.layers", DECODER_ROWS),
-    ):
+    parts = {name: VISION_ROWS for name in model.vision_modules} | {"language_model.model.layers": DECODER_ROWS}
+    for part, rows in parts.items():
         root = model.get_submodule(part)
         for name, module in list(root.named_modules()):
             if type(module) is nn.Linear and module.weight.numel() >= PACK_FROM_ELEMENTS:

@@ -28,7 +28,6 @@ from magma_policy.families.magma.config import (
     ImageConfig,
     MagmaConfig,
     StateConfig,
-    TextConfig,
     TokenConfig,
     VisionConfig,
     magma_tiny_config,
@@ -36,6 +35,7 @@ from magma_policy.families.magma.config import (
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.policy import Policy
 from magma_policy.families.magma.tokenizer import MagmaTokenizer, build_small_tokenizer
+from magma_policy.inference.llama_config import TextConfig
 
 torch.set_num_threads(1)
 

@@ -16,13 +16,13 @@ from magma_policy.families.magma import checkpoint, published_files
 from magma_policy.families.magma.config import (
     ImageConfig,
     MagmaConfig,
-    TextConfig,
     TokenConfig,
     VisionConfig,
     magma_tiny_config,
 )
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.inference.llama_config import TextConfig
 from magma_policy.training.config import TrainConfig
 
 torch.set_num_threads(1)

@@ -26,9 +26,11 @@ from magma_policy.files.json_files import read_object
 from magma_policy.files.weight_check import WeightCheck, require_finite
 from magma_policy.files.weight_files import (
     WEIGHTS,
+    count_layers,
     map_tensors,
     read_shapes,
     refuse_mismatch,
+    refuse_other_depths,
     refuse_other_folders,
     shards,
 )
@@ -286,14 +288,11 @@ def load(
         )
     files = shards(directory)
     found = read_shapes(files)
-    for name, prefix in LAYERS.items():
-        # Before they are made: a number in a file costs nothing, its layers do.
-        there = len({key[len(prefix) :].split(".", 1)[0] for key in found if key.startswith(prefix)})
-        if getattr(geometry, name) != there:
-            raise CheckpointError(
-                f"{directory}: {CONFIG} describes {getattr(geometry, name)} {name.replace('_', ' ')}, and the weights "
-                f"hold {there}"
-            )
+    counts = {
+        name.replace("_", " "): (getattr(geometry, name), count_layers(found, prefix))
+        for name, prefix in LAYERS.items()
+    }
+    refuse_other_depths(directory, CONFIG, counts)
     config = geometry.config()
     config._attn_implementation = attention
     with torch.device("meta"):

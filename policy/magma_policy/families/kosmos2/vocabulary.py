@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from magma_contracts.errors import ConfigError
 from magma_policy.families.kosmos2.locations import BINS
-from magma_policy.files.tokenizer_files import read_tokenizer
+from magma_policy.files.tokenizer_files import forget_other_tools_state, read_tokenizer
 
 SPACE = "▁"
 """Stands for the space in front of a word."""
@@ -64,8 +64,7 @@ class Vocabulary:
             ConfigError: the tokenizer is laid out otherwise.
         """
         self.tokenizer, self.latents, self.bins = tokenizer, latents, bins
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
+        forget_other_tools_state(tokenizer)
         self.bos, self.pad, self.eos, self.unknown = (self._id(name) for name in (BOS, PAD, EOS, UNKNOWN))
         self._mask = tokenizer.token_to_id(MASK)
         self.image_open, self.image_close = self._id(IMAGE_OPEN), self._id(IMAGE_CLOSE)

@@ -4,7 +4,6 @@
 else in this folder is the family's own.
 """
 
-from magma_policy.families.magma.action_tokens import ActionTokens, bin_centres_by_id
 from magma_policy.families.magma.checkpoint import TOKENIZER, describe, load_model, save
 from magma_policy.families.magma.config import ImageConfig, MagmaConfig, magma_tiny_config
 from magma_policy.families.magma.initialise import RandomCheckpoint, initialise_weights, write_random
@@ -19,7 +18,6 @@ from magma_policy.families.magma.tokenizer import MagmaTokenizer, build_small_to
 
 __all__ = [
     "TOKENIZER",
-    "ActionTokens",
     "ImageConfig",
     "Magma",
     "MagmaConfig",
@@ -28,7 +26,6 @@ __all__ = [
     "Policy",
     "Processor",
     "RandomCheckpoint",
-    "bin_centres_by_id",
     "build_small_tokenizer",
     "choose_grid",
     "describe",

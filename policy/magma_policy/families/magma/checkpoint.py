@@ -13,37 +13,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import explained
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import CheckpointError
+from magma_policy.families.identity import IdentityUnderWay, numbered
 from magma_policy.families.magma import published_files
 from magma_policy.families.magma.config import MagmaConfig
-from magma_policy.families.magma.identity import IdentityUnderWay
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.tokenizer import MagmaTokenizer
 from magma_policy.files.json_dataclasses import load_json, save_json
-from magma_policy.files.weight_check import WeightCheck, require_finite
+from magma_policy.files.weight_check import require_finite
 from magma_policy.files.weight_files import (
-    TORCH_TYPES,
     WEIGHTS,
+    count_layers,
     map_tensors,
     read_shapes,
     refuse_mismatch,
+    refuse_other_depths,
     refuse_other_folders,
     shards,
+    stored_type,
 )
 from magma_policy.files.whole_files import whole_folder
-from magma_policy.inference.quantisation import quantise
+from magma_policy.inference.weight_loading import fill
 
 CONFIG = published_files.CONFIG
 TOKENIZER = published_files.TOKENIZER
+MODEL_FILES = (
+    CONFIG,
+    published_files.PREPROCESSOR,
+    TOKENIZER,
+    published_files.TOKENIZER_CONFIG,
+    published_files.GENERATION_CONFIG,
+)
+"""All but the weights that decides what a model does, in either layout."""
 
 EMBEDDING = "language_model.model.embed_tokens.weight"
 
@@ -64,7 +71,7 @@ class Checkpoint:
     robots: Mapping[str, Robot]
     stop_ids: tuple[int, ...]
     identity: str = ""
-    """`magma_policy.families.magma.identity` of the files; "" for what was put together in memory"""
+    """`magma_policy.families.identity` of the files; "" for what was put together in memory"""
 
 
 def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]], directory: Path) -> MagmaConfig:
@@ -77,15 +84,12 @@ def _with_vocabulary(config: MagmaConfig, shapes: Mapping[str, tuple[int, ...]],
 
 
 def _check_depths(config: MagmaConfig, found: Mapping[str, tuple[int, ...]], directory: Path) -> None:
-    """Before a model is built: a wrong number of layers is one mistake, not hundreds of missing tensors."""
-    layers = {name.split(".")[3] for name in found if name.startswith("language_model.model.layers.")}
     blocks = sum(name.startswith(published_files.TOWER + "stages.") and name.endswith(".gamma") for name in found)
-    for what, said, there in (
-        ("decoder layers", config.text.num_hidden_layers, len(layers)),
-        ("blocks of the vision tower", sum(config.vision.depths), blocks),
-    ):
-        if said != there:
-            raise CheckpointError(f"{directory}: {CONFIG} describes {said} {what}, and the weights hold {there}")
+    counts = {
+        "decoder layers": (config.text.num_hidden_layers, count_layers(found, "language_model.model.layers.")),
+        "blocks of the vision tower": (sum(config.vision.depths), blocks),
+    }
+    refuse_other_depths(directory, CONFIG, counts)
 
 
 @dataclass(frozen=True)
@@ -114,11 +118,7 @@ def describe(directory: Path) -> Description:
     if is_published:
         found = published_files.read(directory, shapes)
         config, tokenizer, stop_ids = found.config, found.tokenizer, found.stop_ids
-    dtype = torch.float32
-    for file in files:
-        with safe_open(str(file), framework="pt") as opened:
-            if EMBEDDING in opened.keys():  # noqa: SIM118 - safe_open is not a mapping
-                dtype = TORCH_TYPES[opened.get_slice(EMBEDDING).get_dtype()]
+    dtype = stored_type(files, EMBEDDING)
     config = _with_vocabulary(config, shapes, directory)
     rows = config.text.vocab_size
     if rows is not None and tokenizer.highest_id >= rows >= config.tokens.total_size:
@@ -153,27 +153,9 @@ def load_model(
         model = Magma(config)
     used = {name: shape for name, shape in found.items() if name not in UNUSED}
     refuse_mismatch(directory, {n: tuple(t.shape) for n, t in model.state_dict().items()}, used)
-    model.load_state_dict(map_tensors(files, without=UNUSED), strict=True, assign=True)
-    model.requires_grad_(False)
-    check = WeightCheck()
-    if quantization is not None:
-        quantise(model, quantization, device, dtype or torch.bfloat16, check)
-    for path, module in model.named_modules():
-        if not getattr(module, "quantised", False):
-            for name, parameter in list(module.named_parameters(recurse=False)):
-                # To the device first: the bytes that travel are those of the file, and rounding and looking are quicker
-                # there.
-                moved = parameter.detach().to(device)
-                check.add(f"{path}.{name}", moved, dtype)
-                moved = moved if dtype is None else moved.to(dtype)
-                setattr(module, name, torch.nn.Parameter(moved, requires_grad=False))
-    if (problem := check.problem()) is not None:
-        raise CheckpointError(f"{directory}: {problem}")
+    fill(model, map_tensors(files, without=UNUSED), directory, device, dtype, quantization)
     if device.type == "cuda":
         model.vision_tower.to(memory_format=torch.channels_last)
-    # The library keeps its rotary frequencies outside the state dict; on the meta device they have no values.
-    llama = model.language_model.model
-    llama.rotary_emb = LlamaRotaryEmbedding(model.language_model.config).to(device)
     return model.eval()
 
 
@@ -184,12 +166,14 @@ def load(
     quantization: str | None = None,
     robot: str | Path | None = None,
     statistics: Path | None = None,
+    unnorm_key: str | None = None,
 ) -> Checkpoint:
     """Load a checkpoint directory, this project's or one as microsoft/Magma-8B is published; `dtype` None keeps the
     stored type.
 
     `robot` is the default robot instead of the checkpoint's own: one of its further robots, one that ships, or a folder
-    (`robots.find`); `statistics` is a file in place of its statistics.json. A checkpoint that was not made for one may
+    (`robots.find`); `statistics` is a file in place of its statistics.json, and `unnorm_key` the data set in it whose
+    statistics are meant, in place of its specification's `statistics_key`. A checkpoint that was not made for one may
     have no robot, and its policy can then talk but not act. Raises CheckpointError for tensors that do not fit and
     ConfigError for the JSON files.
     """
@@ -199,30 +183,37 @@ def load(
     # What was made for a robot has modules of its own for it, and must say for which; a plain Magma may only talk.
     made_for_robots = not published_layout and found.config.state is not None
     acts = made_for_robots or robot is not None or (directory / robots.ACTION_SPEC).is_file()
-    if not acts and statistics is not None:
-        raise ConfigError(f"{statistics}: statistics need an action_spec.json, or the name of a robot, to go with them")
-    homes = _robot_homes(directory, robot) if acts else {}
-    known = _read_robots(homes, found.config, statistics)
+    if not acts and (statistics is not None or unnorm_key is not None):
+        given = statistics if statistics is not None else unnorm_key
+        raise ConfigError(f"{given}: statistics need an action_spec.json, or the name of a robot, to go with them")
+    homes = robots.homes(directory, robot) if acts else {}
+    known = _read_robots(homes, found.config, statistics, unnorm_key)
     settings = {"dtype": str(dtype or found.dtype), "quantization": quantization or "none"}
-    identity = IdentityUnderWay(directory, shards(directory), homes, statistics, settings)
+    settings |= {"unnorm_key": unnorm_key} if unnorm_key is not None else {}
+    identity = IdentityUnderWay(directory, _parts(directory, homes, statistics), settings)
     model = load_model(directory, found.config, device, dtype, quantization, found.shapes)
-    try:
-        return Checkpoint(model, found.tokenizer, known, found.stop_ids, identity.result())
-    except OSError as error:
-        raise CheckpointError(f"{directory}: cannot be read ({explained(error)})") from error
+    return Checkpoint(model, found.tokenizer, known, found.stop_ids, identity.result())
 
 
-def _robot_homes(directory: Path, robot: str | Path | None) -> dict[str, Path]:
-    """Folders of the default robot and of the checkpoint's further ones."""
-    homes = {robots.DEFAULT: directory if robot is None else robots.find(directory, robot)}
-    return homes | {name: directory / robots.FOLDER / name for name in robots.names_in(directory)}
+def _parts(directory: Path, homes: Mapping[str, Path], statistics: Path | None) -> dict[str, Path]:
+    """What the identity covers, by name: the checkpoint's files, and of every robot those that are used."""
+    parts = {name: directory / name for name in MODEL_FILES} | numbered(shards(directory))
+    for robot, home in homes.items():
+        own = {name: home / name for name in (robots.ACTION_SPEC, robots.STATISTICS, robots.CAMERA)}
+        if statistics is not None and not robot:
+            own[robots.STATISTICS] = statistics
+        parts |= {f"robot {robot}: {name}": path for name, path in own.items()}
+    return parts
 
 
-def _read_robots(homes: Mapping[str, Path], config: MagmaConfig, statistics: Path | None) -> dict[str, Robot]:
+def _read_robots(
+    homes: Mapping[str, Path], config: MagmaConfig, statistics: Path | None, unnorm_key: str | None
+) -> dict[str, Robot]:
     """The robots of these folders, each checked against the model."""
     known: dict[str, Robot] = {}
     for name, home in homes.items():
-        one = robots.read(home, None if statistics is None or name else Path(statistics))
+        # What was named is the default robot's.
+        one = robots.read(home) if name else robots.read(home, statistics, unnorm_key)
         # A robot's own folder may serve several models.
         known[name] = dataclasses.replace(one, spec=dataclasses.replace(one.spec, policy=config.name))
         known[name].check_fits(config, str(home))

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from magma_policy.checks import require, require_size, require_word
 from magma_policy.errors import shown
+from magma_policy.inference.llama_config import TEXT_SIZES, TextConfig
 from magma_policy.marks.mark_pointer_config import MarkPointerConfig
 
 T = TypeVar("T")
@@ -56,54 +57,6 @@ class ImageConfig:
         require_size(self.max_num_crops, 64, "image max_num_crops")
         require_size(self.max_num_crops * self.base_size**2, 2**24, "image pixels (max_num_crops * base_size²)")
         require(min(self.std) > 0, f"image std must be positive, got {self.std}")
-
-
-TEXT_SIZES = {
-    "hidden_size": 2**16,
-    "intermediate_size": 2**18,
-    "num_hidden_layers": 1024,
-    "num_attention_heads": 1024,
-    "num_key_value_heads": 1024,
-    "vocab_size": 2**22,
-    "max_position_embeddings": 2**20,
-}
-"""The largest that are taken for a size, each several times those of the largest Llama."""
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """Llama decoder. `vocab_size` None means: read it from the checkpoint's embedding table."""
-
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    vocab_size: int | None = None
-    rms_norm_eps: float = 1e-5
-    rope_theta: float = 500000.0
-    max_position_embeddings: int = 8192
-
-    def __post_init__(self) -> None:
-        for name, largest in TEXT_SIZES.items():
-            value = getattr(self, name)
-            if value is not None:
-                require_size(value, largest, f"text {name}")
-        for name in ("rms_norm_eps", "rope_theta"):
-            require(getattr(self, name) > 0, f"text {name} must be positive, got {getattr(self, name)}")
-        require(
-            self.hidden_size % self.num_attention_heads == 0,
-            f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}",
-        )
-        require(
-            self.num_attention_heads % self.num_key_value_heads == 0,
-            f"num_attention_heads {self.num_attention_heads} is not a multiple of "
-            f"num_key_value_heads {self.num_key_value_heads}",
-        )
-
-    @property
-    def head_dim(self) -> int:
-        return self.hidden_size // self.num_attention_heads
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from magma_policy.embodiments import robots
-from magma_policy.embodiments.action_normalization import ActionStatistics
-from magma_policy.embodiments.action_spec import ActionSpec
-from magma_policy.embodiments.robots import Robot
 from magma_policy.families.magma import checkpoint, published_files
-from magma_policy.families.magma.config import MagmaConfig, magma_small_config, magma_tiny_config
+from magma_policy.families.magma.config import magma_small_config, magma_tiny_config
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.families.trial_robot import trial_robot
 
 # Side of the images that the random model in the published layout asks for; the published robots' frames are shrunk
 # to it too.
@@ -47,33 +44,16 @@ def initialise_weights(model: Magma) -> None:
 def write_random(directory: Path, wanted: RandomCheckpoint) -> tuple[str, int]:
     """Write a checkpoint; the model's name and how many parameters it has."""
     torch.manual_seed(wanted.seed)
-    config = magma_tiny_config() if wanted.layout == "magma-tiny" else magma_small_config()
+    tiny = wanted.layout == "magma-tiny"
+    config = magma_tiny_config() if tiny else magma_small_config()
     model = Magma(config)
     initialise_weights(model)
-    bound = np.full(7, wanted.max_translation_m)
-    bounds = ActionStatistics(tuple(map(float, -bound)), tuple(map(float, bound)), (True,) * 6 + (False,))
     tokenizer = build_small_tokenizer(config.tokens)
-    robot = Robot(_spec(config, wanted), bounds)
-    if wanted.layout == "magma-tiny":
+    side = config.image.base_size if tiny else PUBLISHED_IMAGE_SIDE
+    robot = trial_robot(config.name, side, wanted.step_period_s, wanted.max_translation_m, config.proprioception)
+    if tiny:
         checkpoint.save(directory, model.state_dict(), config, tokenizer, {robots.DEFAULT: robot})
     else:
         published_files.write(directory, model.state_dict(), config, tokenizer, shard_bytes=wanted.shard_bytes)
         robots.write(robot, directory)
     return config.name, sum(p.numel() for p in model.parameters())
-
-
-def _spec(config: MagmaConfig, wanted: RandomCheckpoint) -> ActionSpec:
-    side = config.image.base_size if wanted.layout == "magma-tiny" else PUBLISHED_IMAGE_SIDE
-    return ActionSpec(
-        policy=config.name,
-        horizon=1,
-        step_period_s=wanted.step_period_s,
-        frame="base",
-        rotation="axis_angle",
-        gripper="absolute_open_1",
-        statistics_key="random",
-        camera="third_person",
-        image_height=side,
-        image_width=side,
-        proprioception=config.proprioception,
-    )

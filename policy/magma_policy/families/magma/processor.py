@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from magma_policy.errors import ObservationError
+from magma_policy.families.images import check_image
 from magma_policy.families.interface import Message
 from magma_policy.families.magma.config import MagmaConfig
 from magma_policy.families.magma.conversation import encode_answered, encode_parts, parts_of
@@ -17,20 +18,6 @@ from magma_policy.families.magma.model_inputs import ModelInputs
 from magma_policy.families.magma.projector import visual_token_count
 from magma_policy.families.magma.tiling import tile_image
 from magma_policy.families.magma.tokenizer import MagmaTokenizer
-
-
-def check_pixels(image: np.ndarray) -> None:
-    """Raises ObservationError unless `image` is a uint8 array."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ObservationError(f"image must be a uint8 array, got {kind}")
-
-
-def check_image(image: np.ndarray) -> None:
-    """Raises ObservationError unless `image` is a uint8 rgb image (H, W, 3) with something in it."""
-    check_pixels(image)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ObservationError(f"image must have shape (height, width, 3) (rgb), got {image.shape}")
 
 
 class Processor:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +24,14 @@ from torch import Tensor
 from magma_contracts.errors import ConfigError
 from magma_contracts.typed_tables import naming
 from magma_policy.errors import CheckpointError, shown
-from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
+from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TokenConfig, VisionConfig
 from magma_policy.families.magma.published_tokenizer import check_vocabulary_entry, read_published_tokenizer
 from magma_policy.families.magma.tokenizer import MagmaTokenizer
 from magma_policy.files.json_files import read_object, read_optional_object
+from magma_policy.files.json_values import checked_integer, checked_name, checked_number, read_flag, read_section
 from magma_policy.files.weight_check import require_finite
 from magma_policy.files.weight_files import write_shards
+from magma_policy.inference.llama_config import read_text_config
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -46,17 +47,6 @@ BACKBONES = {
     "convnextxxlarge": VisionConfig(depths=(3, 4, 30, 3), dims=(384, 768, 1536, 3072), layer_norm_eps=1e-5),
     "convnextlarge": VisionConfig(depths=(3, 3, 27, 3), dims=(192, 384, 768, 1536), layer_norm_eps=1e-6),
 }
-
-# What LlamaConfig means by an entry that is not there.
-LLAMA_DEFAULTS: Mapping[str, Any] = {
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "rms_norm_eps": 1e-6,
-    "max_position_embeddings": 2048,
-}
-ROPE_THETA_DEFAULT = 10000.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +79,10 @@ def read(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Published:
 def _published(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Published:
     where = directory / CONFIG
     data = read_object(where)
-    vision_data = _object(data, "vision_config", where)
-    text_data = _object(data, "text_config", where)
+    vision_data = read_section(data, "vision_config", where)
+    text_data = read_section(data, "text_config", where)
     image = _image(directory, data, vision_data)
-    text = _text(text_data, where)
+    text = read_text_config(text_data, where)
     vision = _vision(vision_data, shapes, where)
     for name, found, needed in (
         ("vision_config.mm_hidden_size", vision_data.get("mm_hidden_size"), vision.dims[-1]),
@@ -110,48 +100,14 @@ def _published(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Publis
     check_vocabulary_entry(data.get("tokenizer_vocab_size"), tokens, text_data.get("vocab_size"), where, TOKENIZER)
     stop_ids = _stop_ids(directory, tokens)
     config = MagmaConfig(
-        name=_name(data, directory),
+        name=checked_name(data, directory, "magma"),
         vision=vision,
         image=image,
         text=text,
         tokens=tokens,
-        image_markers=_flag(data, "mm_use_image_start_end", True, where),
+        image_markers=read_flag(data, "mm_use_image_start_end", True, where),
     )
     return Published(config, tokenizer, stop_ids)
-
-
-def _flag(data: dict[str, Any], name: str, default: bool, where: Path) -> bool:
-    """True or false; null, as tools write what they leave open, is the default."""
-    value = data.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise ConfigError(f"{where}: {name} must be true or false, got {shown(value)}")
-    return default if value is None else value
-
-
-def _object(data: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
-    value = data.get(name)
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {name} must be an object, got {shown(value)}")
-    return value
-
-
-def _integer(value: Any, name: str, where: Path) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise ConfigError(f"{where}: {name} must be a positive integer, got {shown(value)}")
-    return value
-
-
-def _number(value: Any, name: str, where: Path) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
-        raise ConfigError(f"{where}: {name} must be a positive number, got {shown(value)}")
-    return float(value)
-
-
-def _name(data: dict[str, Any], directory: Path) -> str:
-    """The repository's own name, such as Magma-8B; that of the directory when it does not say."""
-    origin = data.get("_name_or_path")
-    last = origin.rstrip("/").split("/")[-1].strip() if isinstance(origin, str) else ""
-    return last if last and last.isprintable() and len(last) <= 128 else directory.name or "magma"
 
 
 def _vision(data: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], where: Path) -> VisionConfig:
@@ -171,7 +127,7 @@ def _vision(data: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], where: 
     projector = data.get("mm_projector_type", "mlp2x_gelu")
     if projector != "mlp2x_gelu":
         raise ConfigError(f"{where}: vision_config.mm_projector_type {shown(projector)} is not 'mlp2x_gelu'")
-    if _flag(data, "mm_use_im_start_end", False, where):
+    if read_flag(data, "mm_use_im_start_end", False, where):
         raise ConfigError(f"{where}: vision_config.mm_use_im_start_end (learned separators) is not supported")
     named = BACKBONES[backbone]
     stem = shapes.get(TOWER + "stem.0.bias")
@@ -201,60 +157,6 @@ def _geometry(shapes: Mapping[str, tuple[int, ...]]) -> tuple[tuple[int, ...], t
     return depths, tuple(blocks[stage][0][0] for stage in sorted(blocks))
 
 
-def _text(data: dict[str, Any], where: Path) -> TextConfig:
-    kind = data.get("model_type", "llama")
-    if kind != "llama":
-        raise ConfigError(f"{where}: text_config.model_type {shown(kind)} is not 'llama'")
-    for name, allowed in (
-        ("hidden_act", "silu"),
-        ("attention_bias", False),
-        ("mlp_bias", False),
-        ("tie_word_embeddings", False),
-    ):
-        if data.get(name, allowed) != allowed:
-            raise ConfigError(f"{where}: text_config.{name} is {shown(data[name])}; only {allowed!r} is supported")
-    values = {name: data.get(name, default) for name, default in LLAMA_DEFAULTS.items()}
-    integers = {n: _integer(v, f"text_config.{n}", where) for n, v in values.items() if n != "rms_norm_eps"}
-    heads = integers["num_attention_heads"]
-    config = TextConfig(
-        hidden_size=integers["hidden_size"],
-        intermediate_size=integers["intermediate_size"],
-        num_hidden_layers=integers["num_hidden_layers"],
-        num_attention_heads=heads,
-        num_key_value_heads=_integer(
-            data.get("num_key_value_heads") or heads, "text_config.num_key_value_heads", where
-        ),
-        # Left to the embedding table: which size was published is not documented, and the table is what there is.
-        vocab_size=None,
-        rms_norm_eps=_number(values["rms_norm_eps"], "text_config.rms_norm_eps", where),
-        rope_theta=_rope_theta(data, where),
-        max_position_embeddings=integers["max_position_embeddings"],
-    )
-    head_dim = data.get("head_dim")
-    if head_dim is not None and head_dim != config.head_dim:
-        raise ConfigError(f"{where}: text_config.head_dim is {shown(head_dim)}, only hidden_size / heads is supported")
-    return config
-
-
-def _rope_theta(data: dict[str, Any], where: Path) -> float:
-    """The base of the rotary embedding, from wherever the transformers of the day wrote it."""
-    said: dict[str, Any] = {"text_config.rope_theta": data.get("rope_theta")}
-    for name in ("rope_scaling", "rope_parameters"):
-        rope = data.get(name)
-        if rope is None:
-            continue
-        # Without a scaling, some versions write none, others one that does nothing.
-        if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type", "default")) != "default":
-            raise ConfigError(f"{where}: text_config.{name} {shown(rope)} is not of the default type")
-        if {key for key, value in rope.items() if value is not None} - {"rope_type", "type", "rope_theta"}:
-            raise ConfigError(f"{where}: text_config.{name} {shown(rope)} scales; only its default type is known")
-        said[f"text_config.{name}.rope_theta"] = rope.get("rope_theta")
-    given = {name: _number(value, name, where) for name, value in said.items() if value is not None}
-    if len(set(given.values())) > 1:
-        raise ConfigError(f"{where}: {' and '.join(f'{name} {value:g}' for name, value in given.items())} disagree")
-    return next(iter(given.values()), ROPE_THETA_DEFAULT)
-
-
 def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -> ImageConfig:
     """The processor's file says how images are cut, as in the original; config.json when there is no such file."""
     where = directory / CONFIG
@@ -266,8 +168,8 @@ def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -
     if not found:
         side = vision_data.get("img_size", data.get("img_size"))
         return ImageConfig(
-            base_size=_integer(side, "vision_config.img_size", where),
-            max_num_crops=_integer(vision_data.get("max_num_crops"), "vision_config.max_num_crops", where),
+            base_size=checked_integer(side, "vision_config.img_size", where),
+            max_num_crops=checked_integer(vision_data.get("max_num_crops"), "vision_config.max_num_crops", where),
         )
     if found.get("anyres_strategy", "crop") != "crop":
         raise ConfigError(f"{path}: anyres_strategy {shown(found['anyres_strategy'])} is not 'crop'")
@@ -276,11 +178,11 @@ def _image(directory: Path, data: dict[str, Any], vision_data: dict[str, Any]) -
         values = found.get(name, default)
         if not isinstance(values, (list, tuple)) or len(values) != 3:
             raise ConfigError(f"{path}: {name} must have three numbers, got {shown(values)}")
-        channels[name] = tuple(_number(v, name, path) for v in values)
+        channels[name] = tuple(checked_number(v, name, path) for v in values)
     mean, std = channels["image_mean"], channels["image_std"]
     return ImageConfig(
-        base_size=_integer(found.get("base_img_size"), "base_img_size", path),
-        max_num_crops=_integer(found.get("num_crops"), "num_crops", path),
+        base_size=checked_integer(found.get("base_img_size"), "base_img_size", path),
+        max_num_crops=checked_integer(found.get("num_crops"), "num_crops", path),
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
     )

@@ -16,10 +16,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.typed_tables import naming
-from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.prompt import ROBOT_QUESTION, SYSTEM_TEXT
-from magma_policy.files.tokenizer_files import read_tokenizer
+from magma_policy.files.tokenizer_files import forget_other_tools_state, read_tokenizer
+from magma_policy.inference.action_tokens import NUM_BINS
 
 # Llama-3's pre-tokenizer pattern (its tokenizer.json).
 LLAMA3_SPLIT = (
@@ -93,13 +93,8 @@ class MagmaTokenizer:
             )
 
     def _forget_other_tools_state(self) -> None:
-        """Sets what tools leave in tokenizer.json and the library then obeys: limits of length, padding, dropped
-        merges, and special tokens that swallow the white space beside them. None of it is ours to follow."""
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.tokenizer.encode_special_tokens = False
-        if isinstance(self.tokenizer.model, models.BPE):
-            self.tokenizer.model.dropout = None
+        """As the function of that name, and special tokens swallow no white space beside them."""
+        forget_other_tools_state(self.tokenizer)
         known = [name for name in self.SPECIAL_NAMES.values() if self.tokenizer.token_to_id(name) is not None]
         self.tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in known])
 

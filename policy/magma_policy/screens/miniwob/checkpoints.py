@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import cast
 
 from magma_contracts.errors import ConfigError
 from magma_eval.episodes import Episode
@@ -43,7 +44,8 @@ class Checkpoints:
         try:
             folder = find_checkpoint(choice.argument)
             self._form = asked_form(folder)
-            self._model: TextModel = registry.load(folder, choice.device, None, None, None, None)
+            registry.require_talking(folder)
+            self._model = cast(TextModel, registry.load(folder, choice.device, None, None, None, None))
         except (CheckpointError, CheckpointNotFoundError, ConfigError, OSError) as error:
             raise PolicyFailedError(f"{choice.argument} cannot be loaded: {error}") from error
         self._name = choice.label

@@ -1,7 +1,7 @@
 """A policy as it is named on the command line.
 
 The names are those of the whole project: a shipped checkpoint by its name (`magma-tiny`), the folder of one, `magma:`
-and either of these, the address of a policy server (`ws://host:port`, `openpi://host:port?model=FILE`,
+or `openvla:` and either of these, the address of a policy server (`ws://host:port`, `openpi://host:port?model=FILE`,
 `vla-eval://host:port?model=FILE`), `expert`, `hold` or `random`; here also `replay:FILE_OR_FOLDER`. Names are labels:
 results are known by the policy's content (`Key.policy_identity`).
 """
@@ -19,6 +19,7 @@ from magma_eval.benchmarks import benchmarks
 from magma_eval.episodes import short_hash
 from magma_eval.policies.scripted import SCRIPTED
 from magma_policy_client.addresses import check_address
+from magma_policy_client.checkpoint_paths import PREFIXES
 
 
 def scripted_names() -> tuple[str, ...]:
@@ -71,9 +72,9 @@ class PolicyChoice:
 
     @property
     def argument(self) -> str:
-        """The recording or checkpoint: what stands behind `replay:` or `magma:`, or the whole text."""
+        """The recording or checkpoint: what stands behind `replay:`, `magma:` or `openvla:`, or the whole text."""
         head, _, rest = self.text.partition(":")
-        argument = rest if head in ("replay", "magma") else self.text
+        argument = rest if head == "replay" or f"{head}:" in PREFIXES else self.text
         # Behind a colon no shell has replaced a ~ of a path.
         return os.path.expanduser(argument) if self.kind in ("magma", "replay") else argument
 
@@ -112,7 +113,9 @@ class PolicyChoice:
         if self.name:
             return self.name
         if self.kind in ("magma", "replay"):
-            return f"{self.kind}:{Path(self.argument).resolve().name}"
+            head = self.text.partition(":")[0]
+            kind = head if f"{head}:" in PREFIXES else self.kind
+            return f"{kind}:{Path(self.argument).resolve().name}"
         return self.text
 
     def identity(self) -> str:

@@ -6,7 +6,7 @@ import pytest
 from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import action_normalization
 from magma_policy.embodiments.action_normalization import ActionStatistics
-from magma_policy.families.magma.action_tokens import ActionTokens
+from magma_policy.inference.action_tokens import ActionTokens
 
 # Bounds of fractal20220817_data, as published with OpenVLA and Magma.
 FRACTAL = ActionStatistics(

@@ -13,12 +13,12 @@ from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import CheckpointError, NotFiniteError
 from magma_policy.families.interface import ActRequest, GenerationSettings, Message
 from magma_policy.families.magma import checkpoint, published_files
-from magma_policy.families.magma.action_tokens import NUM_BINS
 from magma_policy.families.magma.checkpoint import Checkpoint
 from magma_policy.families.magma.policy import Policy
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
 from magma_policy.files import weight_files
 from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.action_tokens import NUM_BINS
 from magma_policy.inference.finite import REFUSED_ID, can_choose
 from magma_policy.inference.sampler import Sampler
 from magma_policy.inference.static_decoder import StaticDecoder

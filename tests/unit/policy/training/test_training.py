@@ -20,9 +20,9 @@ from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import gripper_onsets, is_held_out, read_demonstrations
 from magma_policy.demonstrations.sources import list_episodes
-from magma_policy.families.magma.action_tokens import bin_centres_by_id
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
+from magma_policy.inference.action_tokens import bin_centres_by_id
 from magma_policy.marks.trace_of_mark import parse_traces
 from magma_policy.training.config import TextMixture
 from magma_policy.training.loop import success

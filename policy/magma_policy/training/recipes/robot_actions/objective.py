@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from magma_policy.families.magma import Magma, bin_centres_by_id
+from magma_policy.families.magma import Magma
+from magma_policy.inference.action_tokens import bin_centres_by_id
 from magma_policy.inference.kv_cache import KVCache
 from magma_policy.marks.geometry import Cameras
 from magma_policy.training.config import TrainConfig

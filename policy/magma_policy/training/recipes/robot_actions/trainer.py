@@ -27,7 +27,6 @@ from magma_policy.embodiments.registry import make_adapter
 from magma_policy.embodiments.robots import Robot
 from magma_policy.families import magma
 from magma_policy.families.magma import (
-    ActionTokens,
     Magma,
     MagmaTokenizer,
     build_small_tokenizer,
@@ -35,6 +34,7 @@ from magma_policy.families.magma import (
     visual_token_count,
 )
 from magma_policy.files.whole_files import whole_folder
+from magma_policy.inference.action_tokens import ActionTokens
 from magma_policy.marks.geometry import Cameras
 from magma_policy.training import lora
 from magma_policy.training.config import TrainConfig

@@ -15,9 +15,10 @@ from magma_policy.embodiments.registry import make_adapter
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import NotFiniteError
 from magma_policy.families.interface import GenerationSettings
-from magma_policy.families.magma import ActionTokens, Magma, MagmaTokenizer
+from magma_policy.families.magma import Magma, MagmaTokenizer
 from magma_policy.files.weight_files import type_name
 from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.action_tokens import ActionTokens
 from magma_policy.inference.finite import REFUSED_ID
 from magma_policy.inference.generation import generate_ids
 from magma_policy.inference.static_decoder import StaticDecoders

@@ -19,13 +19,13 @@ from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import InstructionError, ObservationError
 from magma_policy.families.interface import ActRequest, Proprioception
-from magma_policy.families.magma.action_tokens import ActionTokens
 from magma_policy.families.magma.checkpoint import Checkpoint
 from magma_policy.families.magma.policy import Policy
 from magma_policy.families.magma.projector import visual_token_count
 from magma_policy.families.magma.prompt import robot_prompt
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
 from magma_policy.inference.action_decoding import decode_action_ids
+from magma_policy.inference.action_tokens import ActionTokens
 from magma_policy.inference.device import pick_device, pick_dtype
 from magma_policy.inference.static_decoder import StaticDecoder, round_up
 from magma_policy.serving.batching import Batcher
@@ -265,7 +265,7 @@ def test_a_good_guess_takes_one_pass_and_a_bad_one_no_more_than_none(policy, mon
 def test_coarse_types_decode_one_by_one(policy, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "magma_policy.families.magma.policy.decode_action_ids",
+        "magma_policy.families.acting.decode_action_ids",
         lambda model, prefix, state, draft: seen.append(draft) or torch.full((1, 7), 600),
     )
     session = policy.new_session()

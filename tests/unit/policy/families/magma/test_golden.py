@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from magma_policy.families.interface import GenerationSettings
-from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TextConfig, TokenConfig, VisionConfig
+from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TokenConfig, VisionConfig
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.model_inputs import ModelInputs
 from magma_policy.families.magma.tiling import tile_image
 from magma_policy.inference.generation import generate_ids
+from magma_policy.inference.llama_config import TextConfig
 from magma_policy.inference.static_decoder import StaticDecoder, StaticDecoders
 
 CASES = json.loads((Path(__file__).parents[2] / "golden" / "plain_magma.json").read_text())

@@ -8,10 +8,10 @@ import torch
 from magma_contracts.arm_state import STATE_SIZE
 from magma_contracts.errors import ConfigError
 from magma_policy.families.magma.config import magma_8b_config, magma_tiny_config
-from magma_policy.families.magma.llama import run_layers
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.projector import visual_token_count
 from magma_policy.inference.action_decoding import _decode_from_draft, _decode_one_by_one, decode_action_ids
+from magma_policy.inference.llama import run_layers
 from magma_policy.marks.geometry import Cameras
 from magma_policy.marks.mark_pointer import local_soft_argmax
 

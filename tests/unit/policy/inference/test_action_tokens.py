@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_policy.families.magma.action_tokens import CENTRES, ActionTokenError, ActionTokens, bin_centres_by_id
+from magma_policy.inference.action_tokens import CENTRES, ActionTokenError, ActionTokens, bin_centres_by_id
 
 CODEC = ActionTokens(128000)
 

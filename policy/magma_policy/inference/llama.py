@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from magma_contracts.errors import ConfigError
-from magma_policy.families.magma.config import TextConfig
 from magma_policy.inference.kv_cache import Cache
+from magma_policy.inference.llama_config import TextConfig
 
 
 def build_language_model(config: TextConfig) -> LlamaForCausalLM:

@@ -11,46 +11,22 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from magma_policy.embodiments import robots
-from magma_policy.families.magma import published_files
+from magma_contracts.outputs import explained
+from magma_policy.errors import CheckpointError
 from magma_policy_client.content import digest_of, file_digests
-
-_MODEL_FILES = (
-    published_files.CONFIG,
-    published_files.PREPROCESSOR,
-    published_files.TOKENIZER,
-    published_files.TOKENIZER_CONFIG,
-    published_files.GENERATION_CONFIG,
-)
 
 
 class IdentityUnderWay:
     """Hashes a checkpoint's files beside its loading, which reads the same pages."""
 
-    def __init__(
-        self,
-        directory: Path,
-        weights: Sequence[Path],
-        homes: Mapping[str, Path],
-        statistics: Path | None,
-        settings: Mapping[str, str],
-    ) -> None:
+    def __init__(self, directory: Path, parts: Mapping[str, Path], settings: Mapping[str, str]) -> None:
         """
         Args:
             directory: the checkpoint.
-            weights: its weight files.
-            homes: folder of each robot by name, the default one under "".
-            statistics: the file in place of the default robot's statistics.json.
+            parts: its files and those used beside them, by what each is; those that do not exist are passed over.
             settings: how the model is loaded.
         """
-        parts = {name: directory / name for name in _MODEL_FILES}
-        # By place: how a repository calls its shards is no content.
-        parts |= {f"weights {number}": path for number, path in enumerate(weights)}
-        for robot, home in homes.items():
-            own = {name: home / name for name in (robots.ACTION_SPEC, robots.STATISTICS, robots.CAMERA)}
-            if statistics is not None and not robot:
-                own[robots.STATISTICS] = statistics
-            parts |= {f"robot {robot}: {name}": path for name, path in own.items()}
+        self._directory = directory
         self._parts = {name: path for name, path in parts.items() if path.is_file()}
         self._settings = dict(settings)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="identity")
@@ -58,7 +34,15 @@ class IdentityUnderWay:
         self._pool.shutdown(wait=False)
 
     def result(self) -> str:
-        """32 hexadecimal digits. OSError when a file cannot be read."""
-        digests = self._digests.result()
+        """32 hexadecimal digits. CheckpointError when a file cannot be read."""
+        try:
+            digests = self._digests.result()
+        except OSError as error:
+            raise CheckpointError(f"{self._directory}: cannot be read ({explained(error)})") from error
         found = {name: digests[path] for name, path in self._parts.items()}
         return digest_of(found | {f"setting {name}": value for name, value in self._settings.items()})
+
+
+def numbered(weights: Sequence[Path]) -> dict[str, Path]:
+    """Weight files as parts: by place, for how a repository calls its shards is no content."""
+    return {f"weights {number}": path for number, path in enumerate(weights)}

@@ -1,0 +1,88 @@
+"""Commands that take a checkpoint take an OpenVLA: what `magma-init` writes acts, is served, and does not talk."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from magma_eval.policies.choice import PolicyChoice
+from magma_policy.commands import act, chat, init, serve
+from magma_policy.errors import CommandError
+from magma_policy_client import PolicyClient
+from magma_policy_client.checkpoint_paths import find_checkpoint
+from tests.unit.policy.families.openvla.conftest import frame
+from tests.unit.policy.serving.chat_helpers import running
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "openvla-small"
+    assert init.write(init.InitialiseConfig(folder, "openvla", max_translation_m=0.02)) == 0
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def command(module, *arguments):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return command
+
+
+def test_it_acts_by_hand_within_its_bounds(small, run, tmp_path):
+    Image.fromarray(frame(0, 120, 90)).save(tmp_path / "picture.png")
+    question = [tmp_path / "picture.png", "Put the carrot on the plate", "--json", "--checkpoint"]
+    status, out, _ = run(act, *question, f"openvla:{small}")
+    said = json.loads(out)
+    assert status == 0 and said["policy"] == "openvla-small" and said["marks"] is None
+    assert len(said["ids"]) == 7 and all(31744 <= id_ < 32000 for id_ in said["ids"])
+    assert np.abs(np.array(said["deltas"])[0, :6]).max() <= 0.02
+    assert json.loads(run(act, *question, small)[1])["ids"] == said["ids"]
+    status, _, notes = run(act, *question, small, "--unnorm-key", "bridge_orig")
+    assert status == 1 and "'bridge_orig'; the checkpoint has ['random']" in notes
+
+
+def test_it_is_served_as_it_acts_here(small):
+    config = serve.ServeConfig(f"openvla:{small}", keep_answers=False)
+    served = serve.load(config)
+    image = frame(1, 224, 224)
+    with (
+        running(lambda: serve.make_server(served, config, None)) as url,
+        PolicyClient(url.replace("http", "ws"), timeout_s=30.0) as client,
+    ):
+        assert client.spec.policy == "openvla-small" and client.identity == served.identity
+        answer = client.act(image, "go", None)
+    assert np.array_equal(answer.deltas, served.policy.act(image, "go", None).deltas)
+
+
+def test_it_does_not_talk_and_says_so_before_a_weight_is_read(small, run):
+    for shard in small.glob("*.safetensors"):
+        shard.rename(shard.with_suffix(".away"))
+    try:
+        status, _, notes = run(chat, "hello?", "--checkpoint", f"openvla:{small}")
+        assert status == 1 and "a checkpoint of openvla, which acts and does not talk; give one of Magma" in notes
+    finally:
+        for shard in small.glob("*.away"):
+            shard.rename(shard.with_suffix(".safetensors"))
+
+
+def test_a_prefix_says_no_more_than_that_it_is_a_checkpoint(small, monkeypatch):
+    assert find_checkpoint(f"openvla:{small}") == find_checkpoint(str(small)) == small
+    choice = PolicyChoice(f"openvla:{small}")
+    assert (choice.kind, choice.label, choice.argument) == ("magma", "openvla:openvla-small", str(small))
+    assert choice.identity() == PolicyChoice(str(small)).identity()
+    with pytest.raises(ValueError, match="names no checkpoint"):
+        PolicyChoice("openvla:")
+    monkeypatch.setenv("MAGMA_CHECKPOINTS", str(small.parent))
+    assert find_checkpoint("openvla:openvla-small") == small
+
+
+def test_nothing_is_overwritten(small):
+    with pytest.raises(CommandError, match="is not empty"):
+        init.write(init.InitialiseConfig(small, "openvla"))

@@ -20,6 +20,7 @@ from magma_contracts.errors import ConfigError
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import CheckpointError
+from magma_policy.families import registry
 from magma_policy.families.identity import IdentityUnderWay, numbered
 from magma_policy.families.magma import published_files
 from magma_policy.families.magma.config import MagmaConfig
@@ -108,6 +109,9 @@ def describe(directory: Path) -> Description:
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such checkpoint directory")
     refuse_other_folders(directory, CONFIG)
+    family = registry.family_of(directory)
+    if family != "magma":
+        raise CheckpointError(f"{directory}: a checkpoint of {family}, and one of Magma is wanted here")
     is_published = published_files.is_published(directory / CONFIG)
     if not is_published:
         config = load_json(MagmaConfig, directory / CONFIG)

@@ -6,7 +6,6 @@ with several pictures, none and one. Drift of any part shows here.
 """
 
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,25 +20,10 @@ from magma_policy.families.magma.tiling import tile_image
 from magma_policy.inference.generation import generate_ids
 from magma_policy.inference.llama_config import TextConfig
 from magma_policy.inference.static_decoder import StaticDecoder, StaticDecoders
+from tests.unit.policy.recipe import picture, recipe
 
 CASES = json.loads((Path(__file__).parents[2] / "golden" / "plain_magma.json").read_text())
 BASE = 768
-
-
-def recipe(name, shape):
-    """Weights of a tensor; numpy's legacy generator gives the same numbers for ever."""
-    x = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
-    if name.endswith("gamma"):
-        return 0.5 * x
-    if len(shape) < 2:
-        return 1 + 0.2 * x if name.endswith("weight") else 0.1 * x
-    if "embed_tokens" in name:
-        return x
-    return x * np.float32(2.0 / np.sqrt(np.prod(shape[1:])))
-
-
-def picture(seed, width, height):
-    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
 
 
 def words(seed, count):

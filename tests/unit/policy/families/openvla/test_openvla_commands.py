@@ -9,7 +9,8 @@ from PIL import Image
 
 from magma_eval.policies.choice import PolicyChoice
 from magma_policy.commands import act, chat, init, serve
-from magma_policy.errors import CommandError
+from magma_policy.errors import CheckpointError, CommandError
+from magma_policy.families import magma
 from magma_policy_client import PolicyClient
 from magma_policy_client.checkpoint_paths import find_checkpoint
 from tests.unit.policy.families.openvla.conftest import frame
@@ -81,6 +82,11 @@ def test_a_prefix_says_no_more_than_that_it_is_a_checkpoint(small, monkeypatch):
         PolicyChoice("openvla:")
     monkeypatch.setenv("MAGMA_CHECKPOINTS", str(small.parent))
     assert find_checkpoint("openvla:openvla-small") == small
+
+
+def test_it_is_not_trained_here_and_says_so(small):
+    with pytest.raises(CheckpointError, match="a checkpoint of openvla, and one of Magma is wanted"):
+        magma.describe(small)
 
 
 def test_nothing_is_overwritten(small):

@@ -61,7 +61,7 @@ def test_the_published_config_says_openvla_7b(tmp_path, small_tokenizer):
     shapes = {f"{name}patch_embed.proj.weight": (width, 3, 14, 14) for name, width in (
         ("vision_backbone.featurizer.", 1024), ("vision_backbone.fused_featurizer.", 1152))}  # fmt: skip
     assert published_files.read(tmp_path, shapes).config == openvla_7b_config()
-    # The first release: one tower and Vicuna, which are the classes' defaults and so not written.
+    # The first release, one tower and Vicuna, is what the classes take for entries that are left out.
     for name in ("vision_backbone_id", "llm_backbone_id", "use_fused_vision_backbone", "image_sizes"):
         del config[name]
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import naming
 from magma_policy.embodiments import action_normalization
 from magma_policy.embodiments.action_normalization import ActionStatistics
 from magma_policy.errors import CheckpointError, shown
@@ -35,7 +36,7 @@ from magma_policy.families.openvla.config import (
 from magma_policy.families.openvla.images import ImageRules, read_image_rules
 from magma_policy.families.openvla.tokenizer import OpenVLATokenizer
 from magma_policy.families.openvla.vision import TOWER_NAMES
-from magma_policy.files.json_dataclasses import naming, to_dict
+from magma_policy.files.json_dataclasses import to_dict
 from magma_policy.files.json_files import read_object
 from magma_policy.files.json_values import checked_integer, checked_name, read_flag, read_section
 from magma_policy.files.weight_check import require_finite

@@ -7,8 +7,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import naming
 from magma_policy.errors import InstructionError
-from magma_policy.files.json_dataclasses import naming
 from magma_policy.files.tokenizer_files import forget_other_tools_state, read_tokenizer
 
 BEGIN = "<s>"

@@ -150,6 +150,9 @@ def _towers(data: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], where: 
         raise ConfigError(
             f"{where}: use_fused_vision_backbone contradicts the {len(named)} tower(s) of vision_backbone_id"
         )
+    activations = data.get("timm_override_act_layers")
+    if activations is not None and activations != [None] * len(named):
+        raise ConfigError(f"{where}: timm_override_act_layers is {shown(activations)}; only the exact GELU is known")
     sides = data.get("image_sizes")
     sides = [side for _, side in named] if sides is None else sides
     if not isinstance(sides, list) or len(sides) != len(named):

@@ -43,7 +43,7 @@ def test_no_text_says_an_action_or_a_begin(text):
     assert ids.count(1) == 1
 
 
-@pytest.mark.parametrize("markup", ["</s>", "<s>", "<unk>", "<PAD>"])
+@pytest.mark.parametrize("markup", ["</s>", "<s>", "<unk>", "<PAD>", "<S>", "</S>"])
 def test_the_templates_own_tokens_are_refused_in_an_instruction(policy, markup):
     with pytest.raises(InstructionError, match="reserved markup"):
         policy._instruction_ids(f"go {markup} there")

@@ -79,6 +79,7 @@ def test_the_published_config_says_openvla_7b(tmp_path, small_tokenizer):
         (lambda c: c.update(vision_backbone_id="clip-vit-l"), "vision_backbone_id 'clip-vit-l' is none of"),
         (lambda c: c.update(llm_backbone_id="phi-2-3b"), "llm_backbone_id 'phi-2-3b' is none of"),
         (lambda c: c.update(use_fused_vision_backbone=False), "use_fused_vision_backbone contradicts"),
+        (lambda c: c.update(timm_override_act_layers=[None, "quick_gelu"]), "only the exact GELU is known"),
         (lambda c: c.update(image_sizes=[56]), "image_sizes must have 2 entries"),
         (lambda c: c.update(image_sizes=[56, 70]), "fused ones need as many each"),
         (lambda c: c.update(pad_to_multiple_of=0), "pad_to_multiple_of must be a positive integer"),

@@ -59,8 +59,8 @@ class OpenVLATokenizer:
         return ids if ids[-1] == self.space else [*ids, self.space]
 
     def check_words(self, words: str) -> None:
-        """Raises InstructionError for people's words that hold a special token, such as `</s>`, in small letters too, in
-        which prompts are made of them."""
+        """Raises InstructionError for people's words that hold a special token, such as `</s>`, as they are or in small
+        letters, as the prompt has them."""
         found = next((token for token in self._added if token in words or token in words.lower()), None)
         if found is not None:
             raise InstructionError(f"instruction contains reserved markup {found!r}: {words!r}")

@@ -81,7 +81,7 @@ def test_numbers_of_the_original(model):
         assert features.flatten()[::211].numpy() == pytest.approx(np.array(one["features"]), abs=1e-5)
         logits = network(torch.tensor([[begin, *rest]]), pixels[None])[0]
         assert logits[-1, ::2003].numpy() == pytest.approx(np.array(one["last_logits"]), abs=1e-4)
-        assert float(logits.norm()) == pytest.approx(one["norm"], rel=1e-6)
+        assert float(logits.double().norm()) == pytest.approx(one["norm"], rel=1e-6)
         prompt = torch.tensor([[begin, IMAGE_ID, *rest]])
         ids = decode_action_ids(network, network.prefill(prompt, network.encode_image(pixels[None])))[0]
         assert ids.tolist() == one["generated"]

@@ -21,7 +21,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
 
@@ -33,7 +33,7 @@ from magma_policy.commands.pointing import PointingOptions
 from magma_policy.errors import CommandError
 
 if TYPE_CHECKING:
-    from magma_policy.families.interface import Talker
+    from magma_policy.families.interface import LoadedPolicy, Talker
     from magma_policy.serving.batching import Batcher
     from magma_policy.serving.chat.api import ChatApi
     from magma_policy.serving.front import ModelServer
@@ -172,7 +172,7 @@ def load_policy(config: ServeConfig) -> Served | ServedText:
     policy = config.load(config.checkpoint)
     if policy.robots or not hasattr(policy, "pieces"):
         return Served(policy)
-    return ServedText(policy, Path(config.checkpoint).name)
+    return ServedText(cast("LoadedPolicy", policy), Path(config.checkpoint).name)
 
 
 def _device_peak_bytes() -> float:

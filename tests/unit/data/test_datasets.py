@@ -366,6 +366,14 @@ def test_a_claim_of_more_than_a_file_can_hold_is_refused(tmp_path):
         tables.read(tmp_path / "nowhere", ["a"])
 
 
+def test_a_column_that_stands_twice_is_not_chosen_from(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table([pa.array([1]), pa.array([2]), pa.array([3])], names=["a", "b", "a"]), path)
+    with pytest.raises(DatasetError, match="column 'a' 2 times"):
+        tables.read(path, ["b", "a"])
+    assert tables.read(path, ["b"]).column("b").to_pylist() == [2]
+
+
 def test_older_sets_may_have_the_channels_first(tmp_path):
     written(tmp_path)
     info = json.loads((tmp_path / layout.INFO).read_text())

@@ -73,9 +73,13 @@ def read(path: Path, columns: Sequence[str], start: int = 0, stop: int | None = 
         DatasetError: no such file, column or rows, or damage.
     """
     with opened(path) as file:
-        lacking = [name for name in columns if name not in file.schema_arrow.names]
+        there = file.schema_arrow.names
+        lacking = [name for name in columns if name not in there]
         if lacking:
             raise DatasetError(f"{path}: has no column {', '.join(map(brief, lacking))}")
+        twice = next((name for name in columns if there.count(name) > 1), None)
+        if twice is not None:
+            raise DatasetError(f"{path}: has the column {brief(twice)} {there.count(twice)} times; which one counts?")
         stop = file.metadata.num_rows if stop is None else stop
         if not 0 <= start <= stop <= file.metadata.num_rows:
             raise DatasetError(f"{path}: has {file.metadata.num_rows} rows, but {start} to {stop} are looked for in it")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
+import json
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgpack
@@ -217,6 +220,27 @@ def test_damaged_messages_cost_a_refusal_and_at_last_the_connection(harness, dam
         assert kind == "error" and payload["error"].startswith("malformed: ")
     with pytest.raises(Exception, match="malformed"):
         harness.hear()
+
+
+def test_what_the_harness_itself_sent_is_answered(served):
+    """The frames that vla-eval 0.8.0's own client sent to a magma-serve."""
+    model, where = served
+    recorded = json.loads(Path(__file__).with_name("vla_eval_harness.json").read_text())
+    (frames,) = recorded["connections"]
+    kinds = []
+    with connect(f"ws://{where}", compression=None, proxy=None) as connection:
+        for frame in frames:
+            data = base64.b64decode(frame["data"])
+            if frame["from"] == "client":
+                connection.send(data)
+                continue
+            answer, then = (unpack(each, VLA_EVAL) for each in (connection.recv(LONG_S), data))
+            assert (answer["type"], answer["seq"]) == (then["type"], then["seq"])
+            assert answer["payload"].keys() >= then["payload"].keys() - {"observation_params"}
+            kinds.append(answer["type"])
+    assert kinds == ["hello", *["action"] * 4, "error", "action"]
+    assert [one.image.shape for one in model.seen] == [(4, 6, 3)] * 5
+    np.testing.assert_allclose(model.seen[0].state.position, [0.45, 0, 0.2], atol=1e-7)
 
 
 def test_one_port_answers_both_protocols(served, tmp_path):

@@ -56,11 +56,12 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=len(TASKS))
     pages = TASKS[: parser.parse_args().pages]
     counts = {name: np.zeros(4, dtype=int) for name in SOURCES}
-    for name in pages:
-        task = MiniWobTask(name, settle_ms=0.0)
-        try:
-            task.reset("recall", 0)
-            browser = task.browser
+    # One browser for all: to start one takes longer than to look at a page.
+    task = MiniWobTask(pages[0], settle_ms=0.0)
+    browser = task.browser
+    try:
+        for name in pages:
+            task.show(name, "recall")
             elements, image = browser.elements(), browser.screenshot()
             # A click at the middle reaches it: the same test for the truth as for what is offered.
             reached = {item.key for item in browser.reached(page_candidates(elements), elements)}
@@ -72,8 +73,8 @@ def main() -> None:
             }
             for source, candidates in offered.items():
                 counts[source] += (len(truth), *hits(truth, candidates), len(candidates))
-        finally:
-            task.close()
+    finally:
+        task.close()
     print(f"{len(pages)} pages, {counts['elements'][0]} controls")
     for source, (total, found, closely, offered_count) in counts.items():
         print(f"{source}: found {Rate(int(found), int(total))}, overlap of half {Rate(int(closely), int(total))}, "

@@ -139,5 +139,14 @@ def test_demonstrations_are_kept_when_the_page_rewards_them_and_hold_no_text_of_
         steps = demonstrator.play("train", 0)
     assert steps is not None and len(steps) == 2
     for step in steps:
-        assert step.image.shape == (420, 320, 3) and "Section" not in step.question
-        assert step.answer.startswith("Coordinate: (0.")
+        ((question, answer),) = step.asked
+        assert step.image.shape == (420, 320, 3) and "Section" not in question
+        assert answer.startswith("Coordinate: (0.")
+
+
+def test_what_a_page_could_have_asked_as_well_is_answered_about_its_first_picture():
+    with Demonstrator("click-shape", others=4) as demonstrator:
+        (step,) = demonstrator.play("train", 1) or ()
+        (again,) = demonstrator.play("train", 1) or ()
+    assert len(step.asked) == 5 and len(dict(step.asked)) == 5
+    assert step.asked == again.asked

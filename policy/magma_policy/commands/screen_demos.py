@@ -38,12 +38,15 @@ class ScreenDemosConfig:
     """Of each page."""
     first: int = 0
     """Number of the first."""
+    others: int = 6
+    """Further questions at most about an episode's first picture: what the page could have asked just as well."""
     split: Literal["train", "validation"] = "train"
     """Each has pages of its own, and neither has any that a suite plays."""
 
     def __post_init__(self) -> None:
-        if self.episodes < 1 or self.first < 0:
-            raise ConfigError(f"--episodes is at least 1 and --first at least 0, got {self.episodes} and {self.first}")
+        if self.episodes < 1 or self.first < 0 or self.others < 0:
+            got = f"{self.episodes}, {self.first} and {self.others}"
+            raise ConfigError(f"--episodes is at least 1, --first and --others at least 0, got {got}")
         if unknown := [name for name in self.tasks if name not in LEARNED]:
             raise ConfigError(f"there is no script for {', '.join(unknown)}; there are {', '.join(LEARNED)}")
 
@@ -70,7 +73,7 @@ def make(config: ScreenDemosConfig) -> int:
         if not missing:
             continue
         unsolved = 0
-        with Demonstrator(task) as demonstrator:
+        with Demonstrator(task, config.others) as demonstrator:
             for name, number in missing.items():
                 steps = demonstrator.play(config.split, number)
                 unsolved += steps is None
@@ -78,7 +81,8 @@ def make(config: ScreenDemosConfig) -> int:
                 for step, shown in enumerate(steps or ()):
                     image = f"{PICTURES}/{name}-{step}.png"
                     write_image(config.out / image, shown.image)
-                    rows.append(Row(f"{name}-{step}", image, shown.question, shown.answer))
+                    for place, (question, answer) in enumerate(shown.asked):
+                        rows.append(Row(f"{name}-{step}.{place}", image, question, answer))
                 if rows:
                     append_rows(config.out, rows)
         print(
@@ -88,7 +92,7 @@ def make(config: ScreenDemosConfig) -> int:
 
 
 def _made(folder: Path) -> set[str]:
-    """The names of the episodes that a set holds."""
+    """The names of the episodes that a set holds: of its rows' ids all but the step and the question's number."""
     path = folder / ROWS
     if not path.is_file() or path.stat().st_size == 0:
         return set()

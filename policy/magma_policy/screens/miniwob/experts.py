@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -112,18 +113,35 @@ def _described_shape(page: PageObservation) -> ScreenAction | None:
     return _first(page, lambda element: _fits(element, size, colour, kind))
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A thing in a drawing: "shape", "letter" or "digit"; what it is itself; "large" or "small"; its colour."""
+
+    kind: str
+    own: str
+    size: str
+    colour: str
+
+    @classmethod
+    def of(cls, element: Element) -> Shape | None:
+        """What an element draws; None when that is none of these."""
+        if element.tag == "TEXT":
+            own = element.words.strip()
+            kind, side = _type_of(element), float(element.attributes.get("font-size", "0px").removesuffix("px"))
+        elif element.tag in _SHAPES and element.box is not None:
+            kind, own, side = "shape", _SHAPES[element.tag], element.box[2] - element.box[0]
+        else:
+            return None
+        return cls(kind, own, "large" if side > _LARGE_PX else "small", element.attributes.get("fill", ""))
+
+
 def _fits(element: Element, size: str | None, colour: str | None, kind: str) -> bool:
-    if element.tag == "TEXT":
-        what, own = ("digit" if element.words.strip().isdigit() else "letter"), element.words.strip()
-        side = float(element.attributes.get("font-size", "0px").removesuffix("px"))
-    elif element.tag in _SHAPES and element.box is not None:
-        what, own, side = "shape", _SHAPES[element.tag], element.box[2] - element.box[0]
-    else:
-        return False
+    shape = Shape.of(element)
     return (
-        (size is None or size == ("large" if side > _LARGE_PX else "small"))
-        and (colour is None or element.attributes.get("fill") == colour)
-        and kind in ("item", what, own)
+        shape is not None
+        and size in (None, shape.size)
+        and colour in (None, shape.colour)
+        and kind in ("item", shape.kind, shape.own)
     )
 
 

@@ -106,9 +106,9 @@ class MiniWobTask:
         instruction = ""
         if self._control == "other_task":
             at = LEARNED.index(self.spec.task) if self.spec.task in LEARNED else 0
-            self._begin(LEARNED[(at + 1 + layout % (len(LEARNED) - 1)) % len(LEARNED)], seed)
+            self.show(LEARNED[(at + 1 + layout % (len(LEARNED) - 1)) % len(LEARNED)], seed)
             instruction = self._utterance()
-        self._begin(self.spec.task, seed)
+        self.show(self.spec.task, seed)
         self._instruction = instruction or self._utterance()
         if self._control == "shuffled_words":
             words = self._instruction.split()
@@ -124,15 +124,8 @@ class MiniWobTask:
             refusal = self._perform(action)
         return self._observation(render=render, refusal=refusal)
 
-    def render_large(self) -> NDArray[np.uint8]:
-        """The page, uint8 (H, W, 3) rgb."""
-        return self._browser.screenshot()
-
-    def close(self) -> None:
-        """Ends the browser."""
-        self._browser.close()
-
-    def _begin(self, name: str, seed: str) -> None:
+    def show(self, name: str, seed: str) -> None:
+        """Begins an episode of a page in this browser: any page, for who looks at many and plays none."""
         page = self._browser.page
         if self._reload or name != self._loaded:
             self._browser.open((self._pages / "miniwob" / f"{name}.html").as_uri())
@@ -140,6 +133,14 @@ class MiniWobTask:
             self._loaded = name
         page.evaluate(_BEGIN, [seed, _TIME_LIMIT_MS])
         page.wait_for_function("() => WOB_TASK_READY", timeout=_READY_MS)
+
+    def render_large(self) -> NDArray[np.uint8]:
+        """The page, uint8 (H, W, 3) rgb."""
+        return self._browser.screenshot()
+
+    def close(self) -> None:
+        """Ends the browser."""
+        self._browser.close()
 
     def _utterance(self) -> str:
         return " ".join(str(self._browser.page.evaluate("() => core.getUtterance()")).split())

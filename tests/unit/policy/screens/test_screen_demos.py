@@ -6,7 +6,7 @@ import pytest
 
 from magma_policy.commands import screen_demos
 from magma_policy.errors import CommandError
-from magma_policy.screens.rows import ROWS
+from magma_policy.screens.rows import ROWS, Row, append_rows
 
 
 def test_a_set_without_a_row_yet_holds_no_episode(tmp_path):
@@ -19,3 +19,11 @@ def test_a_damaged_set_is_a_sentence(tmp_path):
     (tmp_path / ROWS).write_text("{\n")
     with pytest.raises(CommandError, match="line 1"):
         screen_demos._made(tmp_path)
+
+
+def test_an_episodes_name_is_what_all_its_rows_share(tmp_path):
+    (tmp_path / "p.png").write_bytes(b"")
+    append_rows(
+        tmp_path, [Row(f"click-tab-train-3-{row}", "p.png", "which?", "Mark: 0") for row in ("0.0", "0.1", "1.0")]
+    )
+    assert screen_demos._made(tmp_path) == {"click-tab-train-3"}

@@ -55,8 +55,39 @@ def test_labels_are_the_answers_ids_and_nothing_else(rows, tmp_path):
         asked = wanted[wanted != IGNORED]
         assert trainer.tokenizer.decode(asked.tolist()) == row.answer and asked[-1] == end
         assert ids[-len(asked) :].tolist() == asked.tolist()
-    assert batch.tiles.shape == (8, 3, 64, 64)
+    assert batch.tiles.shape == (8, 3, 64, 64) and batch.picture.tolist() == list(range(8))
     assert trainer.answers(batch).shape[:2] == batch.labels.shape
+
+
+def test_a_picture_is_looked_at_once_for_all_that_is_asked_about_it(rows, tmp_path):
+    """Together with other rows about its picture, and with other pictures, a row is answered as it is alone."""
+    append_rows(rows, [Row(f"s{k}", "pictures/2.png", f"Which of {k}?", f"Mark: {k}") for k in range(5)])
+    trainer = Trainer(config(rows, tmp_path / "run", questions=3))
+    trainer.model.eval()
+    assert [len(about) for about in trainer.pictures] == [1, 1, 6, 1, 1, 1, 1, 1]
+    together = [*trainer.pictures[2][:4], trainer.rows[0]]
+    with torch.no_grad():
+        batch = trainer._on_device_batch(together)
+        answers = trainer.answers(batch)
+        assert len(batch.tiles) == 2 and batch.picture.tolist() == [0, 0, 0, 0, 1]
+        for place, row in enumerate(together):
+            alone = trainer.answers(trainer._on_device_batch([row]))[0]
+            assert torch.allclose(answers[place, -len(alone) :], alone, atol=1e-4)
+
+
+def test_a_step_asks_no_more_about_a_picture_than_it_is_told(rows, tmp_path):
+    append_rows(rows, [Row(f"s{k}", "pictures/2.png", f"Which of {k}?", f"Mark: {k}") for k in range(5)])
+    trainer = Trainer(config(rows, tmp_path / "run", batch=8, questions=3))
+    for step in range(10):
+        batch = trainer.draw_part(step, 0)
+        assert batch.picture.bincount().max() <= 3 * 8 and len(batch.ids) <= 3 * 8
+        again = trainer.draw_part(step, 0)
+        assert torch.equal(batch.ids, again.ids) and torch.equal(batch.picture, again.picture)
+
+
+def test_validation_takes_rows_from_the_whole_set(rows, tmp_path):
+    trainer = Trainer(config(rows, tmp_path / "run", validation=(rows,), validation_rows=4))
+    assert [row.id for _, row in trainer.validator._rows] == ["r0", "r2", "r4", "r6"]
 
 
 def test_the_training_reads_what_the_checkpoint_will_be_asked(rows, tmp_path):
@@ -114,6 +145,7 @@ def test_a_checkpoint_for_robots_must_still_say_for_which(tmp_path):
     [
         ({"image_side": 100}, "multiple of 32"),
         ({"steps": 0}, "steps must be positive"),
+        ({"questions": 0}, "questions must be positive"),
         ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\)"),
         ({"stop_after": -1}, "stop_after must not be negative"),
     ],

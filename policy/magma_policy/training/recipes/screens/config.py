@@ -40,7 +40,9 @@ class ScreensConfig:
     """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
     seed: int = 0
     batch: int = 16
-    """Rows per step."""
+    """Pictures per step."""
+    questions: int = 4
+    """Rows at most that are asked about each of them."""
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
     learning_rate: float = 1.0e-3
@@ -70,8 +72,8 @@ class ScreensConfig:
         require_ranges(
             self,
             positive=(
-                "image_side", "steps", "batch", "accumulate", "learning_rate", "skip_limit", "validation_rows",
-                "validation_steps", "checkpoint_steps", "threads",
+                "image_side", "steps", "batch", "questions", "accumulate", "learning_rate", "skip_limit",
+                "validation_rows", "validation_steps", "checkpoint_steps", "threads",
             ),
             not_negative=("stop_after", "weight_decay"),
             fractions=("warmup_fraction", "ema_decay"),

@@ -107,9 +107,9 @@ class MiniWobTask:
         if self._control == "other_task":
             at = LEARNED.index(self.spec.task) if self.spec.task in LEARNED else 0
             self.show(LEARNED[(at + 1 + layout % (len(LEARNED) - 1)) % len(LEARNED)], seed)
-            instruction = self._utterance()
+            instruction = self.utterance()
         self.show(self.spec.task, seed)
-        self._instruction = instruction or self._utterance()
+        self._instruction = instruction or self.utterance()
         if self._control == "shuffled_words":
             words = self._instruction.split()
             order = np.random.default_rng(layout).permutation(len(words))
@@ -134,6 +134,10 @@ class MiniWobTask:
         page.evaluate(_BEGIN, [seed, _TIME_LIMIT_MS])
         page.wait_for_function("() => WOB_TASK_READY", timeout=_READY_MS)
 
+    def utterance(self) -> str:
+        """What the page that is shown asks for."""
+        return " ".join(str(self._browser.page.evaluate("() => core.getUtterance()")).split())
+
     def render_large(self) -> NDArray[np.uint8]:
         """The page, uint8 (H, W, 3) rgb."""
         return self._browser.screenshot()
@@ -141,9 +145,6 @@ class MiniWobTask:
     def close(self) -> None:
         """Ends the browser."""
         self._browser.close()
-
-    def _utterance(self) -> str:
-        return " ".join(str(self._browser.page.evaluate("() => core.getUtterance()")).split())
 
     def _perform(self, action: ScreenAction) -> str:
         if action.ends:

@@ -1,6 +1,6 @@
 """Which share of what can be acted on each source of candidates finds, on the pages of MiniWoB++.
 
-    .venv/bin/python tests/benchmarks/screen_candidates.py [--pages N]
+    .venv/bin/python tests/benchmarks/screen_candidates.py [--pages N] [--first N]
 
 The truth are the page's own controls: links, buttons, fields, boxes to tick, lists and their like that are enabled,
 seen and reached by a click at their middle. A source finds one when the middle of it lies in a candidate whose middle
@@ -54,7 +54,9 @@ def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pages", type=int, default=len(TASKS))
-    pages = TASKS[: parser.parse_args().pages]
+    parser.add_argument("--first", type=int, default=0)
+    options = parser.parse_args()
+    pages = TASKS[options.first :][: options.pages]
     counts = {name: np.zeros(4, dtype=int) for name in SOURCES}
     # One browser for all: to start one takes longer than to look at a page.
     task = MiniWobTask(pages[0], settle_ms=0.0)

@@ -5,7 +5,7 @@ else in this folder is the family's own.
 """
 
 from magma_policy.families.magma.checkpoint import TOKENIZER, describe, load_model, save
-from magma_policy.families.magma.config import ImageConfig, MagmaConfig, magma_tiny_config
+from magma_policy.families.magma.config import ImageConfig, MagmaConfig, VisionConfig, magma_tiny_config
 from magma_policy.families.magma.initialise import RandomCheckpoint, initialise_weights, write_random
 from magma_policy.families.magma.model import Magma
 from magma_policy.families.magma.model_inputs import ModelInputs
@@ -26,6 +26,7 @@ __all__ = [
     "Policy",
     "Processor",
     "RandomCheckpoint",
+    "VisionConfig",
     "build_small_tokenizer",
     "choose_grid",
     "describe",

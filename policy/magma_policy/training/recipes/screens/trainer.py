@@ -22,6 +22,7 @@ from magma_policy.families.magma import (
     Magma,
     MagmaConfig,
     MagmaTokenizer,
+    VisionConfig,
     build_small_tokenizer,
     initialise_weights,
     magma_tiny_config,
@@ -29,7 +30,6 @@ from magma_policy.families.magma import (
     text_prompt,
     tile_images,
 )
-from magma_policy.families.magma.config import VisionConfig
 from magma_policy.files import hub
 from magma_policy.files.image_files import read_image
 from magma_policy.screens.agent import Form

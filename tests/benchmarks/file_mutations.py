@@ -1,6 +1,7 @@
 """Damages every kind of file that a user can hand in, and sees what its reader makes of it.
 
-    python tests/benchmarks/file_mutations.py --mutants 100000 --jobs 8 --out runs/mutations       # all targets, hours
+    python tests/benchmarks/file_mutations.py --mutants 100000 --jobs 8 --out runs/mutations     # all targets, hours
+    python tests/benchmarks/file_mutations.py --mutants 100000 --resume --out runs/mutations     # on where that ended
     python tests/benchmarks/file_mutations.py --targets robot-yaml urdf --mutants 2000
     python tests/benchmarks/file_mutations.py --targets robot-yaml --only 1234        # one mutant again, with its error
 
@@ -65,8 +66,12 @@ Edit = Callable[[bytes, random.Random], bytes]
 AREAS = Path(__file__).resolve().parent / "mutation_targets"
 BATCH = 500
 """Mutants of one child: a fork and its warm-up are shared, and a leak cannot grow for ever."""
+SLICE = 2000
+"""Mutants between two notes of how far a run is."""
 LONGEST_MESSAGE = 1000
 """Characters; what is longer buries its point."""
+COUNTS = "counts.json"
+"""beside the faulty mutants"""
 
 
 @dataclass(frozen=True)
@@ -297,30 +302,74 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side; the mutants stay the same")
     parser.add_argument("--out", type=Path, help="folder for faulty mutants and the counts")
+    parser.add_argument("--resume", action="store_true", help="go on from the counts under --out, of the same --seed")
     given = parser.parse_args()
+    if given.resume and (given.out is None or given.first):
+        parser.error("--resume goes on from the counts under --out: it needs --out and no --first")
     every = [target for area in given.areas for target in targets_of(area)]
     unknown = set(given.targets or ()) - {target.name for target in every}
     if unknown:
         parser.error(f"unknown targets {', '.join(sorted(unknown))}; there are {', '.join(t.name for t in every)}")
-    chosen = [target for target in every if given.targets is None or target.name in given.targets]
+    named = {target.name: target for target in every}
+    chosen = [named[name] for name in given.targets] if given.targets is not None else every
     if given.only is not None:
         return max(_show(target, given.seed, given.only) for target in chosen)
-    numbers = range(given.first, given.first + given.mutants)
+    kept = Counts.read(given.out / COUNTS, given.seed) if given.resume else Counts(given.seed)
     faults = 0
-    rows: list[dict[str, Any]] = []
     for target in chosen:
-        began_s = _children_s()
-        tally = run_side_by_side(target, numbers, given.seed, given.out, given.jobs)
-        seconds = _children_s() - began_s
-        rows.append({"target": target.name, "mutants": given.mutants, "seed": given.seed, **tally.counts})
-        print(f"{target.name:<22} {dict(tally.counts)}  {seconds:.0f} s of CPU", flush=True)
-        for text, number in {text: number for number, text in reversed(tally.faults)}.items():
-            print(f"    {number}: {text}", flush=True)
-        faults += len(tally.faults)
-        if given.out is not None:
-            given.out.mkdir(parents=True, exist_ok=True)
-            (given.out / "counts.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        done = kept.mutants(target.name)
+        numbers = range(given.first + done, given.first + given.mutants)
+        while numbers:
+            began_s = _children_s()
+            tally = run_side_by_side(target, numbers[:SLICE], given.seed, given.out, given.jobs)
+            kept.add(tally, len(numbers[:SLICE]), _children_s() - began_s)
+            numbers = numbers[SLICE:]
+            for text, number in {text: number for number, text in reversed(tally.faults)}.items():
+                print(f"    {number}: {text}", flush=True)
+            faults += len(tally.faults)
+            if given.out is not None:
+                kept.write(given.out / COUNTS)
+        print(kept.line(target.name), flush=True)
     return 1 if faults else 0
+
+
+@dataclass
+class Counts:
+    """How many mutants of each target ended how, over one run or over several that went on from each other."""
+
+    seed: int
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, seed: int) -> Counts:
+        """What a run left; nothing where there was none of this seed."""
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        return cls(seed, {row["target"]: row for row in rows if row["seed"] == seed})
+
+    def mutants(self, target: str) -> int:
+        """How many of its mutants have been run."""
+        return int(self.rows.get(target, {}).get("mutants", 0))
+
+    def add(self, tally: Tally, mutants: int, cpu_s: float) -> None:
+        """Counts further mutants of a target."""
+        row = self.rows.setdefault(
+            tally.target, {"target": tally.target, "mutants": 0, "seed": self.seed, "cpu_s": 0.0}
+        )
+        for name, more in {"mutants": mutants, "cpu_s": cpu_s, **tally.counts}.items():
+            row[name] = row.get(name, 0) + more
+
+    def write(self, path: Path) -> None:
+        """Keeps them, whole at every moment."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(list(self.rows.values()), indent=1) + "\n", encoding="utf-8")
+        new.replace(path)
+
+    def line(self, target: str) -> str:
+        """One target's counts, to be printed."""
+        row = self.rows.get(target, {})
+        ends = {name: row[name] for name in ("identical", "error", "other content", "fault") if name in row}
+        return f"{target:<22} {ends}  {row.get('cpu_s', 0.0):.0f} s of CPU"
 
 
 def _children_s() -> float:

@@ -39,6 +39,9 @@ TEXTS = (
     "<script>alert(1)</script>", "{{7*7}}", "%s%n", "nan", "null", "true", "\n\n",
 )  # fmt: skip
 """among them: terminal escapes, half a character, text that runs backwards, paths out of the folder"""
+LARGE = 20_000
+"""Bytes of a JSON document that is mostly edited object by object."""
+_INNERMOST = re.compile(rb"\{[^{}]*\}")
 BYTES = (
     b"\x00",
     b"\xff",
@@ -141,6 +144,11 @@ class _Raw(str):
 
 def json_edits(data: bytes, rng: random.Random) -> bytes:
     """Values, names and places in a JSON document."""
+    if len(data) > LARGE and rng.random() < 0.8:
+        # Taking all of a tokenizer apart for one value of it takes longer than reading it.
+        inner = _INNERMOST.search(data, rng.randrange(len(data)))
+        if inner is not None:
+            return data[: inner.start()] + json_edits(inner.group(), rng) + data[inner.end() :]
     try:
         tree = json.loads(data, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):

@@ -84,3 +84,19 @@ def test_processes_side_by_side_run_the_same_mutants() -> None:
     )
     counts = [sorted(text.partition("{")[2].split(", ")) for text in (alone, together)]
     assert counts[0] == counts[1] and len(counts[0]) > 1
+
+
+def test_a_run_goes_on_where_it_ended(tmp_path: Path) -> None:
+    def run(mutants: int, *options: str) -> str:
+        command = [sys.executable, str(BENCHMARKS / "file_mutations.py"), "--areas", "settings"]
+        command += ["--targets", "token-file", "--mutants", str(mutants), "--out", str(tmp_path), *options]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout.split("}")[0]
+
+    whole = run(70)
+    (tmp_path / "counts.json").unlink()
+    run(30, "--resume")
+    assert sorted(run(70, "--resume").partition("{")[2].split(", ")) == sorted(whole.partition("{")[2].split(", "))
+    (row,) = json.loads((tmp_path / "counts.json").read_text())
+    assert row["mutants"] == 70

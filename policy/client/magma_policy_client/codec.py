@@ -21,6 +21,8 @@ ARRAY_CODE = 1
 """msgpack extension type of an array."""
 MAX_TEXT = 4096
 """Characters of a text, such as an instruction, session or error; what a model accepts may be less."""
+MAX_LABEL = 256
+"""Characters of a name, such as a robot's or a program's."""
 MAX_SEQUENCE = 2**63 - 1
 MAX_BUDGET_S = 3600.0
 MAX_IDENTITY = 64
@@ -183,6 +185,13 @@ def text(value: Any, name: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         got = f"text of {len(value)} characters" if isinstance(value, str) else short(value)
         raise ProtocolError(f"{name} must be text of at most {MAX_TEXT} characters, got {got}")
+    return value
+
+
+def label(value: Any, name: str) -> str:
+    """A name that is shown: one printable line."""
+    if not isinstance(value, str) or len(value) > MAX_LABEL or not value.isprintable():
+        raise ProtocolError(f"{name} must be at most {MAX_LABEL} printable characters, got {short(value)}")
     return value
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from magma_contracts.text import sentence
+
 
 class PolicyClientError(Exception):
-    """Anything that kept a call from returning an action. Whoever drives an arm holds it still then."""
+    """Anything that kept a call from returning an action. Whoever drives an arm holds it still then.
+
+    Its text is one printable line, whatever the other side wrote into it: it goes on to terminals and logs.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(sentence(message))
 
 
 class ProtocolError(PolicyClientError):

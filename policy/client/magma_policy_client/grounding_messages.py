@@ -29,6 +29,7 @@ from magma_policy_client.codec import (
     identity,
     image,
     integer,
+    label,
     one_of,
     optional,
     sequence,
@@ -252,11 +253,11 @@ _NAMED = _part(
 _TOLD = _part(GroundedText, {"text": _long_text, "entities": _listed(_ENTITY, MAX_ENTITIES), "malformed": _count})
 _QUESTION: dict[str, Check] = {"sequence": sequence, "budget_s": budget, "image": image}
 _CHECKS: dict[type, dict[str, Check]] = {
-    GroundingHello: {"protocol": version, "client": text},
+    GroundingHello: {"protocol": version, "client": label},
     GroundingWelcome: {
         "protocol": version,
-        "server": text,
-        "model": text,
+        "server": label,
+        "model": label,
         "max_message_bytes": size,
         "identity": identity,
     },

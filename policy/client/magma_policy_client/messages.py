@@ -32,6 +32,7 @@ from magma_policy_client.codec import (
     budget,
     identity,
     image,
+    label,
     one_of,
     optional,
     sequence,
@@ -49,6 +50,7 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 """Default limit of a message, both ways: a 1920 x 1080 picture is 6 MiB."""
 
 MAX_STAGES = 64
+MAX_MARKS = 1024
 
 FAILURE_CODES = ("malformed", "version", "robot", "observation", "late", "overloaded", "internal", "stopping")
 """Why the server gives no answer: bytes it cannot read; another protocol version; a robot the policy does not know, or
@@ -148,14 +150,15 @@ TYPES: dict[str, type] = {
 def _robots(value: Any, name: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or len(value) > MAX_ROBOTS:
         raise ProtocolError(f"{name} must be a list of at most {MAX_ROBOTS} names, got {short(value)}")
-    return tuple(text(item, f"{name}[{index}]") for index, item in enumerate(value))
+    return tuple(label(item, f"{name}[{index}]") for index, item in enumerate(value))
 
 
 def _stage_ms(value: Any, name: str) -> dict[str, float]:
     if not isinstance(value, dict) or len(value) > MAX_STAGES:
         raise ProtocolError(f"{name} must be a map of at most {MAX_STAGES} times, got {short(value)}")
     for key, number in value.items():
-        if not isinstance(key, str) or not isinstance(number, float) or not math.isfinite(number):
+        label(key, f"a key of {name}")
+        if not isinstance(number, float) or not math.isfinite(number):
             raise ProtocolError(f"{name} must map names to finite milliseconds, got {short(key)}: {short(number)}")
     return value
 
@@ -172,7 +175,10 @@ def _proprioception(value: Any, name: str) -> ArmState:
 
 
 def _marks(value: Any, name: str) -> np.ndarray:
-    return array(value, name, np.float64, (None, 2))
+    marks = array(value, name, np.float64, (None, 2))
+    if len(marks) > MAX_MARKS or not np.isfinite(marks).all():
+        raise ProtocolError(f"{name} must be finite and at most {MAX_MARKS}, got {short(marks)}")
+    return marks
 
 
 def _spec(value: Any, name: str) -> ActionSpec:
@@ -191,10 +197,10 @@ def _spec(value: Any, name: str) -> ActionSpec:
 
 
 _CHECKS: dict[type, dict[str, Check]] = {
-    Hello: {"protocol": version, "client": text, "robot": text},
+    Hello: {"protocol": version, "client": label, "robot": text},
     Welcome: {
         "protocol": version,
-        "server": text,
+        "server": label,
         "spec": _spec,
         "robots": _robots,
         "max_message_bytes": size,

@@ -6,8 +6,9 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,6 @@ from magma_policy.training.starting_point import StartingPoint, memory
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError
 
 Config = TrainConfig | GroundingConfig | ChatTrainConfig | ScreensConfig
-RECIPES: dict[str, type[TrainConfig] | type[GroundingConfig] | type[ChatTrainConfig] | type[ScreensConfig]] = {
-    "robot_actions": TrainConfig,
-    "grounding": GroundingConfig,
-    "chat": ChatTrainConfig,
-    "screens": ScreensConfig,
-}
-"""What can be learned, by the name of its recipe, and what each is told."""
 
 
 def check_output(config: Config) -> None:
@@ -63,7 +57,7 @@ def check_output(config: Config) -> None:
         mine = _as_json(config)
         # A setting that was not known yet had what is now its default.
         stored = _as_json(_with_defaults(config)) | _stored(path)
-        changeable = _changeable(config)
+        changeable = _recipe_of(config).changeable
         names = [name for name in mine if name not in changeable]
         different = differences(stored, {name: mine[name] for name in names})
         if different:
@@ -74,23 +68,10 @@ def check_output(config: Config) -> None:
         raise ConfigError(f"{config.output} holds {theirs[0]}, but of no training run; choose another output")
 
 
-def _changeable(config: Config) -> frozenset[str]:
-    if isinstance(config, GroundingConfig):
-        return grounding_config.CHANGEABLE
-    if isinstance(config, ScreensConfig):
-        return screens_config.CHANGEABLE
-    return chat_config.CHANGEABLE if isinstance(config, ChatTrainConfig) else CHANGEABLE
-
-
 def _with_defaults(config: Config) -> Config:
     """As a run of this recipe is configured that is told only what it must be."""
-    if isinstance(config, ChatTrainConfig):
-        return ChatTrainConfig(config.conversations, config.output)
-    if isinstance(config, ScreensConfig):
-        return ScreensConfig(config.rows, config.output)
-    if isinstance(config, GroundingConfig):
-        return GroundingConfig(config.scenes, config.output)
-    return TrainConfig(config.demonstrations, config.output)
+    needed = (item.name for item in dataclasses.fields(config) if item.default is item.default_factory is MISSING)
+    return type(config)(**{name: getattr(config, name) for name in needed})
 
 
 def check_same_command(config: Config) -> None:
@@ -127,13 +108,8 @@ def describe(demos: Demonstrations, validation_every: int) -> str:
 def main() -> None:
     """Entry point of `magma-train`."""
     try:
-        config = tyro.cli(RECIPES[_recipe(sys.argv[1:])], prog="magma-train")
-        if isinstance(config, GroundingConfig):
-            status = train_grounding(config)
-        elif isinstance(config, ScreensConfig):
-            status = train_screens(config)
-        else:
-            status = train_chat(config) if isinstance(config, ChatTrainConfig) else train(config)
+        recipe = RECIPES[_recipe_name(sys.argv[1:])]
+        status = recipe.train(tyro.cli(recipe.config, prog="magma-train"))
     except KeyboardInterrupt:
         print("magma-train: interrupted before the first step; nothing was written", file=sys.stderr)
         sys.exit(130)
@@ -146,7 +122,7 @@ def main() -> None:
         sys.exit(status)
 
 
-def _recipe(arguments: Sequence[str]) -> str:
+def _recipe_name(arguments: Sequence[str]) -> str:
     """The recipe that is asked for, which decides what other arguments there are. Raises ConfigError for one that is
     not known."""
     name = next(iter(RECIPES))
@@ -221,6 +197,28 @@ def train_screens(config: ScreensConfig) -> int:
     with _joined(config):
         trainer = screens_trainer.Trainer(config)
         return _run(trainer, config, screens_trainer.told(trainer.rows))
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What can be learned: what it is told, which of that may change when a run goes on, and how it is begun."""
+
+    config: type[Config]
+    changeable: frozenset[str]
+    train: Callable[[Any], int]
+
+
+RECIPES = {
+    "robot_actions": _Recipe(TrainConfig, CHANGEABLE, train),
+    "grounding": _Recipe(GroundingConfig, grounding_config.CHANGEABLE, train_grounding),
+    "chat": _Recipe(ChatTrainConfig, chat_config.CHANGEABLE, train_chat),
+    "screens": _Recipe(ScreensConfig, screens_config.CHANGEABLE, train_screens),
+}
+"""By the name that `--recipe` gives."""
+
+
+def _recipe_of(config: Config) -> _Recipe:
+    return next(recipe for recipe in RECIPES.values() if recipe.config is type(config))
 
 
 @contextmanager

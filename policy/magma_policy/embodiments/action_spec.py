@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from magma_contracts import action_spec as contract
-from magma_contracts.action_spec import LARGEST_SIDE
+from magma_contracts.action_spec import LARGEST_SIDE, LONGEST_HORIZON, LONGEST_STEP_S
 from magma_policy.checks import require, require_size, require_word
 
 ADAPTERS = ("deltas", "widowx", "google_robot")
@@ -24,9 +24,11 @@ class ActionSpec(contract.ActionSpec):
         require(self.adapter in ADAPTERS, f"action_spec adapter must be one of {ADAPTERS}, got {self.adapter!r}")
         for name in ("policy", "statistics_key", "camera"):
             require_word(getattr(self, name), f"action_spec {name}")
-        require_size(self.horizon, 1024, "action_spec horizon")
+        require_size(self.horizon, LONGEST_HORIZON, "action_spec horizon")
         require(self.step_period_s > 0, f"action_spec step_period_s must be positive, got {self.step_period_s}")
-        require(self.step_period_s <= 3600, f"action_spec step_period_s is in seconds, got {self.step_period_s}")
+        require(
+            self.step_period_s <= LONGEST_STEP_S, f"action_spec step_period_s is in seconds, got {self.step_period_s}"
+        )
         require(self.frame == "base", f"action_spec frame {self.frame!r} is not supported, only 'base'")
         require(
             self.rotation == "axis_angle", f"action_spec rotation {self.rotation!r} is not supported, only 'axis_angle'"

@@ -23,6 +23,8 @@ PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 """TIFF's tag for how numbers become grey, and its value for inverted ones."""
 ORIENTATION = 0x112
 """EXIF's tag for how the camera was held."""
+TURNED_SIDEWAYS = frozenset({5, 6, 7, 8})
+"""Its values of images whose stored rows are shown as columns."""
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def read_video(path: Path, frame_step: int = 1, max_height: int = 512) -> Iterat
     # One for the whole film: every other one would start threads of its own.
     colours = VideoReformatter()
     for frame in (frame for _, frame in shown) if frame_step == 1 else _by_the_clock(path, shown, film, frame_step):
-        yield _pixels(frame, colours, film, max_height)
+        yield _pixels(frame, colours, film, max_height, None)
 
 
 def sample_video(path: Path, count: int, max_side: int = 512) -> list[tuple[float, np.ndarray]]:
@@ -87,7 +88,7 @@ def sample_video(path: Path, count: int, max_side: int = 512) -> list[tuple[floa
     images: list[tuple[float, np.ndarray]] = []
     for time_s, frame in shown:
         if not images or time_s > images[-1][0]:
-            images.append((time_s, _fitted(_pixels(frame, colours, film, max_side), max_side)))
+            images.append((time_s, _pixels(frame, colours, film, max_side, max_side)))
     return [(time_s - first_s, pixels) for time_s, pixels in images]
 
 
@@ -198,14 +199,23 @@ def _period(stream: VideoStream, times: np.ndarray) -> float:
     return next((period for period in likely if abs(period - usual) <= 0.15 * usual), usual)
 
 
-def _decoded(path: Path, film: _Film) -> Iterator[tuple[float, VideoFrame]]:
-    """All images with their times, s. Raises CommandError at the first that is damaged."""
+def _decoded(path: Path, film: _Film, moment: float | None = None) -> Generator[tuple[float, VideoFrame], None, None]:
+    """All images with their times, s; from the last key frame before `moment` on where the file can tell where that is.
+
+    Raises CommandError at the first that is damaged, and when there is none.
+    """
     number, time_s = 0, 0.0
+
+    def place() -> str:
+        return f"{time_s:.2f} s" if moment is not None else f"{number} pictures, {time_s:.2f} s"
+
     try:
         with _opened(path) as (container, stream):
+            if moment is not None and stream.time_base:
+                container.seek(int(moment / stream.time_base), stream=stream, backward=True)
             for frame in container.decode(stream):
                 if frame.is_corrupt:
-                    raise CommandError(f"{path} is cut off or damaged after {number} pictures, {time_s:.2f} s")
+                    raise CommandError(f"{path} is cut off or damaged after {place()}")
                 # Streams without a container have no time stamps.
                 time_s = float(frame.time) if frame.time is not None else number * film.period_s
                 yield time_s, frame
@@ -213,7 +223,7 @@ def _decoded(path: Path, film: _Film) -> Iterator[tuple[float, VideoFrame]]:
     except CommandError as error:
         if number and isinstance(error.__cause__, av.FFmpegError):
             raise CommandError(
-                f"{path} is cut off or damaged after {number} pictures, {time_s:.2f} s ({error.__cause__.strerror}); "
+                f"{path} is cut off or damaged after {place()} ({error.__cause__.strerror}); "
                 "cut it there, or let ffmpeg write it anew"
             ) from error
         raise
@@ -245,18 +255,21 @@ def _by_the_clock(
 
 def _shown_at(path: Path, film: _Film, wanted: Sequence[float]) -> Iterator[tuple[float, VideoFrame]]:
     """For each ascending moment the image that is shown then, and its time."""
-    frames, decoded = _frames_from(path, film, None), 0
+    frames, decoded = _decoded(path, film), 0
     last = next(frames)
     following: tuple[float, VideoFrame] | None = next(frames, None)
     for moment in wanted:
         if film.first_s is not None and following is not None and moment - following[0] > SEEK_S:
             # Nobody looks at what lies between: on from the key frame in front of the moment, if there is one.
             frames.close()
-            frames = _frames_from(path, film, moment)
-            sought = next(frames, None)
-            if sought is None or not last[0] <= sought[0] <= moment:
+            frames = _decoded(path, film, moment)
+            try:
+                sought = next(frames)
+            except CommandError:  # not in the film, but behind where it was entered
+                sought = (-math.inf, last[1])
+            if not last[0] <= sought[0] <= moment:
                 frames.close()
-                frames = _frames_from(path, film, None)
+                frames = _decoded(path, film)
                 sought = next(frames)
             last, following = sought, next(frames, None)
         while following is not None and following[0] <= moment:
@@ -268,29 +281,9 @@ def _shown_at(path: Path, film: _Film, wanted: Sequence[float]) -> Iterator[tupl
     frames.close()
 
 
-def _frames_from(path: Path, film: _Film, moment: float | None) -> Generator[tuple[float, VideoFrame], None, None]:
-    """All images with their times; from the last key frame before `moment` on where the file can tell where that is."""
-    number = 0
-    with _opened(path) as (container, stream):
-        if moment is not None and stream.time_base:
-            container.seek(int(moment / stream.time_base), stream=stream, backward=True)
-        for frame in container.decode(stream):
-            if frame.is_corrupt:
-                raise CommandError(f"{path} is damaged after {float(frame.time or 0.0):.2f} s")
-            yield (float(frame.time) if frame.time is not None else number * film.period_s), frame
-            number += 1
-
-
-def _fitted(pixels: np.ndarray, max_side: int) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    if width <= max_side:
-        return pixels
-    size = (max_side, max(1, round(height * max_side / width)))
-    shrunk: np.ndarray = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return shrunk
-
-
-def _pixels(frame: VideoFrame, colours: VideoReformatter, film: _Film, max_height: int) -> np.ndarray:
+def _pixels(
+    frame: VideoFrame, colours: VideoReformatter, film: _Film, max_height: int, max_width: int | None
+) -> np.ndarray:
     """uint8 (H, W, 3) rgb, without hidden colours, with square pixels, turned as the camera was held, and shrunk."""
     if any(component.is_alpha for component in frame.format.components):
         picture = flattened(Image.fromarray(colours.reformat(frame, format="rgba", threads=1).to_ndarray()))
@@ -303,8 +296,9 @@ def _pixels(frame: VideoFrame, colours: VideoReformatter, film: _Film, max_heigh
     matrix = next((bytes(side) for side in frame.side_data if side.type == SideData.DISPLAYMATRIX), b"")
     picture = upright(picture, matrix)
     height, width = picture.shape[:2]
-    if height <= max_height:
+    scale = min(max_height / height, (max_width or width) / width)
+    if scale >= 1.0:
         return np.ascontiguousarray(picture)
-    size = (max(1, round(width * max_height / height)), max_height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     shrunk: np.ndarray = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return shrunk

@@ -23,7 +23,7 @@ from magma_policy.demonstrations.reader import read_demonstrations
 from magma_policy.demonstrations.sources import list_episodes
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import array_hash, read_image
-from magma_policy.files.video_files import read_video
+from magma_policy.files.video_files import read_video, sample_video
 from magma_policy.training.loop import saved_run
 from magma_policy.training.loop.saved_run import SavedRunError
 
@@ -189,6 +189,8 @@ def _read_film(path: Path) -> Reading:
     for step in (1, 3):
         parts = [(p.shape, digest(p.tobytes())) for p in read_video(path, step)]
         shown.append((len(parts), digest(repr(parts).encode())))
+    sampled = [(time_s, p.shape, digest(p.tobytes())) for time_s, p in sample_video(path, 4)]
+    shown.append((len(sampled), digest(repr(sampled).encode())))
     return Reading(shown, digest(path.read_bytes()))
 
 

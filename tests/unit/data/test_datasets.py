@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from PIL import Image
 
-from magma_data import layout, statistics, tables
+from magma_data import layout, pictures, statistics, tables
 from magma_data.errors import DatasetError
 from magma_data.info import Feature, Info
 from magma_data.json_files import read_lines
@@ -134,6 +136,34 @@ def test_statistics_are_those_of_all_frames(tmp_path):
     np.testing.assert_allclose(np.array(told[CAMERA]["mean"]).reshape(3), pictures.mean((0, 1, 2)), rtol=1e-9)
     assert np.array(told[CAMERA]["std"]).shape == (3, 1, 1)
     assert "subtask" not in told and np.isfinite(told["magma.marks"]["mean"]).all()
+
+
+@given(arrays_of.arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.just(3))))
+def test_statistics_of_pictures_are_those_of_their_numbers(shown):
+    found = statistics.of_episode({CAMERA: shown}, {CAMERA: Feature("image", shown.shape[1:])})[CAMERA]
+    numbers = shown.reshape(-1, 3) / 255.0
+    known = {"min": numbers.min(0), "max": numbers.max(0), "mean": numbers.mean(0), "std": numbers.std(0)}
+    known |= {name: np.quantile(numbers, share, axis=0) for name, share in statistics.QUANTILES.items()}
+    for name, value in known.items():
+        np.testing.assert_allclose(found[name], value.reshape(3, 1, 1), atol=1e-12)
+    assert found["count"] == [len(shown)]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_picture_whose_white_nobody_knows_is_refused(mode):
+    kind, out = ("PNG" if mode == "I;16" else "TIFF"), io.BytesIO()
+    Image.new(mode, (8, 6)).save(out, kind)
+    with pytest.raises(ValueError, match="says which one is white"):
+        pictures.decoded(out.getvalue(), 6, 8)
+
+
+def test_what_lies_under_transparent_pixels_is_not_shown():
+    hidden = np.zeros((6, 8, 4), np.uint8)
+    hidden[..., 0], hidden[:3, :, 3] = 255, 255
+    out = io.BytesIO()
+    Image.fromarray(hidden, "RGBA").save(out, "PNG")
+    shown = pictures.decoded(out.getvalue(), 6, 8)
+    assert (shown[:3] == (255, 0, 0)).all() and (shown[3:] == 255).all()
 
 
 def test_a_feature_that_is_never_known_has_no_statistics():

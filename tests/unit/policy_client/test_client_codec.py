@@ -26,19 +26,20 @@ SPEC = ActionSpec(
 )
 finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
 texts = st.text(max_size=60)
+labels = texts.filter(str.isprintable)
 sequences = st.integers(0, codec.MAX_SEQUENCE)
 any_array = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
 )
 states = hnp.arrays(np.float64, STATE_SIZE).map(ArmState.from_vector)
 message = st.one_of(
-    st.builds(messages.Hello, st.integers(0, 2**31), texts, texts),
+    st.builds(messages.Hello, st.integers(0, 2**31), labels, texts),
     st.builds(
         messages.Welcome,
         st.integers(0, 2**31),
-        texts,
+        labels,
         st.just(SPEC),
-        st.lists(texts, max_size=4).map(tuple),
+        st.lists(labels, max_size=4).map(tuple),
         st.integers(1, 2**40),
         st.text("0123456789abcdef", max_size=64),
     ),
@@ -56,8 +57,8 @@ message = st.one_of(
         messages.Result,
         sequences,
         hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.just(7)), elements=finite),
-        st.dictionaries(texts, finite, max_size=5),
-        st.none() | hnp.arrays(np.float64, st.tuples(st.integers(0, 4), st.just(2))),
+        st.dictionaries(labels, finite, max_size=5),
+        st.none() | hnp.arrays(np.float64, st.tuples(st.integers(0, 4), st.just(2)), elements=finite),
     ),
     st.builds(messages.Done, sequences),
     st.builds(messages.Failure, st.none() | sequences, st.sampled_from(messages.FAILURE_CODES), texts),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -17,12 +19,14 @@ from magma_policy_client import (
     ConnectionLostError,
     PolicyChangedError,
     PolicyClient,
+    PolicyClientError,
     PolicyTimeoutError,
     ProtocolError,
     RefusedError,
     ServerError,
     SpecChangedError,
     VersionMismatchError,
+    codec,
     messages,
 )
 
@@ -39,6 +43,7 @@ class FakeServer:
         self.answer = answer
         self.welcome = welcome or messages.encode(messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, (), 2**20))
         self.connections = 0
+        self.headers = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(port,), daemon=True)
@@ -58,6 +63,7 @@ class FakeServer:
 
     async def _handle(self, connection):
         self.connections += 1
+        self.headers.append(connection.request.headers.get_all("Authorization"))
         assert isinstance(messages.decode(await connection.recv()), messages.Hello)
         await connection.send(self.welcome)
         async for data in connection:
@@ -173,6 +179,167 @@ def test_bad_answers_are_errors_and_the_next_call_works(fake, reply, error, says
         with pytest.raises(error, match=says):
             client.act(IMAGE, "go", None)
         assert client.act(IMAGE, "go", None).deltas.shape == (2, 7)
+
+
+# A server that lies: everything is well formed, and nothing of it can be.
+TITLE = "\x1b]0;owned\x07"
+
+
+def lie(message, **fields):
+    """A message of which some fields were changed behind the encoder's back."""
+    packed = msgpack.unpackb(messages.encode(message), ext_hook=msgpack.ExtType)
+    return msgpack.packb({**packed, **fields})
+
+
+def floats(values):
+    return codec._pack_extension(np.asarray(values, dtype=np.float64))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("horizon", 10**9),
+        ("horizon", 0),
+        ("image_height", 10**9),
+        ("image_width", -1),
+        ("step_period_s", 1e-300),
+        ("step_period_s", float("inf")),
+        ("step_period_s", float("nan")),
+        ("policy", TITLE),
+        ("camera", "two\nlines"),
+        ("statistics_key", "x" * 4000),
+        ("frame", "\u202eabc"),
+    ],
+)
+def test_a_specification_that_no_policy_can_have_is_refused_before_anything_of_its_size_is_made(fake, field, value):
+    whole = messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, (), 2**20)
+    server = fake(good, welcome=lie(whole, spec={**dataclasses.asdict(SPEC), field: value}))
+    with pytest.raises(ProtocolError, match=f"spec: {field} must be") as told:
+        PolicyClient(server.url, timeout_s=LONG_S)
+    assert str(told.value).isprintable() and len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"server": TITLE},
+        {"robots": [TITLE]},
+        {"robots": ["arm\n"]},
+        {"robots": ["arm"] * 10_000},
+        {"max_message_bytes": 0},
+        {"max_message_bytes": 2**60},
+        {"identity": TITLE},
+        {"protocol": -1},
+        {"spec": {}},
+        {"motto": "more"},
+    ],
+)
+def test_a_welcome_that_cannot_be_is_refused_in_one_printable_line(fake, fields):
+    welcome = lie(messages.Welcome(messages.PROTOCOL_VERSION, "fake", SPEC, (), 2**20), **fields)
+    with pytest.raises(PolicyClientError) as told:
+        PolicyClient(fake(good, welcome=welcome).url, timeout_s=LONG_S)
+    assert str(told.value).isprintable() and len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deltas": floats(np.full((2, 7), np.nan))},
+        {"deltas": floats(np.full((2, 7), np.inf))},
+        {"deltas": floats(np.zeros((0, 7)))},
+        {"deltas": floats(np.zeros((2, 6)))},
+        {"deltas": msgpack.ExtType(1, b"\x0a\x02" + b"\xff" * 8)},
+        {"deltas": msgpack.ExtType(2, b"cos\nsystem\n(S'true'\ntR.")},
+        {"deltas": [[0.01] * 7] * 2},
+        {"marks": floats(np.full((4, 2), np.nan))},
+        {"marks": floats(np.zeros((100_000, 2)))},
+        {"stage_ms": {TITLE: 1.0}},
+        {"stage_ms": {"decode": float("nan")}},
+        {"sequence": 2**63},
+        {"sequence": True},
+    ],
+)
+def test_an_action_that_cannot_be_is_refused_and_the_next_call_works(fake, fields):
+    answered = []
+
+    async def answer(connection, message):
+        answered.append(message)
+        if len(answered) > 1:
+            return await good(connection, message)
+        whole = messages.Result(message.sequence, np.zeros((2, 7)), {}, np.zeros((4, 2)))
+        await connection.send(lie(whole, **fields))
+
+    with PolicyClient(fake(answer).url, timeout_s=LONG_S) as client:
+        with pytest.raises(PolicyClientError) as told:
+            client.act(IMAGE, "go", None)
+        assert str(told.value).isprintable() and len(str(told.value)) < 1000
+        assert client.act(IMAGE, "go", None).deltas.shape == (2, 7)
+
+
+def test_what_a_server_says_of_a_failure_reaches_people_as_one_printable_line(fake):
+    async def answer(connection, message):
+        if message.sequence == 1:
+            await connection.send(messages.encode(messages.Failure(1, "internal", f"{TITLE}a\nb" * 200)))
+        else:
+            await connection.close(1011, f"{TITLE}gone")
+
+    with PolicyClient(fake(answer).url, timeout_s=LONG_S) as client:
+        for kind in (ServerError, ConnectionLostError):
+            with pytest.raises(kind) as told:
+                client.act(IMAGE, "go", None)
+            assert "owned" in str(told.value) and str(told.value).isprintable() and len(str(told.value)) < 1000
+
+
+def test_an_answer_beyond_the_limit_or_without_an_end_holds_nobody_beyond_the_deadline(fake):
+    asked = []
+
+    async def answer(connection, message):
+        asked.append(message)
+        if len(asked) == 1:
+            await connection.send(b"\0" * (messages.MAX_MESSAGE_BYTES + 1))
+        elif len(asked) == 2:  # byte by byte, never whole
+
+            async def drops():
+                while True:
+                    yield b"\0"
+                    await asyncio.sleep(0.01)
+
+            await connection.send(drops())
+        elif len(asked) == 3:  # answers to nothing that was asked of late, for ever
+            while True:
+                await connection.send(result(0))
+        else:
+            await good(connection, message)
+
+    with PolicyClient(fake(answer).url, timeout_s=LONG_S) as client:
+        with pytest.raises(ConnectionLostError, match="exceeds limit"):
+            client.act(IMAGE, "go", None)
+        for _ in range(2):
+            with pytest.raises((PolicyTimeoutError, ConnectionLostError)):
+                client.act(IMAGE, "go", None, deadline_s=SHORT_S)
+            client._drop(client._connection)
+        assert client.act(IMAGE, "go", None).deltas.shape == (2, 7)
+
+
+def test_a_token_goes_to_the_server_that_was_named_and_to_no_other(fake):
+    other = fake(good)
+    with socket.create_server(("127.0.0.1", 0)) as named:
+        heard = []
+
+        def redirect():
+            connection, _ = named.accept()
+            with connection:
+                heard.append(connection.recv(4096))
+                target = other.url.replace("127.0.0.1", "localhost")
+                connection.sendall(f"HTTP/1.1 307 X\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode())
+
+        thread = threading.Thread(target=redirect)
+        thread.start()
+        with contextlib.suppress(PolicyClientError):
+            PolicyClient(f"ws://127.0.0.1:{named.getsockname()[1]}", "a-secret-token-of-somebody", LONG_S).close()
+        thread.join(LONG_S)
+    assert b"a-secret-token-of-somebody" in heard[0]
+    assert not any("secret" in value for headers in other.headers for value in headers)
 
 
 def test_a_lost_connection_is_told_and_made_again(fake):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from magma_policy.errors import CommandError, ScreenError, shown
-from magma_policy.files.image_files import FORMATS, MAX_PIXELS, read_image
+from magma_policy.files.image_files import decode_image, read_image
 
 Record = Mapping[str, Any]
 LARGEST_FILE = 4 << 30
@@ -165,14 +163,7 @@ def picture(value: object, folder: Path, where: str) -> np.ndarray:
             raise ScreenError(f"{where}: the picture {shown(value)} is no file's name") from error
     if not isinstance(value, (bytes, bytearray)):
         raise ScreenError(f"{where}: its picture must be bytes or a file's name, got {shown(value)}")
-    Image.init()
     try:
-        with Image.open(BytesIO(value), formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise ScreenError(f"{where}: a picture of {opened.width}x{opened.height} pixels is not read")
-            return np.asarray(opened.convert("RGB"))
-    except ScreenError:
-        raise
-    # On damaged files Pillow's readers let almost any error through.
-    except Exception as error:
-        raise ScreenError(f"{where}: its picture cannot be read: {type(error).__name__}") from error
+        return decode_image(bytes(value), f"{where}: its picture")
+    except CommandError as error:
+        raise ScreenError(str(error)) from error

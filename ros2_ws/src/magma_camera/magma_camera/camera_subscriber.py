@@ -24,6 +24,7 @@ from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.qos import FRAME, ROBOT_STATE, SENSOR, STATE
 from magma_contracts.errors import ConfigError
+from magma_contracts.text import printable
 
 SPEC_TOPIC = "magma/action_spec"
 REPORTED_AFTER = 3
@@ -130,12 +131,13 @@ class CameraSubscriber(Node):
         wanted = (int(spec.image_height), int(spec.image_width))
         if wanted == self._preparation.size:
             return
+        policy = printable(spec.policy)
         if self._preparation.size is not None:
-            self.get_logger().warning(f"policy {spec.policy} takes frames of {wanted[1]}x{wanted[0]}; changing to that")
+            self.get_logger().warning(f"policy {policy} takes frames of {wanted[1]}x{wanted[0]}; changing to that")
         try:
             self._preparation.set_size(*wanted)
         except ValueError as error:
-            self.get_logger().error(f"ActionSpec of policy {spec.policy}: {error}; ignored")
+            self.get_logger().error(f"ActionSpec of policy {policy}: {error}; ignored")
 
     def _on_state(self, state: EndEffectorState) -> None:
         self._preparation.note_position(pose_to_arrays(state.pose)[0], stamp_to_ns(state.header.stamp))

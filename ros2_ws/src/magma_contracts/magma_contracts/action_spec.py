@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from magma_contracts.text import brief
 
 LARGEST_SIDE = 8192
 """Pixels of the longest side of a camera's picture."""
+LONGEST_HORIZON = 1024
+"""Steps of an action chunk."""
+LONGEST_STEP_S = 3600.0
+SHORTEST_STEP_S = 1e-3
+LONGEST_NAME = 128
+"""Characters of what is only a name."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,20 @@ class ActionSpec:
     """whether the policy reads the arm's state"""
 
     def check(self) -> None:
-        """ValueError when a value is none that a policy can have."""
-        if self.horizon < 1 or self.image_height < 1 or self.image_width < 1:
+        """ValueError when a value is none that a policy can have: whoever holds the spec makes pictures of its size,
+        arrays of its horizon, and shows its names."""
+        for name in ("policy", "frame", "rotation", "gripper", "statistics_key", "camera"):
+            text = getattr(self, name)
+            if not text.isprintable() or len(text) > LONGEST_NAME:
+                raise ValueError(f"{name} must be at most {LONGEST_NAME} printable characters, got {brief(text)}")
+        for name, most in (
+            ("horizon", LONGEST_HORIZON),
+            ("image_height", LARGEST_SIDE),
+            ("image_width", LARGEST_SIDE),
+        ):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from 1 to {most}, got {brief(getattr(self, name))}")
+        if not SHORTEST_STEP_S <= self.step_period_s <= LONGEST_STEP_S:
             raise ValueError(
-                f"horizon and picture size must be positive, got {self.horizon}, {self.image_height}x{self.image_width}"
+                f"step_period_s must be from {SHORTEST_STEP_S:g} to {LONGEST_STEP_S:g}, got {self.step_period_s}"
             )
-        if not (math.isfinite(self.step_period_s) and self.step_period_s > 0):
-            raise ValueError(f"step_period_s must be positive, got {self.step_period_s}")

@@ -48,9 +48,14 @@ def sentence(text: str) -> str:
 
     What is quoted from a file may be anything, also commands to the terminal or half a million digits.
     """
-    if len(text) > LONGEST_SENTENCE:
-        text = f"{text[: LONGEST_SENTENCE * 3 // 4]} … {text[-LONGEST_SENTENCE // 5 :]}"
-    return escaped(text, kept="")
+    # Before and after: an escape is up to ten times as long as what it stands for.
+    return _without_middle(escaped(_without_middle(text), kept=""))
+
+
+def _without_middle(text: str) -> str:
+    if len(text) <= LONGEST_SENTENCE:
+        return text
+    return f"{text[: LONGEST_SENTENCE * 3 // 4]} … {text[-LONGEST_SENTENCE // 5 :]}"
 
 
 def brief(value: object) -> str:

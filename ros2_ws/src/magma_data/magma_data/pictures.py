@@ -34,6 +34,12 @@ def decoded(data: bytes, height: int, width: int) -> Pixels:
                 raise ValueError(f"is {image.size[0]}x{image.size[1]} pixels, but {width}x{height} are said of it")
             if image.format == "PNG":
                 _check_end(data)
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"has numbers of {image.mode}, of which nothing says which one is white")
+            if image.has_transparency_data:
+                # Under transparent pixels any colour may lie; what a viewer shows is what counts.
+                ground = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(ground, image.convert("RGBA"))
             return np.array(image.convert("RGB"), dtype=np.uint8)
     # Not a list of types: Pillow lets what its decoders meet through (struct.error, SyntaxError, EOFError, …).
     except Exception as error:

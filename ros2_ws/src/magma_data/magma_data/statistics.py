@@ -28,13 +28,33 @@ def of_episode(values: Mapping[str, NDArray[Any]], features: Mapping[str, Featur
         array = values[name]
         if feature.pictured:
             array = array[np.unique(np.linspace(0, len(array) - 1, PICTURES).astype(int))]
-            flat = array.reshape(-1, array.shape[-1]) / 255.0
-            found[name] = _statistics(flat, (array.shape[-1], 1, 1), len(array))
+            found[name] = _of_pictures(array)
         else:
             flat = array.reshape(len(array), -1).astype(np.float64)
             if np.isfinite(flat).any(axis=0).all():
                 found[name] = _statistics(flat, feature.shape, len(array))
     return found
+
+
+def _of_pictures(pictures: NDArray[np.uint8]) -> Statistics:
+    """Of uint8 (T, H, W, C), from how often each of the 256 levels occurs: no copy of the pictures is made."""
+    channels = pictures.shape[-1]
+    often = np.stack([np.bincount(pictures[..., channel].ravel(), minlength=256) for channel in range(channels)])
+    levels, total = np.arange(256) / 255.0, often[0].sum()
+    mean = often @ levels / total
+    made = {
+        "min": levels[(often > 0).argmax(axis=1)],
+        "max": levels[255 - (often > 0)[:, ::-1].argmax(axis=1)],
+        "mean": mean,
+        "std": np.sqrt((often * (levels - mean[:, None]) ** 2).sum(axis=1) / total),
+    }
+    upto = often.cumsum(axis=1)
+    for name, share in QUANTILES.items():
+        # Between the two values around the place, as numpy has it.
+        place = share * (total - 1)
+        below, above = ((upto > np.floor(place)).argmax(axis=1), (upto > np.ceil(place)).argmax(axis=1))
+        made[name] = levels[below] + (levels[above] - levels[below]) * (place - np.floor(place))
+    return {name: value.reshape(channels, 1, 1) for name, value in made.items()} | {"count": np.array([len(pictures)])}
 
 
 def _statistics(flat: NDArray[np.float64], shape: tuple[int, ...], count: int) -> Statistics:

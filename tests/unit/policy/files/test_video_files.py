@@ -216,3 +216,17 @@ def test_a_film_that_is_cut_off_gives_no_images(tmp_path, keep):
     path.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
     with pytest.raises(CommandError, match=r"x\.mp4"):
         sample_video(path, 4)
+
+
+def test_packets_that_decode_to_nothing_are_said(tmp_path):
+    # Pictures without the key picture that they tell the difference to.
+    path = tmp_path / "x.mkv"
+    with av.open(str(film(tmp_path / "whole.mkv"))) as whole, av.open(str(path), "w") as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None and not packet.is_keyframe:
+                packet.stream = stream
+                cut.mux(packet)
+    for read in (lambda: sample_video(path, 3), lambda: list(read_video(path)), lambda: list(read_video(path, 3))):
+        with pytest.raises(CommandError, match=r"x\.mkv"):
+            read()

@@ -20,7 +20,7 @@ from magma_policy.commands.eval_screens import EvalScreensConfig, read_answers
 from magma_policy.errors import CommandError, ScreenError
 from magma_policy.screens.candidates import Candidate
 from magma_policy.screens.offline import mind2web, published, screenspot, visualwebbench
-from magma_policy.screens.offline.records import read_records
+from magma_policy.screens.offline.records import picture, read_records
 
 WIDTH, HEIGHT = 200, 100
 NO_PICTURES = Path("pictures-that-are-not-there")
@@ -394,3 +394,16 @@ def test_answers_that_are_kept_are_read_whatever_they_say(tmp_path):
     for row in ("a", "b"):
         eval_screens._keep(tmp_path / "kept.jsonl", row, said)
     assert read_answers(tmp_path / "kept.jsonl") == {"a": said, "b": said}
+
+
+def test_a_record_s_picture_is_what_a_viewer_shows_however_it_is_kept(tmp_path):
+    turned, file = Image.Exif(), BytesIO()
+    turned[0x112] = 6
+    hidden = np.zeros((6, 8, 4), np.uint8)
+    hidden[..., 0] = 255
+    Image.fromarray(hidden, "RGBA").save(file, "PNG", exif=turned)
+    (tmp_path / "x.png").write_bytes(file.getvalue())
+    kept = [picture(value, tmp_path, "r") for value in ("x.png", file.getvalue(), {"bytes": file.getvalue()})]
+    assert all(pixels.shape == (8, 6, 3) and (pixels == 255).all() for pixels in kept)
+    with pytest.raises(ScreenError, match="r: its picture"):
+        picture(b"no picture", tmp_path, "r")

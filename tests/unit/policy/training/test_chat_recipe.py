@@ -22,6 +22,7 @@ from magma_policy.families.interface import Message, Turn
 from magma_policy.families.magma import Policy, Processor, build_small_tokenizer
 from magma_policy.families.magma.checkpoint import Checkpoint
 from magma_policy.families.magma.prompt import chat
+from magma_policy.files.image_files import read_image
 from magma_policy.training.recipes.chat.buckets import POOL, batches
 from magma_policy.training.recipes.chat.config import ChatTrainConfig
 from magma_policy.training.recipes.chat.rows import Conversation, read_conversations, read_row
@@ -79,6 +80,15 @@ BAD = {
     "cannot identify": {"image": "none.png", "conversations": say("<image>a", "b")},
     "expected an object": ["a"],
 }
+
+
+def test_a_picture_counts_as_it_will_be_shown(folder):
+    turned = Image.Exif()
+    turned[0x112] = 6
+    Image.new("RGB", (24, 12)).save(folder / "turned.jpg", exif=turned)
+    row = {"id": "1", "image": "turned.jpg", "conversations": say("What?", "That.")}
+    assert read_row(row, folder).sizes == ((12, 24),)
+    assert read_image(folder / "turned.jpg").shape == (24, 12, 3)
 
 
 def test_bad_rows_are_left_out_and_named(folder):

@@ -19,7 +19,7 @@ from magma_contracts.errors import ConfigError
 from magma_contracts.text import printable
 from magma_policy.errors import InstructionError
 from magma_policy.families.interface import Turn
-from magma_policy.files.image_files import FORMATS, MAX_PIXELS
+from magma_policy.files.image_files import FORMATS, MAX_PIXELS, ORIENTATION, TURNED_SIDEWAYS
 from magma_policy.instructions import check_answer, check_question
 
 IMAGE, PAD = "<image>", "<pad>"
@@ -164,10 +164,12 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Width and height, of which only the head of the file is read."""
+    """Width and height as it will be shown, of which only the head of the file is read."""
     Image.init()
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
         width, height = picture.size
+        if picture.getexif().get(ORIENTATION) in TURNED_SIDEWAYS:
+            width, height = height, width
     if width * height > MAX_PIXELS:
         raise ValueError(f"{path} is {width}x{height} pixels; at most {MAX_PIXELS:,} are read")
     return width, height

@@ -57,6 +57,16 @@ def test_a_refusal_keeps_its_words():
     assert chunk_from_msg(chunk_to_msg(chunk)).refusal == chunk.refusal
 
 
+@pytest.mark.parametrize("refusal", ["\x1b[2Jno", "two\nlines", "\n", "\x07", "x" * 100_000, " "])
+def test_a_refusal_stays_one_and_is_a_line_that_logs_can_take(refusal):
+    times = {"\x1b]0;x\x07": 1.0}
+    back = chunk_from_msg(
+        chunk_to_msg(ActionChunk(np.zeros((0, 7)), STAMP_NS, 0.2, "p", "go", 0, stage_ms=times, refusal=refusal))
+    )
+    assert back.refusal and back.refusal.isprintable() and len(back.refusal) < 1000
+    assert all(name.isprintable() for name in back.stage_ms)
+
+
 def test_an_empty_chunk_and_a_nan_pass_unjudged():
     empty = ActionChunk(np.zeros((0, 7)), STAMP_NS, 0.2, "p", "go", 0)
     assert chunk_from_msg(chunk_to_msg(empty)).deltas.shape == (0, 7)

@@ -183,6 +183,59 @@ def test_what_other_devices_say_is_nobody_s_trouble(bench):
     assert bench.core.phase is Phase.TELEOP and bench.counts.get("joint state makes no sense", 0) == 0
 
 
+OTHERS = {
+    "wheels": (["wheel_left", "wheel_right"], [1.0, 2.0]),
+    "wheels, not finite": (["wheel_left", "wheel_right"], [np.nan, np.inf]),
+    "wheels, fewer positions": (["wheel_left", "wheel_right"], [1.0]),
+    "one wheel twice": (["wheel", "wheel"], [1.0, 2.0]),
+    "positions without names": ([], [1.0, 2.0]),
+    "names without letters": ([""] * 7, [9.0] * 7),
+    "another arm of the same make": ([f"left_{name}" for name in NAMES], [9.0] * 7),
+    "letters that look alike": ([name.replace("a", "\u0430") for name in NAMES], [9.0] * 7),
+    "ten thousand others": ([f"joint_{number}" for number in range(10_000)], [0.0] * 10_000),
+    "this arm beside a broken wheel": ([*NAMES, "wheel"], [*HOME, np.nan]),
+    "this arm in another order": (NAMES[::-1], HOME[::-1]),
+    "the gripper, not finite": ([FINGER], [np.inf]),
+    "the gripper, absurd": ([FINGER], [-1e300]),
+    "the gripper twice": ([FINGER, FINGER], [0.0, 0.04]),
+    "the finger that follows": (["panda_finger_joint2"], [0.0]),
+    "half of the arm": (NAMES[:3], HOME[:3]),
+    "one joint, elsewhere": (NAMES[:1], [HOME[0] + 1.0]),
+}
+WRONG = {
+    "a position too many": (NAMES, [*HOME, 0.0]),
+    "absurd": (NAMES, [1e300] * 7),
+    "one absurd": (NAMES, [*HOME[:6], -1e300]),
+    "an encoder that wrapped": (NAMES, [HOME[0] + 2.0 * np.pi, *HOME[1:]]),
+    "whole numbers": (NAMES, [0] * 7),
+    "yes and no": (NAMES, [True] * 7),
+    "one joint, not finite": (NAMES[:1], [np.nan]),
+}
+
+
+@pytest.mark.parametrize("told", [*OTHERS, *WRONG])
+@pytest.mark.parametrize("during", ["rest", "brake", "motion"])
+def test_no_foreign_or_senseless_report_breaks_a_limit_or_latches_an_arm_that_nobody_moves(told, during):
+    names, positions = (OTHERS | WRONG)[told]
+    bench, checker = Bench(), LimitChecker()
+    bench.tick(10)
+    checker.begin(HOME)
+    if during != "rest":
+        bench.press()
+        bench.tick(5)
+    if during == "brake":
+        bench.core.hand_back(bench.now)
+    for _ in range(2):
+        bench.report(list(names), list(positions))
+        bench.tick(1)
+    bench.tick(8)
+    for command in bench.driver.sent:
+        checker.check(command)
+    assert bench.driver.violation is None
+    moving = Phase.TELEOP if told in OTHERS else Phase.FAULT
+    assert bench.core.phase is (moving if during == "motion" else Phase.HOLD)
+
+
 class TestGripper:
     def test_an_opening_that_nobody_measured_is_nobody_s_to_repeat(self):
         bench = Bench()

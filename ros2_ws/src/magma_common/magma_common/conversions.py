@@ -129,7 +129,8 @@ def chunk_to_msg(chunk: ActionChunk) -> ActionChunkMsg:
 
 
 def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
-    """ActionChunk message -> dataclass; values are not judged, an empty chunk gives deltas of shape (0, 7)."""
+    """ActionChunk message -> dataclass; values are not judged, an empty chunk gives deltas of shape (0, 7). Names and a
+    refusal are made printable, since they go on to logs; a refusal stays one, whatever it says."""
     rows = [_delta_values(step) for step in message.steps]
     return ActionChunk(
         deltas=np.array(rows, dtype=np.float64).reshape(len(rows), DELTA_SIZE),
@@ -140,8 +141,8 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         sequence=int(message.sequence),
         frame=message.header.frame_id,
         step_frames=tuple(step.header.frame_id for step in message.steps),
-        stage_ms={stage.name: float(stage.duration_ms) for stage in message.stages},
-        refusal=message.refusal,
+        stage_ms={printable(stage.name, NAME_LENGTH): float(stage.duration_ms) for stage in message.stages},
+        refusal=message.refusal and (printable(message.refusal) or "it does not say why"),
     )
 
 

@@ -102,7 +102,7 @@ def test_bytes_that_are_no_message_end_nothing(serve):
 def test_other_machines_need_a_token(serve):
     with pytest.raises(ValueError, match="give a token"):
         serve_policy(policy, SPEC, 0, host="0.0.0.0")
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="horizon must be from 1"):
         serve_policy(policy, dataclasses.replace(SPEC, horizon=0), 0)
     port = serve(token="secret")
     with PolicyClient(f"ws://127.0.0.1:{port}", "secret", LONG_S) as client:

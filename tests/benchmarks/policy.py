@@ -11,6 +11,10 @@ type. Weights are counted once per pass over them, so the floor of decoding is t
 reading several drafted ids in one pass can fall below it. Every action sees another picture, as on a robot that moves;
 with --alike one that hardly differs, as on a robot that stands still.
 
+Ids of the picture before are the guess of the next; how often they are right is a matter of trained weights and of
+motion. `--recorded FOLDER` takes it from there: magma-tiny acts along the recorded episodes, and the guesses of the
+models with random weights are then made right for as many ids, picture by picture.
+
 `transformers` is the usual way to run the same weights: the same vision tower, then `generate(inputs_embeds=...)` of
 transformers' Llama over the whole prompt for the seven ids and the end of turn, on the same frames in turns. Its logits
 are confined to the action ids too, so both must give the same seven, and that is checked.
@@ -281,7 +285,9 @@ def act_with_transformers(policy: Policy, model: Magma, frame: np.ndarray) -> tu
     return made[0, :DELTA_SIZE].cpu().numpy(), stages
 
 
-def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: bool, dtype: str, alike: bool) -> Run:
+def measure(
+    policy: Policy, plain: Magma, actions: int, threads: int, compare: bool, dtype: str, alike: bool, right: list[int]
+) -> Run:
     """Acts `actions` times on different pictures. `plain` is the model in the modules that transformers knows."""
     device = policy.device
     machine = Machine.measure(device, policy._dtype)
@@ -322,7 +328,7 @@ def measure(policy: Policy, plain: Magma, actions: int, threads: int, compare: b
         run.facts["decoder passes per action"] = f"{decoder_passes:.2f}"
     one_by_one(policy, frames, run)
     if compare and policy.model.config.state is None:
-        against_transformers(policy, plain, frames[WARM_UP:], run)
+        against_transformers(policy, plain, frames[WARM_UP:], run, right)
     return run
 
 
@@ -337,6 +343,41 @@ def count_reads(policy: Policy) -> list[int]:
 
     object.__setattr__(policy.model, "read", counted)
     return reads
+
+
+def recorded_guesses(folder: Path, most: int = 400) -> list[int]:
+    """How many of the first six ids magma-tiny has right, one after the other, when it guesses those of the picture
+    before, along recorded episodes in order (files npz with frames, proprioception and an instruction)."""
+    policy = magma_policy.load(SHIPPED, "cpu", torch.float32)
+    found: list[int] = []
+    for file in sorted(folder.glob("episodes/*.npz")):
+        with np.load(file) as episode:
+            frames, states, words = episode["frames"], episode["proprioception"], str(episode["instruction"])
+        policy.reset()
+        before: np.ndarray | None = None
+        for frame, state in zip(frames, states, strict=True):
+            ids = policy.act(frame, words, Proprioception.from_vector(state.astype(np.float64))).ids
+            if before is not None:
+                found.append(leading(before, ids))
+            before = ids
+        if len(found) >= most:
+            break
+    if not found:
+        raise SystemExit(f"{folder}: no episodes of magma-tiny's robot with pictures")
+    return found[:most]
+
+
+def leading(guess: np.ndarray, ids: np.ndarray) -> int:
+    """How many of the first six ids are right before the first wrong one; nothing is read behind the seventh."""
+    return int((guess == ids)[:-1].cumprod().sum())
+
+
+def guess_right(policy: Policy, ids: np.ndarray, count: int) -> None:
+    """The next guess is right for so many ids, and wrong from there on."""
+    guess = torch.from_numpy(ids.copy())
+    guess[count:] = torch.where(guess[count:] == policy.model.first_action_id, 1, -1) + guess[count:]
+    assert policy._session is not None
+    policy._session.last_ids = guess
 
 
 @torch.inference_mode()
@@ -356,12 +397,21 @@ def one_by_one(policy: Policy, frames: list[np.ndarray], run: Run) -> None:
         run.add("decode one by one", (clock(policy.device) - started) * 1e3)
 
 
-def against_transformers(policy: Policy, plain: Magma, frames: list[np.ndarray], run: Run) -> None:
-    """Adds the usual stack's times, and whether it gives the same ids; frame by frame in turns, ours and theirs."""
+def against_transformers(policy: Policy, plain: Magma, frames: list[np.ndarray], run: Run, right: list[int]) -> None:
+    """Adds the usual stack's times, and whether it gives the same ids; frame by frame in turns, ours and theirs. With
+    `right` the guess for a frame is right for so many ids, taken evenly from all that are known."""
     act_with_transformers(policy, plain, frames[0])
     shown = frames[: max(5, len(frames) // 4)]
+    if right:
+        # Sorted, so that few frames meet as many right guesses as all of the recorded ones did.
+        places = ((np.arange(len(shown)) + 0.5) / len(shown) * len(right)).astype(int)
+        counts = np.random.default_rng(0).permutation(np.sort(right)[places])
+        run.facts["ids right in the guess"] = f"{np.mean(right):.2f} of 6 over {len(right)} recorded pictures"
+        run.facts["guesses wholly right"] = f"{np.mean(np.array(right) == DELTA_SIZE - 1):.2f}"
     equal, ours, theirs = 0, np.zeros((len(shown), 3)), np.zeros((len(shown), 3))
     for row, frame in enumerate(shown):
+        if right:
+            guess_right(policy, act_with_transformers(policy, plain, frame)[0], int(counts[row]))
         began, began_cpu = clock(policy.device), time.process_time()
         own = policy.act(frame, INSTRUCTION, None)
         language = own.stage_ms["prefill"] + own.stage_ms["decode"]
@@ -400,6 +450,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--actions", type=int, default=60)
     parser.add_argument("--alike", action="store_true", help="pictures that hardly change, for which a guess is right")
+    parser.add_argument("--recorded", type=Path, help="folder of demonstrations from which guesses are taken")
     parser.add_argument("--no-compare", action="store_true", help="leave out transformers' generate")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     arguments = parser.parse_args()
@@ -408,6 +459,7 @@ def main() -> None:
     models = arguments.models or ["tiny", "100m", *(["8b"] if device.type == "cuda" else [])]
     if device.type != "cuda":
         print("no CUDA GPU: Magma-8B's shape is left out" if "8b" not in models else "Magma-8B's shape on a CPU")
+    right = recorded_guesses(arguments.recorded) if arguments.recorded is not None else []
     runs = []
     for name in models:
         # The two ways of the large model are shown together: what FP8 saves, and what it does to the ids.
@@ -428,7 +480,8 @@ def main() -> None:
                     plain = checkpoints.load(path, device, dtype, robot=arguments.robot).model
             label = f"{str(dtype).removeprefix('torch.')}{f' with {kind} weights' if kind else ''}"
             compare = not arguments.no_compare and kind is None
-            run = measure(policy, plain, arguments.actions, arguments.threads, compare, label, arguments.alike)
+            alike, threads = arguments.alike, arguments.threads
+            run = measure(policy, plain, arguments.actions, threads, compare, label, alike, right)
             frames = pictures(policy, 16)
             if kind == "fp8" and plain_ids:
                 run.facts["ids equal to those without fp8"] = fp8_effect(policy, plain_ids, frames)

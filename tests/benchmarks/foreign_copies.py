@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +160,19 @@ def differences(ours: Demonstrations, theirs: Demonstrations, actions: np.ndarra
     return {name: float(value) for name, value in found.items()}
 
 
+def copied_and_read(source: Path, out: Path, style: str) -> dict[str, float]:
+    """Makes a copy and reads it back: the largest differences from the original. Raises ValueError where another number
+    of steps comes back."""
+    ours = read_demonstrations([source])
+    folder = copy(source, out, style)
+    theirs = read_demonstrations([folder], [Mapping.read(out / f"{style}.yaml")])
+    if theirs.actions.shape != ours.actions.shape or theirs.instructions != ours.instructions:
+        raise ValueError(f"{len(theirs.actions)} steps of {len(ours.actions)} came back, or other instructions")
+    dataset = Dataset(source)
+    every = [native.read_episode(dataset, episode, ("actions", "executed")) for episode in dataset.episodes]
+    return differences(ours, theirs, np.concatenate([arrays[taught(style, arrays)] for arrays in every]))
+
+
 def main() -> None:
     """Copies, reads back, and prints what differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,16 +180,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--styles", nargs="*", choices=STYLES, default=[*STYLES])
     given = parser.parse_args()
-    ours = read_demonstrations([given.source])
     for style in given.styles:
-        folder = copy(given.source, given.out, style)
-        theirs = read_demonstrations([folder], [Mapping.read(given.out / f"{style}.yaml")])
-        dataset = Dataset(given.source)
-        every = [native.read_episode(dataset, episode, ("actions", "executed")) for episode in dataset.episodes]
-        found = differences(ours, theirs, np.concatenate([arrays[taught(style, arrays)] for arrays in every]))
-        steps = f"{len(ours.actions)} and {len(theirs.actions)} steps"
-        print(f"{style}: {steps}; largest differences: {json.dumps(found)}", flush=True)
+        print(
+            f"{style}, largest differences: {json.dumps(copied_and_read(given.source, given.out, style))}", flush=True
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -24,6 +24,9 @@ from magma_sim.demonstrations.recording import project
 from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.registry import skill_of
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import foreign_copies
+
 pytestmark = pytest.mark.render
 
 HUES = {"carrot": (5, 20), "green_block": (50, 75), "yellow_block": (22, 35), "eggplant": (130, 160)}
@@ -145,6 +148,14 @@ def test_frames_are_what_a_policy_sees(demonstrations: DemonstrationConfig) -> N
     for frame, action in zip(frames[1:6], executed[:5], strict=True):
         now = world.step(action)
         assert np.abs(now.image.astype(int) - frame).mean() < 1.0
+
+
+@pytest.mark.parametrize("style", foreign_copies.STYLES)
+def test_a_copy_as_another_lab_records_it_is_read_the_same(
+    demonstrations: DemonstrationConfig, tmp_path: Path, style: str
+) -> None:
+    found = foreign_copies.copied_and_read(demonstrations.out, tmp_path, style)
+    assert found.pop("pixel") == 0.0 and max(found.values()) < 1e-5, found
 
 
 def test_card(demonstrations: DemonstrationConfig) -> None:

@@ -151,19 +151,29 @@ REFUSALS = [
     (Refer, {"places": []}, "0 places were given"),
     (Refer, {"places": [PictureBox(x1=0.9, y1=0.1, x2=1.5, y2=0.2)]}, "outside of the picture"),
     (Refer, {"places": [PictureBox(x1=float("nan"))]}, "no place in a picture"),
+    (Refer, {"places": [PictureBox(x1=0.1, y1=0.1, x2=float("inf"), y2=0.2)]}, "no place in a picture"),
+    (Refer, {"places": [PictureBox(x1=0.5, y1=0.5, x2=0.2, y2=0.6)]}, "left of or above its first"),
+    (Refer, {"places": [PictureBox(x1=0.2, y1=0.1, x2=0.2, y2=0.6)]}, "no area"),
+    (Refer, {"places": [PictureBox()] * 3}, "3 places were given"),
     (Refer, {"places": [PictureBox(x1=0.02, y1=0.02, x2=0.02, y2=0.02)]}, "click nearer to its middle"),
     (Refer, {"places": [PictureBox(x1=0.2, y1=0.5, x2=0.2, y2=0.5)] * 2}, "both places are 'the orange carrot'"),
     (Describe, {"question": " "}, "the question is empty"),
+    (Describe, {"question": "x" * 10_000}, "10,000 characters"),
     (Describe, {"question": "break"}, "out of memory"),
 ]
 
 
-def test_what_cannot_be_asked_is_one_sentence_and_the_node_lives_on(robot):
+def test_what_cannot_be_asked_is_one_sentence_and_the_node_lives_on(robot, peer):
     assert "no frame of the camera has come yet" in robot.ask(Describe).message
+    unreadable = image_to_msg(SCENE, peer.now_ns())
+    unreadable.data = unreadable.data[:100]
+    robot.frames.publish(unreadable)
+    asked_for = peer.collect(Instruction, IN_FORCE_TOPIC, qos.STATE)
     robot.show(SCENE)
     for kind, fields, told in REFUSALS:
         answer = robot.ask(kind, **fields)
         assert not answer.success and told in answer.message and "\n" not in answer.message
+    assert asked_for.last is None
     assert robot.confirm(1).message.startswith("proposal 1 does not wait")
     proposed = robot.click((22, 68), (82, 78))
     done = robot.confirm(proposed.proposal)

@@ -16,6 +16,8 @@ from magma_policy.grounding.expressions import MARGIN, NEXT_TO, PLACES
 
 CLICK_SIDE = 0.12
 """Side of the square round a click that is asked about first, as a share of the picture."""
+EDGE = 1 / 32
+"""So far outside of a box a click is still on its thing where no other box is, as a share of the picture."""
 SAME = 0.5
 """A name leads back to a box when what is found overlaps it so much (intersection over union)."""
 
@@ -35,8 +37,10 @@ def name_click(grounder: Grounder, image: NDArray[np.uint8], x: float, y: float)
         ClickError: outside of the picture, or no name leads back to the point.
     """
     first = grounder.refer(image, click_square(x, y)).text
-    # The square is not the thing: its name finds the thing's own box, which is then named anew.
-    found = _nearest(grounder, image, [noun_phrase(first)], x, y)
+    phrase = noun_phrase(first)
+    # The square is not the thing: its name finds the thing's own box, which is then named anew. So a name that says too
+    # much, a wrong colour or place, still finds it by its noun.
+    found = _at(grounder, image, _broader(phrase), x, y) if phrase else None
     if found is None:
         raise ClickError(_told(first, "is not found where you clicked"))
     return name_box(grounder, image, found)
@@ -51,14 +55,29 @@ def click_square(x: float, y: float) -> NDArray[np.float64]:
 
 
 def name_place(grounder: Grounder, image: NDArray[np.uint8], place: NDArray[np.float64]) -> NamedPlace:
-    """What stands at a place (4,) of fractions: a box, or a click, which is a box without area.
+    """What stands at a place (4,) of fractions: a box, or a click, which is a box without area. A box may reach over
+    the picture's edge and have its corners in any order.
 
     Raises:
-        ClickError: outside of the picture, or no name leads back to it.
+        ClickError: no place in the picture, or no name leads back to it.
     """
     if np.array_equal(place[:2], place[2:]):
         return name_click(grounder, image, float(place[0]), float(place[1]))
-    return name_box(grounder, image, place)
+    return name_box(grounder, image, _within(place))
+
+
+def _within(place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The part of a box (4,) that lies in the picture, its upper left corner first."""
+    told = "(" + ", ".join(f"{value:g}" for value in place) + ")"
+    if not np.isfinite(place).all():
+        raise ClickError(f"the box {told} is no place in a picture; give finite corners")
+    low, high = np.minimum(place[:2], place[2:]), np.maximum(place[:2], place[2:])
+    if (high < 0.0).any() or (low > 1.0).any():
+        raise ClickError(f"the box {told} lies outside of the picture, which runs from 0 to 1")
+    box = np.concatenate([low, high]).clip(0.0, 1.0)
+    if not (box[:2] < box[2:]).all():
+        raise ClickError(f"the box {told} has no area within the picture; give a box, or a point")
+    return box
 
 
 def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NamedPlace:
@@ -96,19 +115,30 @@ def noun_phrase(text: str) -> str:
     return f"the {words}" if words else ""
 
 
-def _nearest(
+def _broader(phrase: str) -> list[str]:
+    """A name, then the same without words of place, then without the word in front of its noun."""
+    head = phrase.partition(NEXT_TO)[0]
+    head = next((head.removesuffix(f" {place}") for place in PLACES if head.endswith(f" {place}")), head)
+    words = head.split()
+    return list(dict.fromkeys([phrase, head, f"the {words[-1]}" if len(words) == 3 else head]))
+
+
+def _at(
     grounder: Grounder, image: NDArray[np.uint8], phrases: list[str], x: float, y: float
 ) -> NDArray[np.float64] | None:
-    """The smallest box of the phrases' that holds a point."""
-    if not all(phrases):
-        return None
-    answers: list[Grounding] = grounder.ground(image, phrases, "all")
-    boxes = [box for answer in answers for box in answer.boxes if holds(box, (x, y))]
-    return min(boxes, key=lambda box: float(np.prod(box[2:] - box[:2])), default=None)
+    """The surest box at a point, of the first phrase that has one there."""
+    answers = grounder.ground(image, phrases, "all")
+    # The model knows a thing's edge to a cell: a click on it may lie beside the box.
+    for around in (0.0, EDGE):
+        for found in answers:
+            for box in _meant(found):
+                if holds(box + np.array([-around, -around, around, around]), (x, y)):
+                    return box
+    return None
 
 
 def _meant(found: Grounding) -> list[NDArray[np.float64]]:
-    """The boxes that a phrase may mean."""
+    """The boxes that a phrase may mean, the surest first."""
     if not len(found.boxes):
         return []
     return list(found.boxes[found.confidences >= RIVAL * found.confidences.max()])

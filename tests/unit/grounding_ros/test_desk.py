@@ -91,6 +91,9 @@ def test_a_proposal_does_not_outlive_its_scene_or_its_time():
         ((-0.1, 0.1, 0.2, 0.2), "outside of the picture"),
         ((0.1, 0.1, 1.2, 0.2), "outside of the picture"),
         ((0.5, 0.1, 0.2, 0.2), "left of or above"),
+        ((0.1, 0.5, 0.2, 0.2), "left of or above"),
+        ((0.1, 0.1, 0.1, 0.2), "no area"),
+        ((0.1, 0.1, float("-inf"), 0.2), "no place in a picture"),
     ],
 )
 def test_places_that_are_none(place, told):

@@ -53,6 +53,14 @@ class Answer:
         return found
 
 
+@dataclass(frozen=True)
+class Said:
+    """One of several answers to a prompt: its ids, as of `Answer`, and their probability together."""
+
+    ids: tuple[int, ...]
+    probability: float
+
+
 class Decoder:
     """Runs prompts through a network; holds the masks of its vocabulary and no state of any prompt."""
 
@@ -121,6 +129,58 @@ class Decoder:
             Answer(tuple(row.said), np.array(probabilities[number]), corners[number], first[number], row.finished)
             for number, row in enumerate(rows)
         ]
+
+    @torch.inference_mode()
+    def likeliest(self, prompt: Prompt, features: Tensor, rules: AnswerRules, count: int) -> list[Said]:
+        """The likeliest answers to a prompt that a search with `count` beams finds, at most so many, the likeliest
+        first; arguments and errors as of `run`."""
+        network, vocabulary = self.network, self.vocabulary
+        self._check([prompt], [features])
+        ids, mask, places = self._padded([prompt])
+        cache = DynamicCache()
+        pictures = features.to(network.device, network.dtype)
+        logits = network.logits(ids, mask, mask.cumsum(dim=1) + 1, cache, pictures, places)
+        rows = [Row(vocabulary, self._kinds, rules, prompt.ids, network.geometry.positions - len(prompt.ids))]
+        sums, ended = np.zeros(1), list[Said]()
+        while True:
+            scores = logits[:, -1].float()
+            self._require_finite(scores, rows)
+            allowed = torch.from_numpy(np.stack([row.allowed() for row in rows])).to(network.device)
+            among = scores.masked_fill(~allowed, -torch.inf).log_softmax(dim=1).cpu().numpy()
+            total = sums[:, None] + among
+            # As many again as there are beams: those that end free their place.
+            order = np.argsort(-total, axis=None, kind="stable")[: 2 * count].tolist()
+            going: list[tuple[int, Row, float]] = []
+            for parent, id_ in (divmod(at, total.shape[1]) for at in order):
+                if len(going) == count or not np.isfinite(total[parent, id_]):
+                    break
+                row = rows[parent].copy()
+                row.add(id_)
+                if row.running:
+                    going.append((parent, row, float(total[parent, id_])))
+                else:
+                    ended.append(Said(tuple(row.said), float(np.exp(total[parent, id_]))))
+            ended = sorted(ended, key=lambda said: -said.probability)[:count]
+            # What goes on only gets less likely.
+            if not going or (len(ended) == count and np.exp(going[0][2]) <= ended[-1].probability):
+                return ended
+            cache.reorder_cache(torch.tensor([parent for parent, _, _ in going], device=network.device))
+            rows, sums = [row for _, row, _ in going], np.array([score for _, _, score in going])
+            newest = torch.tensor([[row.said[-1]] for row in rows], device=network.device)
+            mask = torch.ones(len(rows), mask.shape[1] + 1, dtype=mask.dtype, device=network.device)
+            logits = network.logits(newest, mask, mask.sum(dim=1, keepdim=True) + 1, cache)
+
+    @torch.inference_mode()
+    def last_logits(self, prompts: Sequence[Prompt], features: Sequence[Tensor], count: int) -> np.ndarray:
+        """Raw logits (B, count, rows) behind each of the last `count` ids of prompts; errors as of `run`."""
+        self._check(prompts, features)
+        ids, mask, places = self._padded(prompts)
+        pictures = torch.cat([part.to(self.network.device, self.network.dtype) for part in features])
+        hidden = self.network.hidden(ids, mask, mask.cumsum(dim=1) * mask + 1, None, pictures, places)
+        logits = self.network.head(hidden[:, -count:]).float()
+        if not bool(can_choose(logits.flatten(0, 1)).all()):
+            raise NotFiniteError.of(NAME, type_name(self.network.dtype))
+        return logits.cpu().numpy()
 
     def _check(self, prompts: Sequence[Prompt], features: Sequence[Tensor]) -> None:
         if not prompts or len(prompts) != len(features):

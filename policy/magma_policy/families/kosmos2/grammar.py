@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -93,6 +94,12 @@ class Row:
     def running(self) -> bool:
         """Whether there is more to say; an answer that is cut runs no longer, and is not finished."""
         return not self.finished and len(self.said) < self._limit
+
+    def copy(self) -> Row:
+        """The same answer so far, to go on in another way."""
+        other = copy.copy(self)
+        other._history, other.said = self._history.copy(), self.said.copy()
+        return other
 
     def allowed(self) -> np.ndarray:
         """Mask (rows,) bool of the ids that may be said next; at least one."""

@@ -25,6 +25,9 @@ _GRID_SCALE = 0.05
 _GAIN = 1.6
 """Of the resampler's queries and keys: a feature then looks at the patches near its own cell."""
 _RIDGE = 1e-3
+_NAMES_WEIGHED = 8
+"""Of a small model, which finds better than it names. On held-out scenes (validation) one of 8 names of kosmos-tiny was
+right for 98 to 100 % of the things."""
 _PATCH_PLACES = "vision_model.model.embeddings.position_embedding.weight"
 
 
@@ -49,6 +52,7 @@ def small_network(
             latents=vocabulary.latents,
             bins=vocabulary.bins,
             between_cells=True,
+            names_weighed=_NAMES_WEIGHED,
         ),
         attention,
     )

@@ -77,6 +77,13 @@ def between_cells(likely: np.ndarray, cell: int) -> np.ndarray:
     return np.array([near.sum(axis=0) @ (columns + 0.5), near.sum(axis=1) @ (rows + 0.5)]) / bins
 
 
+def neighbours(cell: int, bins: int = BINS) -> list[int]:
+    """A cell and those beside it, corner to corner too."""
+    row, column = divmod(cell, bins)
+    rows, columns = (range(max(0, at - 1), min(bins, at + 2)) for at in (row, column))
+    return [y * bins + x for y in rows for x in columns]
+
+
 def is_ordered(first: int, last: int, bins: int = BINS) -> bool:
     """Whether two cells are a box: the second neither left of the first nor above it."""
     return last % bins >= first % bins and last // bins >= first // bins

@@ -20,7 +20,7 @@ from magma_policy.families.kosmos2 import network, prompts
 from magma_policy.families.kosmos2.decoding import Answer, Decoder
 from magma_policy.families.kosmos2.grammar import AnswerRules
 from magma_policy.families.kosmos2.images import pixels_of
-from magma_policy.families.kosmos2.locations import between_cells, decode_cells, peaks
+from magma_policy.families.kosmos2.locations import between_cells, decode_cells, encode_boxes, neighbours, peaks
 from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse, parse_corners
 from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
@@ -33,6 +33,11 @@ KEPT_PICTURES = 8
 
 BOX_TOKENS, BOXES_TOKENS, WORDS_TOKENS, CAPTION_TOKENS, DETAIL_TOKENS = 5, 64, 32, 128, 384
 """Longest answers: a box is five ids, a group of boxes, a name, a caption, a detailed one."""
+SPEAKER = 0.1
+"""How much the model's habit of saying a name counts beside how well it finds the place again by it."""
+NOT_FOUND = 0.01
+"""A name by which a place is found again less surely is not found again; among such the likeliest is said. The square
+round a click is no box of a thing, and none of its names may lead back to it."""
 CANDIDATES = 8
 """First corners that are followed when all places of a phrase are asked for."""
 FIRST_CORNER = 1
@@ -107,15 +112,42 @@ class Kosmos2:
     ) -> Expression:
         """What stands at a box (4,), in words; `examples` are pictures with a place and its name, shown before.
 
+        A checkpoint may weigh several names (`Geometry.names_weighed`): of those that the model is likeliest to say, it
+        says the one by which it best finds the box again. What names alike things alike, it hardly finds again.
+
         Raises:
             BoxError: the box lies outside of the picture.
         """
         prompt = prompts.refer(self.vocabulary, box, [example for _, example in examples])
-        pictures = [self.features(shown) for shown, _ in examples]
+        features = torch.cat([*(self.features(shown) for shown, _ in examples), self.features(image)])
         rules = AnswerRules("words", max_new_tokens=WORDS_TOKENS, stop_at_sentence=True)
-        answer = self._decoder.run([prompt], [torch.cat([*pictures, self.features(image)])], rules)[0]
-        text = parse(self.vocabulary, answer.ids).text.rstrip(" .")
-        return Expression(text, float(np.prod(answer.probabilities)))
+        if self.network.geometry.names_weighed == 1 or examples:
+            answer = self._decoder.run([prompt], [features], rules)[0]
+            return Expression(self._name(answer.ids), float(np.prod(answer.probabilities)))
+        said = self._decoder.likeliest(prompt, features, rules, self.network.geometry.names_weighed)
+        names = [Expression(self._name(one.ids), one.probability) for one in said]
+        told = [name for name in names if name.text]
+        if not told:
+            return names[0]
+        found = np.log(self._found_again(image, box, [name.text for name in told]) + NOT_FOUND)
+        habit = SPEAKER * np.log([name.probability for name in told])
+        return told[int((found + habit).argmax())]
+
+    def _name(self, ids: Sequence[int]) -> str:
+        return parse(self.vocabulary, ids).text.rstrip(" .")
+
+    def _found_again(self, image: np.ndarray, box: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """The probability (N,) that each name is answered by this box: that the answer is a box at all, and that its
+        corners lie in this one's cells or beside them."""
+        vocabulary = self.vocabulary
+        first, last = encode_boxes(np.atleast_2d(box), vocabulary.bins)[0]
+        asked = [prompts.locate(vocabulary, name) for name in names]
+        opened = [Prompt((*prompt.ids, vocabulary.object_open, vocabulary.place(first))) for prompt in asked]
+        logits = self._decoder.last_logits(opened, [self.features(image)] * len(names), 3)
+        presence = _share(logits[:, 0, [vocabulary.object_open, vocabulary.eos]], [0])
+        places = logits[:, 1:, vocabulary.first_place : vocabulary.size]
+        corners = [_share(places[:, i], neighbours(int(cell), vocabulary.bins)) for i, cell in enumerate((first, last))]
+        return np.asarray(presence * corners[0] * corners[1])
 
     def describe(self, image: np.ndarray, *, detailed: bool = False) -> GroundedText:
         """A caption whose phrases have boxes; it begins as the published prompt does ("An image of")."""
@@ -212,3 +244,9 @@ class Kosmos2:
             )
         ]
         return np.array(boxes), np.array(sure, dtype=float)
+
+
+def _share(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+    """The probability (N,) of all `chosen` together, of logits (N, all)."""
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(weights[:, chosen].sum(axis=1) / weights.sum(axis=1))

@@ -40,10 +40,12 @@ MODEL_TYPE = "kosmos-2"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 HEAD = "text_model.lm_head.weight"
 EMBEDDING = "text_model.model.embed_tokens.weight"
-BETWEEN_CELLS = "between_cells"
-"""In config.json: an entry of this project's own, which the library keeps and does not read."""
+BETWEEN_CELLS, NAMES_WEIGHED = "between_cells", "names_weighed"
+"""In config.json: entries of this project's own, which the library keeps and does not read."""
 MOST_POSITIONS = 16_384
 """The table of positions is computed, so no file bounds it; the published model has 2048."""
+MOST_NAMES = 64
+"""Each is asked for in a batch."""
 LAYERS = {"text_layers": "text_model.model.layers.", "vision_layers": "vision_model.model.encoder.layers."}
 """What the names of the layers' tensors begin with."""
 
@@ -71,6 +73,9 @@ class Geometry:
     between_cells: bool = False
     """Whether it learned places from soft labels: a corner is then where the cells' probabilities are centred, and not
     in the middle of the likeliest one, which the published model names."""
+    names_weighed: int = 1
+    """How many names of a place are compared by how well the model finds the place again by each; 1: the likeliest is
+    taken as it is."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.between_cells, bool):
@@ -86,6 +91,8 @@ class Geometry:
         ):
             if width % heads:
                 raise ConfigError(f"{what} width {width} cannot be shared by {heads} heads")
+        if self.names_weighed > MOST_NAMES:
+            raise ConfigError(f"{NAMES_WEIGHED} is {self.names_weighed}; at most {MOST_NAMES} names are weighed")
         if self.image_side % self.patch:
             raise ConfigError(f"pictures of {self.image_side} pixels cannot be cut into patches of {self.patch}")
         if self.positions > MOST_POSITIONS:
@@ -119,6 +126,7 @@ class Geometry:
             },
             latent_query_num=self.latents,
             **({BETWEEN_CELLS: True} if self.between_cells else {}),
+            **({NAMES_WEIGHED: self.names_weighed} if self.names_weighed > 1 else {}),
         )
 
     @classmethod
@@ -157,6 +165,7 @@ class Geometry:
                 positions=text.get("max_position_embeddings", 2048),
                 latents=found.get("latent_query_num", 64),
                 between_cells=found.get(BETWEEN_CELLS, False),
+                names_weighed=found.get(NAMES_WEIGHED, 1),
             )
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error

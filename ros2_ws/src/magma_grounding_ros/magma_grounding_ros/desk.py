@@ -150,4 +150,6 @@ def checked_place(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
         raise RefusedError(f"the place ({shown}) lies outside of the picture, which runs from 0 to 1")
     if x2 < x1 or y2 < y1:
         raise RefusedError(f"the place ({shown}) has its second corner left of or above its first")
+    if (x1 == x2) != (y1 == y2):
+        raise RefusedError(f"the place ({shown}) has no area; give a box, or a point twice")
     return place

@@ -5,7 +5,7 @@ import pytest
 
 from magma_contracts.boxes import holds
 from magma_contracts.grounding import Expression, GroundedText, Grounding, two_click_instruction
-from magma_policy.grounding.clicks import ClickError, name_box, name_click, noun_phrase
+from magma_policy.grounding.clicks import CLICK_SIDE, ClickError, name_box, name_click, name_place, noun_phrase
 from magma_policy.grounding.expressions import Thing, resolve
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -18,8 +18,8 @@ def thing(kind, colour, x, y, size=0.14):
 class Scene:
     """A model that knows what is there, names things by their colour and kind, and finds nothing else."""
 
-    def __init__(self, *things, says=None):
-        self.things, self.says = things, says
+    def __init__(self, *things, says=None, says_of_clicks=None):
+        self.things, self.says, self.says_of_clicks = things, says, says_of_clicks
 
     def ground(self, image, phrases, which="one"):
         found = []
@@ -30,6 +30,8 @@ class Scene:
         return found
 
     def refer(self, image, box):
+        if self.says_of_clicks is not None and np.allclose(box[2:] - box[:2], CLICK_SIDE):
+            return Expression(self.says_of_clicks, 0.4)
         if self.says is not None:
             return Expression(self.says, 0.5)
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
@@ -60,6 +62,50 @@ def test_twins_get_words_of_place():
     assert name_click(scene, IMAGE, 0.4, 0.2).phrase == "the green block at the back"
 
 
+def test_a_click_on_a_things_edge_is_on_the_thing():
+    """The box that a model finds ends a little before the thing does."""
+    basket, plate = thing("basket", "yellow", 0.3, 0.5, 0.3), thing("plate", "white", 0.7, 0.5, 0.3)
+    scene = Scene(basket, plate, says_of_clicks="the basket")
+    for x, y in ((0.3, 0.5), (0.46, 0.5), (0.13, 0.34)):
+        assert name_click(scene, IMAGE, x, y).phrase == "the yellow basket"
+    with pytest.raises(ClickError, match="not found where you clicked"):
+        name_click(scene, IMAGE, 0.3, 0.69)
+    # What holds the point goes before what ends beside it.
+    green, red = thing("block", "green", 0.3, 0.5, 0.2), thing("block", "red", 0.505, 0.5, 0.2)
+    beside = Scene(green, red, says_of_clicks="a block")
+    assert name_click(beside, IMAGE, 0.402, 0.5).phrase == "the green block"
+    assert name_click(beside, IMAGE, 0.41, 0.5).phrase == "the red block"
+
+
+def test_a_box_that_is_hardly_meant_is_no_thing():
+    """All places that a phrase may mean hold faint ones inside of the thing, and a click may lie in one."""
+    whole = thing("basket", "yellow", 0.3, 0.5, 0.4)
+
+    class Faint(Scene):
+        def ground(self, image, phrases, which="one"):
+            found = super().ground(image, phrases, which)
+            inner = np.array([[0.3, 0.5, 0.34, 0.54]])
+            return [
+                Grounding(one.phrase, np.concatenate([one.boxes, inner]), np.append(one.confidences, 0.02), 1.0)
+                if which == "all"
+                else one
+                for one in found
+            ]
+
+    assert name_click(Faint(whole), IMAGE, 0.32, 0.52).phrase == "the yellow basket"
+
+
+@pytest.mark.parametrize("says", ["the red block", "the green block on the left", "the red block next to the plate"])
+def test_a_square_that_is_named_too_closely_still_finds_the_thing_by_its_noun(says):
+    scene = Scene(
+        thing("block", "green", 0.7, 0.5),
+        thing("plate", "white", 0.2, 0.5),
+        thing("block", "blue", 0.4, 0.2),
+        says_of_clicks=says,
+    )
+    assert name_click(scene, IMAGE, 0.7, 0.5).phrase == "the green block"
+
+
 @pytest.mark.parametrize(
     ("x", "y", "says", "told"),
     [
@@ -86,6 +132,34 @@ def test_twins_that_no_word_tells_apart_get_no_name():
     scene = Scene(thing("block", "green", 0.50, 0.5), thing("block", "green", 0.55, 0.5))
     with pytest.raises(ClickError, match="several places"):
         name_box(scene, IMAGE, np.array(scene.things[0].box))
+
+
+def test_a_box_may_be_drawn_from_any_corner_and_over_the_edge():
+    scene = Scene(thing("carrot", "orange", 0.07, 0.5), thing("plate", "white", 0.7, 0.5))
+    x1, y1, x2, y2 = scene.things[0].box
+    for place in ((x1, y1, x2, y2), (x2, y1, x1, y2), (x2, y2, x1, y1), (x1 - 0.3, y2, x2, y1)):
+        found = name_place(scene, IMAGE, np.array(place))
+        assert found.phrase == "the orange carrot" and found.agreement == pytest.approx(1.0)
+    assert name_place(scene, IMAGE, np.array([0.07, 0.5, 0.07, 0.5])).phrase == "the orange carrot"
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ((1.1, 0.1, 1.4, 0.4), r"the box \(1.1, 0.1, 1.4, 0.4\) lies outside"),
+        ((-0.4, 0.1, -0.1, 0.4), "lies outside"),
+        ((0.1, 0.1, 0.1, 0.4), "no area"),
+        ((0.1, 0.4, 0.3, 0.4), "no area"),
+        ((-0.5, 0.1, 0.0, 0.4), "no area"),
+        ((0.1, 0.1, float("nan"), 0.4), "finite corners"),
+        ((0.1, float("-inf"), 0.3, 0.4), "finite corners"),
+        ((float("inf"),) * 4, "outside of the picture"),
+        ((float("nan"),) * 4, "finite corners"),
+    ],
+)
+def test_what_is_no_place_in_the_picture_is_told(place, told):
+    with pytest.raises(ClickError, match=told):
+        name_place(Scene(thing("carrot", "orange", 0.3, 0.5)), IMAGE, np.array(place))
 
 
 def test_sentences():

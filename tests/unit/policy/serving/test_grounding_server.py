@@ -111,6 +111,13 @@ def test_what_cannot_be_asked_and_what_breaks(model):
             (lambda: client.answer(IMAGE, ""), "the question is empty"),
             (lambda: client.name(IMAGE, [0.01, 0.01, 0.01, 0.01]), "click nearer to its middle"),
             (lambda: client.refer(IMAGE, [0.0, np.nan, 1.0, 1.0]), "must be finite"),
+            (lambda: client.name(IMAGE, [np.inf, 0.5, np.inf, 0.5]), "must be finite"),
+            (lambda: client.name(IMAGE, [1.2, 0.5, 1.2, 0.5]), "outside of the picture"),
+            (lambda: client.name(IMAGE, [1.2, 0.1, 1.5, 0.4]), "outside of the picture"),
+            (lambda: client.name(IMAGE, [0.1, 0.1, 0.1, 0.4]), "no area"),
+            (lambda: client.answer(IMAGE, "x" * 10_000), "at most 4096 characters"),
+            (lambda: client.describe(np.zeros((4, 6), np.uint8)), "image"),
+            (lambda: client.describe(np.zeros((4, 6, 3), np.float32)), "image"),
             (lambda: client.ground(np.zeros((2000, 2000, 3), np.uint8), ["x"]), "takes at most"),
         ):
             with pytest.raises(QuestionError, match=told) as refused:
@@ -119,6 +126,7 @@ def test_what_cannot_be_asked_and_what_breaks(model):
         with pytest.raises(ServerError, match="the model failed: RuntimeError: out of memory"):
             client.ground(IMAGE, ["broken"])
         assert client.refer(IMAGE, BOX).text == "a carrot"
+        assert client.name(IMAGE, [0.75, 0.75, 0.25, 0.25]).agreement == 1.0  # drawn from the other corner
 
 
 def test_a_late_answer_is_never_that_of_another_question(model):

@@ -9,9 +9,10 @@ import torch
 from magma_policy.errors import NotFiniteError
 from magma_policy.families.kosmos2 import network, prompts
 from magma_policy.families.kosmos2.decoding import Decoder
-from magma_policy.families.kosmos2.grammar import AnswerRules
+from magma_policy.families.kosmos2.grammar import AnswerRules, Kinds, Row
 from magma_policy.families.kosmos2.images import PictureError, pixels_of
-from magma_policy.families.kosmos2.model import Kosmos2
+from magma_policy.families.kosmos2.locations import encode_boxes, neighbours
+from magma_policy.families.kosmos2.model import NOT_FOUND, SPEAKER, Kosmos2
 from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse
 from magma_policy.families.kosmos2.prompts import Example, Prompt, PromptError
@@ -189,6 +190,86 @@ def test_referring_with_examples_looks_at_their_pictures(model, pictures):
     others = model.refer(pictures[0], box, [(pictures[2], Example(box, "a carrot"))])
     assert plain.probability != shown.probability != others.probability
     assert not plain.text.endswith(".")
+
+
+def weighing(random_network, words, count):
+    geometry = dataclasses.replace(random_network.geometry, names_weighed=count)
+    return Kosmos2(network.Network(geometry, random_network.model), words)
+
+
+def probability(model, prompt, ids, picture, rules):
+    """Of an answer, asked for id by id without any search."""
+    found = 1.0
+    for place, id_ in enumerate(ids):
+        so_far = Prompt((*prompt.ids, *ids[:place]), prompt.pictures)
+        row = Row(model.vocabulary, Kinds(model.vocabulary, model.network.geometry.vocabulary), rules, so_far.ids, 99)
+        logits = Decoder(model.network, model.vocabulary).last_logits([so_far], [model.features(picture)], 1)[0, 0]
+        among = np.where(row.allowed(), logits, -np.inf)
+        found *= float(np.exp(among[id_] - np.logaddexp.reduce(among)))
+    return found
+
+
+@pytest.mark.parametrize("form", ["words", "box"])
+def test_the_likeliest_answers_are_found_in_order_with_their_probabilities(model, words, pictures, form):
+    prompt, features = prompts.refer(words, np.array([0.1, 0.2, 0.5, 0.6])), model.features(pictures[0])
+    rules = AnswerRules(form, max_new_tokens=5, stop_at_sentence=True)
+    decoder = Decoder(model.network, words)
+    greedy = decoder.run([prompt], [features], rules)[0]
+    alone = decoder.likeliest(prompt, features, rules, 1)
+    assert [one.ids for one in alone] == [greedy.ids]
+    assert alone[0].probability == pytest.approx(float(np.prod(greedy.probabilities)), rel=1e-4)
+    found = decoder.likeliest(prompt, features, rules, 6)
+    assert len({one.ids for one in found}) == len(found) > 1
+    assert found[0].probability >= alone[0].probability * (1 - 1e-5)
+    assert (np.diff([one.probability for one in found]) <= 0).all()
+    for one in found[:3]:
+        assert one.probability == pytest.approx(probability(model, prompt, one.ids, pictures[0], rules), rel=1e-3)
+
+
+def test_the_search_misses_nothing_that_is_short(model, words, pictures):
+    """With a beam for every word, all answers of one word are weighed."""
+    prompt, features = prompts.refer(words, np.array([0.1, 0.2, 0.5, 0.6])), model.features(pictures[0])
+    rules = AnswerRules("words", max_new_tokens=1)
+    logits = Decoder(model.network, words).last_logits([prompt], [features], 1)[0, 0]
+    kinds = Kinds(words, model.network.geometry.vocabulary)
+    among = np.where(Row(words, kinds, rules, prompt.ids, 99).allowed(), logits, -np.inf)
+    found = Decoder(model.network, words).likeliest(prompt, features, rules, 5)
+    assert [one.ids for one in found] == [(int(id_),) for id_ in np.argsort(-among)[:5]]
+
+
+def test_of_several_names_the_one_is_said_that_leads_back_best(random_network, model, words, pictures):
+    rules = AnswerRules("words", max_new_tokens=32, stop_at_sentence=True)
+    changed = 0
+    for x in (0.1, 0.3, 0.5):
+        box = np.array([x, 0.2, x + 0.3, 0.6])
+        said = weighing(random_network, words, 6).refer(pictures[0], box)
+        beams = Decoder(model.network, words).likeliest(
+            prompts.refer(words, box), model.features(pictures[0]), rules, 6
+        )
+        scores = {}
+        for one in beams:
+            text = parse(words, one.ids).text.rstrip(" .")
+            if not text:
+                continue
+            prompt = prompts.locate(words, text)
+            answer = model._run(pictures[0], [prompt], AnswerRules("box", must_begin=True, max_new_tokens=5))[0]
+            begins = answer.first[[words.object_open, words.eos]].astype(float)
+            first, last = encode_boxes(box[None])[0]
+            opened = Prompt((*prompt.ids, words.object_open, words.place(first)))
+            second = model._run(pictures[0], [opened], AnswerRules("box", max_new_tokens=2))[0].corners[0]
+            near = [answer.corners[1][neighbours(first)].sum(), second[neighbours(last)].sum()]
+            back = float(np.prod([1 / (1 + np.exp(begins[1] - begins[0])), *near]))
+            scores[text] = np.log(back + NOT_FOUND) + SPEAKER * np.log(one.probability)
+        assert said.text == max(scores, key=scores.get)
+        changed += said.text != model.refer(pictures[0], box).text
+    assert changed, "the likeliest name led back best everywhere: nothing was shown"
+
+
+def test_names_after_examples_are_taken_as_they_are(random_network, model, words, pictures):
+    box, examples = np.array([0.1, 0.1, 0.4, 0.5]), [(pictures[1], Example(np.array([0.1, 0.1, 0.4, 0.5]), "a plate"))]
+    assert weighing(random_network, words, 6).refer(pictures[0], box, examples) == model.refer(
+        pictures[0], box, examples
+    )
 
 
 def test_features_of_a_frame_are_computed_once(model, pictures, monkeypatch):

@@ -12,6 +12,7 @@ from magma_policy.families.kosmos2.locations import (
     decode_cells,
     encode_boxes,
     is_ordered,
+    neighbours,
     peaks,
 )
 
@@ -98,6 +99,13 @@ def test_of_neighbours_that_say_the_same_place_the_likeliest_stands_for_all():
     assert peaks(likely)[:2].tolist() == [2 * 8 + 3, 6 * 8 + 6]
     assert {2 * 8 + 4, 1 * 8 + 3}.isdisjoint(peaks(likely).tolist())
     assert peaks(np.full((4, 4), 1 / 16)).tolist() == list(range(16))
+
+
+def test_neighbours_stay_on_the_grid():
+    assert neighbours(0, 4) == [0, 1, 4, 5]
+    assert neighbours(5, 4) == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert neighbours(7, 4) == [2, 3, 6, 7, 10, 11]
+    assert neighbours(15, 4) == [10, 11, 14, 15]
 
 
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.4, 0.9))

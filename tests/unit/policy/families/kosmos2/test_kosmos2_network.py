@@ -54,13 +54,15 @@ def test_what_is_saved_loads_alike(saved, model, pictures):
         np.testing.assert_allclose(again.features(image), model.features(image), rtol=1e-5, atol=1e-6)
 
 
-def test_a_checkpoint_says_that_it_knows_places_between_cells(random_network, words, tmp_path):
-    geometry = dataclasses.replace(random_network.geometry, between_cells=True)
+@pytest.mark.parametrize("own", [{"between_cells": True}, {"names_weighed": 8}])
+def test_a_checkpoint_says_how_it_is_to_be_asked(random_network, words, tmp_path, own):
+    geometry = dataclasses.replace(random_network.geometry, **own)
     fine = network.build(geometry)
     fine.model.load_state_dict(random_network.model.state_dict())
     network.save(tmp_path / "fine", fine, words, torch.float32)
     assert network.load(tmp_path / "fine", torch.device("cpu"), None)[0].geometry == geometry
-    assert Kosmos2ForConditionalGeneration.from_pretrained(tmp_path / "fine").config.between_cells is True
+    theirs = Kosmos2ForConditionalGeneration.from_pretrained(tmp_path / "fine").config
+    assert {name: getattr(theirs, name) for name in own} == own
 
 
 def test_the_library_reads_it_too(saved, random_network):
@@ -104,6 +106,9 @@ def test_pictures_are_prepared_as_the_library_does(pictures):
         (None, {"auto_map": {}}, "never run"),
         (None, {"latent_query_num": 0}, "latents"),
         (None, {"between_cells": 1}, "between_cells must be true or false"),
+        (None, {"names_weighed": 0}, "names_weighed must be a whole number from 1"),
+        (None, {"names_weighed": True}, "names_weighed must be a whole number from 1"),
+        (None, {"names_weighed": 65}, "at most 64 names are weighed"),
         (None, {"latent_query_num": "64"}, "latents"),
         ("text_config", {"attention_heads": 5}, "5 heads"),
         ("text_config", {"activation_function": "relu"}, "activation_function"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from magma_contracts.errors import ConfigError
 from magma_policy.commands import describe, ground, refer, serve
@@ -18,6 +19,7 @@ from magma_policy.families import registry
 from magma_policy.families.kosmos2 import Example, Mention, network
 from magma_policy.grounding.by_example import ByExample
 from magma_policy.grounding.clicks import click_square
+from magma_policy_client import GroundingClient
 
 MAINS = {"ground": ground.main, "refer": refer.main, "describe": describe.main}
 
@@ -120,6 +122,18 @@ def test_names_follow_examples(typed, checkpoint, picture, model, pictures, tmp_
         ("ground", ["PICTURE", "the carrot", "--checkpoint", "EMPTY"], "config.json"),
         ("describe", ["PICTURE", "--checkpoint", "WEIGHTLESS"], "model.safetensors"),
         ("ground", ["PICTURE", "the carrot", "--draw", "EMPTY"], "is a folder; give the name of a file"),
+        ("refer", ["PICTURE", "5,5", "--checkpoint", "WEIGHTLESS"], "model.safetensors"),
+        ("ground", ["PICTURE", "x", "--checkpoint", "TORN_WEIGHTS"], "model.safetensors"),
+        ("ground", ["PICTURE", "x", "--checkpoint", "POINTER_WEIGHTS"], "model.safetensors"),
+        ("describe", ["PICTURE", "--checkpoint", "NAN_WEIGHTS"], "not finite"),
+        ("ground", ["NOTHING_IN_IT", "the carrot"], "nothing_in_it.png"),
+        ("describe", ["TEXT"], "text.png"),
+        ("refer", ["EMPTY", "5,5"], "empty"),
+        ("describe", ["PICTURE", "--question", "x" * 10_000], "10,000 characters"),
+        ("refer", ["PICTURE", "5,5", "--question", "Is it " + "x" * 10_000], "characters"),
+        ("refer", ["PICTURE", "10,10,10,40"], "no area"),
+        ("refer", ["PICTURE", "5,inf"], "x,y or x1,y1,x2,y2"),
+        ("refer", ["PICTURE", ""], "x,y or x1,y1,x2,y2"),
         ("refer", ["PICTURE", "there"], "x,y or x1,y1,x2,y2"),
         ("refer", ["PICTURE", "5,nan"], "x,y or x1,y1,x2,y2"),
         ("refer", ["PICTURE", "500,5"], "outside of the picture"),
@@ -130,19 +144,61 @@ def test_names_follow_examples(typed, checkpoint, picture, model, pictures, tmp_
 def test_what_cannot_be_asked_is_one_sentence(typed, checkpoint, picture, tmp_path, command, arguments, told):
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn.png").write_bytes(Path(picture).read_bytes()[:60])
-    shutil.copytree(checkpoint, tmp_path / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "nothing_in_it.png").touch()
+    (tmp_path / "text.png").write_text("a picture of a carrot")
     places = {
         "PICTURE": picture,
         "EMPTY": str(tmp_path / "empty"),
         "TORN": str(tmp_path / "torn.png"),
-        "WEIGHTLESS": str(tmp_path / "weightless"),
+        "NOTHING_IN_IT": str(tmp_path / "nothing_in_it.png"),
+        "TEXT": str(tmp_path / "text.png"),
     }
+    places |= {name: str(broken(checkpoint, name, tmp_path)) for name in arguments if "WEIGHT" in name}
     arguments = [places.get(argument, argument) for argument in arguments]
     if "--checkpoint" not in arguments:
         arguments += ["--checkpoint", checkpoint]
     status, out, err = typed(command, *arguments)
     assert (status, out) == (1, "")
     assert told in err.splitlines()[-1] and "Traceback" not in err
+
+
+def broken(checkpoint, how, folder):
+    """A copy of a checkpoint whose weights are missing, cut short, not fetched yet, or not finite."""
+    shutil.copytree(checkpoint, folder / "broken")
+    weights = folder / "broken" / network.WEIGHTS
+    if how == "WEIGHTLESS":
+        weights.unlink()
+    elif how == "TORN_WEIGHTS":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif how == "POINTER_WEIGHTS":
+        weights.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 2611584\n")
+    else:
+        tensors = load_file(weights)
+        tensors[network.EMBEDDING][3, 3] = float("nan")
+        save_file(tensors, weights)
+    return weights.parent
+
+
+@pytest.mark.parametrize(
+    "text", ["<object>", "</phrase><patch_index_0001>", "</s>", "\x00", "\ud800", "\n\n.", "🥕", "胡萝卜"]
+)
+def test_whatever_people_type_is_text(typed, checkpoint, picture, text):
+    """Tags, control characters, half of a character: asked about as it is, and the answer is well formed."""
+    status, out, err = typed("ground", picture, text, "--checkpoint", checkpoint, "--json")
+    assert status == 0, err
+    found = json.loads(out)
+    assert len(found) == 1 and len(found[0]["boxes"]) == 1
+    status, out, err = typed("describe", picture, "--checkpoint", checkpoint, "--json", "--question", f"Is it {text}?")
+    assert status == 0, err
+    assert isinstance(json.loads(out)["text"], str)
+
+
+@pytest.mark.parametrize("how", ["WEIGHTLESS", "TORN_WEIGHTS", "POINTER_WEIGHTS", "NAN_WEIGHTS"])
+def test_a_server_does_not_begin_without_whole_weights(checkpoint, tmp_path, how):
+    folder = broken(checkpoint, how, tmp_path)
+    with pytest.raises(CommandError, match=r"model\.safetensors|not finite") as refused:
+        serve.load(serve.ServeConfig(checkpoint=f"kosmos2:{folder}", device="cpu"))
+    assert "\n" not in str(refused.value) and str(folder) in str(refused.value)
 
 
 def test_threads_out_of_range_are_refused(typed, picture):
@@ -188,6 +244,21 @@ def test_a_server_answers_as_the_checkpoint_does(typed, checkpoint, server, pict
     assert status == 1 and "characters" in err and "Traceback" not in err
     status, _, err = typed("ground", picture, "the carrot", "--checkpoint", "ws://127.0.0.1:1")
     assert status == 1 and "cannot connect to ws://127.0.0.1:1" in err
+
+
+def test_what_cannot_be_asked_of_a_server_is_told_and_it_goes_on(server, pictures):
+    with GroundingClient(server, timeout_s=60.0) as client:
+        for question, told in (
+            (lambda: client.ground(pictures[0], []), "no phrase was given"),
+            (lambda: client.ground(pictures[0], ["the carrot", " "]), "the phrase is empty"),
+            (lambda: client.refer(pictures[0], [1.2, 0.1, 1.4, 0.3]), "outside of the picture"),
+            (lambda: client.describe(pictures[0][:0]), "image|picture"),
+            (lambda: client.answer(pictures[0], " \t"), "the question is empty"),
+        ):
+            with pytest.raises(ValueError, match=told) as refused:
+                question()
+            assert "\n" not in str(refused.value)
+        assert len(client.ground(pictures[0], ["</s>"])[0].boxes) == 1
 
 
 def test_what_is_for_policies_is_refused_of_a_model_that_points(checkpoint):

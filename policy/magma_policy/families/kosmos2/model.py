@@ -126,7 +126,7 @@ class Kosmos2:
             return Expression(self._name(answer.ids), float(np.prod(answer.probabilities)))
         said = self._decoder.likeliest(prompt, features, rules, self.network.geometry.names_weighed)
         names = [Expression(self._name(one.ids), one.probability) for one in said]
-        told = [name for name in names if name.text]
+        told = [name for name in names if name.text.strip()]
         if not told:
             return names[0]
         found = np.log(self._found_again(image, box, [name.text for name in told]) + NOT_FOUND)

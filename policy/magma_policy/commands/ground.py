@@ -13,6 +13,7 @@ import tyro
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.grounding import Grounding, Which
+from magma_contracts.text import printable
 from magma_policy.commands.options import run_command
 from magma_policy.commands.pointing import PointingOptions, asked, pixel_box, plain
 from magma_policy.files.image_files import described, read_image
@@ -55,7 +56,7 @@ def ground(config: GroundConfig) -> int:
         print(json.dumps([_as_json(each) for each in found]))
     else:
         for each in found:
-            print(f"{each.phrase}: {len(each.boxes) or 'no'} place(s), presence {each.presence:.2f}")
+            print(f"{printable(each.phrase)}: {len(each.boxes) or 'no'} place(s), presence {each.presence:.2f}")
             for box, sure in zip(each.boxes, each.confidences, strict=True):
                 print(f"  {pixel_box(box, image)}  confidence {sure:.2f}")
     names = [each.phrase for each in found for _ in each.boxes]

@@ -180,7 +180,7 @@ def broken(checkpoint, how, folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["<object>", "</phrase><patch_index_0001>", "</s>", "\x00", "\ud800", "\n\n.", "🥕", "胡萝卜"]
+    "text", ["<object>", "</phrase><patch_index_0001>", "</s>", "\x00", "\ud800", "\x1b[31m", "\n\n.", "🥕", "胡萝卜"]
 )
 def test_whatever_people_type_is_text(typed, checkpoint, picture, text):
     """Tags, control characters, half of a character: asked about as it is, and the answer is well formed."""
@@ -188,6 +188,9 @@ def test_whatever_people_type_is_text(typed, checkpoint, picture, text):
     assert status == 0, err
     found = json.loads(out)
     assert len(found) == 1 and len(found[0]["boxes"]) == 1
+    status, out, err = typed("ground", picture, text, "--checkpoint", checkpoint)
+    assert status == 0, err
+    assert "place(s)" in out.splitlines()[0] and all(line.isprintable() for line in out.splitlines())
     status, out, err = typed("describe", picture, "--checkpoint", checkpoint, "--json", "--question", f"Is it {text}?")
     assert status == 0, err
     assert isinstance(json.loads(out)["text"], str)

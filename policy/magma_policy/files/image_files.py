@@ -131,6 +131,13 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
         raise CommandError(f"{path} cannot be written: {error}") from error
 
 
+def encoded_png(pixels: np.ndarray) -> bytes:
+    """uint8 (H, W, 3) as the bytes of a PNG file, packed quickly rather than tightly."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """uint8 (H, W, 3) stretched to a size: averaged when it shrinks, bicubic when it grows."""
     if pixels.shape[:2] == (height, width):

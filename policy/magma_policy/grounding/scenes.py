@@ -86,6 +86,17 @@ def check_scenes(folders: Sequence[Path], split: Split) -> None:
         _files(folder, split)
 
 
+def scene_files(folder: Path) -> list[Path]:
+    """The files of a set of scenes of any split, in order; none where the folder is no such set."""
+    return sorted((folder / SCENES).glob("*.npz")) if (folder / CARD).is_file() else []
+
+
+def read_scene_file(path: Path) -> tuple[np.ndarray, list[Scene]]:
+    """The pictures (S, H, W, 3) of one file of a set, and what stands in each. Raises SceneError."""
+    data = _read(path)
+    return data["images"], _scenes(data)
+
+
 def _files(folder: Path, split: Split) -> list[Path]:
     _check_card(folder, split)
     files = sorted((folder / SCENES).glob("*.npz"))

@@ -89,7 +89,7 @@ class PointingModel:
     """A model that points, such as KOSMOS-2, as a detector: all places that it means, and how sure it is of each."""
 
     threshold = 0.1
-    """The product of two corners' probabilities; half of kosmos-tiny's right boxes are above."""
+    """Of the product of two corners' probabilities and of presence; a guess, to be tuned on one's own pictures."""
 
     def __init__(self, grounder: Grounder, name: str) -> None:
         self._grounder, self.name = grounder, name

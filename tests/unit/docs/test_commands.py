@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 from pages import ROOT, Command, commands, inline_code, pages, text_of, tracked
 
+from magma_policy.commands.train import RECIPES
+
 WORKSPACE = ROOT / "ros2_ws/src"
 # Programs of other projects, whose options are theirs.
 OTHERS = frozenset(
@@ -308,6 +310,8 @@ def all_options() -> set[str]:
             found |= options_in(help_of(name))
     for verb in ("run", "list", "report", "compare", "merge", "power"):
         found |= options_in(help_of("magma-eval", verb))
+    for recipe in RECIPES:
+        found |= options_in(help_of("magma-train", "--recipe", recipe))
     for name in tracked():
         if name.endswith(".py") and name.startswith(("tests/benchmarks/", "ros2_ws/rclpy_dds/", "setup/")):
             found |= options_in(text_of(name))

@@ -44,6 +44,7 @@ from magma_eval.summary import summarise
 from magma_eval.summary import text_table as rate_table
 
 ALL = tyro.conf.arg(help_behavior_hint="(default: all)")
+NONE = tyro.conf.arg(help_behavior_hint="(default: none)")
 NEEDED = tyro.conf.arg(help_behavior_hint="(required)")
 
 
@@ -286,7 +287,7 @@ class CompareCommand:
 
     first: Annotated[Path, tyro.conf.Positional]
     second: Annotated[Path, tyro.conf.Positional]
-    others: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    others: Annotated[tuple[Path, ...], tyro.conf.Positional, NONE] = ()
     success_rule: SuccessRule | None = None
     """default: the first run's own"""
     latency_ms: float | None = None

@@ -63,5 +63,5 @@ def test_a_spec_that_no_policy_can_have_can_be_held_and_is_told(name, value):
     spec = ActionSpec("p", 1, 0.2, "base", "axis_angle", "absolute_open_1", "key", "third_person", 8, 8, False)
     spec.check()
     wrong = dataclasses.replace(spec, **{name: value})
-    with pytest.raises(ValueError, match=r"step_period_s|horizon"):
+    with pytest.raises(ValueError, match=name):
         wrong.check()

@@ -97,9 +97,10 @@ def core_of(text: str) -> Controller:
         raise ForeignStateError("the controller's state has no configuration")
     try:
         core.__dict__["_config"] = config.ControllerConfig(**vars(told))
+        of_this_version = Controller(core.config, freshness.Instant(**vars(now)))
     except (TypeError, ConfigError) as error:
         raise ForeignStateError(f"the controller's state is one of another version: {error}") from error
-    _check_names(core, Controller(core.config, core.now))
+    _check_names(core, of_this_version)
     return core
 
 
@@ -163,7 +164,7 @@ def _read(tree: Any) -> Any:
 
 def _numbers(dtype: str, data: str) -> np.ndarray:
     kind = np.dtype(dtype)
-    if kind.kind not in _NUMBERS:
+    if kind.kind not in _NUMBERS or kind.str != dtype:
         raise ValueError(f"no numbers: {dtype}")
     return np.frombuffer(bytes.fromhex(data), kind)
 

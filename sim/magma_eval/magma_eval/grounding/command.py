@@ -55,7 +55,9 @@ class EvalGroundingConfig:
     benchmark: Annotated[Benchmark, tyro.conf.Positional, tyro.conf.arg(metavar="SET")]
     """flickr30k: phrases of Flickr30k Entities. refcoco: expressions of RefCOCO, RefCOCO+ or RefCOCOg. names: the same
     files the other way round, boxes to words. captions: Flickr30k. vqav2: questions."""
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE …]")]
+    files: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE …]", help_behavior_hint="(required)")
+    ]
     """Annotation files as they are published, each a set of its own: MDETR's JSON files for flickr30k, refcoco and
     names; Karpathy's dataset_flickr30k.json for captions. Of vqav2 the questions and, behind them, the annotations."""
     policy: str = ""

@@ -116,7 +116,10 @@ def foreign(files, folder, form="euler_xyz", kind="absolute", repeat=1, dtype="f
         if form == "euler_xyz":
             return rotation.as_euler("xyz")
         matrices = rotation.as_matrix()
-        return matrices.reshape(-1, 9) if form == "matrix" else matrices[:, :, :2].transpose(0, 2, 1).reshape(-1, 6)
+        if form == "matrix":
+            return matrices.reshape(-1, 9)
+        columns = matrices[:, :, :2]
+        return (columns if form == "rotation_6d_rows" else columns.transpose(0, 2, 1)).reshape(-1, 6)
 
     def pose(position, rotation, opening):
         gripper = SIGN["closed"] + opening * (SIGN["open"] - SIGN["closed"])
@@ -318,6 +321,7 @@ def test_rotations_of_every_form_are_scipys(form):
         "quaternion_xyzw": rotation.as_quat(), "quaternion_wxyz": rotation.as_quat()[:, [3, 0, 1, 2]],
         "matrix": rotation.as_matrix().reshape(-1, 9),
         "rotation_6d": rotation.as_matrix()[:, :, :2].transpose(0, 2, 1).reshape(-1, 6),
+        "rotation_6d_rows": rotation.as_matrix()[:, :, :2].reshape(-1, 6),
     }[form]  # fmt: skip
     np.testing.assert_allclose(axis_angle_from_quaternion(quaternions(coded, form)), rotation.as_rotvec(), atol=1e-9)
     with pytest.raises(ValueError, match="numbers"):

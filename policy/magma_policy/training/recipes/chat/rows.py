@@ -168,7 +168,9 @@ def _size(path: Path) -> tuple[int, int]:
     Image.init()
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
         width, height = picture.size
-        if picture.getexif().get(ORIENTATION) in TURNED_SIDEWAYS:
+        # Of a PNG that told no Exif at its head, Pillow would decode all of it to look behind the pixels.
+        turned = picture.getexif().get(ORIENTATION) if picture.format != "PNG" or "exif" in picture.info else None
+        if turned in TURNED_SIDEWAYS:
             width, height = height, width
     if width * height > MAX_PIXELS:
         raise ValueError(f"{path} is {width}x{height} pixels; at most {MAX_PIXELS:,} are read")

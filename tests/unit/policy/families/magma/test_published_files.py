@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 import magma_policy
 from magma_contracts.errors import ConfigError
-from magma_policy.embodiments import robots
+from magma_policy.embodiments import action_normalization, robots
 from magma_policy.errors import CheckpointError
 from magma_policy.families.interface import Message
 from magma_policy.families.magma import checkpoint, published_files
@@ -179,7 +179,11 @@ def test_statistics_from_a_file_in_the_form_of_openvla(written, tmp_path):
     assert (np.abs(policy.act(frame, "go", None).deltas[0, :3]) <= 0.5).all()
     del bounds["mask"]
     path.write_text(json.dumps({"bridge_orig": {"action": bounds}}))
-    with pytest.raises(ConfigError, match=r"missing keys \['mask'\]"):
+    told = action_normalization.load(path)["bridge_orig"]
+    assert told.mask == (True,) * 7, "as published code has it: without a mask no dimension is exempt"
+    del bounds["q99"]
+    path.write_text(json.dumps({"bridge_orig": {"action": bounds}}))
+    with pytest.raises(ConfigError, match=r"missing keys \['q99'\]"):
         magma_policy.load(written, device="cpu", robot="widowx", statistics=path)
 
 

@@ -81,6 +81,11 @@ class GritConfig:
                 raise ConfigError(f"--{option} is from {least} to {most}, got {getattr(self, name)}")
         if self.pictures is not None and not self.published:
             raise ConfigError("--pictures goes with --published")
+        # Of published records nothing is chosen anew.
+        making = ("detector", "threshold", "overlap", "spacy_model", "drop_contained", "smallest_side")
+        asked = [name for name in making if getattr(self, name) != getattr(type(self), name)]
+        if self.published and asked:
+            raise ConfigError(f"--{asked[0].replace('_', '-')} is for making records; --published ones stay")
 
 
 def main() -> None:

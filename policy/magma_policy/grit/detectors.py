@@ -114,8 +114,12 @@ class ZeroShotDetector:
     """transformers' zero-shot object detectors: those that score each token of a sentence (Grounding DINO and
     MM-Grounding-DINO), and those that score each of several texts (OWL-ViT, OWLv2)."""
 
-    def __init__(self, model: Any, processor: Any, name: str) -> None:
+    def __init__(self, model: Any, processor: Any, name: str, least: float | None = None) -> None:
         """
+        Args:
+            least: smallest score that is asked for; below a quarter of the model's own threshold, and below this one,
+                boxes are not even told.
+
         Raises:
             CommandError: a detector of another kind.
         """
@@ -126,18 +130,21 @@ class ZeroShotDetector:
                 f"{name}: a {self._kind} is no detector that is known here; there are {list(THRESHOLDS)}"
             )
         self.threshold = THRESHOLDS[self._kind]
+        self._floor = self.threshold / 4 if least is None else min(self.threshold / 4, least)
 
     @classmethod
-    def load(cls, checkpoint: str | Path, device: str) -> ZeroShotDetector:
+    def load(cls, checkpoint: str | Path, device: str, least: float | None = None) -> ZeroShotDetector:
         """A folder, or owner/name on the Hugging Face Hub. Raises CommandError."""
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
         try:
             processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
-            model = AutoModelForZeroShotObjectDetection.from_pretrained(checkpoint, trust_remote_code=False)
+            model = AutoModelForZeroShotObjectDetection.from_pretrained(
+                checkpoint, trust_remote_code=False, use_safetensors=True
+            )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise CommandError(f"--detector {checkpoint}: {str(error).splitlines()[0]}") from error
-        return cls(model.to(device).eval(), processor, str(checkpoint))
+        return cls(model.to(device).eval(), processor, str(checkpoint), least)
 
     def ground(self, image: np.ndarray, phrases: Sequence[str], key: str) -> list[Found]:
         """The best phrase of each of the model's queries; those far below the threshold are left out."""
@@ -148,11 +155,14 @@ class ZeroShotDetector:
         from PIL import Image
 
         text: Any
+        cut: dict[str, Any] = {}
         if self._kind in TOKENS:
             text, spans = joined(phrases)
         else:
             text, spans = [[phrase.lower() for phrase in phrases]], []
-        inputs = self._processor(images=Image.fromarray(image), text=text, return_tensors="pt")
+            # Of a phrase that is longer than the model reads (16 tokens) the beginning is looked for.
+            cut = {"truncation": True}
+        inputs = self._processor(images=Image.fromarray(image), text=text, return_tensors="pt", **cut)
         with torch.inference_mode():
             outputs = self._model(**inputs.to(self._model.device))
         likely = outputs.logits[0].float().sigmoid().cpu().numpy()
@@ -165,7 +175,7 @@ class ZeroShotDetector:
     def _found(self, likely: np.ndarray, boxes: np.ndarray) -> list[Found]:
         best = likely.argmax(axis=1)
         found = []
-        for row in np.flatnonzero(likely.max(axis=1) >= self.threshold / 4).tolist():
+        for row in np.flatnonzero(likely.max(axis=1) >= self._floor).tolist():
             box = boxes[row].clip(0.0, 1.0)
             if box[0] < box[2] and box[1] < box[3]:
                 found.append(Found(int(best[row]), _box(box), float(likely[row, best[row]])))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from magma_contracts.text import printable
+from magma_contracts.text import encodes, printable
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import decode_image, encoded_png
 from magma_policy.grit.records import LONGEST_CAPTION
@@ -35,8 +35,8 @@ PICTURE_NAMES = ("image", "jpg", "jpeg", "png", "webp")
 KEY_NAMES = ("key", "__key__", "id")
 PER_PART = 500
 """Pairs of a folder that make a shard."""
-LARGEST_MEMBER = 256 * 2**20
-"""Bytes of a file in a tar."""
+LARGEST_PICTURE, LARGEST_TEXT = 256 * 2**20, 2**20
+"""Bytes of a picture in a tar, and of a caption or its JSON."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,25 @@ class Shard:
 
     @property
     def identity(self) -> str:
-        """Tells other contents apart, without reading them: names, sizes and times of change."""
+        """Tells other contents apart, without reading them: names, sizes and times of change, of pictures and of the
+        captions beside them."""
         digest = hashlib.blake2b(digest_size=8)
-        files = [self.path / name for name in self.names] if self.names else [self.path]
-        for file in files:
+        for file in _files_of(self):
             state = file.stat()
             digest.update(f"{file.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+
+def _files_of(shard: Shard) -> Iterator[Path]:
+    if not shard.names:
+        yield shard.path
+        return
+    if (shard.path / TABLE).is_file():
+        yield shard.path / TABLE
+    for name in shard.names:
+        yield shard.path / name
+        beside = ((shard.path / name).with_suffix(ending) for ending in (*CAPTIONS, ".json"))
+        yield from (file for file in beside if file.is_file())
 
 
 def shards_of(sources: tuple[Path, ...]) -> list[Shard]:
@@ -102,8 +114,14 @@ def _of_folder(folder: Path) -> list[Shard]:
     scenes = scene_files(folder)
     if scenes:
         return [Shard(path) for path in scenes]
-    inside = sorted(path for path in folder.iterdir() if path.suffix in SHARDS and path.suffix != ".npz")
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    inside = sorted(
+        path for path in folder.iterdir() if path.suffix in SHARDS and path.suffix != ".npz" and path.is_file()
+    )
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURES and path.is_file()
+    )
     if not inside and not names:
         raise CommandError(f"{folder}: neither pictures nor .tar or .parquet files are in it")
     parts = [tuple(names[start : start + PER_PART]) for start in range(0, len(names), PER_PART)]
@@ -130,6 +148,10 @@ def _pair(key: str, caption: Any, data: bytes | None, fields: Mapping[str, Any],
         dropped["pair: no caption"] += 1
     elif len(caption) > LONGEST_CAPTION:
         dropped["pair: caption too long"] += 1
+    elif not encodes(caption):
+        dropped["pair: half a character in the caption"] += 1
+    elif not encodes(key):
+        dropped["pair: half a character in the name"] += 1
     else:
         return Pair(key, caption, data, fields)
     return None
@@ -168,35 +190,42 @@ def _table(path: Path) -> dict[str, str]:
 
 def _tar_pairs(path: Path, dropped: Counter[str]) -> Iterator[Pair]:
     """As webdataset and img2dataset write them: files of one name and several endings, one behind the other."""
-    key, parts = "", dict[str, bytes]()
+    key, parts, large = "", dict[str, bytes](), False
     try:
         with tarfile.open(path, "r|*") as tar:
             for member in tar:
                 if not member.isfile():
-                    continue
-                if member.size > LARGEST_MEMBER:
-                    dropped["pair: file too large"] += 1
                     continue
                 # A name ends at the first dot behind its last slash, as webdataset has it.
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
                 here = f"{folder}/{stem}" if folder else stem
                 if here != key and parts:
-                    yield from _tar_pair(key, parts, dropped)
-                    parts = {}
-                key = here
-                file = tar.extractfile(member)
-                parts[f".{ending.lower()}"] = file.read() if file is not None else b""
+                    yield from _tar_pair(key, parts, large, dropped)
+                    parts, large = {}, False
+                key, ending = here, f".{ending.lower()}"
+                most = LARGEST_PICTURE if ending in PICTURES else LARGEST_TEXT
+                # Only what a pair is made of is read; a name of anything else still is a row without a picture.
+                wanted = ending in (*PICTURES, *CAPTIONS, ".json")
+                large |= wanted and member.size > most
+                file = tar.extractfile(member) if wanted and member.size <= most else None
+                parts[ending if wanted else ""] = file.read() if file is not None else b""
     except (tarfile.TarError, EOFError, OSError) as error:
         raise CommandError(f"{path}: cannot be read as a tar file: {printable(error, 200)}") from error
     if parts:
-        yield from _tar_pair(key, parts, dropped)
+        yield from _tar_pair(key, parts, large, dropped)
 
 
-def _tar_pair(key: str, parts: Mapping[str, bytes], dropped: Counter[str]) -> Iterator[Pair]:
+def _tar_pair(key: str, parts: Mapping[str, bytes], large: bool, dropped: Counter[str]) -> Iterator[Pair]:
+    if large:
+        dropped["pair: file too large"] += 1
+        return
     fields = _fields(parts.get(".json", b""))
     caption = next((_text(parts[ending]) for ending in CAPTIONS if ending in parts), None)
     data = next((parts[ending] for ending in PICTURES if ending in parts), None)
+    # A member's name may be shortened or a number; the record's own key stands in its JSON.
+    told = fields.get("key")
+    key = told if isinstance(told, str) and told else key
     found = _pair(key, caption or _named(fields, CAPTION_NAMES), data, fields, dropped)
     if found is not None:
         yield found
@@ -243,7 +272,8 @@ def parquet_rows(path: Path, batch: int = 256) -> Iterator[dict[str, Any]]:
         with parquet.ParquetFile(path) as file:
             for rows in file.iter_batches(batch_size=batch):
                 yield from rows.to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
+    # A text that is no UTF-8 is a ValueError.
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise CommandError(f"{path}: cannot be read as Parquet: {printable(error, 200)}") from error
 
 

@@ -6,9 +6,10 @@ flowers": not for a noun that has conjuncts, and never into conjuncts further do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from magma_policy.errors import CommandError
 from magma_policy.grit.nouns import ABSTRACT, PLACES, singulars
@@ -63,8 +64,7 @@ class Parser:
         """
         self.settings = settings or PhraseSettings()
         self._language = _loaded(name)
-        meta = self._language.meta
-        self.name = f"{meta.get('lang')}_{meta.get('name')} {meta.get('version')}"
+        self.name = _told(self._language.meta)
         """what it is, for the card of a run"""
 
     def chunks(self, captions: Sequence[str]) -> Iterator[list[Chunk]]:
@@ -79,15 +79,36 @@ class Parser:
         return Chunk(start, end, expression, reason)
 
 
-def _loaded(name: str) -> Language:
+def parser_name(name: str) -> str:
+    """What `Parser(name).name` will be, without loading it. Raises CommandError."""
+    chosen = _chosen(name)
+    from spacy.util import get_model_meta, get_package_path, is_package
+
     try:
-        import spacy
+        return _told(get_model_meta(get_package_path(chosen) if is_package(chosen) else Path(chosen)))
+    except (OSError, ValueError) as error:
+        raise CommandError(f"--spacy-model {chosen}: it cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def _told(meta: Mapping[str, Any]) -> str:
+    return f"{meta.get('lang')}_{meta.get('name')} {meta.get('version')}"
+
+
+def _chosen(name: str) -> str:
+    try:
         from spacy.util import is_package
     except ImportError as error:
         raise CommandError("captions are parsed by spaCy, which is not installed: ./run setup grit") from error
     chosen = name or next((known for known in PARSERS if is_package(known)), "")
     if not chosen:
         raise CommandError(f"no English model of spaCy is installed ({', '.join(PARSERS)}): ./run setup grit")
+    return chosen
+
+
+def _loaded(name: str) -> Language:
+    chosen = _chosen(name)
+    import spacy
+
     try:
         language = spacy.load(chosen, exclude=list(UNUSED))
     except (OSError, ValueError) as error:

@@ -9,11 +9,12 @@ from itertools import islice
 from typing import Any
 
 from magma_contracts.boxes import apart
+from magma_contracts.text import encodes
 from magma_policy.errors import CommandError
 from magma_policy.grit.detectors import Detector, Found
 from magma_policy.grit.pairs import Pair
 from magma_policy.grit.phrases import BATCH, Chunk, Parser
-from magma_policy.grit.records import PhraseBox, Record, outermost
+from magma_policy.grit.records import PhraseBox, Record, outermost, similarities
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,8 @@ class Pipeline:
             chunks=tuple(rows),
             expressions=tuple(grown if self.settings.contained else left),
             id=_number(pair.fields.get("id")),
-            url=str(pair.fields.get("url") or ""),
-            similarities=tuple(
-                (name, float(value))
-                for name, value in pair.fields.items()
-                if name.startswith("clip_similarity_") and isinstance(value, (int, float))
-            ),
+            url=_url(pair.fields.get("url")),
+            similarities=similarities(pair.fields),
         )
 
     def _chosen(
@@ -110,3 +107,7 @@ class Pipeline:
 
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+
+
+def _url(value: Any) -> str:
+    return value if isinstance(value, str) and encodes(value) else ""

@@ -51,7 +51,12 @@ def published_records(shard: Shard, pictures: PictureIndex, counts: Counter[str]
             if path is None:
                 counts["dropped picture: missing"] += 1
                 continue
-            yield from _with_picture(Pair(record.key, record.caption, path.read_bytes(), row), record, counts)
+            try:
+                data = path.read_bytes()
+            except OSError:
+                counts["dropped picture: cannot be read"] += 1
+                continue
+            yield from _with_picture(Pair(record.key, record.caption, data, row), record, counts)
         return
     for pair in pairs_of(shard, counts):
         counts["pairs"] += 1

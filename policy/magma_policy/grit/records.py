@@ -7,15 +7,15 @@ do expressions that lie within others: those are left out when sequences are mad
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from magma_contracts.text import brief
+from magma_contracts.text import brief, encodes
 
 LONGEST_CAPTION = 5_000
 MOST_ROWS = 1_000
+LARGEST_NUMBER = 2.0**63
 EDGE = 1e-3
 """Detectors' boxes reach a little over the edge; so far they are cut, further they are no fractions."""
 
@@ -80,19 +80,16 @@ class Record:
         caption = data.get("caption")
         if not isinstance(caption, str) or not caption.strip() or len(caption) > LONGEST_CAPTION:
             raise RecordError(f"caption must be a text of at most {LONGEST_CAPTION} characters, got {brief(caption)}")
+        if not encodes(caption):
+            raise RecordError(f"caption holds half a character: {brief(caption)}")
         size = tuple(_whole(data, name, 1) for name in ("width", "height"))
         number = data.get("id")
         key = data.get("key", number)
-        if isinstance(key, bool) or not isinstance(key, (str, int)) or not str(key):
+        if isinstance(key, bool) or not isinstance(key, (str, int)) or not str(key) or not encodes(str(key)):
             raise RecordError(f"key must be a text, got {brief(key)}")
         url = data.get("url") or ""
-        if not isinstance(url, str):
+        if not isinstance(url, str) or not encodes(url):
             raise RecordError(f"url must be a text, got {brief(url)}")
-        similar = tuple(
-            (name, float(value))
-            for name, value in data.items()
-            if name.startswith("clip_similarity_") and _is_number(value)
-        )
         return cls(
             key=str(key),
             caption=caption,
@@ -101,8 +98,17 @@ class Record:
             expressions=_rows(data, "ref_exps", len(caption)),
             id=None if number is None else _whole(data, "id", 0),
             url=url,
-            similarities=similar,
+            similarities=similarities(data),
         )
+
+
+def similarities(data: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """The fields `clip_similarity_…` that are numbers."""
+    return tuple(
+        (name, float(value))
+        for name, value in data.items()
+        if name.startswith("clip_similarity_") and encodes(name) and _is_number(value)
+    )
 
 
 def outermost(expressions: Iterable[PhraseBox]) -> list[PhraseBox]:
@@ -140,7 +146,8 @@ def _row(where: str, row: Any, length: int) -> PhraseBox:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """A finite one that is not absurd: whole numbers of a JSON file may be larger than any float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def _whole(data: Mapping[str, Any], name: str, least: int) -> int:

@@ -8,12 +8,17 @@ ends with the same files as an undisturbed one.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import multiprocessing
+import os
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,14 +29,15 @@ import numpy as np
 from magma_contracts.boxes import in_pixels
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import resize, write_image
-from magma_policy.files.whole_files import whole_file
+from magma_policy.files.whole_files import PARTIAL, whole_file
 from magma_policy.grit.detectors import Detector, PointingModel, SceneOracle, ZeroShotDetector
 from magma_policy.grit.pairs import Pair, Shard, pairs_of, shards_of
-from magma_policy.grit.phrases import Parser, PhraseSettings
+from magma_policy.grit.phrases import Parser, PhraseSettings, parser_name
 from magma_policy.grit.pipeline import Pipeline, SelectionSettings
 from magma_policy.grit.published import PictureIndex, published_records
 from magma_policy.grit.records import Record, outermost
 from magma_policy.marks.drawing import draw_named_boxes
+from magma_policy_client.content import digest_of, file_digests
 
 FORMAT_VERSION = 1
 CARD, RECORDS, COUNTS, SEQUENCES, TARS, SAMPLES = "card.json", "records", "counts", "sequences", "shards", "samples"
@@ -76,7 +82,8 @@ class GritRun:
             "format_version": FORMAT_VERSION,
             "mode": self.mode,
             "detector": self.detector if self.mode == "make" else "",
-            "spacy_model": self.model,
+            "detector_content": detector_content(self.detector) if self.mode == "make" else "",
+            "parser": parser_name(self.model) if self.mode == "make" else "",
             "phrases": dataclasses.asdict(self.phrases),
             "selection": dataclasses.asdict(self.selection),
             "pictures": str(self.pictures or ""),
@@ -96,10 +103,19 @@ def run(config: GritRun, processes: int, told: Any = lambda done, total: None) -
         told: called with how many shards are done, and of how many.
 
     Raises:
-        CommandError: the output is of another run, or a shard cannot be read.
+        CommandError: the output is of another run, another process is writing it, or a shard cannot be read.
     """
     shards = shards_of(config.sources)
-    _begin(config, shards)
+    with _alone(config.out):
+        _begin(config, shards)
+        _work_off(config, shards, processes, told)
+        total: Counter[str] = Counter()
+        for number in range(len(shards)):
+            total.update(json.loads(_counts_file(config, number).read_bytes()))
+    return total
+
+
+def _work_off(config: GritRun, shards: Sequence[Shard], processes: int, told: Any) -> None:
     left = [number for number in range(len(shards)) if not _counts_file(config, number).is_file()]
     done = len(shards) - len(left)
     told(done, len(shards))
@@ -119,13 +135,33 @@ def run(config: GritRun, processes: int, told: Any = lambda done, total: None) -
                     one.result()
                     done += 1
                     told(done, len(shards))
+            except BrokenProcessPool as error:
+                raise CommandError(
+                    "one of the --processes was ended from outside, as happens where memory runs out; the same command "
+                    "goes on with what is missing, with fewer --processes if need be"
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    total: Counter[str] = Counter()
-    for number in range(len(shards)):
-        total.update(json.loads(_counts_file(config, number).read_bytes()))
-    return total
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Within, no other process makes records in the folder, which is made. The lock is the folder's own, so that no
+    file of it is left. Raises CommandError."""
+    out.mkdir(parents=True, exist_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise CommandError(f"{out}: another run is under way in it; wait for it, or give another --out") from None
+    except OSError:
+        print(f"{out}: its file system knows no locks; start no other run in it", file=sys.stderr)
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def records(folder: Path) -> Iterator[Record]:
@@ -146,20 +182,43 @@ def _begin(config: GritRun, shards: Sequence[Shard]) -> None:
             there = json.loads(path.read_bytes())
         except ValueError as error:
             raise CommandError(f"{path}: it is not JSON: {error}") from error
+        if not isinstance(there, dict):
+            raise CommandError(f"{path}: expected an object; give another --out")
         other = sorted(name for name in {*card, *there} if card.get(name) != there.get(name))
         if other:
             raise CommandError(
                 f"{config.out} holds the output of another run ({', '.join(other)} are others); give another --out"
             )
         return
-    if config.out.is_dir() and any(config.out.iterdir()):
+    # A kill may have left the beginning of a card.
+    if any(entry.name != CARD + PARTIAL for entry in config.out.iterdir()):
         raise CommandError(f"{config.out} is not empty, and no output of magma-grit: it has no {CARD}")
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
 def _counts_file(config: GritRun, number: int) -> Path:
     return config.out / COUNTS / f"part-{number:06d}.json"
+
+
+def detector_content(name: str) -> str:
+    """A digest of the files of a detector that lies in a folder; "" for those that the Hub has. Raises CommandError."""
+    if name == ORACLE:
+        return ""
+    place = Path(_checkpoint(name) if name.startswith(KOSMOS) else name)
+    if not place.is_dir():
+        return ""
+    digests = file_digests(sorted(file for file in place.iterdir() if file.is_file()))
+    return digest_of({file.name: digest for file, digest in digests.items()})
+
+
+def _checkpoint(name: str) -> Path | str:
+    from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
+
+    try:
+        return locate(name.removeprefix(KOSMOS))
+    except (CheckpointNotFoundError, ValueError, OSError) as error:
+        raise CommandError(f"--detector {name}: {error}") from error
 
 
 def detector_of(config: GritRun, shards: Sequence[Shard]) -> Detector:
@@ -168,14 +227,13 @@ def detector_of(config: GritRun, shards: Sequence[Shard]) -> Detector:
         return SceneOracle(files=[shard.path for shard in shards if shard.path.suffix == ".npz"])
     if config.detector.startswith(KOSMOS):
         from magma_policy.families import registry
-        from magma_policy_client.checkpoint_paths import CheckpointNotFoundError, locate
 
+        place = _checkpoint(config.detector)
         try:
-            place = locate(config.detector.removeprefix(KOSMOS))
             return PointingModel(registry.load_grounder(place, config.device, None), config.detector)
-        except (CheckpointNotFoundError, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise CommandError(f"--detector {config.detector}: {error}") from error
-    return ZeroShotDetector.load(config.detector, config.device)
+    return ZeroShotDetector.load(config.detector, config.device, config.selection.threshold)
 
 
 class Worker:
@@ -274,19 +332,23 @@ class _Tar:
 
     def __enter__(self) -> _Tar:
         if self._path is not None:
+            self._rows = 0
             self._whole = whole_file(self._path)
             self._tar = tarfile.open(self._whole.__enter__(), "w")
         return self
 
     def add(self, pair: Pair, record: Record) -> None:
-        """Adds a picture, its caption and its record."""
+        """Adds a picture, its caption and its record, under their number: keys may be of any length, and alike where
+        they lose their dots. The key stands in the record."""
         if self._path is None:
             return
+        name = f"{self._path.stem}-{self._rows:06d}"
+        self._rows += 1
         ending = ".png" if pair.data[:4] == b"\x89PNG" else ".jpg"
         content = json.dumps(record.as_json(), ensure_ascii=False).encode()
         for suffix, data in ((ending, pair.data), (".json", content), (".txt", record.caption.encode())):
             # Neither a time nor an owner: the same records are the same bytes.
-            member = tarfile.TarInfo(record.key.replace(".", "_") + suffix)
+            member = tarfile.TarInfo(name + suffix)
             member.size = len(data)
             self._tar.addfile(member, BytesIO(data))
 
@@ -296,14 +358,19 @@ class _Tar:
             self._whole.__exit__(*reason)
 
 
+_task: tuple[GritRun, Sequence[Shard]] | None = None
 _worker: Worker | None = None
 
 
 def _start(config: GritRun, shards: Sequence[Shard]) -> None:
-    global _worker
-    _worker = Worker(config, shards)
+    global _task, _worker
+    _task, _worker = (config, shards), None
 
 
 def _work(number: int) -> None:
-    assert _worker is not None
+    """A shard. The worker is made with the first one: an error in making it is then that shard's, and is told."""
+    global _worker
+    assert _task is not None
+    if _worker is None:
+        _worker = Worker(*_task)
     _worker.shard(number)

@@ -14,6 +14,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from magma_contracts.text import encodes
+
 LONGEST_TEXT = 20_000
 LARGEST_NUMBER = 10**15
 
@@ -87,10 +89,5 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
     if kind is str:
-        return isinstance(value, str) and len(value) <= LONGEST_TEXT and _encodes(value)
+        return isinstance(value, str) and len(value) <= LONGEST_TEXT and encodes(value)
     return isinstance(value, kind)
-
-
-def _encodes(text: str) -> bool:
-    """Whether it can be written: half characters cannot."""
-    return text.isascii() or not any(0xD800 <= ord(letter) <= 0xDFFF for letter in text)

@@ -182,6 +182,9 @@ def test_options_that_do_not_go_together(more, told):
         ('{"id": 1, "boxes": [[0, 0, 1]]}', "a box must be"),
         ('{"id": 1, "boxes": [[0, 0, 640, 480]]}', "fractions of the picture"),
         ('{"id": 1, "boxes": [[0, 0, NaN, 1]]}', "a box must be"),
+        (f'{{"id": 1, "boxes": [[0, 0, {10**400}, 1]]}}', "a box must be"),
+        ('{"id": 1, "text": "half \\ud83d"}', "half a character"),
+        ('{"id": "\\ud83d", "text": "a"}', "half a character"),
         ('{"id": null, "text": "a"}', "id must be"),
         ('{"id": 1, "text": 3}', "text must be a text"),
         ('{"id": 1, "text": "a", "box": []}', "no part of an answer"),
@@ -220,6 +223,72 @@ def test_answers_come_back_as_they_were_written(tmp_path):
     for name, answer in given.items():
         assert (found[name].text, found[name].undecodable) == (answer.text, answer.undecodable)
         np.testing.assert_allclose(found[name].boxes, answer.boxes)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"notes without an end of line", b"notes\nof somebody", b'{"id": "a", "text": "b"}\n', b"\x00\xff" * 40,
+        b'{"answers_of": {"model": "other"}}\n{"id": "a", "te', b'{"answers_of": {"model": "m"}} and more\n',
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_something_else_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "o.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError):
+        AnswerFile(path, {"model": "m"})
+    assert path.read_bytes() == content
+
+
+def test_a_first_line_that_was_cut_off_is_begun_again(tmp_path):
+    path = tmp_path / "o.jsonl"
+    path.write_bytes(b'{"answers_of": {"mod')
+    with AnswerFile(path, {"model": "m"}) as file:
+        file.add("a", Answer(NONE, "b"))
+    assert read_answers(path)[1] == {"model": "m"} and list(read_answers(path)[0]) == ["a"]
+
+
+def test_a_last_line_that_only_lacks_its_end_is_an_answer(tmp_path):
+    path = tmp_path / "o.jsonl"
+    with AnswerFile(path, {"model": "m"}) as file:
+        file.add("a", Answer(NONE, "b"))
+        file.add("c", Answer(NONE, "d"))
+    path.write_bytes(path.read_bytes().rstrip())
+    assert list(read_answers(path)[0]) == ["a", "c"]
+    with AnswerFile(path, {"model": "m"}) as file:
+        assert list(file.answers) == ["a", "c"]
+        file.add("e", Answer(NONE, "f"))
+    assert list(read_answers(path)[0]) == ["a", "c", "e"]
+
+
+def test_answers_to_other_questions_are_refused(tmp_path, pictures, model, capsys):
+    path, out = write(tmp_path / "finetune_refcocog_val.json", refcoco()), tmp_path / "new/o.jsonl"
+    evaluate(EvalGroundingConfig("refcoco", (path,), policy="x", pictures=pictures, out=out))
+    capsys.readouterr()
+    evaluate(EvalGroundingConfig("refcoco", (path,), answers=out))
+    assert "c0ffee, scripted" in " ".join(capsys.readouterr().out.split())
+    # The same ids, other words.
+    data = refcoco()
+    data["images"][0]["caption"] = "another dog"
+    with pytest.raises(ResultsError, match="other questions: its files is"):
+        evaluate(EvalGroundingConfig("refcoco", (write(tmp_path / "g_val.json", data),), answers=out))
+    foreign = tmp_path / "foreign.jsonl"
+    foreign.write_text('{"id": 5, "boxes": []}\n{"id": 99, "boxes": []}\n')
+    with pytest.raises(ResultsError, match="'99' is no question of these files"):
+        evaluate(EvalGroundingConfig("refcoco", (path,), answers=foreign))
+    evaluate(EvalGroundingConfig("refcoco", (path,), answers=foreign, limit=1))
+    with pytest.raises(ResultsError, match="give each set once"):
+        evaluate(EvalGroundingConfig("refcoco", (path, path), answers=foreign))
+
+
+def test_folders_are_made_before_anything_is_asked(tmp_path, pictures, model):
+    questions, told = vqa(["a dog"] * 10)
+    files = (write(tmp_path / "q.json", questions), write(tmp_path / "a.json", told))
+    out, server = tmp_path / "one/two/o.jsonl", tmp_path / "three/four/result.json"
+    evaluate(EvalGroundingConfig("vqav2", files, policy="x", pictures=pictures, out=out, submission=server))
+    assert out.is_file() and server.is_file()
+    # The second file is not seen by whoever answers.
+    evaluate(EvalGroundingConfig("vqav2", files[:1], answers=out, submission=server))
 
 
 def test_published_figures_have_a_protocol_and_a_source():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from magma_eval.grounding import caption_metrics
 from magma_eval.grounding.caption_metrics import CaptionMetricsError, Scored, cider, meteor, tokenized
 from magma_eval.grounding.items import FLICKR, Answer, CaptionItem, ItemSet, NameItem, PlaceItem, QuestionItem
 from magma_eval.grounding.scoring import found, vqa_accuracy, vqa_normalised
@@ -182,6 +184,18 @@ def test_missing_tools_are_told_in_a_sentence(monkeypatch):
         tokenized(["a dog"])
 
 
+def test_a_java_that_dies_while_it_is_written_to_is_told(tmp_path, monkeypatch):
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(caption_metrics, "check_installed", lambda: None)
+    monkeypatch.setattr(caption_metrics, "_folder", lambda name: tmp_path)
+    # More than a pipe holds.
+    with pytest.raises(CaptionMetricsError, match="METEOR failed"):
+        meteor(["a dog " * 50_000], [["a dog"]])
+
+
 def test_cider_by_hand():
     """Two pictures, one word each: ln 2 of idf, and of four lengths of n-grams only words are there."""
     pytest.importorskip("pycocoevalcap")
@@ -252,5 +266,8 @@ def test_questions_have_kinds_and_a_constant_answer_beside_them():
         {"accuracy": 1 / 3, "accuracy number": 0.0, "accuracy other": 0.0, "accuracy yes/no": 1.0}
     )
     assert summary.floor[0].score.value == pytest.approx(1 / 3) and summary.missing == 1
+    # What cannot be read earns nothing, whatever its text is.
+    unread = summarise(ItemSet("VQAv2", "val2014", rows[:1]), {"0": Answer(np.empty((0, 4)), "yes", undecodable=True)})
+    assert unread.figures[0].score.value == 0.0 and unread.undecodable == 1
     with pytest.raises(ValueError, match="not published"):
         summarise(ItemSet("VQAv2", "test", (QuestionItem("1", "a.jpg", "?", (), ""),)), {})

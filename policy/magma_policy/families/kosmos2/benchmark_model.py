@@ -42,17 +42,18 @@ class BenchmarkModel:
         else:
             rules = AnswerRules("anything", max_new_tokens=BOXES_TOKENS)
         lead = [vocabulary.phrase_open, *vocabulary.encode(phrase), vocabulary.phrase_close]
-        said = self._model.said(image, prompts.locate(vocabulary, phrase, before), rules, lead)
+        said = self._model.said(image, prompts.locate(vocabulary, phrase, before), rules, lead, keep_turned=True)
         # The phrase that was asked about stands first; further ones are the rest of a caption.
         own = [one for one in said.entities[:1] if one.span[0] == 0 or not said.text[: one.span[0]].strip()]
-        if not own:
+        # A pair that is turned round is a miss at its rank: the next one is no better for it.
+        if not own or not (own[0].boxes[:, :2] < own[0].boxes[:, 2:]).any():
             return Answer(NO_BOXES, undecodable=True)
         return Answer(own[0].boxes)
 
     def name(self, image: np.ndarray, box: np.ndarray, shown: Sequence[Shown]) -> Answer:
         """What stands at a box (4,): `It … is`, after demonstrations in the same words."""
         examples = [(one.image, Example(one.box, one.name)) for one in shown]
-        return Answer(NO_BOXES, self._model.refer(image, box, examples).text.strip())
+        return Answer(NO_BOXES, self._model.refer(image, box, examples, weigh=False).text.strip())
 
     def caption(self, image: np.ndarray) -> Answer:
         """`An image of`, and what is said behind it."""

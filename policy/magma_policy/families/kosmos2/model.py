@@ -108,12 +108,18 @@ class Kosmos2:
         return found
 
     def refer(
-        self, image: np.ndarray, box: np.ndarray, examples: Sequence[tuple[np.ndarray, Example]] = ()
+        self,
+        image: np.ndarray,
+        box: np.ndarray,
+        examples: Sequence[tuple[np.ndarray, Example]] = (),
+        *,
+        weigh: bool = True,
     ) -> Expression:
         """What stands at a box (4,), in words; `examples` are pictures with a place and its name, shown before.
 
         A checkpoint may weigh several names (`Geometry.names_weighed`): of those that the model is likeliest to say, it
         says the one by which it best finds the box again. What names alike things alike, it hardly finds again.
+        `weigh=False`: greedy, whatever the checkpoint does.
 
         Raises:
             BoxError: the box lies outside of the picture.
@@ -121,7 +127,7 @@ class Kosmos2:
         prompt = prompts.refer(self.vocabulary, box, [example for _, example in examples])
         features = torch.cat([*(self.features(shown) for shown, _ in examples), self.features(image)])
         rules = AnswerRules("words", max_new_tokens=WORDS_TOKENS, stop_at_sentence=True)
-        if self.network.geometry.names_weighed == 1 or examples:
+        if self.network.geometry.names_weighed == 1 or examples or not weigh:
             answer = self._decoder.run([prompt], [features], rules)[0]
             return Expression(self._name(answer.ids), float(np.prod(answer.probabilities)))
         said = self._decoder.likeliest(prompt, features, rules, self.network.geometry.names_weighed)
@@ -183,14 +189,22 @@ class Kosmos2:
         finish: Literal["stop", "length"] = "stop" if answer.finished else "length"
         yield Piece(self._grounded(answer).text.strip(), finish, len(prompt.ids), len(answer.ids))
 
-    def said(self, image: np.ndarray, prompt: Prompt, rules: AnswerRules, lead: Sequence[int] = ()) -> GroundedText:
+    def said(
+        self,
+        image: np.ndarray,
+        prompt: Prompt,
+        rules: AnswerRules,
+        lead: Sequence[int] = (),
+        *,
+        keep_turned: bool = False,
+    ) -> GroundedText:
         """What is answered to any prompt about a picture, by any rules; `lead` are ids of the prompt's end that belong
-        to the text, such as a phrase whose boxes are asked for."""
-        return self._grounded(self._run(image, [prompt], rules)[0], lead)
+        to the text, such as a phrase whose boxes are asked for; `keep_turned` as of `parse_corners`."""
+        return self._grounded(self._run(image, [prompt], rules)[0], lead, keep_turned=keep_turned)
 
-    def _grounded(self, answer: Answer, lead: Sequence[int] = ()) -> GroundedText:
+    def _grounded(self, answer: Answer, lead: Sequence[int] = (), *, keep_turned: bool = False) -> GroundedText:
         """The text of an answer behind the ids of its beginning, each box with its confidence."""
-        found, corners = parse_corners(self.vocabulary, [*lead, *answer.ids])
+        found, corners = parse_corners(self.vocabulary, [*lead, *answer.ids], keep_turned=keep_turned)
         entities = []
         for one, at in zip(found.entities, corners, strict=True):
             said = at - len(lead)
@@ -204,7 +218,7 @@ class Kosmos2:
 
     def _between(self, box: np.ndarray, *corners: tuple[np.ndarray, int]) -> np.ndarray:
         """A box (4,) of cells, or where between cells its two corners (probabilities of all cells, said cell) are."""
-        if not self.network.geometry.between_cells:
+        if not self.network.geometry.between_cells or not (box[:2] < box[2:]).all():
             return box
         bins = self.vocabulary.bins
         first, last = (between_cells(likely.reshape(bins, bins), cell) for likely, cell in corners)

@@ -18,6 +18,7 @@ from magma_policy.families.kosmos2.vocabulary import Vocabulary
 @dataclass
 class _Reading:
     vocabulary: Vocabulary
+    keep_turned: bool = False
     text: str = ""
     entities: list[Entity] = field(default_factory=list)
     corners: list[np.ndarray] = field(default_factory=list)
@@ -33,9 +34,15 @@ def parse(vocabulary: Vocabulary, ids: Sequence[int]) -> GroundedText:
     return parse_corners(vocabulary, ids)[0]
 
 
-def parse_corners(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[GroundedText, list[np.ndarray]]:
-    """`parse`, and for each entity (N, 2) indices into the ids of the two corners of its boxes."""
-    reading = _Reading(vocabulary)
+def parse_corners(
+    vocabulary: Vocabulary, ids: Sequence[int], *, keep_turned: bool = False
+) -> tuple[GroundedText, list[np.ndarray]]:
+    """`parse`, and for each entity (N, 2) indices into the ids of the two corners of its boxes.
+
+    `keep_turned`: a pair that is turned round keeps its place among the others as a box without area (all 0), for
+    benchmarks that count the first k.
+    """
+    reading = _Reading(vocabulary, keep_turned)
     index = 0
     while index < len(ids):
         id_ = int(ids[index])
@@ -94,11 +101,14 @@ def _read_group(reading: _Reading, ids: Sequence[int], start: int) -> int:
     cells = np.array([[vocabulary.cell(int(ids[place])) for place in group] for group in groups])
     fine = np.array([is_ordered(first, last, vocabulary.bins) for first, last in cells.tolist()])
     reading.malformed += int((~fine).sum())
-    if fine.any():
+    kept = fine | reading.keep_turned
+    if kept.any():
         span = reading.phrase if reading.phrase is not None else (len(reading.text), len(reading.text))
-        boxes = decode_cells(cells[fine], vocabulary.bins)
+        boxes = np.zeros((len(cells), 4))
+        boxes[fine] = decode_cells(cells[fine], vocabulary.bins)
+        boxes = boxes[kept]
         reading.entities.append(Entity(reading.text[slice(*span)], span, boxes, np.full(len(boxes), np.nan)))
-        reading.corners.append(np.array(groups)[fine])
+        reading.corners.append(np.array(groups)[kept])
     return index + closed
 
 

@@ -73,6 +73,11 @@ def listed(names: Iterable[object]) -> str:
     return shown if len(every) <= 10 else f"{shown} and {len(every) - 10} more"
 
 
+def encodes(text: str) -> bool:
+    """Whether a text can be written as UTF-8: half characters, as JSON and file names may hold them, cannot."""
+    return text.isascii() or not any(0xD800 <= ord(letter) <= 0xDFFF for letter in text)
+
+
 def one_line(text: str) -> str:
     """What somebody wrote as one line: whatever cannot be printed parts words as a space does."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())

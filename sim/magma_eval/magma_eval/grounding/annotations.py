@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.boxes import in_fractions
+from magma_contracts.text import encodes
 from magma_eval.grounding.entities import MarkedSentence, read_boxes, read_sentences
 from magma_eval.grounding.files import AnnotationError, Row, read_rows, unique
 from magma_eval.grounding.items import (
@@ -27,6 +28,7 @@ from magma_eval.grounding.items import (
     PlaceItem,
     QuestionItem,
 )
+from magma_eval.typed import shown
 
 ANSWER_KINDS = ("yes/no", "number", "other")
 
@@ -236,6 +238,8 @@ def _said(row: Row) -> str:
     value = row.data.get("answer")
     if not isinstance(value, str):
         raise AnnotationError(f"{row.where}: answer must be a text")
+    if not encodes(value):
+        raise AnnotationError(f"{row.where}: answer holds half a character: {shown(value)}")
     return value
 
 

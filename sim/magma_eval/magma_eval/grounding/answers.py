@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from magma_contracts.text import encodes
 from magma_eval.grounding.items import Answer
 from magma_eval.results.episode_result import ResultsError
 from magma_eval.typed import parse_json, shown
@@ -30,7 +30,7 @@ def read_answers(path: Path) -> tuple[dict[str, Answer], dict[str, Any]]:
     """The answers by id, and what the first line tells ({} in files of others).
 
     A box whose corners are turned round makes an answer undecodable, as the published protocol has it. A last line
-    that was cut off is no answer.
+    that was cut off is no answer; one that only lacks its end of line is.
 
     Raises:
         ResultsError: names the file and the line.
@@ -41,8 +41,7 @@ def read_answers(path: Path) -> tuple[dict[str, Answer], dict[str, Any]]:
         raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
     found: dict[str, Answer] = {}
     head: dict[str, Any] = {}
-    # What stands behind the last line's end was cut off while it was written.
-    for number, line in enumerate(lines[:-1] if lines[-1] else lines, 1):
+    for number, line in enumerate(lines if _is_whole(lines[-1]) else lines[:-1], 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
@@ -62,6 +61,15 @@ def read_answers(path: Path) -> tuple[dict[str, Answer], dict[str, Any]]:
     return found, head
 
 
+def _is_whole(line: bytes) -> bool:
+    """Whether a last line was not cut off while it was written: an object ends with its last letter."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _answer(data: dict[str, Any]) -> tuple[str, Answer]:
     name = data.get("id")
     if isinstance(name, bool) or not isinstance(name, (str, int)):
@@ -72,6 +80,8 @@ def _answer(data: dict[str, Any]) -> tuple[str, Answer]:
     text, undecodable = data.get("text", ""), data.get("undecodable", False)
     if not isinstance(text, str) or not isinstance(undecodable, bool):
         raise ValueError("text must be a text, and undecodable true or false")
+    if not encodes(text) or not encodes(str(name)):
+        raise ValueError(f"half a character is in {shown(text if encodes(str(name)) else name)}")
     if not {"boxes", "text", "undecodable"} & set(data):
         raise ValueError("it has neither boxes nor a text")
     boxes = _boxes(data.get("boxes", []))
@@ -92,8 +102,7 @@ def _boxes(value: Any) -> np.ndarray:
 
 def _is_fraction(value: Any) -> bool:
     """A little outside of the picture is a box of a bad model; far outside are pixels."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and -1.0 <= value <= 2.0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1.0 <= value <= 2.0
 
 
 class AnswerFile:
@@ -104,7 +113,7 @@ class AnswerFile:
         head: whose answers to what; the file's must be the same.
 
     Raises:
-        ResultsError: it holds other answers, or none.
+        ResultsError: it holds other answers, or something else; it stays as it is.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
@@ -121,13 +130,13 @@ class AnswerFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ResultsError(f"another evaluation is writing {path}; wait for it or stop it") from error
-        # A line that a kill has cut off is asked again.
-        whole = path.read_bytes().rfind(b"\n") + 1
-        os.ftruncate(self._file, whole)
-        os.lseek(self._file, 0, os.SEEK_END)
-        if not whole:
-            self._write({HEAD: dict(head)})
+        content, first = path.read_bytes(), _line({HEAD: dict(head)})
+        # Nothing is there yet, or a kill has cut off the first line.
+        if first.startswith(content):
+            self._write(first[len(content) :], at=len(content))
             return
+        if not content.startswith(b'{"' + HEAD.encode() + b'": {'):
+            raise ResultsError(f"{path} holds no answers of this command; it stays as it is, give another --out")
         self.answers, there = read_answers(path)
         other = sorted(name for name in {*there, *head} if there.get(name) != head.get(name))
         if other:
@@ -135,6 +144,13 @@ class AnswerFile:
                 f"{path} holds answers of another run: {other[0]} is {shown(there.get(other[0]))}, not "
                 f"{shown(head.get(other[0]))}; give another --out"
             )
+        whole = content.rfind(b"\n") + 1
+        if _is_whole(content[whole:]):
+            self._write(b"\n", at=len(content))
+            return
+        # A line that a kill has cut off is asked again.
+        os.ftruncate(self._file, whole)
+        os.lseek(self._file, 0, os.SEEK_END)
 
     def add(self, name: str, answer: Answer) -> None:
         """Keeps an answer."""
@@ -145,11 +161,12 @@ class AnswerFile:
             data["boxes"] = np.round(answer.boxes, 9).tolist()
         if answer.undecodable:
             data["undecodable"] = True
-        self._write(data)
+        self._write(_line(data))
         self.answers[name] = answer
 
-    def _write(self, data: dict[str, Any]) -> None:
-        line = (json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+    def _write(self, line: bytes, at: int | None = None) -> None:
+        if at is not None:
+            os.lseek(self._file, at, os.SEEK_SET)
         written = os.write(self._file, line)
         if written != len(line):
             raise ResultsError(f"could write only {written} of {len(line)} bytes of an answer: is the disk full?")
@@ -160,3 +177,7 @@ class AnswerFile:
     def __exit__(self, *reason: object) -> None:
         os.fsync(self._file)
         os.close(self._file)
+
+
+def _line(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")

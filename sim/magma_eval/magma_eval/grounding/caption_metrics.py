@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -106,6 +107,9 @@ def meteor(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Scored:
         finally:
             timer.cancel()
             program.kill()
+            # What was not read of it any more has no one to be written to.
+            with suppress(OSError):
+                program.stdin.close()
     return Scored(scores[-1], tuple(scores[:-1]))
 
 

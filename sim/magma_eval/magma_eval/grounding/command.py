@@ -26,6 +26,7 @@ from magma_contracts.text import escaped
 from magma_eval.grounding.annotations import read_captions, read_expressions, read_flickr, read_names, read_vqa
 from magma_eval.grounding.answers import AnswerFile, read_answers
 from magma_eval.grounding.caption_metrics import check_installed
+from magma_eval.grounding.files import AnnotationError
 from magma_eval.grounding.items import (
     Answer,
     Answers,
@@ -42,6 +43,7 @@ from magma_eval.grounding.report import as_numbers, as_text
 from magma_eval.grounding.summary import SetSummary, summarise
 from magma_eval.report.text_tables import terminal_width
 from magma_eval.results.episode_result import ResultsError
+from magma_eval.typed import shown
 from magma_policy_client.content import digest_of, file_digests
 
 MOST_SHOTS = 8
@@ -131,13 +133,16 @@ def evaluate(config: EvalGroundingConfig) -> int:
     if config.benchmark in ("names", "captions"):
         check_installed()
     if config.answers is not None:
-        answers: Answers = read_answers(config.answers)[0]
-        who = str(config.answers)
+        answers, who = given(config, config.answers, sets)
     else:
         model = load(config.policy, config.device, constrained=config.decoding == "constrained")
         who = f"{config.policy}, {model.protocol}"
+        for path in (config.out, config.submission):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
         answers = ask(config, model, sets)
     if config.submission is not None:
+        config.submission.parent.mkdir(parents=True, exist_ok=True)
         rows = [{"question_id": int(item.id), "answer": answers[item.id].text} for one in sets for item in one.items
                 if item.id in answers]  # fmt: skip
         config.submission.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
@@ -146,7 +151,7 @@ def evaluate(config: EvalGroundingConfig) -> int:
             return 0
     summaries: list[SetSummary] = [summarise(one, _of(one, sets, answers)) for one in sets]
     if config.json:
-        print(json.dumps(as_numbers(summaries, who), ensure_ascii=False, indent=1))
+        print(json.dumps(as_numbers(summaries, who), indent=1))
     else:
         print(escaped(as_text(summaries, who, terminal_width())))
     return 0
@@ -163,7 +168,13 @@ def read_sets(config: EvalGroundingConfig) -> list[ItemSet]:
             "names": read_names,
             "captions": lambda path: read_captions(path, config.split),
         }
-        found = [readers[config.benchmark](path) for path in config.files]
+        found = []
+        for path in config.files:
+            one = readers[config.benchmark](path)
+            # Answers are told apart by set and split.
+            if any((one.benchmark, one.split) == (other.benchmark, other.split) for other in found):
+                raise AnnotationError(f"{path}: {one.benchmark} {one.split} was read already; give each set once")
+            found.append(one)
     if config.limit is None:
         return found
     note = f"only the first {config.limit} questions"
@@ -173,6 +184,35 @@ def read_sets(config: EvalGroundingConfig) -> list[ItemSet]:
         else one
         for one in found
     ]
+
+
+def given(config: EvalGroundingConfig, path: Path, sets: list[ItemSet]) -> tuple[Answers, str]:
+    """Answers that there are already, and whose they are. Raises ResultsError where they are answers to something
+    else."""
+    answers, head = read_answers(path)
+    for name, wanted in (_questions_of(config) if head else {}).items():
+        if head.get(name) != wanted:
+            raise ResultsError(
+                f"{path} holds answers to other questions: its {name} is {shown(head.get(name))}, not {shown(wanted)}"
+            )
+    keys = {_key(one, sets, item) for one in sets for item in one.items}
+    unknown = next((name for name in answers if name not in keys), None)
+    if unknown is not None and config.limit is None:
+        raise ResultsError(f"{path}: {shown(unknown)} is no question of these files; their ids are such as {min(keys)}")
+    whose = [str(head[name]) for name in ("model", "protocol") if head.get(name)]
+    return answers, ", ".join([str(path), *whose])
+
+
+def _questions_of(config: EvalGroundingConfig) -> dict[str, str]:
+    """Which questions are asked, for the head of their answers."""
+    # Whoever answers VQAv2 does not see its second file.
+    files = config.files[:1] if config.benchmark == "vqav2" else config.files
+    contents = file_digests(files).values()
+    return {
+        "set": config.benchmark,
+        "files": digest_of({str(number): found for number, found in enumerate(contents)}),
+        "split": config.split if config.benchmark == "captions" else "",
+    }
 
 
 def _of(one: ItemSet, sets: list[ItemSet], answers: Answers) -> Answers:
@@ -196,13 +236,12 @@ def ask(config: EvalGroundingConfig, model: Pointer, sets: list[ItemSet]) -> Ans
     questions = [(_key(one, sets, item), item) for one in sets for item in one.items]
     if config.out is None:
         return {key: _ask(model, pictures, item, shown) for key, item in tqdm(questions, unit="question", disable=None)}
-    contents = [*config.files, *([config.demonstrations] if config.demonstrations else [])]
+    examples = [*file_digests([config.demonstrations]).values()] if config.demonstrations else []
     head = {
         "model": model.identity,
         "protocol": model.protocol,
-        "set": config.benchmark,
-        "files": digest_of({str(number): found for number, found in enumerate(file_digests(contents).values())}),
-        "demonstrations": told,
+        **_questions_of(config),
+        "demonstrations": [*examples, *told],
     }
     with AnswerFile(config.out, head) as kept:
         left = [(key, item) for key, item in questions if key not in kept.answers]

@@ -3,7 +3,6 @@ the file and the row."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.text import encodes
 from magma_eval.results.episode_result import ResultsError
 from magma_eval.typed import named, parse_json, shown
 
@@ -37,6 +37,8 @@ class Row:
         value = self._value(name)
         if not isinstance(value, str) or not value.strip():
             raise AnnotationError(f"{self.where}: {name} must be a text, got {shown(value)}")
+        if not encodes(value):
+            raise AnnotationError(f"{self.where}: {name} holds half a character: {shown(value)}")
         return value
 
     def number(self, name: str, least: int = 0) -> int:
@@ -75,9 +77,10 @@ class Row:
         """COCO's x, y, width, height in pixels as x1, y1, x2, y2 (4,)."""
         value = self.items_of(name)
         fine = len(value) == 4 and all(
-            isinstance(part, (int, float)) and not isinstance(part, bool) and math.isfinite(part) for part in value
+            isinstance(part, (int, float)) and not isinstance(part, bool) and abs(part) <= LARGEST_SIDE
+            for part in value
         )
-        if not fine or value[2] < 0 or value[3] < 0 or max(map(abs, value)) > LARGEST_SIDE:
+        if not fine or value[2] < 0 or value[3] < 0:
             raise AnnotationError(f"{self.where}: {name} must be x, y, width, height in pixels, got {_told(value)}")
         x, y, width, height = value
         return np.array([x, y, x + width, y + height], dtype=np.float64)

@@ -18,7 +18,7 @@ FIRST = (1, 5, 10)
 CIDER_TOP = 10.0
 """What CIDEr gives a text that is its reference."""
 _WHOLE_PICTURE = Answer(np.array([[0.0, 0.0, 1.0, 1.0]]))
-_MISSING = Answer(NO_BOXES)
+_MISSING = Answer(NO_BOXES, undecodable=True)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,10 @@ def _questions(items: Sequence[QuestionItem], said: Sequence[Answer]) -> tuple[l
             "the answers to these questions are not published: only the benchmark's own server judges them; "
             "--submission writes the file that it takes"
         )
-    right = [vqa_accuracy(answer.text, item.answers) for item, answer in zip(items, said, strict=True)]
+    right = [
+        0.0 if answer.undecodable else vqa_accuracy(answer.text, item.answers)
+        for item, answer in zip(items, said, strict=True)
+    ]
     figures = [_figure("accuracy", right, items)]
     for kind in sorted({item.kind for item in items}):
         rows = [index for index, item in enumerate(items) if item.kind == kind]
@@ -124,7 +127,8 @@ def _questions(items: Sequence[QuestionItem], said: Sequence[Answer]) -> tuple[l
 
 def _texts(items: Sequence[NameItem | CaptionItem], said: Sequence[Answer]) -> list[Figure]:
     counts = [len(item.references) for item in items]
-    words = tokenized([*(answer.text for answer in said), *(text for item in items for text in item.references)])
+    texts = ["" if answer.undecodable else answer.text for answer in said]
+    words = tokenized([*texts, *(text for item in items for text in item.references)])
     told, rest = words[: len(items)], words[len(items) :]
     references = []
     for count in counts:

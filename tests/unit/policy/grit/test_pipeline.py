@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,12 +21,13 @@ from magma_contracts.grounding import Grounding
 from magma_policy.commands.grit import GritConfig, make, table
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import encoded_png
+from magma_policy.grit import run as grit_run
 from magma_policy.grit.detectors import Found, PointingModel, SceneOracle, ZeroShotDetector, by_phrase, joined
 from magma_policy.grit.pairs import Pair, pairs_of, shards_of
-from magma_policy.grit.phrases import Parser
+from magma_policy.grit.phrases import Parser, parser_name
 from magma_policy.grit.pipeline import Pipeline, SelectionSettings
 from magma_policy.grit.rendered import describe
-from magma_policy.grit.run import GritRun, Worker, records, run
+from magma_policy.grit.run import GritRun, Worker, detector_content, records, run
 from magma_policy.grounding.expressions import Thing, expressions
 from tests.unit.policy.grit.test_records import PUBLISHED
 
@@ -159,6 +163,42 @@ def test_a_shard_that_is_cut_off_is_an_error_in_a_sentence(tmp_path):
         shards_of((tmp_path / "empty",))
 
 
+def test_what_cannot_be_written_is_left_out_and_counted(tmp_path, parser):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.png").write_bytes(PNG)
+    (folder / os.fsdecode(b"d\xff.png")).write_bytes(PNG)
+    (folder / os.fsdecode(b"d\xff.txt")).write_text("a dog")
+    (folder / "a.json").write_text('{"caption": "a dog \\ud83d"}')
+    (folder / "b.json").write_text(
+        json.dumps({"caption": CAPTION, "url": "\ud83d", "id": 10**400, "clip_similarity_x": float("nan")})
+    )
+    (folder / "e.png").mkdir()
+    (folder / "f.tar").mkdir()
+    dropped = Counter()
+    (shard,) = shards_of((folder,))
+    (pair,) = pairs_of(shard, dropped)
+    assert pair.key == "b"
+    assert dropped == {
+        "pair: half a character in the caption": 1,
+        "pair: half a character in the name": 1,
+        "pair: no caption": 1,
+    }
+    ((_, record),) = Pipeline(parser, Scripted(a_dog=[(A, 0.9)])).records([pair], Counter())
+    assert (record.url, record.id, record.similarities) == ("", None, ())
+
+
+def test_a_tar_gives_what_pairs_are_made_of_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("magma_policy.grit.pairs.LARGEST_TEXT", 100)
+    files = {"a.png": PNG, "a.txt": b"a dog", "a.npy": b"x" * 1000, "b.png": PNG, "b.txt": b"a" * 101,
+             "c.png": PNG, "c.txt": b"a cat", "c.json": b'{"key": "c.1"}', "d.npy": b"x"}  # fmt: skip
+    dropped = Counter()
+    found = [(pair.key, pair.caption) for pair in pairs_of(*shards_of((_tar(tmp_path / "s.tar", files),)), dropped)]
+    assert found == [("a", "a dog"), ("c.1", "a cat")]
+    assert dropped == {"pair: file too large": 1, "pair: no picture": 1}
+
+
 # Published shards.
 
 
@@ -184,6 +224,16 @@ def test_published_shards_are_read_and_what_is_missing_is_counted(tmp_path, caps
     again = GritConfig((tmp_path / "out/shards",), tmp_path / "again", published=True, samples=0)
     assert make(again) == 0
     assert list(records(tmp_path / "again")) == list(records(tmp_path / "out"))
+
+
+def test_keys_that_differ_in_their_dots_alone_stay_apart_in_tars(tmp_path):
+    rows = [PUBLISHED | {"key": key} for key in ("a.b", "a_b", "long " * 60)]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / f"pictures/{PUBLISHED['id']}.png").write_bytes(PNG)
+    run(GritRun((tmp_path / "x.parquet",), tmp_path / "out", "published", tmp_path / "pictures", tars=True), 1)
+    run(GritRun((tmp_path / "out/shards",), tmp_path / "again", "published"), 1)
+    assert [one.key for one in records(tmp_path / "again")] == [row["key"] for row in rows]
 
 
 # Runs.
@@ -266,6 +316,18 @@ def test_other_pairs_or_rules_are_not_mixed_into_a_run(tmp_path, folder, monkeyp
     run(GritRun((folder,), tmp_path / "out"), 1)
     with pytest.raises(CommandError, match=r"another run \(selection are others\)"):
         run(GritRun((folder,), tmp_path / "out", selection=SelectionSettings(overlap=0.9)), 1)
+    monkeypatch.setattr("magma_policy.grit.run.parser_name", lambda name: "en_other 1.0")
+    with pytest.raises(CommandError, match=r"another run \(parser are others\)"):
+        run(GritRun((folder,), tmp_path / "out"), 1)
+    monkeypatch.undo()
+    monkeypatch.setattr("magma_policy.grit.pairs.PER_PART", 2)
+    before = [shard.identity for shard in shards_of((folder,))]
+    (folder / "0.txt").write_text("another caption")
+    assert [old == shard.identity for old, shard in zip(before, shards_of((folder,)), strict=True)] == [
+        False, True, True, True
+    ]  # fmt: skip
+    (folder / "captions.jsonl").write_text("")
+    assert not {shard.identity for shard in shards_of((folder,))} & set(before)
     (folder / "0.png").write_bytes(PNG + b" ")
     with pytest.raises(CommandError, match=r"another run \(shards are others\)"):
         run(GritRun((folder,), tmp_path / "out"), 1)
@@ -283,6 +345,69 @@ def test_other_pairs_or_rules_are_not_mixed_into_a_run(tmp_path, folder, monkeyp
 def test_options_out_of_range(more, told):
     with pytest.raises(ValueError, match=told):
         GritConfig((Path("x"),), Path("y"), **more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"drop_contained": True}, {"threshold": 0.3}, {"overlap": 0.4}, {"smallest_side": 9}, {"detector": "x"},
+     {"spacy_model": "x"}],
+)  # fmt: skip
+def test_published_records_are_not_chosen_anew(more):
+    with pytest.raises(ValueError, match=f"--{next(iter(more)).replace('_', '-')} is for making records"):
+        GritConfig((Path("x"),), Path("y"), published=True, **more)
+
+
+def test_a_detector_in_a_folder_is_known_by_its_files(tmp_path):
+    assert detector_content("oracle") == detector_content("somebody/model") == ""
+    (tmp_path / "config.json").write_text("{}")
+    one = detector_content(str(tmp_path))
+    (tmp_path / "config.json").write_text("{ }")
+    assert one and detector_content(str(tmp_path)) != one
+    with pytest.raises(CommandError, match="--detector kosmos2:"):
+        detector_content(f"kosmos2:{tmp_path}/nowhere")
+
+
+def test_a_parser_is_named_without_loading_it(parser):
+    assert parser_name("") == parser.name
+    with pytest.raises(CommandError, match="--spacy-model nowhere"):
+        parser_name("nowhere")
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path, folder, monkeypatch):
+    _scripted(monkeypatch)
+    config = GritRun((folder,), tmp_path / "out")
+    told = []
+
+    def second(done, total):
+        with pytest.raises(CommandError, match="another run is under way"):
+            run(config, 1)
+        told.append(done)
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/card.json.partial").write_text('{"form')  # as a kill leaves it
+    run(config, 1, second)
+    assert told == [0, 1, 2, 3, 4] and not (tmp_path / "out/card.json.partial").exists()
+
+
+def test_an_error_in_making_a_worker_is_told_in_its_own_words(tmp_path, folder, monkeypatch):
+    def fails(config, shards):
+        raise CommandError("--detector x: there is none")
+
+    monkeypatch.setattr("magma_policy.grit.run.detector_of", fails)
+    config = GritRun((folder,), tmp_path / "out")
+    grit_run._start(config, shards_of((folder,)))
+    with pytest.raises(CommandError, match="--detector x: there is none"):
+        grit_run._work(0)
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *work):
+            found = Future()
+            found.set_exception(BrokenProcessPool("a child process terminated abruptly"))
+            return found
+
+    monkeypatch.setattr("magma_policy.grit.run.ProcessPoolExecutor", lambda count, *rest: Pool(count))
+    with pytest.raises(CommandError, match="ended from outside"):
+        run(config, 2)
 
 
 def test_counts_are_a_table():
@@ -348,6 +473,11 @@ def test_a_detector_of_queries_gives_each_box_to_its_best_phrase(kind):
     # OWLv2 sees a square of which this picture fills the upper half.
     wanted = (0.15, 0.3, 0.35, 0.7) if kind == "owlv2" else (0.15, 0.15, 0.35, 0.35)
     assert found[0].box == pytest.approx(wanted)
+    # A box far below the model's own threshold is only told to who asks for it.
+    logits[0, 1, 0] = -6.0
+    assert len(detector.ground(np.zeros((50, 100, 3), np.uint8), ["A", "B"], "k")) == 2
+    lower = ZeroShotDetector(Model(), lambda **inputs: Inputs(), "owl", 0.002)
+    assert len(lower.ground(np.zeros((50, 100, 3), np.uint8), ["A", "B"], "k")) == 3
     Model.config = SimpleNamespace(model_type="detr")
     with pytest.raises(CommandError, match="a detr is no detector that is known"):
         ZeroShotDetector(Model(), None, "m")

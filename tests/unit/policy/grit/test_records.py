@@ -14,7 +14,7 @@ from magma_policy.families.kosmos2 import Vocabulary, build_small_tokenizer
 from magma_policy.families.kosmos2.parser import parse
 from magma_policy.families.kosmos2.prompts import mentioned
 from magma_policy.grit import sequences
-from magma_policy.grit.records import PhraseBox, Record, RecordError, outermost
+from magma_policy.grit.records import PhraseBox, Record, RecordError, outermost, similarities
 
 PUBLISHED = {
     "key": "000373938",
@@ -96,6 +96,11 @@ def test_a_sequence_holds_the_caption_and_is_read_back_by_the_models_own_parser(
         ("ref_exps", [[0, 5, 0, 0, float("nan"), 1, 0.9]], "must be"),
         ("ref_exps", [[0, 5, 0, 0, True, 1, 0.9]], "must be"),
         ("ref_exps", ["x"], "must be"),
+        ("ref_exps", [[0, 5, 0, 0, 10**400, 1, 0.9]], "must be"),
+        ("ref_exps", [[0, 10**400, 0, 0, 1, 1, 0.9]], "must be"),
+        ("caption", "half \ud83d", "caption holds half a character"),
+        ("key", "\udcff", "key must be a text"),
+        ("url", "http://\udcff", "url must be a text"),
     ],
 )
 def test_a_damaged_record_is_refused_by_its_field(name, value, told):
@@ -103,6 +108,16 @@ def test_a_damaged_record_is_refused_by_its_field(name, value, told):
     with pytest.raises(RecordError, match=told) as error:
         Record.of(data)
     assert "\n" not in str(error.value)
+
+
+def test_similarities_are_numbers():
+    odd = {
+        "clip_similarity_a": float("nan"),
+        "clip_similarity_b": 10**400,
+        "clip_similarity_\ud83d": 1,
+        "clip_similarity_c": 0,
+    }
+    assert similarities(odd) == (("clip_similarity_c", 0.0),)
 
 
 def test_a_box_a_little_over_the_edge_is_cut():

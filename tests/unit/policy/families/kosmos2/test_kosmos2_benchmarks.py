@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from magma_eval.grounding.models import Shown
 from magma_eval.results.episode_result import ResultsError
 from magma_policy.families.kosmos2 import prompts
 from magma_policy.families.kosmos2.benchmark_model import BenchmarkModel
-from magma_policy.families.kosmos2.parser import parse
+from magma_policy.families.kosmos2.parser import parse, parse_corners
 from tests.unit.eval.grounding_files import flickr, picture, refcoco, write
 
 
@@ -22,9 +23,9 @@ class Said:
     def __init__(self, vocabulary, ids):
         self.vocabulary, self._ids, self.prompts = vocabulary, ids, []
 
-    def said(self, image, prompt, rules, lead=()):
+    def said(self, image, prompt, rules, lead=(), *, keep_turned=False):
         self.prompts.append(prompt.ids)
-        return parse(self.vocabulary, [*lead, *self._ids])
+        return parse_corners(self.vocabulary, [*lead, *self._ids], keep_turned=keep_turned)[0]
 
 
 def test_a_phrase_stands_behind_its_caption(words, pictures):
@@ -50,6 +51,26 @@ def test_what_is_no_box_of_the_phrase_cannot_be_read(words, pictures, kind):
     }[kind]
     answer = BenchmarkModel(Said(words, ids), "").place(pictures[0], "a carrot", "")
     assert answer.undecodable and not len(answer.boxes)
+
+
+def test_a_turned_pair_keeps_its_rank_as_a_miss(words, pictures):
+    pairs = [(33, 0), (0, 33)]
+    places = [words.place(cell) for cell in pairs[0]], [words.place(cell) for cell in pairs[1]]
+    ids = [words.object_open, *places[0], words.delimiter, *places[1], words.object_close]
+    answer = BenchmarkModel(Said(words, ids), "").place(pictures[0], "a carrot", "")
+    assert not answer.undecodable and answer.boxes.shape == (2, 4)
+    width, height = (answer.boxes[:, 2:] - answer.boxes[:, :2]).T
+    assert ((width > 0) & (height > 0)).tolist() == [False, True]
+    # Whoever points, and counts no ranks, gets boxes alone.
+    assert [len(one.boxes) for one in parse(words, ids).entities] == [1]
+
+
+def test_names_are_greedy_also_of_a_checkpoint_that_weighs_them(model, pictures, monkeypatch):
+    box = np.array([0.1, 0.1, 0.5, 0.5])
+    greedy = model.refer(pictures[0], box).text
+    monkeypatch.setattr(model.network, "geometry", dataclasses.replace(model.network.geometry, names_weighed=4))
+    monkeypatch.setattr(model, "_found_again", lambda *asked: pytest.fail("names were weighed"))
+    assert BenchmarkModel(model, "").name(pictures[0], box, ()).text == greedy
 
 
 def test_later_phrases_are_not_the_one_that_was_asked_about(words, pictures):

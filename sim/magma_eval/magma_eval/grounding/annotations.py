@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.boxes import in_fractions
-from magma_contracts.text import encodes
+from magma_contracts.text import encodes, listed
 from magma_eval.grounding.entities import MarkedSentence, read_boxes, read_sentences
 from magma_eval.grounding.files import AnnotationError, Row, read_rows, unique
 from magma_eval.grounding.items import (
@@ -66,7 +66,7 @@ def read_flickr(path: Path, entities: Path | None = None) -> ItemSet:
             else:
                 truth, kinds = marked.get((start, end), (None, ()))
             if truth is None:
-                raise AnnotationError(f"{row.where}: the phrase {caption[start:end]!r} has no box")
+                raise AnnotationError(f"{row.where}: the phrase {shown(caption[start:end])} has no box")
             items.append(
                 PlaceItem(
                     f"{original}_{sentence}_{place}", picture, caption[start:end], caption[:start], truth, size, kinds
@@ -149,7 +149,7 @@ def _expressions(path: Path) -> tuple[str, list[tuple[Row, Row]]]:
         images[number] = row
         name = row.text("dataset_name")
         if name not in EXPRESSIONS:
-            raise AnnotationError(f"{row.where}: dataset_name must be one of {', '.join(EXPRESSIONS)}, got {name!r}")
+            raise AnnotationError(f"{row.where}: dataset_name must be one of {', '.join(EXPRESSIONS)}: {shown(name)}")
         sets.add(name)
         if len(sets) > 1:
             raise AnnotationError(f"{row.where}: expressions of {' and '.join(sorted(sets))} in one file")
@@ -184,7 +184,7 @@ def read_captions(path: Path, split: str = "test") -> ItemSet:
             raise AnnotationError(f"{row.where}: it has no caption")
         items.append(CaptionItem(picture, picture, references))
     if splits and split not in splits:
-        raise AnnotationError(f"{path}: there is no split {split!r}; there are {', '.join(sorted(splits))}")
+        raise AnnotationError(f"{path}: there is no split {shown(split)}; there are {listed(sorted(splits))}")
     return _whole(path, ItemSet(CAPTIONS, split, tuple(items)))
 
 
@@ -197,7 +197,7 @@ def read_vqa(questions: Path, annotations: Path | None = None) -> ItemSet:
     subtype = file.text("data_subtype")
     folder = "test2015" if subtype.startswith("test") else subtype
     if not re.fullmatch(r"[a-z]+\d{4}", folder):
-        raise AnnotationError(f"{questions}: data_subtype must be such as val2014, got {subtype!r}")
+        raise AnnotationError(f"{questions}: data_subtype must be such as val2014, got {shown(subtype)}")
     told = {} if annotations is None else _vqa_answers(annotations)
     items, seen = [], set[int]()
     for row in file.rows("questions"):
@@ -221,7 +221,7 @@ def _vqa_answers(path: Path) -> dict[int, tuple[int, str, tuple[str, ...]]]:
         if number in found:
             raise AnnotationError(f"{row.where}: question_id {number} came before")
         if kind not in ANSWER_KINDS:
-            raise AnnotationError(f"{row.where}: answer_type must be one of {', '.join(ANSWER_KINDS)}, got {kind!r}")
+            raise AnnotationError(f"{row.where}: answer_type must be one of {', '.join(ANSWER_KINDS)}: {shown(kind)}")
         given = list(row.rows("answers"))
         people: set[int] = set()
         for one in given:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sized
+from typing import Any, TypeVar
 
 import msgpack
 import numpy as np
@@ -27,9 +27,26 @@ MAX_SEQUENCE = 2**63 - 1
 MAX_BUDGET_S = 3600.0
 MAX_IDENTITY = 64
 """Hexadecimal digits of a model's identity."""
+MAX_VALUES = 65_536
+"""Of one message, in all of its lists and maps together: here each costs many times its byte on the wire."""
 
+ContainerT = TypeVar("ContainerT", bound=Sized)
 Check = Callable[[Any, str], Any]
 """Takes a field's value and its name; returns what the dataclass holds, or raises ProtocolError."""
+
+
+class Counter:
+    """Counts the values of one message while it is read."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+
+    def __call__(self, made: ContainerT) -> ContainerT:
+        """The list or map itself. Raises ProtocolError when those of the message have too many values together."""
+        self._left -= len(made)
+        if self._left < 0:
+            raise ProtocolError(f"a message of more than {MAX_VALUES} values")
+        return made
 
 
 class Codec:
@@ -135,8 +152,12 @@ def unpack(data: bytes) -> dict[str, Any]:
     """The map that every message is. Raises ProtocolError."""
     if not isinstance(data, bytes):
         raise ProtocolError(f"messages are binary, got {type(data).__name__}")
+    counted = Counter()
     try:
-        fields = msgpack.unpackb(data, raw=False, ext_hook=_unpack_extension, max_map_len=256, max_array_len=256)
+        fields = msgpack.unpackb(
+            data, raw=False, ext_hook=_unpack_extension, max_map_len=256, max_array_len=256,
+            object_hook=counted, list_hook=counted,
+        )  # fmt: skip
     except ProtocolError:
         raise
     # The unpacker's errors have no common base; besides its own it lets through what its callees raise.

@@ -135,7 +135,9 @@ class ConnectedClient(abc.ABC):
 
     async def _limited(self, work: Callable[[float], Coroutine[Any, Any, T]], deadline_s: float, timeout_s: float) -> T:
         try:
-            return await asyncio.wait_for(work(deadline_s), max(0.0, deadline_s - time.monotonic()))
+            made = await asyncio.wait_for(work(deadline_s), max(0.0, deadline_s - time.monotonic()))
+            time_left(deadline_s)  # what came in time but took too long to read is late too
+            return made
         except PolicyClientError:
             raise
         except (asyncio.TimeoutError, TimeoutError):

@@ -46,6 +46,7 @@ def serve_policy(
     token: str | None = None,
     identity: str = "",
     reset: Callable[[], None] = lambda: None,
+    ready: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Serves a policy until the process ends; says where.
 
@@ -59,6 +60,7 @@ def serve_policy(
         token: what clients must give; needed where other machines can connect.
         identity: hexadecimal digits, a hash of weights and settings: results are kept apart by it.
         reset: an episode begins. Of several clients at a time none has an episode of its own.
+        ready: called with the port once clients can connect.
 
     Raises:
         ValueError: the specification makes no sense, or other machines could connect without a token.
@@ -75,8 +77,7 @@ def serve_policy(
     def answered(asked: messages.Message, began_s: float) -> messages.Message:
         if isinstance(asked, messages.Reset):
             with busy:
-                reset()
-            return messages.Done(asked.sequence)
+                return _begun(reset, asked)
         if not isinstance(asked, messages.Act):
             raise ProtocolError(f"a client may send act and reset, got {type(asked).__name__}")
         with busy:
@@ -105,7 +106,9 @@ def serve_policy(
     def let_in(connection: ServerConnection, request: Request) -> Response | None:
         given = request.headers.get_all("Authorization")
         expected = f"Bearer {token}".encode()
-        if token is None or (len(given) == 1 and hmac.compare_digest(given[0].encode(), expected)):
+        if token is None or (
+            len(given) == 1 and hmac.compare_digest(given[0].encode("utf-8", "surrogateescape"), expected)
+        ):
             return None
         return connection.respond(http.HTTPStatus.UNAUTHORIZED, "wrong or missing token (Authorization: Bearer ...)\n")
 
@@ -117,7 +120,9 @@ def serve_policy(
         "max_size": messages.MAX_MESSAGE_BYTES,
     }
     with serve(converse, host, port, **options) as server:
-        print(f"serving on ws://{host}:{server.socket.getsockname()[1]}", flush=True)
+        taken = int(server.socket.getsockname()[1])
+        print(f"serving on ws://{host}:{taken}", flush=True)
+        ready(taken)
         server.serve_forever()
 
 
@@ -139,6 +144,20 @@ def _greet(connection: ServerConnection, welcome: bytes) -> None:
     connection.close(1002, said.code)
 
 
+def _begun(reset: Callable[[], None], asked: messages.Reset) -> messages.Message:
+    try:
+        reset()
+    except Exception as error:  # the policy's own failure: the client is told, the server goes on
+        return _failed(asked.sequence, error)
+    return messages.Done(asked.sequence)
+
+
+def _failed(sequence: int, error: Exception) -> messages.Failure:
+    """To be called where the error is handled."""
+    log.exception("the policy failed")
+    return messages.Failure(sequence, "internal", sentence(f"{type(error).__name__}: {error}"))
+
+
 def _acted(act: Act, spec: ActionSpec, asked: messages.Act) -> messages.Message:
     wanted = (spec.image_height, spec.image_width, 3)
     if asked.image.shape != wanted:
@@ -152,8 +171,7 @@ def _acted(act: Act, spec: ActionSpec, asked: messages.Act) -> messages.Message:
     except ValueError as error:
         return messages.Failure(asked.sequence, "observation", sentence(str(error)))
     except Exception as error:  # the policy's own failure: the client is told, the server goes on
-        log.exception("the policy failed")
-        return messages.Failure(asked.sequence, "internal", sentence(f"{type(error).__name__}: {error}"))
+        return _failed(asked.sequence, error)
     if steps.shape != (spec.horizon, 7) or not np.isfinite(steps).all():
         text = f"the policy made {steps.shape} numbers, its specification says ({spec.horizon}, 7), all finite"
         return messages.Failure(asked.sequence, "internal", text)

@@ -211,3 +211,9 @@ def test_a_newer_hello_can_still_be_told_its_version():
     with pytest.raises(ProtocolError):
         messages.decode(data)
     assert messages.peek_version(data) == 99
+
+
+def test_a_message_has_only_so_many_values_in_all():
+    for value in ([[[0] * 200] * 200] * 2, [[[{}] * 200] * 200] * 2):
+        with pytest.raises(ProtocolError, match="more than 65536 values"):
+            codec.unpack(msgpack.packb({"type": value}))

@@ -290,6 +290,21 @@ def test_what_a_server_says_of_a_failure_reaches_people_as_one_printable_line(fa
             assert "owned" in str(told.value) and str(told.value).isprintable() and len(str(told.value)) < 1000
 
 
+def connect(client):
+    """There is a connection, with time for it."""
+    client._call(lambda _: client._connected(), LONG_S)
+
+
+def drop(client):
+    """The connection is given up, if there still is one; in the client's own thread, whose business it is."""
+
+    async def work(_):
+        if client._connection is not None:
+            client._drop(client._connection)
+
+    client._call(work, LONG_S)
+
+
 def test_an_answer_beyond_the_limit_or_without_an_end_holds_nobody_beyond_the_deadline(fake):
     asked = []
 
@@ -315,9 +330,11 @@ def test_an_answer_beyond_the_limit_or_without_an_end_holds_nobody_beyond_the_de
         with pytest.raises(ConnectionLostError, match="exceeds limit"):
             client.act(IMAGE, "go", None)
         for _ in range(2):
+            connect(client)
             with pytest.raises((PolicyTimeoutError, ConnectionLostError)):
                 client.act(IMAGE, "go", None, deadline_s=SHORT_S)
-            client._drop(client._connection)
+            drop(client)
+        connect(client)
         assert client.act(IMAGE, "go", None).deltas.shape == (2, 7)
 
 

@@ -21,6 +21,7 @@ from magma_policy_client import ProtocolError, RefusedError, ServerError
 from magma_policy_client.addresses import check_address, read_address
 from magma_policy_client.foreign import array_forms, conventions, model_file
 from magma_policy_client.foreign.array_forms import OPENPI, VLA_EVAL, pack, unpack
+from magma_policy_client.foreign.foreign_client import stages_of
 from magma_policy_client.foreign.model_file import ModelFile
 
 from .foreign_fakes import IMAGE, MODEL, ROWS, STEPS, openpi_array, vla_eval_array
@@ -170,6 +171,7 @@ def by_scipy(rotation, form):
         ),
         ('kind = "delta"', 'kind = "delta"\nposition_scale = 0.0', "position_scale is 0"),
         ('kind = "delta"', 'kind = "delta"\nposition_unit = "inch"', "must be one of m, cm, mm"),
+        ('kind = "delta"', 'kind = "delta"\ndeclared_rotation = "rpy"', "declared_rotation is 'rpy', must be one of"),
         ("[action]", "[action", "not valid TOML"),
         ("\n[action]", '\nchunk = "\\u001b[2J"\n[action]', "model.toml"),
     ],
@@ -201,6 +203,9 @@ def test_a_policy_of_joints_is_refused(read):
         ({"actions": "up"}, "no numbers"),
         ({"actions": [[1, 2], [3]]}, "no numbers"),
         ({"actions": {"a": 1}}, "no numbers"),
+        ({"actions": [["0"] * 7] * 2}, "no numbers"),
+        ({"actions": ROWS > 0}, "no numbers"),
+        ({"actions": [[2**70] * 7] * 2}, "no numbers"),
         ({"actions": ROWS * np.nan}, "not finite"),
         ({"actions": np.where(np.arange(7) == 6, 2.0, ROWS)}, "gripper_closed and gripper_open"),
     ],
@@ -241,6 +246,17 @@ def test_shipped_model_files_are_whole(path):
     assert ModelFile.read(path).spec.horizon >= 1
 
 
+def test_bridges_rotations_are_roll_pitch_and_yaw():
+    row = np.array([[0.01, 0.0, 0.0, 0.4, -0.3, 0.2, 1.0]])
+    steps = conventions.deltas(ModelFile.read(model_file.find("openvla_bridge")), {"actions": row}, None)
+    np.testing.assert_allclose(steps[:, 3:6], [Rotation.from_euler("xyz", row[0, 3:6]).as_rotvec()], atol=1e-9)
+
+
+def test_times_are_told_by_printable_names_and_numbers():
+    told = {"infer_ms": 3, "a\x1b[2J_ms": 1.0, "yes_ms": True, "no_ms": "4", "nan_ms": float("nan"), "other": 2.0}
+    assert stages_of(told) == {"infer": 3.0}
+
+
 def test_addresses(tmp_path):
     (tmp_path / "m.toml").write_text(MODEL)
     url, model = read_address(f"openpi://gpu-box:8000?model={tmp_path}/m.toml")
@@ -259,6 +275,12 @@ def test_addresses(tmp_path):
         ("openpi://h:1?model=nobody", "one of openvla_bridge, pi05_libero"),
         ("openpi://h:1?model=../foreign", "there is no model file"),
         ("openpi://h:1?model=/nowhere/m.toml", "cannot be read"),
+        ("openpi://h:1?model=~nosuchuser/m.toml", "names no model file"),
+        (f"openpi://h:1?model={'m' * 300}", "names no model file"),
+        (f"openpi://h:1?model={'m' * 252}", "names no model file"),
+        (f"openpi://h:1?model={'m' * 300}.toml", "cannot be read"),
+        ("openpi://h:1?model=%00", "there is no model file"),
+        ("openpi://h:1?model=%00.toml", "cannot be read"),
         ("openpi://h?model=pi05_libero", "a host and a port"),
         ("openpi://h:x?model=pi05_libero", "is no address"),
         ("vla-eval://:1?model=pi05_libero", "a host and a port"),
@@ -329,6 +351,16 @@ def nested(depth):
 def test_nothing_on_the_wire_is_more_than_numbers(values):
     with pytest.raises(ProtocolError):
         unpack(msgpack.packb(values), OPENPI)
+
+
+@pytest.mark.parametrize("form", [OPENPI, VLA_EVAL])
+@pytest.mark.parametrize(
+    "value", [[[0] * 4000] * 20, [[{"a": 0}] * 4000] * 20, {"a": [{}] * 4000, "b": [[[0] * 4000]] * 20}]
+)
+def test_a_message_has_only_so_many_values_in_all(form, value):
+    with pytest.raises(ProtocolError, match="more than 65536 values"):
+        unpack(msgpack.packb({"a": value}), form)
+    assert unpack(msgpack.packb({"a": [[0] * 4000] * 10}), form)["a"][9] == [0] * 4000
 
 
 def test_pictures_in_answers_are_not_opened():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import queue
 import socket
 import threading
 
 import numpy as np
 import pytest
+import websockets.sync.server
 from websockets.sync.client import connect
 
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import ArmState
-from magma_policy_client import PolicyClient, ProtocolError, RefusedError, ServerError, messages
+from magma_policy_client import PolicyClient, ProtocolError, RefusedError, ServerError, messages, small_server
 from magma_policy_client.small_server import serve_policy
 
 SPEC = ActionSpec("mine", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 4, True)
@@ -34,23 +36,28 @@ def policy(image, instruction, state):
 
 
 @pytest.fixture
-def serve():
-    """Serves in a thread; returns the port."""
+def serve(monkeypatch):
+    """Serves in a thread until the test ends; returns the port."""
+    servers, threads = [], []
+
+    def listening(*args, **options):
+        servers.append(websockets.sync.server.serve(*args, **options))
+        return servers[-1]
 
     def made(**options):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        threading.Thread(target=lambda: serve_policy(policy, SPEC, port, **options), daemon=True).start()
-        for _ in range(300):
-            with socket.socket() as probe:
-                probe.settimeout(0.1)
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return port
-            threading.Event().wait(0.05)
-        raise AssertionError("it does not listen")
+        ports = queue.SimpleQueue()
+        options |= {"ready": ports.put}
+        threads.append(threading.Thread(target=serve_policy, args=(policy, SPEC, 0), kwargs=options, daemon=True))
+        threads[-1].start()
+        return ports.get(timeout=LONG_S)
 
-    return made
+    monkeypatch.setattr(small_server, "serve", listening)
+    yield made
+    for server in servers:
+        server.shutdown()
+    for thread in threads:
+        thread.join(LONG_S)
+        assert not thread.is_alive()
 
 
 def test_it_acts_and_says_why_not(serve):
@@ -76,6 +83,23 @@ def test_it_acts_and_says_why_not(serve):
         assert len(client.act(IMAGE, "go", STATE).deltas) == 2
     with pytest.raises(RefusedError, match="one robot"):
         PolicyClient(f"ws://127.0.0.1:{port}", timeout_s=LONG_S, robot="widowx")
+
+
+def test_an_episode_that_cannot_begin_is_told_and_ends_nothing(serve, caplog):
+    broken = [True]
+
+    def reset():
+        if broken:
+            raise RuntimeError("the arm's\nmemory is full")
+
+    with PolicyClient(f"ws://127.0.0.1:{serve(reset=reset)}", timeout_s=LONG_S) as client:
+        with pytest.raises(ServerError, match=r"RuntimeError: the arm's\\nmemory is full"):
+            client.reset()
+        assert "the policy failed" in caplog.text
+        assert client.connected
+        broken.clear()
+        client.reset()
+        assert len(client.act(IMAGE, "go", STATE).deltas) == 2
 
 
 def test_bytes_that_are_no_message_end_nothing(serve):
@@ -111,3 +135,9 @@ def test_other_machines_need_a_token(serve):
         with pytest.raises(RefusedError, match="token") as caught:
             PolicyClient(f"ws://127.0.0.1:{port}", token and token.encode().decode("latin-1"), LONG_S)
         assert caught.value.code == "token"
+    with socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as raw:
+        raw.sendall(
+            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer \xff\xfe\r\n\r\n"
+        )
+        assert b" 401 " in raw.recv(100)

@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from magma_policy_client.codec import short
+from magma_policy_client.codec import Counter, short
 from magma_policy_client.errors import ProtocolError
 
 DTYPES = frozenset(
@@ -69,9 +69,11 @@ def pack(values: Mapping[Any, Any], form: ArrayForm) -> bytes:
 
 def unpack(data: bytes, form: ArrayForm, picture: Callable[[Mapping[Any, Any]], Any] | None = None) -> dict[Any, Any]:
     """Bytes as a map; arrays in it are read-only and lie on the bytes. `picture` makes something of a packed picture,
-    which is refused without. Raises ProtocolError for anything else."""
+    which is refused without. Raises ProtocolError for anything else, and for more values than `codec.MAX_VALUES`."""
+    counted = Counter()
 
     def made(value: dict[Any, Any]) -> Any:
+        counted(value)
         if form.array in value:
             return array_of(value, form)
         if form.scalar is not None and form.scalar in value:
@@ -87,7 +89,7 @@ def unpack(data: bytes, form: ArrayForm, picture: Callable[[Mapping[Any, Any]], 
 
     try:
         values = msgpack.unpackb(
-            data, raw=False, object_hook=made, ext_hook=_no_extension, max_map_len=MOST_ENTRIES,
+            data, raw=False, object_hook=made, list_hook=counted, ext_hook=_no_extension, max_map_len=MOST_ENTRIES,
             max_array_len=MOST_ENTRIES,
         )  # fmt: skip
     except ProtocolError:

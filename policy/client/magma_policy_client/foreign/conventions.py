@@ -16,6 +16,8 @@ from magma_policy_client.codec import short
 from magma_policy_client.errors import RefusedError, ServerError
 from magma_policy_client.foreign.model_file import ModelFile, sizes
 
+NUMBERS = "iuf"
+"""Kinds of numpy's that are numbers; texts of digits and truths could be made into some."""
 OVERSHOOT = 0.1
 """By so much of its way a gripper may be told to open or close further than it can: networks that were trained on two
 numbers do. More is another convention than the file says."""
@@ -116,7 +118,10 @@ def _rows(model: ModelFile, key: str, answer: Mapping[Any, Any], width: int) -> 
         there = ", ".join(short(name) for name in list(answer)[:10]) or "nothing"
         raise ServerError(f"{model.policy} answered {there}; its model file asks for {key!r}")
     try:
-        rows = np.asarray(answer[key], dtype=np.float64)
+        told = np.asarray(answer[key])
+        if told.dtype.kind not in NUMBERS:
+            raise TypeError
+        rows = told.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ServerError(f"{model.policy} answered {key!r} with {short(answer[key])}, no numbers") from error
     if rows.ndim == 1 and model.chunk == 1:

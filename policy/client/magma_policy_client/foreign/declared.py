@@ -56,7 +56,8 @@ def _check_action(address: str, action: ActionKeys, name: str, declared: str) ->
         agrees = mine in GRIPPERS.get(declared, ())
         instead = " or ".join(f"{closed:g} and {opened:g}" for closed, opened in GRIPPERS.get(declared, ()))
     else:
-        entry, table = ("kind", KINDS) if name == "position" else ("rotation_form", ROTATIONS)
+        rotation = "declared_rotation" if action.declared_rotation else "rotation_form"
+        entry, table = ("kind", KINDS) if name == "position" else (rotation, ROTATIONS)
         shown, instead = getattr(action, entry), table.get(declared, "")
         agrees = shown == instead
     if not instead:

@@ -158,8 +158,9 @@ def stages_of(value: object) -> dict[str, float]:
         return {}
     found: dict[str, float] = {}
     for name, number in list(value.items())[:MOST_STAGES]:
-        named = isinstance(name, str) and len(name) < 60 and name.endswith("_ms")
-        if named and isinstance(number, (int, float)) and 0.0 <= number < 1e9:
+        named = isinstance(name, str) and len(name) < 60 and name.endswith("_ms") and name.isprintable()
+        counted = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if named and counted and 0.0 <= number < 1e9:
             found[name.removesuffix("_ms")] = float(number)
     return found
 

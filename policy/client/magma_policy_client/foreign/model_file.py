@@ -111,6 +111,8 @@ class ActionKeys(Action):
     position_scale: float = 1.0
     rotation_scale: float = 1.0
     """factors on the numbers, of models whose 1 is the largest step of a controller"""
+    declared_rotation: str = ""
+    """the form that the server declares, where its numbers are of another; "" where it is `rotation_form`"""
     unused: tuple[str, ...] = ()
     """numbers that mean nothing to this arm; all that are not used are named"""
 
@@ -133,6 +135,10 @@ class ActionKeys(Action):
                 raise ConfigError(f"{where}.{name} is {getattr(self, name):g}, must be above 0")
         if self.rotation_scale != 1.0 and self.rotation_form not in ("axis_angle", "euler_xyz"):
             raise ConfigError(f"{where}.rotation_scale goes with axis_angle and euler_xyz, not {self.rotation_form}")
+        if self.declared_rotation and self.declared_rotation not in FORMS:
+            raise ConfigError(
+                f"{where}.declared_rotation is {brief(self.declared_rotation)}, must be one of {', '.join(FORMS)}"
+            )
         sizes(where, self.places)
 
 
@@ -212,12 +218,15 @@ class ModelFile:
 
 def find(name: str) -> Path:
     """The model file of a path, or of the name of a shipped one. ConfigError says what there is."""
-    path = Path(name).expanduser()
-    if path.suffix == ".toml" or path.is_file():
-        return path
-    shipped = SHIPPED / f"{name}.toml"
-    if shipped.parent == SHIPPED and "/" not in name and shipped.is_file():
-        return shipped
+    try:
+        path = Path(name).expanduser()
+        if path.suffix == ".toml" or path.is_file():
+            return path
+        shipped = SHIPPED / f"{name}.toml"
+        if shipped.parent == SHIPPED and "/" not in name and shipped.is_file():
+            return shipped
+    except (OSError, RuntimeError, ValueError) as error:  # a name that no file can have, the home of nobody
+        raise ConfigError(f"{brief(name)} names no model file ({getattr(error, 'strerror', None) or error})") from error
     known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
     raise ConfigError(f"there is no model file {brief(name)}; give one that ends in .toml, or one of {known}")
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
+from magma_contracts.errors import ConfigError
 from magma_contracts.text import brief, printable
 from magma_policy_client.codec import short
-from magma_policy_client.errors import ProtocolError, QuestionError, VersionMismatchError
+from magma_policy_client.errors import ProtocolError, QuestionError, SpecChangedError, VersionMismatchError
 from magma_policy_client.foreign.array_forms import VLA_EVAL, pack, unpack
 from magma_policy_client.foreign.declared import check_declared
 from magma_policy_client.foreign.foreign_client import ForeignClient, stages_of
@@ -42,12 +43,18 @@ class VlaEvalClient(ForeignClient):
         if kind != "hello":
             raise ProtocolError(f"{self._address} is no vla-eval server: it answered a hello with {kind}")
         version = payload.get("protocol_version")
-        if version != PROTOCOL_VERSION:
+        if type(version) is not int or version != PROTOCOL_VERSION:
             raise VersionMismatchError(
                 f"{self._address} speaks version {brief(version)} of vla-eval's protocol, this client "
                 f"{PROTOCOL_VERSION}; serve it by vla-eval 0.8"
             )
-        check_declared(self._address, self._model, payload)
+        try:
+            check_declared(self._address, self._model, payload)
+        except ConfigError as error:
+            if not self._identity:
+                raise
+            # Not the user's mistake: it agreed when this client was made.
+            raise SpecChangedError(f"{error}; it declared otherwise before, make a new client to accept it") from error
         self._recognise(payload)
 
     async def _begin_episode(self, connection: ClientConnection) -> None:

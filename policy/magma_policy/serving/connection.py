@@ -52,11 +52,11 @@ class PolicyServer(ModelServer):
         self._name = name
 
     async def greet(self, connection: ServerConnection, hello: bytes) -> Visitor | None:
-        if vla_eval_connection.is_hello(hello):
+        if vla_eval_connection.is_harness(hello):
             visitor = vla_eval_connection.VlaEvalVisitor(
                 connection, self._policy, self._specs[""], self._batcher, self._metrics, self._identity, self._name
             )
-            await visitor.take(hello)
+            await visitor.greet(hello)
             return visitor
         if peek_type(hello) == grounding_messages.HELLO:
             text = f"{self._specs[''].policy} acts and does not point; a model that points has a magma-serve of its own"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from websockets.sync.client import connect
 
 from magma_contracts.action_spec import ActionSpec
 from magma_policy.commands import serve
@@ -19,7 +21,7 @@ from magma_policy.serving.batching import Batcher
 from magma_policy.serving.connection import PolicyServer
 from magma_policy.serving.front import Limits
 from magma_policy.serving.metrics import Metrics
-from magma_policy_client import PolicyClient, PolicyTimeoutError, RefusedError, ServerError
+from magma_policy_client import PolicyClient, PolicyTimeoutError, RefusedError, ServerError, messages
 
 LONG_S = 30.0
 SPEC = ActionSpec("fake", 1, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 4, False)
@@ -141,17 +143,35 @@ def test_a_failing_model_fails_one_call(served):
 def test_late_questions_cost_no_call_of_the_model(served):
     model, url = served
     model.go.clear()
-    with PolicyClient(url, timeout_s=LONG_S) as busy, PolicyClient(url, timeout_s=LONG_S) as hasty:
+    # The hasty one speaks the protocol itself: a client's own deadline may pass before its question is sent.
+    hasty = connect(url, compression=None, proxy=None)
+
+    def ask(sequence, session, budget_s):
+        hasty.send(messages.encode(messages.Act(sequence, session, budget_s, "go", IMAGE, None)))
+
+    def hear():
+        return messages.decode(hasty.recv(LONG_S))
+
+    with PolicyClient(url, timeout_s=LONG_S) as busy, hasty:
+        hasty.send(messages.encode(messages.Hello(messages.PROTOCOL_VERSION, "test", "")))
+        assert isinstance(hear(), messages.Welcome)
         asking = threading.Thread(target=busy.act, args=(IMAGE, "go", None))
         asking.start()
         assert model.entered.acquire(timeout=LONG_S)
-        for _ in range(3):
-            with pytest.raises(PolicyTimeoutError):
-                hasty.act(IMAGE, "go", None, deadline_s=0.05)
+        for number in range(3):
+            ask(number, f"arm {number}", 0.05)
+        until_s = time.monotonic() + LONG_S
+        while "magma_waiting_requests 3.0" not in get(url, "/metrics")[1]:
+            assert time.monotonic() < until_s
+        time.sleep(0.06)
         model.go.set()
         asking.join(LONG_S)
-        assert hasty.act(IMAGE, "go", None).deltas[0, 0] == 1, "none of the three was computed"
-    assert model.calls == 2
+        late = [hear() for _ in range(3)]
+        assert {answer.code for answer in late} == {"late"} and {answer.sequence for answer in late} == {0, 1, 2}
+        for number in range(3):
+            ask(3 + number, f"arm {number}", LONG_S)
+            assert hear().deltas[0, 0] == 1, "none of the three was computed"
+    assert model.calls == 4
     assert 'magma_requests_total{outcome="late"} 3.0' in get(url, "/metrics")[1]
 
 

@@ -14,11 +14,14 @@ import msgpack
 import numpy as np
 import pytest
 from PIL import Image
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from magma_contracts.action_spec import ActionSpec
 from magma_policy.commands import serve
 from magma_policy.errors import InstructionError
+from magma_policy.files.image_files import decode_image
+from magma_policy.serving import vla_eval_connection
 from magma_policy.serving.batching import Batcher
 from magma_policy.serving.connection import PolicyServer
 from magma_policy.serving.front import MAX_MALFORMED, Limits
@@ -114,6 +117,9 @@ def packed(pixels, form="png"):
     return {"__image__": True, "format": form, "data": file.getvalue(), "shape": list(pixels.shape)}
 
 
+RAW_OBJECTS = {"__image__": True, "format": "raw", "data": b"x", "dtype": "|O", "shape": [1]}
+
+
 def observation(**changes):
     whole = {"images": {"primary": packed(PICTURE)}, "task_description": "go", "states": array(STATES)}
     return {name: value for name, value in {**whole, **changes}.items() if value is not None}
@@ -193,6 +199,15 @@ def test_pictures_come_in_every_form(served, harness, form):
         ({"states": array(STATES[:7])}, "eight finite numbers"),
         ({"states": array(STATES * np.float32("nan"))}, "eight finite numbers"),
         ({"states": array(STATES * 0)}, "eight finite numbers"),
+        ({"states": array(np.ones(8, bool))}, "eight finite numbers"),
+        ({"states": ["1"] * 8}, "eight finite numbers"),
+        ({"states": packed(PICTURE)}, "eight finite numbers"),
+        ({"states": array(np.append(STATES[:7], np.float32(1.5)))}, "observation: states has the gripper opening 1.5"),
+        ({"states": array(np.append(STATES[:7], np.float32(-0.02)))}, "0 is closed and 1 open"),
+        ({"images": {"primary": {**packed(PICTURE), "data": b"\x89PNG\r\n\x1a\n"}}}, "observation: the picture"),
+        ({"images": {"primary": {**packed(PICTURE), "format": "tiff"}}}, "observation: a picture of format 'tiff'"),
+        ({"images": {"primary": {**packed(PICTURE), "format": [1]}}}, "observation: a picture of format"),
+        ({"images": {"primary": RAW_OBJECTS}}, "observation: an array of dtype"),
         ({"task_description": "crash"}, "internal: policy failed"),
         ({"task_description": "nan"}, "not finite"),
     ],
@@ -204,13 +219,71 @@ def test_what_cannot_be_acted_on_is_said_and_the_next_is_answered(harness, chang
     assert harness.ask()[0] == "action"
 
 
+@pytest.mark.parametrize("opening", [-0.005, 1.005])
+def test_a_gripper_a_little_beyond_its_end_is_at_its_end(served, harness, opening):
+    model, _ = served
+    harness.greet()
+    assert harness.ask(states=array(np.append(STATES[:7], np.float32(opening))))[0] == "action"
+    assert model.seen[0].state.gripper == round(opening)
+
+
+def test_only_the_picture_that_is_looked_at_is_opened(harness, monkeypatch):
+    opened = []
+
+    def decode(data, name):
+        opened.append(name)
+        return decode_image(data, name)
+
+    monkeypatch.setattr(vla_eval_connection, "decode_image", decode)
+    harness.greet()
+    others = {f"camera {number}": packed(PICTURE) for number in range(20)}
+    assert harness.ask(images={**others, "primary": packed(PICTURE)}, more=packed(PICTURE))[0] == "action"
+    assert len(opened) == 1
+
+
+def test_of_two_observations_in_flight_the_second_follows_the_first(served, harness):
+    model, _ = served
+    harness.greet()
+    asked = [harness.say("observation", observation()) for _ in range(3)]
+    assert [harness.hear()[::2] for _ in asked] == [("action", seq) for seq in asked]
+    ways = [seen.state.target_position[0] - STATES[0] for seen in model.seen]
+    np.testing.assert_allclose(ways, [0.0, 0.01, 0.02], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "said"),
+    [
+        ("observation", observation(), "must be a hello, got observation"),
+        ("episode_start", {}, "must be a hello, got episode_start"),
+        ("hello", [1], "not a map"),
+        (7, {}, "type must be text"),
+        ("hello", {"protocol_version": True}, "version True"),
+        ("hello", {"protocol_version": array(STATES)}, "speaks version"),
+    ],
+)
+def test_a_first_message_that_is_no_hello_is_refused_in_the_harness_own_form(served, harness, kind, payload, said):
+    model, _ = served
+    seq = harness.say(kind, payload)
+    answer, told, answered = harness.hear()
+    assert (answer, answered) == ("error", seq) and said in told["error"] and told["error"].isprintable()
+    with pytest.raises(ConnectionClosed):
+        harness.hear()
+    assert not model.seen
+
+
+def test_a_client_may_not_tell_errors(harness):
+    harness.greet()
+    harness.say("error", {"error": "none of yours"})
+    kind, payload, _ = harness.hear()
+    assert kind == "error" and "a client may send" in payload["error"]
+    assert harness.ask()[0] == "action"
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
-        {"images": {"primary": {"__image__": True, "format": "png", "data": b"\x89PNG\r\n\x1a\n", "shape": [1]}}},
-        {"images": {"primary": {"__image__": True, "format": "tiff", "data": b"", "shape": [1]}}},
-        {"images": {"primary": {"__image__": True, "format": "raw", "data": b"x", "dtype": "|O", "shape": [1]}}},
         {"states": {"__ndarray__": True, "data": b"x", "dtype": "|O", "shape": [1]}},
+        {"states": [[0] * 4000] * 20},
     ],
 )
 def test_damaged_messages_cost_a_refusal_and_at_last_the_connection(harness, damaged):

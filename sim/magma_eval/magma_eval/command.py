@@ -32,7 +32,7 @@ from magma_eval.report.comparison import text_report as contest_report
 from magma_eval.report.numbers import numbers
 from magma_eval.report.page import render
 from magma_eval.report.text_tables import terminal_width
-from magma_eval.results.episode_result import ResultsError, SuccessRule
+from magma_eval.results.episode_result import EpisodeResult, ResultsError, SuccessRule
 from magma_eval.results.merge import merge
 from magma_eval.results.run_folder import RunFolder, without_repetitions
 from magma_eval.rollout.settings import Clock, Compensation
@@ -298,10 +298,7 @@ class CompareCommand:
         rule: SuccessRule = self.success_rule or runs[0].run["rule"]
         if self.others:
             return self._all(runs, rule)
-        sides = [
-            [r for r in run.results if self.latency_ms is None or r.latency_ms in (None, self.latency_ms)]
-            for run in runs
-        ]
+        sides = [self._chosen(run) for run in runs]
         names = [
             f"{folder} ({run.run['identity']['policy']}, training: {run.run['training']}, content {run.content})"
             for folder, run in zip((self.first, self.second), runs, strict=True)
@@ -309,10 +306,12 @@ class CompareCommand:
         print(comparison_table(compare(sides[0], sides[1], rule), names[0], names[1], terminal_width()))
         return 0
 
+    def _chosen(self, run: RunFolder) -> list[EpisodeResult]:
+        """Results at the latency asked for, and those on clocks that inject none."""
+        return [r for r in run.results if self.latency_ms is None or r.latency_ms in (None, self.latency_ms)]
+
     def _all(self, runs: Sequence[RunFolder], rule: SuccessRule) -> int:
-        chosen = [
-            replace(run, results=[r for r in run.results if self.latency_ms in (None, r.latency_ms)]) for run in runs
-        ]
+        chosen = [replace(run, results=self._chosen(run)) for run in runs]
         found = contests(without_repetitions(chosen)[0], rule)
         if not found:
             raise ResultsError("no two of these runs played the same suite on the same clock")

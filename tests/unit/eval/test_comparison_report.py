@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -104,6 +105,20 @@ def test_compare_takes_any_number_of_runs(
     assert "no two of these runs" in str(ended.value.code)
 
 
+def test_results_on_a_clock_without_latencies_stay_of_two_runs_and_of_three(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for few in (runs[:2], runs):
+        said = []
+        for options in ([], ["--latency-ms", "100"]):
+            monkeypatch.setattr(sys, "argv", ["magma-eval", "compare", *map(str, few), *options])
+            with pytest.raises(SystemExit) as ended:
+                command.main()
+            assert not ended.value.code
+            said.append(capsys.readouterr().out)
+        assert said[0] == said[1] and said[0]
+
+
 @pytest.mark.parametrize(
     ("given", "adjusted"),
     [([], []), ([0.2], [0.2]), ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.5, 0.9], [1.0, 1.0])],
@@ -143,6 +158,46 @@ def test_memory_is_what_the_server_tells() -> None:
     with metrics(b"\xff" * 100) as url:
         assert served_memory(url, "") == {}
     assert served_memory(url, "") == {} and served_memory("openpi://127.0.0.1:1?model=x", "") == {}
+
+
+@contextmanager
+def answering(*parts: bytes, rest: bytes = b"") -> Iterator[tuple[str, list[bytes]]]:
+    """A server of plain bytes: what it answers to everybody, and then drop by drop for ever; what it was asked."""
+    heard: list[bytes] = []
+    end = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    heard.append(connection.recv(4096))
+                    for part in parts:
+                        connection.sendall(part)
+                    while rest and not end.wait(0.02):
+                        connection.sendall(rest)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}", heard
+        end.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_memory_is_asked_of_the_server_that_was_named_alone_and_not_for_ever() -> None:
+    told = b"HTTP/1.1 200 OK\r\n\r\nmagma_memory_peak_bytes 1048576\n"
+    with answering(told) as (url, _):
+        assert served_memory(url, "secret") == {"host": 1.0}
+    with answering(told) as (elsewhere, heard):
+        to = b"Location: " + elsewhere.replace("ws", "http", 1).encode() + b"/metrics\r\n\r\n"
+        for status in (b"301", b"302", b"303", b"307", b"308"):
+            with answering(b"HTTP/1.1 " + status + b" Elsewhere\r\nContent-Length: 0\r\n" + to) as (url, _):
+                assert served_memory(url, "secret") == {}
+        assert not heard
+    with answering(b"SSH-2.0-OpenSSH\r\n") as (url, _):
+        assert served_memory(url, "") == {}
+    with answering(told, rest=b"#") as (url, heard):
+        assert served_memory(url, "", timeout_s=0.3) == {}
 
 
 def test_the_largest_memory_of_several_parts_of_a_run_stays(tmp_path: Path) -> None:

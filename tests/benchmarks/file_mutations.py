@@ -315,7 +315,6 @@ def main() -> int:
     if given.only is not None:
         return max(_show(target, given.seed, given.only) for target in chosen)
     kept = Counts.read(given.out / COUNTS, given.seed) if given.resume else Counts(given.seed)
-    faults = 0
     for target in chosen:
         done = kept.mutants(target.name)
         numbers = range(given.first + done, given.first + given.mutants)
@@ -326,11 +325,11 @@ def main() -> int:
             numbers = numbers[SLICE:]
             for text, number in {text: number for number, text in reversed(tally.faults)}.items():
                 print(f"    {number}: {text}", flush=True)
-            faults += len(tally.faults)
             if given.out is not None:
                 kept.write(given.out / COUNTS)
         print(kept.line(target.name), flush=True)
-    return 1 if faults else 0
+    # Those of the run that this one went on from, too: what was not mended is still there.
+    return 1 if any(kept.faults(target.name) for target in chosen) else 0
 
 
 @dataclass
@@ -349,6 +348,10 @@ class Counts:
     def mutants(self, target: str) -> int:
         """How many of its mutants have been run."""
         return int(self.rows.get(target, {}).get("mutants", 0))
+
+    def faults(self, target: str) -> int:
+        """How many of them were faults."""
+        return int(self.rows.get(target, {}).get("fault", 0))
 
     def add(self, tally: Tally, mutants: int, cpu_s: float) -> None:
         """Counts further mutants of a target."""

@@ -100,3 +100,6 @@ def test_a_run_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert sorted(run(70, "--resume").partition("{")[2].split(", ")) == sorted(whole.partition("{")[2].split(", "))
     (row,) = json.loads((tmp_path / "counts.json").read_text())
     assert row["mutants"] == 70
+    (tmp_path / "counts.json").write_text(json.dumps([{**row, "fault": 1}]))
+    with pytest.raises(AssertionError, match="'fault': 1"):
+        run(70, "--resume")  # nothing is left to do, and what was found is not mended

@@ -1,5 +1,6 @@
 """What people and programs write down beside models and robots: tokens, parameter files, settings of runs that go on,
-named points of a scene, sets of pictures for a model that points, and screens as other tools dump them."""
+model files of policies by wire, named points of a scene, sets of pictures for a model that points, and screens as other
+tools dump them."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from magma_policy.grounding.scenes import SceneError, read_scenes
 from magma_policy.screens.page_snapshot import read_snapshot
 from magma_policy.screens.uiautomator import uiautomator_candidates
 from magma_policy.training.config import TrainConfig
+from magma_policy_client.foreign.model_file import SHIPPED, ModelFile, find
 from magma_recorder.marked_points import read_marked_points
 
 PARAMETERS = """\
@@ -69,6 +71,20 @@ def _read_token(path: Path) -> Reading:
     token = token_from_file(path)
     # Whoever shows another one is turned away by name.
     return Reading(token, digest(token.encode()))
+
+
+def _model(folder: Path) -> Path:
+    path = folder / "model.toml"
+    path.write_bytes((SHIPPED / "pi05_libero.toml").read_bytes())
+    return path
+
+
+def _read_model(path: Path) -> Reading:
+    """As an address names it. A client's identity is made of all that stands in it."""
+    model = ModelFile.read(find(str(path)))
+    if model.spec.horizon != model.chunk:
+        raise AssertionError("another number of actions than the file says")
+    return Reading(model, digest(repr(model).encode()))
 
 
 def _read_parameters(path: Path) -> Reading:
@@ -175,6 +191,7 @@ TARGETS = [
     Target(
         "parameter-file", _write("robot.yaml", PARAMETERS), _read_parameters, (ConfigError,), (*TEXT_EDITS, yaml_edits)
     ),
+    Target("model-file", _model, _read_model, (ConfigError,), TEXT_EDITS),
     Target("track-settings", _track_settings, _read_track_settings, (CommandError,), JSON_EDITS),
     Target("train-settings", _train_settings, _read_train_settings, (ConfigError,), JSON_EDITS),
     Target("marked-points", _write("points.yaml", POINTS), _read_points, (ConfigError,), (*TEXT_EDITS, yaml_edits)),

@@ -69,6 +69,13 @@ def model(request, tmp_path_factory, small_tokenizer):
     return case, found, checkpoint.load_model(directory, found.config, torch.device("cpu"), None), bounds
 
 
+# Another processor, or another version of its linear algebra, adds up float32 numbers in another order: features of up
+# to 26 then differ by some 1e-5, and logits of up to 5 by some 1e-4. What is chosen from them stays exactly the same.
+FEATURES = {"rel": 1e-5, "abs": 1e-4}
+LOGITS = {"rel": 1e-4, "abs": 1e-3}
+NORM = {"rel": 1e-5}
+
+
 @torch.inference_mode()
 def test_numbers_of_the_original(model):
     case, found, network, bounds = model
@@ -78,10 +85,10 @@ def test_numbers_of_the_original(model):
         begin, *rest = found.tokenizer.encode(robot_prompt(one["instruction"], found.config.prompt))
         assert [len(rest) + 1, rest[-1]] == [one["ids"], 29871]
         features = network.vision_backbone(pixels[None])
-        assert features.flatten()[::211].numpy() == pytest.approx(np.array(one["features"]), abs=1e-5)
+        assert features.flatten()[::211].numpy() == pytest.approx(np.array(one["features"]), **FEATURES)
         logits = network(torch.tensor([[begin, *rest]]), pixels[None])[0]
-        assert logits[-1, ::2003].numpy() == pytest.approx(np.array(one["last_logits"]), abs=1e-4)
-        assert float(logits.double().norm()) == pytest.approx(one["norm"], rel=1e-6)
+        assert logits[-1, ::2003].numpy() == pytest.approx(np.array(one["last_logits"]), **LOGITS)
+        assert float(logits.double().norm()) == pytest.approx(one["norm"], **NORM)
         prompt = torch.tensor([[begin, IMAGE_ID, *rest]])
         ids = decode_action_ids(network, network.prefill(prompt, network.encode_image(pixels[None])))[0]
         assert ids.tolist() == one["generated"]

@@ -8,13 +8,17 @@ from tokenizers import Tokenizer
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.typed_tables import naming
-from magma_policy.errors import InstructionError
+from magma_policy.errors import InstructionError, shown
 from magma_policy.files.tokenizer_files import forget_other_tools_state, read_tokenizer
 
 BEGIN = "<s>"
 SPACE = "▁"
 """Llama's sign for a space in front of a word; alone, the token that stood between prompt and action in training."""
 LLAMA2_ENTRIES, LLAMA2_SPACE_ID = 32000, 29871
+BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
+"""Tokens of the bytes that a character without a token of its own is written in."""
+NOT_KNOWN = "\ue000"
+"""For private use, so in nobody's vocabulary."""
 
 
 class OpenVLATokenizer:
@@ -31,11 +35,12 @@ class OpenVLATokenizer:
         """Raises ConfigError for a tokenizer that is not laid out so."""
         forget_other_tools_state(tokenizer)
         self.tokenizer = tokenizer
+        self.begin, self.space, *_ = (self._id(name) for name in (BEGIN, SPACE, *BYTES))
         self.base_vocab_size = tokenizer.get_vocab_size(with_added_tokens=False)
         self.highest_id = max(tokenizer.get_vocab(with_added_tokens=True).values())
-        self.begin, self.space = (self._id(name) for name in (BEGIN, SPACE))
         if self.base_vocab_size == LLAMA2_ENTRIES and self.space != LLAMA2_SPACE_ID:
             raise ConfigError(f"not Llama-2's tokenizer: {SPACE} has the id {self.space} instead of {LLAMA2_SPACE_ID}")
+        self._require_bytes()
         self._added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
 
     @classmethod
@@ -49,6 +54,22 @@ class OpenVLATokenizer:
         if found is None:
             raise ConfigError(f"not a tokenizer of Llama's kind: it has no token {name}")
         return int(found)
+
+    def _require_bytes(self) -> None:
+        """A character that came out as no token, or as the unknown one, would make another instruction of what was
+        said."""
+        try:
+            found = self.tokenizer.encode(NOT_KNOWN, add_special_tokens=False).tokens
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the library raises bare Exception, and worse, where its parts do not fit
+            raise ConfigError(f"not a tokenizer of Llama's kind: it encodes no text ({shown(str(error))})") from error
+        wanted = [BYTES[value] for value in NOT_KNOWN.encode()]
+        if found[-len(wanted) :] != wanted:
+            raise ConfigError(
+                f"not a tokenizer of Llama's kind: a character that it does not know becomes {shown(found)} instead of "
+                f"the character's bytes {wanted}"
+            )
 
     def encode(self, prompt: str) -> list[int]:
         """Ids of a prompt: one begin of text in front, and behind it the empty word that training put there.

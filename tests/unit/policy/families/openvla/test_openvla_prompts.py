@@ -71,3 +71,30 @@ def test_a_tokenizer_of_another_layout_is_refused(tmp_path):
     path.write_text(json.dumps(data))
     with pytest.raises(ConfigError, match="no token ▁"):
         OpenVLATokenizer.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: (d["model"].update(vocab={}), d.update(added_tokens=[])), "it has no token <s>"),
+        (lambda d: d["model"].update(vocab={}), "it has no token ▁"),
+        (lambda d: d["model"]["vocab"].pop("<0x9F>"), "it has no token <0x9F>"),
+        # The library fails at the first character that is not known, drops it, or takes the same word for all of them.
+        (lambda d: d["model"].update(unk_token="<nothing>", byte_fallback=False), "it encodes no text"),
+        (lambda d: d["model"].update(unk_token=None, byte_fallback=False), "does not know becomes .*instead of"),
+        (lambda d: d["model"].update(byte_fallback=False), "does not know becomes .*<unk>.*instead of"),
+        (lambda d: d["model"].update(unk_token="a", byte_fallback=False), "not a tokenizer of Llama's kind"),
+    ],
+)
+def test_a_tokenizer_that_would_say_something_else_is_refused_in_one_sentence(tmp_path, change, said):
+    data = json.loads(TOKENIZER.tokenizer.to_str())
+    change(data)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=rf"tokenizer\.json: .*{said}") as caught:
+        OpenVLATokenizer.load(tmp_path / "tokenizer.json")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("words", ["把胡萝卜放在盘子上", "Ж", "\ue000\U0001f955", "naïve"])
+def test_characters_without_a_token_are_said_in_their_bytes(words):
+    assert TOKENIZER.tokenizer.decode(TOKENIZER.encode(words)[1:]).strip() == words

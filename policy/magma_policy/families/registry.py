@@ -28,13 +28,13 @@ class Entry:
 
     package: str
     architectures: tuple[str, ...]
-    talks: bool = True
+    talks: bool = False
 
 
 FAMILIES = {
-    "magma": Entry("magma_policy.families.magma", ("MagmaForCausalLM",)),
-    "kosmos-2": Entry("magma_policy.families.kosmos2", ("Kosmos2ForConditionalGeneration",)),
-    "openvla": Entry("magma_policy.families.openvla", ("OpenVLAForActionPrediction",), talks=False),
+    "magma": Entry("magma_policy.families.magma", ("MagmaForCausalLM",), talks=True),
+    "kosmos-2": Entry("magma_policy.families.kosmos2", ("Kosmos2ForConditionalGeneration",), talks=True),
+    "openvla": Entry("magma_policy.families.openvla", ("OpenVLAForActionPrediction",)),
 }
 """By name, which is the `model_type` of their checkpoints' config.json."""
 UNNAMED = "magma"
@@ -82,33 +82,45 @@ def load(
     unnorm_key: str | None = None,
 ) -> ActionPolicy:
     """A checkpoint folder, or `owner/name` of the Hugging Face Hub, by the `load` of its family."""
-    directory = resolve(path)
-    name = family_of(directory)
+    name = _family_before_weights(path)
     found = family(name)
     if not hasattr(found, "load"):
         raise ConfigError(
-            f"{directory}: a checkpoint of {name}, which points and does not act; magma-ground, magma-refer, "
+            f"{path}: a checkpoint of {name}, which points and does not act; magma-ground, magma-refer, "
             "magma-describe and magma-serve read it"
         )
-    return found.load(directory, device, dtype, quantization, robot, statistics, unnorm_key)
+    return found.load(resolve(path), device, dtype, quantization, robot, statistics, unnorm_key)
+
+
+def _family_before_weights(path: str | Path) -> str:
+    """As `family_of`; of a repository of the Hub its config.json alone is fetched. Raises ConfigError, HubError."""
+    return family_of(resolve(path, files=(CONFIG,)))
+
+
+def resolve_family(path: str | Path, wanted: str) -> Path:
+    """As `files.hub.resolve`, of a checkpoint of that family. Raises HubError, ConfigError for a family that is not
+    known, and CheckpointError for another one, before any weight is fetched."""
+    name = _family_before_weights(path)
+    if name != wanted:
+        raise CheckpointError(f"{path}: a checkpoint of {name}, and one of {wanted} is wanted here")
+    return resolve(path)
 
 
 def require_talking(path: str | Path) -> None:
     """Raises ConfigError for a checkpoint of a family that does not answer in text; HubError. No weight is read."""
-    directory = resolve(path)
-    name = family_of(directory)
+    name = _family_before_weights(path)
     if not FAMILIES[name].talks:
-        raise ConfigError(f"{directory}: a checkpoint of {name}, which acts and does not talk; give one of Magma")
+        raise ConfigError(f"{path}: a checkpoint of {name}, which acts and does not talk; give one of Magma")
 
 
 def points(path: str | Path) -> bool:
     """Whether a checkpoint is of a family that points. Raises ConfigError for a family that is not known, HubError."""
-    return hasattr(family(family_of(resolve(path))), "load_grounder")
+    return hasattr(family(_family_before_weights(path)), "load_grounder")
 
 
 def load_grounder(path: str | Path, device: str, dtype: object) -> Grounder:
     """A checkpoint folder, or `owner/name` of the Hugging Face Hub, of a family that points; see `Grounder`."""
-    directory = resolve(path)
+    directory = resolve(path, files=(CONFIG,))
     if not (directory / CONFIG).is_file():
         raise ConfigError(f"{directory}: no checkpoint is here, for there is no {CONFIG}")
     name = family_of(directory)
@@ -118,13 +130,13 @@ def load_grounder(path: str | Path, device: str, dtype: object) -> Grounder:
             f"{directory}: a checkpoint of {name}, which does not point; give one of KOSMOS-2, such as "
             "microsoft/kosmos-2-patch14-224"
         )
-    return cast(GroundingFamily, found).load_grounder(directory, device, dtype)
+    return cast(GroundingFamily, found).load_grounder(resolve(path), device, dtype)
 
 
 def load_pointer(path: str | Path, device: str, dtype: object) -> LocalPointer:
     """As `load_grounder`, with names for clicks and an identity: the content of its files and the number format."""
+    grounder = load_grounder(path, device, dtype)
     directory = resolve(path)
-    grounder = load_grounder(directory, device, dtype)
     # Imported here because torch takes seconds, and a wrong folder is told before that.
     from magma_policy.inference.device import pick_device, pick_dtype
 
@@ -139,11 +151,11 @@ def load_benchmark_model(name: str, device: str, constrained: bool) -> Pointer |
     """A model that points as published benchmarks ask it, for `magma-eval-grounding`; None where the family has no such
     door. Raises ValueError with a sentence where there is no checkpoint, or it cannot be loaded."""
     try:
-        directory = resolve(locate(name.removeprefix("kosmos2:")))
-        found = family(family_of(directory))
+        place = locate(name.removeprefix("kosmos2:"))
+        found = family(_family_before_weights(place))
         if not hasattr(found, "benchmark_model"):
             return None
-        loaded = load_pointer(directory, device, None)
+        loaded = load_pointer(place, device, None)
     except (CheckpointError, CheckpointNotFoundError, HubError) as error:
         raise ValueError(str(error)) from error
     return cast("Pointer", found.benchmark_model(loaded.grounder, loaded.identity, constrained=constrained))

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 
 from magma_contracts.errors import ConfigError
-from magma_policy.families import magma
+from magma_policy.families import magma, registry
 from magma_policy.families.magma import Magma, MagmaConfig, MagmaTokenizer, initialise_weights, magma_tiny_config
-from magma_policy.files import hub
 from magma_policy.files.weight_files import shards
 from magma_policy.training import lora
 from magma_policy.training.config import TrainConfig
@@ -42,7 +41,7 @@ class StartingPoint:
         if config.init is None:
             made = magma_tiny_config(config.geometry if config.geometry != "none" else None)
             return cls(made if config.grounding else dataclasses.replace(made, grounding=None))
-        directory = hub.resolve(locate(config.init))
+        directory = registry.resolve_family(locate(config.init), "magma")
         found = magma.describe(directory)
         return cls(found.config, directory, found.tokenizer, found.dtype)
 

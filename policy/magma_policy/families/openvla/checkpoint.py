@@ -37,8 +37,8 @@ from magma_policy.files.weight_files import (
 )
 from magma_policy.inference.weight_loading import fill
 
-# What OpenVLA-OFT's training writes beside the same files.
-OFT_FILES = ("action_head--*", "proprio_projector--*", "vision_backbone--*")
+# What OpenVLA-OFT's training writes beside the same files. Of its adapter the settings come from the Hub, as data.
+OFT_FILES = ("action_head--*", "proprio_projector--*", "vision_backbone--*", "lora_adapter")
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def load(
     """Load a checkpoint directory as OpenVLA's are published; `dtype` None keeps the stored type.
 
     `robot` is the default robot instead of the checkpoint's own: one of its further robots, one that ships, or a folder
-    (`robots.find`); `statistics` is a file in place of the checkpoint's; `unnorm_key` the data set in it whose
-    statistics are the default robot's, in place of its specification's `statistics_key`. Raises CheckpointError for
-    tensors that do not fit and ConfigError for the JSON files, or when nothing says for which robot it acts.
+    (`robots.find`); `statistics` is a file in place of the checkpoint's, and `unnorm_key` the data set in it in place
+    of the specification's `statistics_key`, both for the default robot alone. Raises CheckpointError for tensors that
+    do not fit and ConfigError for the JSON files, or when nothing says for which robot it acts.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -98,16 +98,20 @@ def load(
     _refuse_oft(directory)
     files = shards(directory)
     found = published_files.read(directory, read_shapes(files))
-    bounds = statistics or published_files.statistics_file(directory)
-    homes = _robot_homes(directory, robot, bounds)
+    default = statistics or published_files.statistics_file(directory)
+    homes = _robot_homes(directory, robot, default)
+    # What was named is the default robot's.
+    bounds = {name: published_files.statistics_file(directory) if name else default for name in homes}
     known = {
-        name: _read_robot(home, bounds, None if name else unnorm_key, found.config.name) for name, home in homes.items()
+        name: _read_robot(home, bounds[name], None if name else unnorm_key, found.config.name)
+        for name, home in homes.items()
     }
     settings = {"dtype": str(dtype or stored_type(files, EMBEDDING)), "quantization": quantization or "none"}
     settings |= {f"statistics of robot {name}": one.spec.statistics_key for name, one in known.items()}
     parts = {name: directory / name for name in (CONFIG, PREPROCESSOR, TOKENIZER)} | numbered(files)
     parts |= {f"robot {name}: {robots.ACTION_SPEC}": home / robots.ACTION_SPEC for name, home in homes.items()}
-    identity = IdentityUnderWay(directory, parts | {"statistics": bounds}, settings)
+    parts |= {f"robot {name}: statistics": path for name, path in bounds.items()}
+    identity = IdentityUnderWay(directory, parts, settings)
     model = load_model(directory, found.config, device, dtype, quantization)
     return Checkpoint(model, found.tokenizer, found.images, known, identity.result())
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from magma_contracts.actions import DELTA_SIZE
 from magma_policy.checks import require, require_size, require_word
 from magma_policy.inference.action_tokens import NUM_BINS
 from magma_policy.inference.llama_config import TextConfig
 
 Kind = Literal["dinov2", "siglip"]
 PromptForm = Literal["pure", "vicuna"]
+LEAST_TEXT = 64
+"""Positions without which no sentence of a prompt has room for an instruction."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,12 @@ class OpenVLAConfig:
         require(
             self.text.vocab_size is not None and self.text.vocab_size > self.base_vocab_size,
             f"{self.text.vocab_size} rows of embeddings leave none for padding behind {self.base_vocab_size} entries",
+        )
+        least = self.patches + LEAST_TEXT + DELTA_SIZE
+        require(
+            self.text.max_position_embeddings >= least,
+            f"max_position_embeddings {self.text.max_position_embeddings} leave no room for {self.patches} patches, a "
+            f"prompt and {DELTA_SIZE} action ids; at least {least} are needed",
         )
 
     @property

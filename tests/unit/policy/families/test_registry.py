@@ -47,6 +47,14 @@ def test_a_family_that_is_not_known_is_refused():
         registry.family("nobody")
 
 
+def test_a_family_talks_only_where_its_entry_says_so(tmp_path, monkeypatch):
+    added = registry.Entry("magma_policy.families.added", ("Added",))
+    monkeypatch.setattr(registry, "FAMILIES", {**registry.FAMILIES, "added": added})
+    with pytest.raises(ConfigError, match="a checkpoint of added, which acts and does not talk"):
+        registry.require_talking(folder(tmp_path / "added", model_type="added"))
+    registry.require_talking(folder(tmp_path / "magma", model_type="magma"))
+
+
 def test_no_family_is_imported_before_it_is_asked_for():
     code = (
         "import sys, magma_policy.families.registry\n"

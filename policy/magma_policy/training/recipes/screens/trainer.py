@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from magma_policy.families import magma
+from magma_policy.families import magma, registry
 from magma_policy.families.magma import (
     Magma,
     MagmaConfig,
@@ -30,7 +30,6 @@ from magma_policy.families.magma import (
     text_prompt,
     tile_images,
 )
-from magma_policy.files import hub
 from magma_policy.files.image_files import read_image
 from magma_policy.screens.agent import Form
 from magma_policy.screens.form import write_form
@@ -74,7 +73,7 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
         device = processes.device(config.device)
         self.rows = read_rows(config.rows)
         self.pictures = by_picture(self.rows)
-        self.start = None if config.init is None else hub.resolve(locate(config.init))
+        self.start = None if config.init is None else registry.resolve_family(locate(config.init), "magma")
         self.model_config, self.tokenizer, model = self._begun(device)
         model.vision_tower.to(memory_format=torch.channels_last)
         super().__init__(config, model, device, LOSSES, captures=False)

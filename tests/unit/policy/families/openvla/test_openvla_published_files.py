@@ -87,6 +87,10 @@ def test_the_published_config_says_openvla_7b(tmp_path, small_tokenizer):
         (lambda c: c["text_config"].pop("vocab_size"), "text_config.vocab_size must be a positive integer, got None"),
         (lambda c: c["text_config"].update(model_type="mistral"), "'mistral' is not 'llama'"),
         (lambda c: c["text_config"].update(rope_scaling={"type": "linear", "factor": 2}), "not of the default type"),
+        (
+            lambda c: c["text_config"].update(max_position_embeddings=64),
+            "leave no room for 16 patches.*at least 87 are",
+        ),
         (lambda c: c.update(text_config=7), "text_config must be an object"),
     ],
 )
@@ -138,9 +142,19 @@ def test_weights_of_another_model_are_told_before_anything_else(directory):
         load(directory)
 
 
-def test_what_openvla_oft_writes_is_refused(directory):
-    (directory / "action_head--50000_checkpoint.pt").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="OpenVLA-OFT"):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "action_head--50000_checkpoint.pt",
+        "proprio_projector--50000_checkpoint.pt",
+        # All that comes from the Hub, where pickles stay.
+        "lora_adapter/adapter_config.json",
+    ],
+)
+def test_what_openvla_oft_writes_is_refused(directory, name):
+    (directory / name).parent.mkdir(exist_ok=True)
+    (directory / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=f"holds {name.partition('/')[0]}, as OpenVLA-OFT does"):
         load(directory)
 
 
@@ -211,3 +225,13 @@ def test_further_robots_lie_in_a_folder_of_their_own(at_home):
     assert set(loaded.robots) == {"", "second"}
     with pytest.raises(ConfigError, match="knows no robot 'third', only"):
         loaded.new_session("third")
+    # Statistics that are named are the default robot's, as with Magma; the others keep the checkpoint's.
+    mine = at_home / "mine.json"
+    mine.write_text(json.dumps({"bridge_orig": {"q01": [-2.0] * 7, "q99": [2.0] * 7, "mask": [True] * 7}}))
+    named = load(at_home, robot=None, statistics=mine)
+    assert named.robot().statistics.q01 == (-2.0,) * 7
+    assert named.robot("second").statistics == loaded.robot("second").statistics == loaded.robot().statistics
+    assert named.identity != loaded.identity
+    # A change of either file is another policy.
+    change_json(at_home / "config.json", lambda c: c["norm_stats"]["bridge_orig"]["action"]["q99"].reverse())
+    assert load(at_home, robot=None, statistics=mine).identity != named.identity

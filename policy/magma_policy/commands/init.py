@@ -9,10 +9,13 @@ from typing import Literal
 
 import tyro
 
+from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
 from magma_policy.families import magma, openvla
+
+MOST_MEGABYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class InitialiseConfig:
     """Bound of every translation component of its actions; of rotations too, in rad."""
     shard_megabytes: float = 2.0
     """Largest shard of the published layouts."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"--seed must be from 0 to 2^63 - 1, got {self.seed}")
+        if not 0.001 <= self.shard_megabytes <= MOST_MEGABYTES:
+            raise ConfigError(f"--shard-megabytes must be from 0.001 to {MOST_MEGABYTES}, got {self.shard_megabytes}")
 
 
 def main() -> None:

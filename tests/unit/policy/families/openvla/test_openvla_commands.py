@@ -89,6 +89,21 @@ def test_it_is_not_trained_here_and_says_so(small):
         magma.describe(small)
 
 
+@pytest.mark.parametrize("megabytes", ["nan", "inf", "0", "-1", "1e-9"])
+@pytest.mark.parametrize("layout", ["published", "openvla"])
+def test_shards_of_no_size_are_refused_before_anything_is_written(run, tmp_path, layout, megabytes):
+    status, _, notes = run(init, "--output", tmp_path / "made", "--layout", layout, f"--shard-megabytes={megabytes}")
+    assert status == 1 and "--shard-megabytes must be from 0.001 to 1000000, got" in notes
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**70])
+def test_a_seed_that_no_generator_takes_is_refused(run, tmp_path, seed):
+    status, _, notes = run(init, "--output", tmp_path / "made", f"--seed={seed}")
+    assert status == 1 and f"--seed must be from 0 to 2^63 - 1, got {seed}" in notes
+    assert not (tmp_path / "made").exists()
+
+
 def test_nothing_is_overwritten(small):
     with pytest.raises(CommandError, match="is not empty"):
         init.write(init.InitialiseConfig(small, "openvla"))

@@ -7,6 +7,7 @@ magma-screen-demos demos/validation --split validation --episodes 20
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,14 @@ from magma_contracts.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError, ScreenError
 from magma_policy.files.image_files import write_image
+from magma_policy.files.json_files import read_object
+from magma_policy.files.stored_settings import differences
 from magma_policy.screens.miniwob.pages import LEARNED
 from magma_policy.screens.rows import ROWS, Row, append_rows, read_rows
 
 PICTURES = "pictures"
+SETTINGS = "demos.json"
+"""Beside the rows: what all rows of a set have in common, and their ids do not tell."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def make(config: ScreenDemosConfig) -> int:
     check_folder(config.out, "--out")
     (config.out / PICTURES).mkdir(parents=True, exist_ok=True)
     there = _made(config.out)
+    _keep_settings(config, begun=bool(there))
     try:
         from magma_policy.screens.miniwob.demonstrations import Demonstrator
     except ModuleNotFoundError as error:
@@ -89,6 +95,26 @@ def make(config: ScreenDemosConfig) -> int:
             f"{task}: {len(missing) - unsolved} episodes, {unsolved} that the script did not solve left out", flush=True
         )
     return 0
+
+
+def _keep_settings(config: ScreenDemosConfig, begun: bool) -> None:
+    """Writes the settings of a new set down. Raises CommandError where those of one that was begun are others, or are
+    not known: its pages would be asked about unequally, and nothing would tell."""
+    path = config.out / SETTINGS
+    mine = {"others": config.others}
+    if not path.is_file() and begun:
+        raise CommandError(
+            f"{config.out} holds rows but no {SETTINGS}, so nothing says how they were made; give a new OUT"
+        )
+    if path.is_file():
+        try:
+            different = differences(read_object(path), mine)
+        except ConfigError as error:
+            raise CommandError(f"{error}; give a new OUT") from error
+        if different:
+            raise CommandError(f"{path} is of a set made with other settings ({different}); give a new OUT")
+        return
+    path.write_text(json.dumps(mine) + "\n", encoding="utf-8")
 
 
 def _made(folder: Path) -> set[str]:

@@ -21,6 +21,24 @@ def test_a_damaged_set_is_a_sentence(tmp_path):
         screen_demos._made(tmp_path)
 
 
+def test_a_set_is_gone_on_with_as_it_was_begun(tmp_path):
+    def keep(others, begun):
+        screen_demos._keep_settings(screen_demos.ScreenDemosConfig(tmp_path, others=others), begun)
+
+    keep(6, begun=False)
+    keep(6, begun=True)
+    with pytest.raises(
+        CommandError, match=r"demos\.json is of a set made with other settings \(others is 6 there, 0 here"
+    ):
+        keep(0, begun=True)
+    (tmp_path / screen_demos.SETTINGS).write_text("[")
+    with pytest.raises(CommandError, match=r"demos\.json: .*give a new OUT"):
+        keep(6, begun=True)
+    (tmp_path / screen_demos.SETTINGS).unlink()
+    with pytest.raises(CommandError, match=r"holds rows but no demos\.json"):
+        keep(6, begun=True)
+
+
 def test_an_episodes_name_is_what_all_its_rows_share(tmp_path):
     (tmp_path / "p.png").write_bytes(b"")
     append_rows(

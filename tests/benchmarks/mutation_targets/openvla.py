@@ -33,6 +33,7 @@ torch.set_num_threads(1)
 ERRORS = (ConfigError, CheckpointError, NotFiniteError, ObservationError, InstructionError)
 TEXT_EDITS: tuple[Edit, ...] = (json_edits, json_edits, line_edits, bytes_edits)
 SIDE, PADDING = 28, 64
+WORDS = "Put the Möhre on the plate"
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
@@ -73,13 +74,12 @@ def _checkpoint(name: str) -> Callable[[Path], Path]:
 
 def _read(path: Path) -> Reading:
     policy = magma_policy.load(path.parent, device="cpu")
-    (result,) = policy.act_batch([ActRequest(PICTURE, "Put the Möhre on the plate", None, policy.new_session())])
+    (result,) = policy.act_batch([ActRequest(PICTURE, WORDS, None, policy.new_session())])
     if not np.isfinite(result.deltas).all():
         raise AssertionError(f"an action that is not finite: {result.deltas}")
-    known = policy.robot()
-    return Reading(
-        (policy.spec, known.statistics, digest(result.ids.tobytes(), result.deltas.tobytes())), policy.identity
-    )
+    acted = digest(result.ids.tobytes(), result.deltas.tobytes())
+    content = (policy.spec, policy.robot().statistics, policy.tokenizer.encode(WORDS), acted)
+    return Reading(content, policy.identity)
 
 
 TARGETS = [

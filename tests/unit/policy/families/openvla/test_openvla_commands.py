@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from magma_contracts.errors import ConfigError
 from magma_eval.policies.choice import PolicyChoice
 from magma_policy.commands import act, chat, init, serve
 from magma_policy.errors import CheckpointError, CommandError
@@ -90,17 +91,17 @@ def test_it_is_not_trained_here_and_says_so(small):
 
 
 @pytest.mark.parametrize("megabytes", ["nan", "inf", "0", "-1", "1e-9"])
-@pytest.mark.parametrize("layout", ["published", "openvla"])
-def test_shards_of_no_size_are_refused_before_anything_is_written(run, tmp_path, layout, megabytes):
-    status, _, notes = run(init, "--output", tmp_path / "made", "--layout", layout, f"--shard-megabytes={megabytes}")
-    assert status == 1 and "--shard-megabytes must be from 0.001 to 1000000, got" in notes
-    assert not (tmp_path / "made").exists()
+def test_shards_of_no_size_are_refused(tmp_path, megabytes):
+    with pytest.raises(ConfigError, match="--shard-megabytes must be from 0.001 to 1000000, got"):
+        init.InitialiseConfig(tmp_path, "openvla", shard_megabytes=float(megabytes))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 2**70])
 def test_a_seed_that_no_generator_takes_is_refused(run, tmp_path, seed):
+    with pytest.raises(ConfigError, match=rf"--seed must be from 0 to 2\^63 - 1, got {seed}"):
+        init.InitialiseConfig(tmp_path, seed=seed)
     status, _, notes = run(init, "--output", tmp_path / "made", f"--seed={seed}")
-    assert status == 1 and f"--seed must be from 0 to 2^63 - 1, got {seed}" in notes
+    assert status == 2 and "--seed must be from 0" in notes and "Traceback" not in notes
     assert not (tmp_path / "made").exists()
 
 

@@ -92,7 +92,7 @@ def test_it_is_not_trained_here_and_says_so(small):
 
 @pytest.mark.parametrize("megabytes", ["nan", "inf", "0", "-1", "1e-9"])
 def test_shards_of_no_size_are_refused(tmp_path, megabytes):
-    with pytest.raises(ConfigError, match="--shard-megabytes must be from 0.001 to 1000000, got"):
+    with pytest.raises(ConfigError, match=r"--shard-megabytes must be from 0\.001 to 1000000, got"):
         init.InitialiseConfig(tmp_path, "openvla", shard_megabytes=float(megabytes))
 
 

@@ -58,11 +58,13 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype | None,
     quantization: str | None = None,
+    shapes: dict[str, tuple[int, ...]] | None = None,
 ) -> OpenVLA:
     """Build the model without memory, check every name and shape, then fill it from the mapped files; `dtype` None
-    keeps the stored type. Raises CheckpointError for what is missing, unexpected, of another shape or not finite."""
+    keeps the stored type. `shapes` are the files' own when they were read already. Raises CheckpointError for what is
+    missing, unexpected, of another shape or not finite."""
     files = shards(directory)
-    found = read_shapes(files)
+    found = read_shapes(files) if shapes is None else shapes
     counts = {"decoder layers": (config.text.num_hidden_layers, count_layers(found, "language_model.model.layers."))}
     for prefix, tower in zip(TOWER_NAMES, config.towers, strict=False):
         counts[f"blocks of the {tower.kind} tower"] = (tower.depth, count_layers(found, f"{prefix}blocks."))
@@ -97,7 +99,8 @@ def load(
     refuse_other_folders(directory, CONFIG)
     _refuse_oft(directory)
     files = shards(directory)
-    found = published_files.read(directory, read_shapes(files))
+    shapes = read_shapes(files)
+    found = published_files.read(directory, shapes)
     default = statistics or published_files.statistics_file(directory)
     homes = _robot_homes(directory, robot, default)
     # What was named is the default robot's.
@@ -112,7 +115,7 @@ def load(
     parts |= {f"robot {name}: {robots.ACTION_SPEC}": home / robots.ACTION_SPEC for name, home in homes.items()}
     parts |= {f"robot {name}: statistics": path for name, path in bounds.items()}
     identity = IdentityUnderWay(directory, parts, settings)
-    model = load_model(directory, found.config, device, dtype, quantization)
+    model = load_model(directory, found.config, device, dtype, quantization, shapes)
     return Checkpoint(model, found.tokenizer, found.images, known, identity.result())
 
 

@@ -62,6 +62,7 @@ def report(name: str, tally: Tally) -> None:
     print(f"  mean overlap                       {tally.mean_overlap:.3f}   ceiling {mean:.3f}")
     print(f"  box to name, by the scene's truth  {told(tally.named)}")
     print(f"  … of those that need a place       {told(tally.named_by_place)}")
+    print(f"  … that say one which is not needed {told(tally.needless)}")
     print(f"  … names that lead back             {told(tally.led_back)}")
     print(f"  click to name                      {told(tally.clicked)}")
     print(f"  absent things refused              {told(tally.refused)}")
@@ -139,6 +140,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, nargs="+", required=True)
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="what the sets were made for")
     parser.add_argument("--checkpoint", default="kosmos-tiny")
+    parser.add_argument("--first", type=int, default=0, help="number of the first scene of each set")
     parser.add_argument("--limit", type=int, default=1_000_000, help="scenes of each set")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clicks", action="store_true", help="click on everything, too")
@@ -149,9 +151,9 @@ def main() -> None:
     sets = {folder.name: read_scenes([folder], options.split) for folder in options.scenes}
     names = sorted({name for scenes in sets.values() for name in scenes.names})
     for name, scenes in sets.items():
-        rows = np.arange(min(options.limit, len(scenes)))
+        rows = np.arange(options.first, min(options.first + options.limit, len(scenes)))
         tally = evaluate(model, scenes, rows, names, clicks=options.clicks)
-        report(f"{name}: {len(rows)} scenes", tally)
+        report(f"{name}: {len(rows)} scenes from number {options.first} on", tally)
         timings(model, scenes, rows)
         if options.draw is not None:
             draw(model, scenes, rows, tally, options.draw, name)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from magma_contracts.boxes import holds, overlap
 from magma_contracts.grounding import Grounder, Grounding, NamedPlace
-from magma_policy.grounding.expressions import MARGIN, NEXT_TO, PLACES
+from magma_policy.grounding.expressions import MARGIN, PLACES, is_placed, unplaced
 
 CLICK_SIDE = 0.12
 """Side of the square round a click that is asked about first, as a share of the picture."""
@@ -93,7 +93,7 @@ def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float
     found = grounder.ground(image, [phrase], "all")[0]
     meant = _meant(found)
     rivals = [other for other in meant if overlap(box, [other])[0] < SAME]
-    if rivals and not _is_placed(phrase):
+    if rivals and not is_placed(phrase):
         placed = [f"{phrase} {place}" for place in _places(box, rivals)]
         tried = list(zip(placed, grounder.ground(image, placed) if placed else [], strict=True))
     else:
@@ -117,8 +117,7 @@ def noun_phrase(text: str) -> str:
 
 def _broader(phrase: str) -> list[str]:
     """A name, then the same without words of place, then without the word in front of its noun."""
-    head = phrase.partition(NEXT_TO)[0]
-    head = next((head.removesuffix(f" {place}") for place in PLACES if head.endswith(f" {place}")), head)
+    head = unplaced(phrase)
     words = head.split()
     return list(dict.fromkeys([phrase, head, f"the {words[-1]}" if len(words) == 3 else head]))
 
@@ -142,11 +141,6 @@ def _meant(found: Grounding) -> list[NDArray[np.float64]]:
     if not len(found.boxes):
         return []
     return list(found.boxes[found.confidences >= RIVAL * found.confidences.max()])
-
-
-def _is_placed(phrase: str) -> bool:
-    """Whether a phrase says where the thing is."""
-    return NEXT_TO in phrase or phrase.endswith(tuple(PLACES))
 
 
 def _places(box: NDArray[np.float64], rivals: list[NDArray[np.float64]]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from magma_contracts.boxes import overlap
 from magma_contracts.grounding import Grounder
 from magma_policy.grounding.clicks import SAME, ClickError, name_click, noun_phrase
-from magma_policy.grounding.expressions import PLACES, Thing, expressions, resolve
+from magma_policy.grounding.expressions import PLACES, Thing, expressions, is_placed, resolve
 from magma_policy.grounding.scenes import Scene, Scenes, absent_phrase
 
 PRESENT = 0.5
@@ -44,6 +44,8 @@ class Tally:
         found: boxes of expressions that overlap the thing by half or more.
         found_by_place: those of expressions with a word of place.
         named: names of boxes that pick out the thing by the scene's truth.
+        named_by_place: of those, the ones that need a word of place.
+        needless: names with a word of place, or a neighbour, of things that need none.
         led_back: names that the model itself finds again there.
         clicked: names of clicks that pick out what was clicked; a click that got no name is wrong.
         refused, falsely_refused: absent and present things whose presence is below `PRESENT`.
@@ -54,6 +56,7 @@ class Tally:
     found_by_place: Count = field(default_factory=Count)
     named: Count = field(default_factory=Count)
     named_by_place: Count = field(default_factory=Count)
+    needless: Count = field(default_factory=Count)
     led_back: Count = field(default_factory=Count)
     clicked: Count = field(default_factory=Count)
     refused: Count = field(default_factory=Count)
@@ -136,6 +139,8 @@ class _Scene:
         self._tally.named.note(right)
         if expected.endswith(tuple(PLACES)):
             self._tally.named_by_place.note(right)
+        if not is_placed(expected):
+            self._tally.needless.note(is_placed(said))
         self._failed(right, "name", expected, said)
         if said:
             answer = self._grounder.ground(self._image, [said])[0]

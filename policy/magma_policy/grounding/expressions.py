@@ -52,6 +52,17 @@ def expressions(things: Sequence[Thing], index: int) -> list[str]:
     return [text for text in found if resolve(things, text) == [index]]
 
 
+def is_placed(text: str) -> bool:
+    """Whether an expression says where the thing is."""
+    return unplaced(text) != text
+
+
+def unplaced(text: str) -> str:
+    """An expression without its word of place and its neighbour."""
+    head = text.partition(NEXT_TO)[0]
+    return next((head.removesuffix(f" {place}") for place in PLACES if head.endswith(f" {place}")), head)
+
+
 def resolve(things: Sequence[Thing], text: str) -> list[int]:
     """Indices of the things that an expression fits: one when it picks something out, several when it is ambiguous,
     none when there is no such thing, or a word that the grammar does not know."""

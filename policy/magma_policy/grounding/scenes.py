@@ -165,14 +165,16 @@ def _scene(data: dict[str, np.ndarray], rows: list[int]) -> Scene:
     return Scene(things, clicks, hidden)
 
 
-def absent_phrase(scene: Scene, names: Sequence[tuple[str, str]], rng: np.random.Generator) -> str | None:
-    """An expression for something of `names` (kind, colour) that is not in a scene; in half of them its kind is, in
-    another colour. None when everything is there."""
+def absent_phrase(
+    scene: Scene, names: Sequence[tuple[str, str]], rng: np.random.Generator, near_share: float = 0.5
+) -> str | None:
+    """An expression for something of `names` (kind, colour) that is not in a scene; in `near_share` of them its kind
+    is, in another colour. None when everything is there."""
     there = {(thing.kind, thing.colour) for thing in scene.things} | scene.hidden
     kinds = {kind for kind, _ in there}
     absent = [name for name in names if name not in there]
     near = [name for name in absent if name[0] in kinds]
-    chosen = near if near and rng.random() < 0.5 else absent
+    chosen = near if near and rng.random() < near_share else absent
     if not chosen:
         return None
     kind, colour = chosen[int(rng.integers(len(chosen)))]

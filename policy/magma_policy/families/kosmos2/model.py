@@ -17,7 +17,7 @@ from magma_contracts.grounding import Expression, GroundedText, Grounding, Which
 from magma_policy.errors import GenerationError
 from magma_policy.families.interface import GenerationSettings, Message, Piece
 from magma_policy.families.kosmos2 import network, prompts
-from magma_policy.families.kosmos2.decoding import Answer, Decoder
+from magma_policy.families.kosmos2.decoding import Answer, Decoder, SeenPicture
 from magma_policy.families.kosmos2.grammar import AnswerRules
 from magma_policy.families.kosmos2.images import pixels_of
 from magma_policy.families.kosmos2.locations import between_cells, decode_cells, encode_boxes, neighbours, peaks
@@ -29,7 +29,8 @@ from magma_policy.files.image_files import array_hash
 from magma_policy.inference.device import pick_device, pick_dtype
 
 KEPT_PICTURES = 8
-"""Frames whose features are kept: a frame is asked several questions, by several people at once at most."""
+"""Frames that are kept as they were read: a frame is asked several questions, by several people at once at most. The
+published model keeps 26 MB of each in float32."""
 
 BOX_TOKENS, BOXES_TOKENS, WORDS_TOKENS, CAPTION_TOKENS, DETAIL_TOKENS = 5, 64, 32, 128, 384
 """Longest answers: a box is five ids, a group of boxes, a name, a caption, a detailed one."""
@@ -55,7 +56,7 @@ class Kosmos2:
     def __init__(self, network: Network, vocabulary: Vocabulary) -> None:
         self.network, self.vocabulary = network, vocabulary
         self._decoder = Decoder(network, vocabulary)
-        self._features: OrderedDict[str, Tensor] = OrderedDict()
+        self._seen: OrderedDict[str, SeenPicture] = OrderedDict()
 
     @classmethod
     def load(cls, directory: str | Path, device: str = "auto", dtype: torch.dtype | str | None = None) -> Kosmos2:
@@ -66,18 +67,22 @@ class Kosmos2:
         place = pick_device(device)
         return cls(*network.load(Path(directory), place, pick_dtype(dtype, place, None)))
 
-    @torch.inference_mode()
     def features(self, image: np.ndarray) -> Tensor:
-        """(1, latents, width) of uint8 rgb (H, W, 3); computed once for a picture, known again by its content."""
+        """(1, latents, width) of uint8 rgb (H, W, 3)."""
+        return self._look(image).features
+
+    @torch.inference_mode()
+    def _look(self, image: np.ndarray) -> SeenPicture:
+        """A picture as the model reads it; read once, known again by its content."""
         key = array_hash(image)
-        if key in self._features:
-            self._features.move_to_end(key)
-            return self._features[key]
+        if key in self._seen:
+            self._seen.move_to_end(key)
+            return self._seen[key]
         pixels = torch.from_numpy(pixels_of(image, self.network.geometry.image_side))
-        found = self.network.features(pixels[None])
-        self._features[key] = found
-        while len(self._features) > KEPT_PICTURES:
-            self._features.popitem(last=False)
+        found = self._decoder.read(self.network.features(pixels[None]))
+        self._seen[key] = found
+        while len(self._seen) > KEPT_PICTURES:
+            self._seen.popitem(last=False)
         return found
 
     def ground(self, image: np.ndarray, phrases: Sequence[str], which: Which = "one") -> list[Grounding]:
@@ -125,19 +130,41 @@ class Kosmos2:
             BoxError: the box lies outside of the picture.
         """
         prompt = prompts.refer(self.vocabulary, box, [example for _, example in examples])
-        features = torch.cat([*(self.features(shown) for shown, _ in examples), self.features(image)])
         rules = AnswerRules("words", max_new_tokens=WORDS_TOKENS, stop_at_sentence=True)
-        if self.network.geometry.names_weighed == 1 or examples or not weigh:
-            answer = self._decoder.run([prompt], [features], rules)[0]
-            return Expression(self._name(answer.ids), float(np.prod(answer.probabilities)))
-        said = self._decoder.likeliest(prompt, features, rules, self.network.geometry.names_weighed)
-        names = [Expression(self._name(one.ids), one.probability) for one in said]
-        told = [name for name in names if name.text.strip()]
-        if not told:
-            return names[0]
-        found = np.log(self._found_again(image, box, [name.text for name in told]) + NOT_FOUND)
-        habit = SPEAKER * np.log([name.probability for name in told])
-        return told[int((found + habit).argmax())]
+        if examples:
+            seen = [self.features(picture) for picture in (*(shown for shown, _ in examples), image)]
+            return self._expression(self._decoder.run([prompt], [torch.cat(seen)], rules)[0])
+        if self.network.geometry.names_weighed == 1 or not weigh:
+            return self._expression(self._run(image, [prompt], rules)[0])
+        return self._weighed(image, box, prompt, rules)
+
+    def _expression(self, answer: Answer) -> Expression:
+        return Expression(self._name(answer.ids), float(np.prod(answer.probabilities)))
+
+    def _weighed(self, image: np.ndarray, box: np.ndarray, prompt: Prompt, rules: AnswerRules) -> Expression:
+        """Of the likeliest names the one with the most for it: how well the place is found again by it, and how likely
+        it is. Names are heard until no later one can have more, however well it leads back."""
+        count = self.network.geometry.names_weighed
+        heard: list[Expression] = []
+        merits: list[float] = []
+        for said, left in self._decoder.likeliest(prompt, self._look(image), rules, count):
+            heard += [Expression(self._name(one.ids), one.probability) for one in said]
+            # Each look costs much the same, whether it is for one name or for several: so for as many again each time.
+            if len(heard) >= 2 * len(merits) and len(heard) > len(merits):
+                merits += self._merits(image, box, heard[len(merits) :])
+            if merits and max(merits) >= _merit(1.0, left):
+                break
+        merits += self._merits(image, box, heard[len(merits) :])
+        return heard[int(np.argmax(merits))]
+
+    def _merits(self, image: np.ndarray, box: np.ndarray, names: Sequence[Expression]) -> list[float]:
+        """What speaks for each name; less than for any other where it is no word at all."""
+        told = [number for number, name in enumerate(names) if name.text.strip()]
+        merits = np.full(len(names), -np.inf)
+        if told:
+            found = self._found_again(image, box, [names[number].text for number in told])
+            merits[told] = [_merit(back, names[i].probability) for i, back in zip(told, found.tolist(), strict=True)]
+        return [float(merit) for merit in merits]
 
     def _name(self, ids: Sequence[int]) -> str:
         return parse(self.vocabulary, ids).text.rstrip(" .")
@@ -149,7 +176,7 @@ class Kosmos2:
         first, last = encode_boxes(np.atleast_2d(box), vocabulary.bins)[0]
         asked = [prompts.locate(vocabulary, name) for name in names]
         opened = [Prompt((*prompt.ids, vocabulary.object_open, vocabulary.place(first))) for prompt in asked]
-        logits = self._decoder.last_logits(opened, [self.features(image)] * len(names), 3)
+        logits = self._decoder.last_logits(opened, self._look(image), 3)
         presence = _share(logits[:, 0, [vocabulary.object_open, vocabulary.eos]], [0])
         places = logits[:, 1:, vocabulary.first_place : vocabulary.size]
         corners = [_share(places[:, i], neighbours(int(cell), vocabulary.bins)) for i, cell in enumerate((first, last))]
@@ -225,8 +252,7 @@ class Kosmos2:
         return np.concatenate([first, last]) if (first < last).all() else box
 
     def _run(self, image: np.ndarray, asked: Sequence[Prompt], rules: AnswerRules) -> list[Answer]:
-        features = self.features(image)
-        return self._decoder.run(asked, [features] * len(asked), rules)
+        return self._decoder.run(asked, self._look(image), rules)
 
     def _presence(self, answer: Answer) -> float:
         """The probability that the model would have begun with a box rather than ended at once."""
@@ -258,6 +284,11 @@ class Kosmos2:
             )
         ]
         return np.array(boxes), np.array(sure, dtype=float)
+
+
+def _merit(back: float, probability: float) -> float:
+    """What speaks for a name by which a place is found again with a probability, and which is said with another."""
+    return float(np.log(back + NOT_FOUND) + SPEAKER * np.log(max(probability, np.finfo(float).tiny)))
 
 
 def _share(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:

@@ -268,6 +268,13 @@ class Network:
         return self.head(hidden[:, -1:] if last_only else hidden)
 
 
+def keys_and_values(cache: DynamicCache) -> tuple[tuple[Tensor, Tensor], ...]:
+    """What a cache holds of each layer, (B, heads, T, width of a head) each."""
+    if hasattr(cache, "layers"):
+        return tuple((layer.keys, layer.values) for layer in cache.layers)
+    return tuple(zip(cache.key_cache, cache.value_cache, strict=True))  # transformers before 4.56
+
+
 def build(geometry: Geometry, attention: str = "sdpa") -> Network:
     """A network with the library's random start, from torch's generator; `attention` is "sdpa" or "eager"."""
     config = geometry.config()

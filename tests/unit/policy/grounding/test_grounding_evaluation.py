@@ -70,6 +70,7 @@ def test_a_model_that_knows_the_truth_is_right_in_everything():
     tally = evaluate(Truth(TWINS), TWINS, range(2), NAMES, clicks=True)
     assert counted(tally.found) == counted(tally.named) == counted(tally.led_back) == counted(tally.clicked) == (4, 4)
     assert counted(tally.found_by_place) == counted(tally.named_by_place) == (2, 2)
+    assert counted(tally.needless) == (0, 2)
     assert counted(tally.refused) == (4, 4) and counted(tally.falsely_refused) == (0, 4)
     assert tally.mean_overlap == 1.0 and not tally.failures
 

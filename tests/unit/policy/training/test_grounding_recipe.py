@@ -20,7 +20,7 @@ from magma_policy.grounding.expressions import PLACES, Thing, resolve
 from magma_policy.grounding.scenes import Scene, SceneError, absent_phrase, read_scenes
 from magma_policy.training.recipes.grounding.config import GroundingConfig, TextShares
 from magma_policy.training.recipes.grounding.objective import grid_labels
-from magma_policy.training.recipes.grounding.samples import HARD, Samples, words
+from magma_policy.training.recipes.grounding.samples import HARD, NEAR, PLACED, Samples, words
 from magma_policy.training.recipes.grounding.trainer import LATENTS, Trainer
 
 COLOURS = {"orange": (240, 120, 20), "green": (20, 160, 40), "white": (240, 240, 240)}
@@ -288,10 +288,21 @@ def test_a_run_goes_on_with_larger_pictures(folder, tmp_path):
 def test_what_only_a_colour_or_a_place_tells_apart_is_asked_for_more_often(scenes, vocabulary):
     twins = next(scene for scene in scenes.scenes if len({thing.kind for thing in scene.things}) < len(scene.things))
     lonely = Thing("plate", "white", (0.8, 0.8, 0.95, 0.95))
-    scene = Scene((*twins.things, lonely), np.zeros((3, CLICKS, 2)), frozenset())
-    drawn = Samples(vocabulary, NAMES, TextShares(1, 0, 0, 0, 0, 0)).draw(scene, 400, np.random.default_rng(2))
-    hard = sum(sample.corners[min(sample.corners)] != lonely.box[:2] for sample in drawn) / len(drawn)
-    assert abs(hard - 2 * HARD / (2 * HARD + 1)) < 0.06
+    others = [Thing("carrot", colour, (x, 0.1, x + 0.1, 0.2)) for colour, x in (("orange", 0.1), ("green", 0.5))]
+    for rivals, weight in ((twins.things, PLACED), (tuple(others), HARD)):
+        scene = Scene((*rivals, lonely), np.zeros((3, CLICKS, 2)), frozenset())
+        drawn = Samples(vocabulary, NAMES, TextShares(1, 0, 0, 0, 0, 0)).draw(scene, 400, np.random.default_rng(2))
+        hard = sum(sample.corners[min(sample.corners)] != lonely.box[:2] for sample in drawn) / len(drawn)
+        assert abs(hard - 2 * weight / (2 * weight + 1)) < 0.06
+
+
+def test_absent_things_mostly_have_near_kin(vocabulary):
+    carrot = Scene((Thing("carrot", "orange", (0.1, 0.1, 0.3, 0.3)),), np.zeros((1, CLICKS, 2)), frozenset())
+    names = (("carrot", "orange"), ("carrot", "green"), ("plate", "white"), ("block", "green"))
+    samples = Samples(vocabulary, names, TextShares(0, 1, 0, 0, 0, 0)).draw(carrot, 300, np.random.default_rng(3))
+    near = ["carrot" in vocabulary.decode(sample.ids[: sample.asked]) for sample in samples]
+    # One in three of those that are drawn from all that is absent is near, too.
+    assert abs(np.mean(near) - (NEAR + (1 - NEAR) / 3)) < 0.08
 
 
 def test_other_scenes_are_another_run(folder, tmp_path):

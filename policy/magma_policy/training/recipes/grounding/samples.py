@@ -28,8 +28,13 @@ Box = Sequence[float]
 TRIES = 100
 """Draws for each text that is wanted."""
 HARD = 3.0
-"""How much more often a thing is asked for that only a colour, a place or a neighbour tells from others. Without, a
-model learns kinds first and leaves colours alone for thousands of steps: few texts need them."""
+"""How much more often a thing is asked for that only a colour tells from others. Without, a model learns kinds first
+and leaves colours alone for thousands of steps: few texts need them."""
+PLACED = 6.0
+"""… and that only a place or a neighbour does: for that the model must look at the thing's rivals too."""
+NEAR = 0.8
+"""How many of the absent things that are asked for have near kin in the scene, of the same kind in another colour:
+these are what a model takes for present."""
 COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 SENTENCES = (
     "An image of nothing. Describe this image in detail: Question: Is there in the image? Answer: yes no What colour "
@@ -120,7 +125,7 @@ class Samples:
         return self._sample(locate_prompt(self._vocabulary, _with_article(text, rng)), answer)
 
     def _locate_absent(self, scene: Scene, rng: np.random.Generator) -> Sample | None:
-        text = absent_phrase(scene, self._names, rng)
+        text = absent_phrase(scene, self._names, rng, NEAR)
         if text is None:
             return None
         return self._sample(locate_prompt(self._vocabulary, _with_article(text, rng)), _Answer(self._vocabulary))
@@ -190,12 +195,9 @@ class Samples:
         return self._known[scene.things]
 
     def _named_thing(self, scene: Scene, rng: np.random.Generator) -> int | None:
-        """A thing that has an expression; more often one that its kind alone does not tell apart."""
+        """A thing that has an expression; more often one that is harder to tell apart."""
         weights = np.array(
-            [
-                0.0 if not every else 1.0 if every[0] == f"the {thing.kind}" else HARD
-                for thing, every in zip(scene.things, self._expressions(scene), strict=True)
-            ]
+            [_weight(thing, every) for thing, every in zip(scene.things, self._expressions(scene), strict=True)]
         )
         if not weights.sum():
             return None
@@ -250,6 +252,15 @@ def _groups(things: Sequence[Thing], *, with_colour: bool) -> list[tuple[str, li
             phrase = f"{_article(adjective + thing.kind)} {adjective}{thing.kind}"
         found.setdefault(phrase, []).append(thing.box)
     return list(found.items())
+
+
+def _weight(thing: Thing, every: Sequence[str]) -> float:
+    """How often a thing with these expressions is asked for, by what its shortest one needs."""
+    if not every:
+        return 0.0
+    if every[0] == f"the {thing.kind}":
+        return 1.0
+    return HARD if every[0] == f"the {thing.colour} {thing.kind}" else PLACED
 
 
 def _asked_box(scene: Scene, index: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from magma_policy.errors import NotFiniteError
 from magma_policy.families.kosmos2 import network, prompts
-from magma_policy.families.kosmos2.decoding import Decoder
+from magma_policy.families.kosmos2.decoding import Decoder, Said
 from magma_policy.families.kosmos2.grammar import AnswerRules, Kinds, Row
 from magma_policy.families.kosmos2.images import PictureError, pixels_of
 from magma_policy.families.kosmos2.locations import encode_boxes, neighbours
@@ -39,10 +39,54 @@ def test_a_batch_is_its_rows_and_a_cache_changes_nothing(model, words, pictures,
     features = [model.features(pictures[i % 3]) for i in range(4)]
     together = decoder.run(asked(words), features, rules)
     for prompt, part, found in zip(asked(words), features, together, strict=True):
-        for cached in (True, False):
-            alone = decoder.run([prompt], [part], rules, cached=cached)[0]
-            assert alone.ids == found.ids
-            np.testing.assert_allclose(alone.probabilities, found.probabilities, rtol=1e-3, atol=1e-6)
+        alone = [decoder.run([prompt], [part], rules, cached=cached)[0] for cached in (True, False)]
+        for answer in (*alone, decoder.run([prompt], decoder.read(part), rules)[0]):
+            same(answer, found)
+
+
+def same(answer, expected):
+    assert answer.ids == expected.ids and answer.finished == expected.finished
+    assert answer.corners.keys() == expected.corners.keys()
+    np.testing.assert_allclose(answer.probabilities, expected.probabilities, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(answer.first, expected.first, rtol=1e-3, atol=1e-4)
+    for place, likely in expected.corners.items():
+        np.testing.assert_allclose(answer.corners[place], likely, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["box", "boxes", "words", "grounded words", "anything"])
+def test_a_picture_that_was_read_is_answered_about_the_same(model, words, pictures, form):
+    decoder, rules = Decoder(model.network, words), AnswerRules(form, max_new_tokens=12, must_begin=True)
+    features = model.features(pictures[0])
+    found = decoder.run(asked(words), [features] * 4, rules)
+    for answer, expected in zip(decoder.run(asked(words), decoder.read(features), rules), found, strict=True):
+        same(answer, expected)
+    np.testing.assert_allclose(
+        decoder.last_logits(asked(words), decoder.read(features), 2),
+        decoder.last_logits(asked(words), [features] * 4, 2),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+    other = Prompt((words.bos, *asked(words)[0].ids[2:]), 1)
+    with pytest.raises(PromptError, match="does not begin with it"):
+        decoder.run([other], decoder.read(features), rules)
+
+
+def test_what_can_only_go_on_in_one_way_is_not_asked_for(model, words, pictures, monkeypatch):
+    """A box needs two looks: at where it begins, which tells whether it does, and at where it ends."""
+    read = []
+    original = Network.hidden
+    model.features(pictures[0])
+    monkeypatch.setattr(
+        Network, "hidden", lambda self, ids, *more: read.append(ids.shape) or original(self, ids, *more)
+    )
+    model.ground(pictures[0], ["the carrot", "the plate"])
+    locate = max(len(prompts.locate(words, phrase).ids) for phrase in ("the carrot", "the plate"))
+    assert read == [(2, locate - 1 - len(words.image_ids) + 1), (2, 1)]
+    # Also where there is no room for more than that it begins.
+    rules = AnswerRules("box", max_new_tokens=1, must_begin=True)
+    cut = model._run(pictures[0], [prompts.locate(words, "the carrot")], rules)[0]
+    assert cut.ids == (words.object_open,) and not cut.finished and cut.probabilities.tolist() == [1.0]
+    assert len(read) == 3 and np.isfinite(cut.first).all()
 
 
 def test_one_row_says_what_the_library_says(model, words, pictures):
@@ -192,6 +236,17 @@ def test_referring_with_examples_looks_at_their_pictures(model, pictures):
     assert not plain.text.endswith(".")
 
 
+def heard(search):
+    """All answers of a search to its end; each is told at the earliest when none that comes later exceeds it."""
+    told, bounds = [], []
+    for said, left in search:
+        assert all(one.probability <= bound * (1 + 1e-12) for one in said for bound in bounds)
+        assert all(one.probability >= left * (1 - 1e-12) for one in said)
+        told += said
+        bounds.append(left)
+    return told
+
+
 def weighing(random_network, words, count):
     geometry = dataclasses.replace(random_network.geometry, names_weighed=count)
     return Kosmos2(network.Network(geometry, random_network.model), words)
@@ -215,10 +270,13 @@ def test_the_likeliest_answers_are_found_in_order_with_their_probabilities(model
     rules = AnswerRules(form, max_new_tokens=5, stop_at_sentence=True)
     decoder = Decoder(model.network, words)
     greedy = decoder.run([prompt], [features], rules)[0]
-    alone = decoder.likeliest(prompt, features, rules, 1)
+    alone = heard(decoder.likeliest(prompt, [features], rules, 1))
     assert [one.ids for one in alone] == [greedy.ids]
     assert alone[0].probability == pytest.approx(float(np.prod(greedy.probabilities)), rel=1e-4)
-    found = decoder.likeliest(prompt, features, rules, 6)
+    found = heard(decoder.likeliest(prompt, [features], rules, 6))
+    assert heard(decoder.likeliest(prompt, decoder.read(features), rules, 6)) == [
+        Said(one.ids, pytest.approx(one.probability, rel=1e-3)) for one in found
+    ]
     assert len({one.ids for one in found}) == len(found) > 1
     assert found[0].probability >= alone[0].probability * (1 - 1e-5)
     assert (np.diff([one.probability for one in found]) <= 0).all()
@@ -233,7 +291,7 @@ def test_the_search_misses_nothing_that_is_short(model, words, pictures):
     logits = Decoder(model.network, words).last_logits([prompt], [features], 1)[0, 0]
     kinds = Kinds(words, model.network.geometry.vocabulary)
     among = np.where(Row(words, kinds, rules, prompt.ids, 99).allowed(), logits, -np.inf)
-    found = Decoder(model.network, words).likeliest(prompt, features, rules, 5)
+    found = heard(Decoder(model.network, words).likeliest(prompt, [features], rules, 5))
     assert [one.ids for one in found] == [(int(id_),) for id_ in np.argsort(-among)[:5]]
 
 
@@ -243,8 +301,8 @@ def test_of_several_names_the_one_is_said_that_leads_back_best(random_network, m
     for x in (0.1, 0.3, 0.5):
         box = np.array([x, 0.2, x + 0.3, 0.6])
         said = weighing(random_network, words, 6).refer(pictures[0], box)
-        beams = Decoder(model.network, words).likeliest(
-            prompts.refer(words, box), model.features(pictures[0]), rules, 6
+        beams = heard(
+            Decoder(model.network, words).likeliest(prompts.refer(words, box), [model.features(pictures[0])], rules, 6)
         )
         scores = {}
         for one in beams:

@@ -12,6 +12,7 @@ from PIL import Image
 from magma_contracts.boxes import holds
 from magma_policy.families import registry
 from magma_policy.families.kosmos2 import load_network
+from magma_policy.families.kosmos2.decoding import Decoder
 from magma_policy.files.image_files import read_image
 from magma_policy_client.checkpoint_paths import find_checkpoint
 
@@ -83,3 +84,29 @@ def test_it_names_what_is_clicked_on(tiny, frames):
             # Which of two blocks is meant may be told by its colour or by its place.
             right += thing.rpartition(" ")[2] in named.split()
     assert right >= 11, right
+
+
+def test_names_that_are_not_waited_for_change_nothing(tiny, frames, monkeypatch):
+    """Of a clear thing the first name is enough; the answer is that of all eight."""
+    model = tiny.grounder
+    likeliest, rounds = Decoder.likeliest, []
+
+    def to_its_end(self, *asked):
+        told = list(likeliest(self, *asked))
+        yield [one for said, _ in told for one in said], 0.0
+
+    def counted(self, *asked):
+        for told in likeliest(self, *asked):
+            rounds[-1].extend(told[0])
+            yield told
+
+    for frame, things in zip(frames, SCENES, strict=True):
+        for x, y in things.values():
+            box = np.array([x - 12, y - 12, x + 12, y + 12]) / TILE
+            rounds.append([])
+            monkeypatch.setattr(Decoder, "likeliest", counted)
+            quick = model.refer(frame, box)
+            monkeypatch.setattr(Decoder, "likeliest", to_its_end)
+            slow = model.refer(frame, box)
+            assert (quick.text, quick.probability) == (slow.text, pytest.approx(slow.probability, rel=1e-4))
+    assert min(len(names) for names in rounds) <= 2

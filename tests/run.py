@@ -1,4 +1,4 @@
-"""Runs pytest: unit tests side by side on all cores, then one by one those whose processes need the cores themselves.
+"""Runs pytest: unit tests side by side on all cores, then those of running processes, two at a time.
 
 What failed among the tests of running processes is played once more, alone, before it counts as failed.
 In those tests a simulator, a policy and a controller share the cores in real time, and a busy machine may hold one of
@@ -19,7 +19,10 @@ MOST_WORKERS = 4
 """Each takes about a GB."""
 
 OF_PROCESSES = ("tests/graph/", "tests/e2e/", "tests/browser/", "ros2_ws/rclpy_dds/tests/")
-MOST = 4
+WORKERS_OF_PROCESSES = 2
+"""They wait more than they work: one after another they keep less than one core busy."""
+
+MOST = 6
 """More failures than these are no accident of a busy machine."""
 
 
@@ -43,12 +46,15 @@ def may_be_repeated(failed: list[str]) -> bool:
     return 0 < len(failed) <= MOST and all(node.startswith(OF_PROCESSES) for node in failed)
 
 
+def side_by_side(workers: int) -> list[str]:
+    """pytest's options; a file's tests stay together for their fixtures."""
+    return ["-n", str(min(workers, len(os.sched_getaffinity(0)))), "--dist", "loadfile"]
+
+
 def run_units() -> int:
-    """pytest's exit status of the unit tests on all cores; a file's tests stay together for their fixtures."""
-    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-    command = [sys.executable, "-m", "pytest", UNITS, "-n", str(workers), "--dist", "loadfile"]
-    # Libraries that took every core in each worker would only wait for each other.
-    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+    """pytest's exit status of the unit tests on all cores."""
+    command = [sys.executable, "-m", "pytest", UNITS, *side_by_side(MOST_WORKERS)]
+    return subprocess.run(command, check=False).returncode
 
 
 def main(arguments: list[str]) -> int:
@@ -59,10 +65,12 @@ def main(arguments: list[str]) -> int:
     """
     units = 0
     if not arguments:
+        # Libraries that took every core in each worker would only wait for each other.
+        os.environ["OMP_NUM_THREADS"] = "1"
         units = run_units()
         if units not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             return units
-        arguments = ["--ignore", UNITS]
+        arguments = ["--ignore", UNITS, *side_by_side(WORKERS_OF_PROCESSES)]
     failures = Failures()
     status = int(pytest.main(arguments, plugins=[failures]))
     if units:

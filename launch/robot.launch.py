@@ -369,7 +369,9 @@ def robot(context):
     if value("console") == "true":
         port = number("console_port", value("console_port"))
         settings = {"port": port, "robot": robot_file(value, simulated), **prefix}
-        nodes.append(node("magma_console", "console", parameters=settings, remappings=from_camera))
+        # The address is for whoever started the launch: on the terminal, and with its token in no file.
+        told = {"stdout": "screen", "stderr": {"screen", "log"}}
+        nodes.append(node("magma_console", "console", parameters=settings, remappings=from_camera, output=told))
     if value("foxglove") == "true":
         port = number("foxglove_port", value("foxglove_port"))
         nodes.append(node("magma_console", "markers", parameters=prefix))

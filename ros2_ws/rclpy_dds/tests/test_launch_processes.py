@@ -150,7 +150,7 @@ def test_output_arguments_conditions_and_exit_status(launch):
     assert "[child-4] red big" in output
     assert len(re.findall("process has finished cleanly", output)) == 4
     (log,) = launched.log_root.glob("*/launch.log")
-    assert "to the log only" in log.read_text()
+    assert "to the log only" in log.read_text() and "hello world" not in log.read_text()
 
 
 def test_unknown_arguments_name_the_known_ones_and_start_nothing(launch):
@@ -290,7 +290,8 @@ def _pids_in(folder: Path, count: int) -> list[str]:
 # Says where it is in a file, since nobody reads the terminal; writes all the time, or rests.
 _WRITER = """python(
     "import os, time; open('{folder}/pid-%d' % os.getpid(), 'w').close()\\n"
-    "while True:\\n  print('x' * 2000, flush=True) if {writes} else None; time.sleep(0.01)"),
+    "while True:\\n  print('x' * 2000, flush=True) if {writes} else None; time.sleep(0.01)",
+    output="both"),
 """
 
 

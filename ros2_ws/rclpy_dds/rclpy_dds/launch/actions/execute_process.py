@@ -50,7 +50,7 @@ class ExecuteProcess(Action):
     """Runs a command. See the `launch` package of ROS 2 for the arguments; those that are taken mean the same.
 
     cmd: list of texts; name: label of the output, by default the executable's file name; output: "screen", "log"
-    (stdout to the log file only), "both", "own_log", "full" or a dict; everything is written to launch.log as well.
+    (stdout to the log file only), "both", "own_log", "full" or a dict; only what goes to "log" is in launch.log.
     respawn_delay: seconds; sigterm_timeout, sigkill_timeout: seconds until the next harder signal while ending.
     """
 
@@ -352,8 +352,9 @@ class ExecuteProcess(Action):
 
     def _write_line(self, stream: int, line: str) -> None:
         text = self._output_format.format(line=line, this=self)
-        launch_logging.launch_config.write("launch.log", text)
         which = "stdout" if stream == 1 else "stderr"
+        if "log" in self._sinks[which] | self._sinks["both"]:
+            launch_logging.launch_config.write("launch.log", text)
         if "screen" in self._sinks[which] | self._sinks["both"]:
             launch_logging.write_screen(text, process=(self.process_name, self._number))
         if "own_log" in self._sinks[which]:

@@ -35,6 +35,9 @@ from magma_policy.training.loop.training_loop import TrainingLoop
 from magma_policy.training.recipes.chat import config as chat_config
 from magma_policy.training.recipes.chat import trainer as chat_trainer
 from magma_policy.training.recipes.chat.config import ChatTrainConfig
+from magma_policy.training.recipes.grit import config as grit_config
+from magma_policy.training.recipes.grit import trainer as grit_trainer
+from magma_policy.training.recipes.grit.config import GritConfig
 from magma_policy.training.recipes.grounding import config as grounding_config
 from magma_policy.training.recipes.grounding import trainer as grounding_trainer
 from magma_policy.training.recipes.grounding.config import GroundingConfig
@@ -45,7 +48,7 @@ from magma_policy.training.recipes.screens.config import ScreensConfig
 from magma_policy.training.starting_point import StartingPoint, memory
 from magma_policy_client.checkpoint_paths import CheckpointNotFoundError
 
-Config = TrainConfig | GroundingConfig | ChatTrainConfig | ScreensConfig
+Config = TrainConfig | GroundingConfig | ChatTrainConfig | ScreensConfig | GritConfig
 
 
 def check_output(config: Config) -> None:
@@ -176,6 +179,16 @@ def train_grounding(config: GroundingConfig) -> int:
         return _run(trainer, config, grounding_trainer.told(trainer.scenes))
 
 
+def train_grit(config: GritConfig) -> int:
+    """Trains on GRIT, or says on what; the exit status. Raises what `main` makes a sentence of."""
+    if config.dry_run:
+        print(grit_trainer.Trainer(config))
+        return 0
+    with _joined(config):
+        trainer = grit_trainer.Trainer(config)
+        return _run(trainer, config, str(trainer))
+
+
 def train_chat(config: ChatTrainConfig) -> int:
     """Trains on conversations, or says on which; the exit status. Raises what `main` makes a sentence of."""
     if config.dry_run:
@@ -211,6 +224,7 @@ class _Recipe:
 RECIPES = {
     "robot_actions": _Recipe(TrainConfig, CHANGEABLE, train),
     "grounding": _Recipe(GroundingConfig, grounding_config.CHANGEABLE, train_grounding),
+    "grit": _Recipe(GritConfig, grit_config.CHANGEABLE, train_grit),
     "chat": _Recipe(ChatTrainConfig, chat_config.CHANGEABLE, train_chat),
     "screens": _Recipe(ScreensConfig, screens_config.CHANGEABLE, train_screens),
 }

@@ -258,7 +258,7 @@ class Worker:
         tar = out / TARS / f"{name}.tar" if self._config.tars else None
         texts = out / SEQUENCES / f"{name}.jsonl" if self._config.sequences else None
         drawn = self._share_of_samples(number)
-        with _Lines(out / RECORDS / f"{name}.jsonl") as lines, _Lines(texts) as told, _Tar(tar) as shard:
+        with _Lines(out / RECORDS / f"{name}.jsonl") as lines, _Lines(texts) as told, RecordTar(tar) as shard:
             for pair, record in self._records(number, counts):
                 lines.add(record.as_json())
                 if texts is not None:
@@ -324,13 +324,13 @@ class _Lines:
             self._whole.__exit__(*reason)
 
 
-class _Tar:
+class RecordTar:
     """A tar shard of pictures with their records, as img2dataset writes them; nothing where there is no path."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def __enter__(self) -> _Tar:
+    def __enter__(self) -> RecordTar:
         if self._path is not None:
             self._rows = 0
             self._whole = whole_file(self._path)

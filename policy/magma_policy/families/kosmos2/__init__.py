@@ -5,12 +5,21 @@
 
 from magma_policy.families.kosmos2.benchmark_model import BenchmarkModel
 from magma_policy.families.kosmos2.images import normalised, stretched
-from magma_policy.families.kosmos2.initialise import LATENT_GRID, SIDE, align_resampler, continued, small_network
+from magma_policy.families.kosmos2.initialise import (
+    LATENT_GRID,
+    SIDE,
+    align_resampler,
+    continued,
+    renew_places,
+    renew_text,
+    small_network,
+    write_grid,
+)
 from magma_policy.families.kosmos2.locations import encode_boxes
 from magma_policy.families.kosmos2.model import Kosmos2
 from magma_policy.families.kosmos2.network import Network, parameters, save
 from magma_policy.families.kosmos2.network import load as load_network
-from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt
+from magma_policy.families.kosmos2.prompts import Example, Mention, Prompt, mentioned
 from magma_policy.families.kosmos2.prompts import answer as answer_prompt
 from magma_policy.families.kosmos2.prompts import describe as describe_prompt
 from magma_policy.families.kosmos2.prompts import locate as locate_prompt
@@ -36,12 +45,16 @@ __all__ = [
     "load_grounder",
     "load_network",
     "locate_prompt",
+    "mentioned",
     "normalised",
     "parameters",
     "refer_prompt",
+    "renew_places",
+    "renew_text",
     "save",
     "small_network",
     "stretched",
+    "write_grid",
 ]
 
 load_grounder = Kosmos2.load

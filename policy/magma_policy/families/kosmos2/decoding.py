@@ -173,20 +173,34 @@ class Decoder:
 
     @torch.inference_mode()
     def likeliest(
-        self, prompt: Prompt, pictures: Sequence[Tensor] | SeenPicture, rules: AnswerRules, count: int
+        self,
+        prompt: Prompt,
+        pictures: Sequence[Tensor] | SeenPicture,
+        rules: AnswerRules,
+        count: int,
+        *,
+        per_token: bool = False,
     ) -> Iterator[tuple[list[Said], float]]:
         """The likeliest answers to a prompt that a search with `count` beams finds, at most so many, the likeliest
         first: each as soon as it is known to be the next, so that whoever has heard enough need not wait for the rest.
-        With them comes the probability that none of those still to come exceeds. Arguments and errors as of `run`."""
+        With them comes the probability that none of those still to come exceeds. Arguments and errors as of `run`.
+
+        Args:
+            per_token: answers are weighed by the mean of their ids' log probabilities, the end's among them, as
+                captions are in papers (fairseq's and transformers' length penalty of 1), and not by their probability,
+                which favours short ones. Then all come at the end.
+        """
         network, vocabulary = self.network, self.vocabulary
         text = self._start([prompt], pictures)
         rows = [Row(vocabulary, self._kinds, rules, prompt.ids, network.geometry.positions - len(prompt.ids))]
-        sums, ended, told = np.zeros(1), list[Said](), 0
+        sums, ended, told = np.zeros(1), list[tuple[float, Said]](), 0
         while told < count:
             scores = self._scores(network.head(text.read(network)[:, -1]))
             allowed = np.stack([row.allowed() for row in rows])
             among = torch.from_numpy(np.where(allowed, scores, -np.inf)).log_softmax(dim=1).numpy()
             total = sums[:, None] + among
+            # All are equally long here, so their order is that of either weight.
+            length = len(rows[0].said) + 1
             # As many again as there are beams: those that end free their place.
             order = np.argsort(-total, axis=None, kind="stable")[: 2 * count].tolist()
             going: list[tuple[int, Row, float]] = []
@@ -198,12 +212,22 @@ class Decoder:
                 if row.running:
                     going.append((parent, row, float(total[parent, id_])))
                 else:
-                    ended.append(Said(tuple(row.said), float(np.exp(total[parent, id_]))))
-            ended = sorted(ended, key=lambda said: -said.probability)[:count]
-            # What goes on only gets less likely.
+                    value = float(total[parent, id_])
+                    likely = float(np.exp(value))
+                    ended.append((value / length if per_token else likely, Said(tuple(row.said), likely)))
+            ended = sorted(ended, key=lambda one: -one[0])[:count]
             left = float(np.exp(going[0][2])) if going else 0.0
-            sure = sum(said.probability >= left for said in ended)
-            yield ended[told:sure], max([left, *(said.probability for said in ended[sure : sure + 1])])
+            if per_token:
+                # What goes on may become likelier per token; the search ends where the library's does.
+                over = not going or (len(ended) == count and going[0][2] / length <= ended[-1][0])
+                sure = len(ended) if over else 0
+            else:
+                # What goes on only gets less likely.
+                sure = sum(weight >= left for weight, _ in ended)
+            yield (
+                [said for _, said in ended[told:sure]],
+                max([left, *(said.probability for _, said in ended[sure : sure + 1])]),
+            )
             told = sure
             if not going:
                 return

@@ -32,26 +32,37 @@ _PATCH_PLACES = "vision_model.model.embeddings.position_embedding.weight"
 
 
 def small_network(
-    vocabulary: Vocabulary, image_side: int = SIDE, positions: int = 1024, attention: str = "sdpa"
+    vocabulary: Vocabulary,
+    image_side: int = SIDE,
+    positions: int = 1024,
+    attention: str = "sdpa",
+    *,
+    scale: int = 1,
+    soft: bool = True,
 ) -> Network:
-    """A network of 1.3 million parameters for square pictures, with random weights from torch's generator."""
+    """A network of 1.3 million parameters for square pictures, with random weights from torch's generator.
+
+    Args:
+        scale: multiplies widths and heads, and so the parameters by about its square.
+        soft: whether it is to learn places from soft labels.
+    """
     network = build(
         Geometry(
             image_side=image_side,
             patch=8,
-            vision_width=96,
-            vision_inner=384,
+            vision_width=96 * scale,
+            vision_inner=384 * scale,
             vision_layers=3,
-            vision_heads=3,
-            text_width=128,
-            text_inner=384,
+            vision_heads=3 * scale,
+            text_width=128 * scale,
+            text_inner=384 * scale,
             text_layers=4,
-            text_heads=4,
+            text_heads=4 * scale,
             vocabulary=vocabulary.size,
             positions=positions,
             latents=vocabulary.latents,
             bins=vocabulary.bins,
-            between_cells=True,
+            between_cells=soft,
             names_weighed=_NAMES_WEIGHED,
         ),
         attention,
@@ -81,10 +92,11 @@ def grid_points(side: int) -> Tensor:
 
 
 @torch.no_grad()
-def continued(network: Network, image_side: int) -> Network:
-    """The same network to be trained on soft labels of places and pictures of this side. Its patches stay as large as
-    they are: there may be more or fewer, and the embeddings of their places are interpolated. The given one stays."""
-    geometry = dataclasses.replace(network.geometry, image_side=image_side, between_cells=True)
+def continued(network: Network, image_side: int, *, soft: bool = True) -> Network:
+    """The same network to be trained on soft labels of places, or on hard ones, and pictures of this side. Its patches
+    stay as large as they are: there may be more or fewer, and the embeddings of their places are interpolated. The
+    given one stays."""
+    geometry = dataclasses.replace(network.geometry, image_side=image_side, between_cells=soft)
     before, after = (one.image_side // one.patch for one in (network.geometry, geometry))
     found = build(geometry)
     state = network.model.state_dict()
@@ -95,6 +107,22 @@ def continued(network: Network, image_side: int) -> Network:
         state[_PATCH_PLACES] = torch.cat([table[:1], larger[0].flatten(1).T.to(table.dtype)])
     found.model.load_state_dict(state)
     return Network(geometry, found.model.to(network.device, network.dtype).eval())
+
+
+@torch.no_grad()
+def renew_text(network: Network) -> None:
+    """Gives the text model, words and places, a random start from torch's generator; what sees stays as it is."""
+    fresh = build(network.geometry).model.text_model
+    network.model.text_model.load_state_dict(fresh.state_dict())
+
+
+@torch.no_grad()
+def renew_places(network: Network, vocabulary: Vocabulary) -> None:
+    """Gives the location tokens random embeddings from torch's generator, as large as those of the words."""
+    table = network.model.text_model.model.embed_tokens.weight
+    size = float(table[vocabulary.eos + 1 : vocabulary.first_tag].std())
+    places = table[vocabulary.first_place : vocabulary.size]
+    places.copy_(torch.randn(places.shape).to(table) * size)
 
 
 @torch.no_grad()

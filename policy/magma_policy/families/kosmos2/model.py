@@ -189,6 +189,14 @@ class Kosmos2:
         lead = [] if detailed else self.vocabulary.encode("An image of")
         return self._grounded(self._run(image, [prompt], rules)[0], lead)
 
+    def caption(self, image: np.ndarray, beams: int) -> str:
+        """A caption in plain words, behind the published prompt ("An image of"), by a search with so many beams."""
+        prompt = prompts.describe(self.vocabulary, grounded=False)
+        rules = AnswerRules("words", max_new_tokens=CAPTION_TOKENS)
+        heard = self._decoder.likeliest(prompt, self._look(image), rules, beams, per_token=True)
+        best = next(said[0] for said, _ in heard if said)
+        return parse(self.vocabulary, best.ids).text.strip()
+
     def answer(
         self, image: np.ndarray, question: str | Sequence[str | Mention], *, grounded: bool = True
     ) -> GroundedText:

@@ -201,6 +201,14 @@ class Network:
         dtype: torch.dtype = self.model.text_model.model.layer_norm.weight.dtype
         return dtype
 
+    def set_dropout(self, fraction: float) -> None:
+        """Of the text model and the resampler, while the module is in training mode; a loaded network has none."""
+        # The library's blocks keep it as a number each, and none of their other modules has one of this name.
+        for part in (self.model.text_model, self.model.image_to_text_projection):
+            for module in part.modules():
+                if isinstance(getattr(module, "dropout", None), float):
+                    module.dropout = fraction
+
     def features(self, pixels: Tensor) -> Tensor:
         """float (B, 3, side, side) to what stands for the pictures in the text, (B, latents, width)."""
         found: Tensor = self.model.get_image_features(pixels.to(self.device, self.dtype)).pooler_output

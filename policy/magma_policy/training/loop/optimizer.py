@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 BETAS = (0.9, 0.98)
+EPS = 1e-8
 CHUNK = 1 << 26
 """Elements that are worked on at once: the embedding table of an 8 B model in float32 would take gigabytes."""
 
 
-def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float, seed: int) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: nn.Module, learning_rate: float, weight_decay: float, seed: int, eps: float = EPS
+) -> torch.optim.Optimizer:
     """AdamW over what is trained, with weight decay on matrices and kernels only: torch's for float32 weights,
     `RoundingAdamW` as soon as there are others."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -24,8 +27,8 @@ def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float, 
     ]
     groups = [group for group in groups if group["params"]]
     if all(p.dtype == torch.float32 for p in trained):
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=True)
-    return RoundingAdamW(groups, learning_rate, BETAS, seed)
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, eps=eps, fused=True)
+    return RoundingAdamW(groups, learning_rate, BETAS, seed, eps)
 
 
 class RoundingAdamW(torch.optim.Optimizer):
@@ -37,8 +40,10 @@ class RoundingAdamW(torch.optim.Optimizer):
     goes on.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], seed: int) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas, "eps": 1e-8, "weight_decay": 0.0})
+    def __init__(
+        self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], seed: int, eps: float = EPS
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
         self._seed = seed
 
     @torch.no_grad()

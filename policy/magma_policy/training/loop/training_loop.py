@@ -26,7 +26,7 @@ from magma_policy.training.loop.averages import MovingAverage
 from magma_policy.training.loop.config import LoopConfig
 from magma_policy.training.loop.divergence import DivergedError, SkippedSteps, all_finite
 from magma_policy.training.loop.nested_tensors import Batch
-from magma_policy.training.loop.optimizer import make_optimizer
+from magma_policy.training.loop.optimizer import EPS, make_optimizer
 from magma_policy.training.loop.plots import plot
 from magma_policy.training.loop.saved_run import SavedRunError
 
@@ -49,12 +49,15 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
     """One run of `model`, whose parameters that learn have `requires_grad`.
 
     A recipe says in a subclass what a batch is (`draw_part`), what is learned from it (`gradients`), what is kept
-    (`write_checkpoint`) and from which weights it began (`fingerprint`); it may set `validator`, and `drawn`, the names
-    of its figures that are drawn.
+    (`write_checkpoint`) and from which weights it began (`fingerprint`); it may set `validator`, `drawn`, the names of
+    its figures that are drawn, and before this class is set up `longest_gradient`, the norm that gradients are cut to,
+    and AdamW's `eps`.
     """
 
     validator: Validator | None = None
     drawn: Sequence[str] = ()
+    longest_gradient = 1.0
+    eps = EPS
 
     def __init__(
         self, config: LoopConfig, model: Model, device: torch.device, losses: Sequence[str], captures: bool
@@ -74,7 +77,7 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         processes.share_parameters(self.parameters.values())
         self.average = MovingAverage(self.parameters, config.ema_decay)
-        self.optimizer = make_optimizer(model, config.learning_rate, config.weight_decay, config.seed)
+        self.optimizer = make_optimizer(model, config.learning_rate, config.weight_decay, config.seed, self.eps)
         self.step = 0
         self.skipped = SkippedSteps(config.skip_limit)
         self.history: dict[str, list[dict[str, Any]]] = {"loss": [], "validation": [], "success": []}
@@ -129,7 +132,7 @@ class TrainingLoop(ABC, Generic[Model, Batch]):
         # Once per step, behind the last part: what the parts add up to is all that matters.
         parameters = list(self.parameters.values())
         processes.average_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.longest_gradient)
         finite = (
             torch.stack([norm.float(), *(loss.float() for part in losses for loss in part.values())]).isfinite().all()
         )

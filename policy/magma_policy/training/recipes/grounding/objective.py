@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from magma_policy.families.kosmos2 import Network, Vocabulary, normalised
 from magma_policy.grounding.scenes import Scene
+from magma_policy.training.place_labels import place_loss, softened
 from magma_policy.training.recipes.grounding.samples import Sample
 
 CORNERS = 4
@@ -113,7 +114,7 @@ class Objective:
         loss = F.cross_entropy(classes[inside], labels.classes[inside])
         loss = 0.5 * (loss + F.cross_entropy(classes[~inside], labels.classes[~inside]))
         logits = edges[inside].unflatten(1, (CORNERS, bins)).log_softmax(dim=2)
-        return loss - (_softened(labels.edges[inside], bins, sigma) * logits).sum(dim=2).mean()
+        return loss - (softened(labels.edges[inside], bins, sigma) * logits).sum(dim=2).mean()
 
     def _begins(self, behind: Tensor, labels: GridLabels, sigma: float) -> Tensor:
         """Loss of the location token that the text model would say behind each feature (B, features, width) of a thing:
@@ -121,15 +122,8 @@ class Objective:
         inside = labels.classes > 0
         if not bool(inside.any()):
             return behind.sum() * 0.0
-        return self._place_loss(self.network.head(behind[inside]).float(), labels.edges[inside][:, :2], sigma)
-
-    def _place_loss(self, logits: Tensor, corners: Tensor, sigma: float) -> Tensor:
-        """Of logits (N, vocabulary) against corners (N, 2) in cells."""
-        vocabulary = self.vocabulary
-        x, y = (_softened(corners[:, axis], vocabulary.bins, sigma) for axis in (0, 1))
-        wanted = (y[:, :, None] * x[:, None, :]).flatten(1)
-        among = logits.log_softmax(dim=1)[:, vocabulary.first_place : vocabulary.size]
-        return -(wanted * among).sum(dim=1).mean()
+        logits = self.network.head(behind[inside]).float()
+        return place_loss(logits, labels.edges[inside][:, :2], self.vocabulary, sigma).mean()
 
     def _read_picture(self, features: Tensor) -> tuple[DynamicCache, Tensor]:
         """What all texts of a picture begin with, read once: its keys and values, and (B, features, width) behind the
@@ -158,13 +152,7 @@ class Objective:
         words = F.cross_entropy(logits[~told], texts.targets[~told])
         if not bool(told.any()):
             return words, torch.zeros_like(words)
-        return words, self._place_loss(logits[told], texts.corners[told], sigma)
-
-
-def _softened(places: Tensor, bins: int, sigma: float) -> Tensor:
-    """Distributions (..., bins) over cells whose middles are near `places` (...), in cells."""
-    middles = torch.arange(bins, device=places.device) + 0.5
-    return (-((places[..., None] - middles) ** 2) / (2 * sigma**2)).softmax(dim=-1)
+        return words, place_loss(logits[told], texts.corners[told], self.vocabulary, sigma).mean()
 
 
 def collate_texts(samples: Sequence[Sample], vocabulary: Vocabulary) -> TextBatch:

@@ -284,6 +284,34 @@ def test_the_likeliest_answers_are_found_in_order_with_their_probabilities(model
         assert one.probability == pytest.approx(probability(model, prompt, one.ids, pictures[0], rules), rel=1e-3)
 
 
+def test_per_token_the_search_agrees_with_the_librarys_beams(model, words, pictures):
+    """transformers' own search by equal rules: five beams, a length penalty of 1, no early end. One prompt has no pads,
+    so that its faults with positions do not show."""
+    prompt = prompts.describe(words, grounded=False)
+    features = model.features(pictures[0])
+    rules = AnswerRules("anything", max_new_tokens=6, ngram=0)
+    found = heard(Decoder(model.network, words).likeliest(prompt, [features], rules, 5, per_token=True))
+    ids = torch.tensor([prompt.ids])
+    places = torch.zeros_like(ids)
+    places[0, 2 : 2 + words.latents] = 1
+    theirs = model.network.model.text_model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), image_embeds=features, image_embeds_position_mask=places,
+        num_beams=5, num_return_sequences=5, max_new_tokens=6, do_sample=False, length_penalty=1.0,
+        early_stopping=False, eos_token_id=words.eos, pad_token_id=words.pad, bos_token_id=words.bos,
+    )  # fmt: skip
+    said = [tuple(id_ for id_ in row if id_ != words.pad) for row in theirs[:, ids.shape[1] :].tolist()]
+    assert said[0] == found[0].ids and {*said} == {one.ids for one in found}
+
+
+def test_long_answers_are_no_less_likely_per_token(model, words, pictures):
+    prompt, features = prompts.describe(words, grounded=False), model.features(pictures[0])
+    rules = AnswerRules("words", max_new_tokens=12)
+    found = heard(Decoder(model.network, words).likeliest(prompt, [features], rules, 4, per_token=True))
+    weights = [np.log(one.probability) / len(one.ids) for one in found]
+    assert (np.diff(weights) <= 1e-9).all()
+    assert model.caption(pictures[0], 4) == parse(words, found[0].ids).text.strip()
+
+
 def test_the_search_misses_nothing_that_is_short(model, words, pictures):
     """With a beam for every word, all answers of one word are weighed."""
     prompt, features = prompts.refer(words, np.array([0.1, 0.2, 0.5, 0.6])), model.features(pictures[0])

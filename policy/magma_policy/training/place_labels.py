@@ -15,7 +15,7 @@ def softened(places: Tensor, bins: int, sigma: float) -> Tensor:
 
 
 def place_loss(logits: Tensor, corners: Tensor, vocabulary: Vocabulary, sigma: float) -> Tensor:
-    """Cross entropies (N,) of logits (N, vocabulary) against corners (N, 2), x y in cells, softened by `sigma` cells."""
+    """Cross entropies (N,) of logits (N, vocabulary) against corners (N, 2), x y in cells, softened by `sigma`, too."""
     x, y = (softened(corners[:, axis], vocabulary.bins, sigma) for axis in (0, 1))
     wanted = (y[:, :, None] * x[:, None, :]).flatten(1)
     among = logits.log_softmax(dim=1)[:, vocabulary.first_place : vocabulary.size]

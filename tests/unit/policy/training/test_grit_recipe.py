@@ -117,7 +117,8 @@ def test_a_grounded_caption_is_the_pipelines_own_sequence_and_is_learned_from_be
 def test_without_places_it_is_the_caption_alone(vocabulary):
     _, record = a_record()
     made = Samples(vocabulary, 256).caption(record.caption, 3)
-    assert vocabulary.decode(made.ids).strip() == record.caption and not made.corners
+    head = 1 + len(vocabulary.image_ids)
+    assert vocabulary.decode(made.ids[head:]).strip() == record.caption and not made.corners
     assert (
         vocabulary.grounding not in made.ids
         and made.learned[-1]
@@ -177,8 +178,8 @@ def test_a_sequence_that_is_cut_holds_whole_places_or_none(vocabulary, longest, 
     assert parse(vocabulary, made.ids[1 + len(vocabulary.image_ids) :]).malformed == 0
     assert sum(map(vocabulary.is_place, made.ids)) == len(made.corners)
     assert len(samples.caption(record.caption * 9, 0).ids) == longest
-    asked = samples.find("block " * 60, np.array([PLACES["left"]]), 0)
-    assert asked is None and samples.name("block " * 60, np.array([PLACES["left"]]), 0, 0) is None
+    asked = samples.find("block " * 90, np.array([PLACES["left"]]), 0)
+    assert asked is None and samples.name("block " * 90, np.array([PLACES["left"]]), 0, 0) is None
 
 
 def test_texts_are_cut_in_pieces_and_nothing_is_lost(vocabulary):
@@ -231,7 +232,7 @@ def test_kinds_are_mixed_by_their_tokens(vocabulary):
         for sample in mixture.draw(rng):
             tokens[kind_of(sample, vocabulary)] += len(sample.ids)
     for kind, share in vars(shares).items():
-        assert tokens[kind] / steps == pytest.approx(1200 * share / 12, rel=0.06), kind
+        assert tokens[kind] / steps == pytest.approx(1200 * share / 12, rel=0.1), kind
 
 
 def test_a_kind_without_data_leaves_its_tokens_to_the_others(vocabulary):
@@ -288,8 +289,9 @@ def test_the_loss_is_that_of_what_is_learned_and_of_nothing_that_stands_for_pict
         for sample in (drawn[0], drawn[4]):
             for place, learned in enumerate(sample.learned):
                 if learned and place > 1 + len(vocabulary.image_ids):
-                    begun = prompts.Prompt(sample.ids[:place], len(sample.pictures))
-                    shown = features[list(sample.pictures)]
+                    count = sample.ids[:place].count(vocabulary.image_open)
+                    begun = prompts.Prompt(sample.ids[:place], count)
+                    shown = features[list(sample.pictures[:count])]
                     answer = decoder.run([begun], [shown], AnswerRules("anything", ngram=0, max_new_tokens=1))[0]
                     loss = -torch.from_numpy(answer.first).log_softmax(0)[sample.ids[place]].item()
                     expected[vocabulary.is_place(sample.ids[place])] += 1
@@ -455,7 +457,7 @@ def test_damaged_records_are_left_out_and_counted(tmp_path, shard):
             image, record = a_record(number)
             data = encoded_png(image) if number != 1 else b"\x89PNG no picture"
             bad.add(Pair(record.key, record.caption, data), record)
-    content = path.read_bytes().replace(b'"ref_exps": [[0, 11,', b'"ref_exps": [[99,11,', 1)
+    content = path.read_bytes().replace(b'"ref_exps": [[0, 13, ', b'"ref_exps": [[99, 13,', 1)
     path.write_bytes(content)
     found = read(tmp_path, records=path)
     assert len(found.records) == 3 and len(found.pictures) == 3

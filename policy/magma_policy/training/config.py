@@ -59,7 +59,8 @@ class TrainConfig:
     memory."""
     recipe: Literal["robot_actions"] = "robot_actions"
     """What is learned: robot_actions, from demonstrations; chat, from conversations (`magma-train --recipe chat
-    --help`); grounding, from scenes (`magma-train --recipe grounding --help`)."""
+    --help`); grounding, from scenes (`magma-train --recipe grounding --help`); grit, from captions whose phrases have
+    boxes (`magma-train --recipe grit --help`)."""
     init: str | None = None
     """Checkpoint to finetune: a folder, the name of a shipped one, or owner/name on the Hugging Face Hub, in this
     project's layout or Magma-8B's. Its config, tokenizer and weights are used. Left out: a new magma-tiny."""

@@ -22,6 +22,8 @@ from magma_policy.errors import CommandError
 from magma_policy.files.image_files import encoded_png
 from magma_policy.grit.pairs import pairs_of, shards_of
 from magma_policy.grit.published import PictureIndex, published_records
+from magma_policy.training.recipes.grit.config import GritConfig
+from magma_policy.training.recipes.grit.material import read_material
 from magma_policy_client.content import file_digests
 
 JSON_EDITS: tuple[Edit, ...] = (json_edits, json_edits, line_edits, bytes_edits)
@@ -90,6 +92,25 @@ def _record(folder: Path) -> Path:
     return path
 
 
+def _documents(folder: Path) -> Path:
+    _record(folder)
+    rows = [
+        {"text_list": ["a dog", "in a field"], "image_info": [{"image_name": "a.png", "matched_text_index": at}]}
+        for at in range(2)
+    ]
+    path = folder / "mmc4.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _read_documents(path: Path) -> Reading:
+    config = GritConfig(
+        records=(path.parent,), output=path.parent / "none", init="x", documents=(path,), pictures=path.parent
+    )
+    found = read_material(config, 8)
+    return Reading(found.documents, found.identity)
+
+
 def _annotations(name: str, data: object) -> Callable[[Path], Path]:
     def seed(folder: Path) -> Path:
         path = folder / name
@@ -125,6 +146,7 @@ TARGETS = [
     Target("grit-captions", _captions, _read_captions, (CommandError,), LINES),
     Target("grit-record", _record, _read_published, (CommandError,), JSON_EDITS),
     Target("grit-tar", _tar, _read_published, (CommandError,), (bytes_edits,)),
+    Target("grit-documents", _documents, _read_documents, (CommandError,), LINES),
     Target("flickr-phrases", _annotations("x_val.json", _FLICKR), _read_with(read_flickr), (ResultsError,), JSON_EDITS),
     Target(
         "expressions",

@@ -46,9 +46,9 @@ def owl(kind: str, folder: Path):
     vision = {**small, "image_size": SIDE, "patch_size": 8}
     sizes = {"size": {"height": SIDE, "width": SIDE}}
     if kind == "owlv2":
-        config = Owlv2Config(text_config=text, vision_config=vision, projection_dim=16)
+        config = Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)
         return Owlv2ForObjectDetection(config), Owlv2Processor(Owlv2ImageProcessorPil(**sizes), tokenizer)
-    config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=16)
+    config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=32)
     pictures = OwlViTImageProcessorPil(**sizes, do_center_crop=False)
     return OwlViTForObjectDetection(config), OwlViTProcessor(pictures, tokenizer)
 

@@ -510,7 +510,15 @@ def test_texts_pairs_and_documents_are_read(tmp_path, shard):
     def document(name="a.png", place=1, sentences=("one", "two")):
         return {"text_list": list(sentences), "image_info": [{"image_name": name, "matched_text_index": place}]}
 
-    rows = [document(), document("../secret.png"), document("b.png"), document(place="0"), document(sentences=(1,)), {}]
+    rows = [
+        document(),
+        document("../secret.png"),
+        document("\ud800.png"),
+        document("b.png"),
+        document(place="0"),
+        document(sentences=(1,)),
+        {},
+    ]
     (tmp_path / "mmc4.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found = read(
         tmp_path,
@@ -523,7 +531,7 @@ def test_texts_pairs_and_documents_are_read(tmp_path, shard):
     assert found.texts == ["a red block", "a green block"] and len(found.pairs) == 5
     assert [[part for part in one if isinstance(part, str)] for one in found.documents] == [["one", "two"]]
     assert isinstance(found.documents[0][1], int)
-    assert found.dropped["document: not as MMC4 has them, or without its pictures"] == 5
+    assert found.dropped["document: not as MMC4 has them, or without its pictures"] == 6
     assert found.dropped["line: no object of JSON"] == 2 and found.dropped["text: none in it"] == 1
     with pytest.raises(CommandError, match="--pictures"):
         read(tmp_path, records=shard, documents=(tmp_path / "mmc4.jsonl",))

@@ -148,13 +148,9 @@ class _Reader:
         for one in shown:
             name, place = (one.get("image_name"), one.get("matched_text_index")) if isinstance(one, dict) else (0, 0)
             # A name is one of a file in the folder, and leads nowhere else.
-            if (
-                not isinstance(name, str)
-                or name in ("", ".", "..")
-                or "/" in name
-                or "\0" in name
-                or type(place) is not int
-            ):
+            if not isinstance(name, str) or not encodes(name) or name in ("", ".", "..") or {"/", "\0"} & set(name):
+                return None
+            if type(place) is not int:
                 return None
             try:
                 found = self.picture((pictures / name).read_bytes(), name)

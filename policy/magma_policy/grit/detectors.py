@@ -165,15 +165,17 @@ class ZeroShotDetector:
         inputs = self._processor(images=Image.fromarray(image), text=text, return_tensors="pt", **cut)
         with torch.inference_mode():
             outputs = self._model(**inputs.to(self._model.device))
-        likely = outputs.logits[0].float().sigmoid().cpu().numpy()
+        logits = outputs.logits[0].float()
+        likely, best = logits.sigmoid().cpu().numpy(), logits.argmax(dim=1).cpu().numpy()
         if self._kind in TOKENS:
             offsets = self._processor.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
             likely = by_phrase(likely, offsets, spans)
+            best = likely.argmax(axis=1)
         boxes = outputs.pred_boxes[0].float().cpu().numpy().astype(np.float64)
-        return self._found(likely, _corners(boxes, image.shape, square=self._kind == "owlv2"))
+        return self._found(likely, best, _corners(boxes, image.shape, square=self._kind == "owlv2"))
 
-    def _found(self, likely: np.ndarray, boxes: np.ndarray) -> list[Found]:
-        best = likely.argmax(axis=1)
+    def _found(self, likely: np.ndarray, best: np.ndarray, boxes: np.ndarray) -> list[Found]:
+        """Boxes of queries with the `best` phrase of each, which among surest ones only logits tell."""
         found = []
         for row in np.flatnonzero(likely.max(axis=1) >= self._floor).tolist():
             box = boxes[row].clip(0.0, 1.0)

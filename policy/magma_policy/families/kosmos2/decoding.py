@@ -216,21 +216,22 @@ class Decoder:
                     likely = float(np.exp(value))
                     ended.append((value / length if per_token else likely, Said(tuple(row.said), likely)))
             ended = sorted(ended, key=lambda one: -one[0])[:count]
-            left = float(np.exp(going[0][2])) if going else 0.0
             if per_token:
                 # What goes on may become likelier per token; the search ends where the library's does.
-                over = not going or (len(ended) == count and going[0][2] / length <= ended[-1][0])
-                sure = len(ended) if over else 0
+                if not going or (len(ended) == count and going[0][2] / length <= ended[-1][0]):
+                    yield [said for _, said in ended], 0.0
+                    return
             else:
                 # What goes on only gets less likely.
+                left = float(np.exp(going[0][2])) if going else 0.0
                 sure = sum(weight >= left for weight, _ in ended)
-            yield (
-                [said for _, said in ended[told:sure]],
-                max([left, *(said.probability for _, said in ended[sure : sure + 1])]),
-            )
-            told = sure
-            if not going:
-                return
+                yield (
+                    [said for _, said in ended[told:sure]],
+                    max([left, *(weight for weight, _ in ended[sure : sure + 1])]),
+                )
+                told = sure
+                if not going:
+                    return
             rows, sums = [row for _, row, _ in going], np.array([score for _, _, score in going])
             text.choose([parent for parent, _, _ in going])
             text.add([row.said[-1] for row in rows])

@@ -81,7 +81,7 @@ def dino(kind: str, folder: Path):
         vocab_size=len(pieces), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     sizes = dict(
-        backbone_config=backbone, text_config=text, d_model=16, encoder_layers=1, decoder_layers=1, num_queries=9,
+        backbone_config=backbone, text_config=text, d_model=32, encoder_layers=1, decoder_layers=2, num_queries=9,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
     )  # fmt: skip
     pictures = GroundingDinoImageProcessorPil(size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE})
@@ -98,6 +98,10 @@ def checkpoint(request, tmp_path_factory) -> Path:
     folder, parts = (tmp_path_factory.mktemp(request.param) / name for name in ("checkpoint", "parts"))
     parts.mkdir()
     model, processor = (owl if request.param.startswith("owl") else dino)(request.param, parts)
+    for name, parameter in model.named_parameters():
+        if name.startswith("box_head"):
+            # As the library begins, OWL's boxes have hardly any area.
+            torch.nn.init.normal_(parameter, std=0.2)
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -134,26 +138,26 @@ def test_a_checkpoint_is_read_and_agrees_with_the_library(checkpoint, image):
     found = detector.ground(image, PHRASES, "k")
     theirs, likely, inputs = library(detector, image, PHRASES)
     height, width = image.shape[:2]
-    wanted = theirs["boxes"].numpy() / (width, height, width, height)
-    wanted = [box for box in wanted.clip(0, 1) if box[0] < box[2] and box[1] < box[3]]
-    assert len(found) == len(wanted) > 0
-    np.testing.assert_allclose(sorted(one.box for one in found), sorted(map(tuple, wanted)), atol=1e-5)
-    assert all(0.0 <= one.score <= 1.0 and one.phrase in range(3) for one in found)
-    if "labels" in theirs and not detector._kind.endswith("dino"):
-        labels = {tuple(np.round(box / (width, height, width, height), 4).clip(0, 1)): int(label)
-                  for box, label in zip(theirs["boxes"].numpy(), theirs["labels"], strict=True)}  # fmt: skip
-        assert all(labels[tuple(np.round(one.box, 4))] == one.phrase for one in found)
-    else:
-        # By hand: the ids of a phrase's own words, of which "a dog" and "dog" share one.
-        words = {name: detector._processor.tokenizer.convert_tokens_to_ids(name) for name in WORDS}
-        row = inputs["input_ids"][0].tolist()
-        stops = [at for at, id_ in enumerate(row) if id_ == words["."]]
-        parts = [range(first + 1, last) for first, last in zip([0, *stops], stops, strict=False)]
-        assert [[row[at] for at in part] for part in parts] == [
-            [words[word] for word in phrase.split()] for phrase in PHRASES
-        ]
-        best = np.stack([likely[:, list(part)].max(axis=1) for part in parts], axis=1)
-        assert sorted(one.score for one in found) == pytest.approx(sorted(best.max(axis=1)), abs=1e-6)
+    boxes = (theirs["boxes"].numpy() / (width, height, width, height)).clip(0, 1)
+    # What is hardly there is there or not by rounding.
+    wanted = [row for row, box in enumerate(boxes) if (box[2:] - box[:2]).min() > 1e-3]
+    kept = [one for one in found if min(one.box[2] - one.box[0], one.box[3] - one.box[1]) > 1e-3]
+    assert len(kept) == len(wanted) > 3
+    np.testing.assert_allclose([one.box for one in kept], boxes[wanted], atol=1e-5)
+    assert boxes[wanted].std(axis=0).max() > 1e-3
+    if detector._kind.startswith("owl"):
+        np.testing.assert_allclose([one.score for one in kept], theirs["scores"][wanted], atol=1e-6)
+        assert [one.phrase for one in kept] == theirs["labels"][wanted].tolist()
+        return
+    # By hand: the ids of a phrase's own words; "a dog" and "dog" have one in common.
+    tokenizer = detector._processor.tokenizer
+    row = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
+    stops = [at for at, token in enumerate(row) if token == "."]
+    parts = [slice(first + 1, last) for first, last in zip([0, *stops], stops, strict=False)]
+    assert [row[part] for part in parts] == [phrase.split() for phrase in PHRASES]
+    best = np.stack([likely[wanted, part].max(axis=1) for part in parts], axis=1)
+    np.testing.assert_allclose([one.score for one in kept], best.max(axis=1), atol=1e-6)
+    assert [one.phrase for one in kept] == best.argmax(axis=1).tolist()
 
 
 def test_boxes_below_what_is_asked_for_are_not_told(checkpoint, image):

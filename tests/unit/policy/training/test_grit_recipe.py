@@ -548,8 +548,9 @@ def test_the_command_trains_goes_on_and_refuses(shard, start, tmp_path, monkeypa
         train.main()
 
     asked = ("--output", str(tmp_path / "run"), "--warmup-steps", "1", "--tokens", "200", "--longest", "128")
-    with pytest.raises(SystemExit, match="either --init CHECKPOINT or --from-scratch"):
-        typed(*asked, "--steps", "3")
+    for both in ((), ("--init", str(start), "--from-scratch")):
+        with pytest.raises(SystemExit, match="either --init CHECKPOINT or --from-scratch"):
+            typed(*asked, "--steps", "3", *both)
     asked = (*asked, "--init", str(start), "--shares.instructions", "100")
     typed(*asked, "--steps", "3", "--dry-run")
     said = capsys.readouterr().out
@@ -582,8 +583,7 @@ def test_other_records_are_another_run(shard, start, tmp_path):
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
         ({"warmup_steps": 4}, "leave none of 4 steps"),
         ({"longest": 3}, "longest must be at least"),
-        ({"from_scratch": True}, "either --init CHECKPOINT or --from-scratch"),
-        ({"init": None, "from_scratch": True, "freeze_vision": True}, "nothing that freeze_vision"),
+        ({"from_scratch": True, "freeze_vision": True}, "nothing that freeze_vision"),
         ({"records": ()}, "at least one set"),
         ({"shares": TokenShares(records=0)}, "nothing else has places"),
     ],

@@ -142,8 +142,6 @@ class GritConfig:
             raise ConfigError(f"longest must be at least {SHORTEST} tokens, got {self.longest}")
         if self.scale > 16:
             raise ConfigError(f"scale must be at most 16, got {self.scale}")
-        if self.from_scratch == (self.init is not None):
-            raise ConfigError("say what to begin with: either --init CHECKPOINT or --from-scratch")
         if self.from_scratch and self.freeze_vision:
             raise ConfigError("a new vision tower has nothing that freeze_vision could keep")
         if not self.records:

@@ -134,7 +134,10 @@ class Trainer(TrainingLoop[nn.Module, StepBatch]):
 
 
 def start_of(config: GritConfig) -> Path | None:
-    """The folder of the checkpoint that is begun with. Raises CheckpointNotFoundError."""
+    """The folder of the checkpoint that is begun with. Raises CheckpointNotFoundError, or ConfigError where it is not
+    said what to begin with."""
+    if config.from_scratch == (config.init is not None):
+        raise ConfigError("say what to begin with: either --init CHECKPOINT or --from-scratch")
     return None if config.init is None else find_checkpoint(config.init)
 
 

@@ -12,7 +12,7 @@ from magma_policy.families.kosmos2.decoding import Decoder, Said
 from magma_policy.families.kosmos2.grammar import AnswerRules, Kinds, Row
 from magma_policy.families.kosmos2.images import PictureError, pixels_of
 from magma_policy.families.kosmos2.locations import encode_boxes, neighbours
-from magma_policy.families.kosmos2.model import NOT_FOUND, SPEAKER, Kosmos2
+from magma_policy.families.kosmos2.model import CAPTION_TOKENS, NOT_FOUND, SPEAKER, Kosmos2
 from magma_policy.families.kosmos2.network import Network
 from magma_policy.families.kosmos2.parser import parse
 from magma_policy.families.kosmos2.prompts import Example, Prompt, PromptError
@@ -290,7 +290,7 @@ def test_per_token_the_search_agrees_with_the_librarys_beams(model, words, pictu
     prompt = prompts.describe(words, grounded=False)
     features = model.features(pictures[0])
     rules = AnswerRules("anything", max_new_tokens=6, ngram=0)
-    found = heard(Decoder(model.network, words).likeliest(prompt, [features], rules, 5, per_token=True))
+    ((found, _),) = Decoder(model.network, words).likeliest(prompt, [features], rules, 5, per_token=True)
     ids = torch.tensor([prompt.ids])
     places = torch.zeros_like(ids)
     places[0, 2 : 2 + words.latents] = 1
@@ -305,8 +305,8 @@ def test_per_token_the_search_agrees_with_the_librarys_beams(model, words, pictu
 
 def test_long_answers_are_no_less_likely_per_token(model, words, pictures):
     prompt, features = prompts.describe(words, grounded=False), model.features(pictures[0])
-    rules = AnswerRules("words", max_new_tokens=12)
-    found = heard(Decoder(model.network, words).likeliest(prompt, [features], rules, 4, per_token=True))
+    rules = AnswerRules("words", max_new_tokens=CAPTION_TOKENS)
+    ((found, _),) = Decoder(model.network, words).likeliest(prompt, [features], rules, 4, per_token=True)
     weights = [np.log(one.probability) / len(one.ids) for one in found]
     assert (np.diff(weights) <= 1e-9).all()
     assert model.caption(pictures[0], 4) == parse(words, found[0].ids).text.strip()

@@ -118,11 +118,11 @@ def renew_text(network: Network) -> None:
 
 @torch.no_grad()
 def renew_places(network: Network, vocabulary: Vocabulary) -> None:
-    """Gives the location tokens random embeddings from torch's generator, as large as those of the words."""
+    """Gives the location tokens random embeddings from torch's generator, as small as the library's: trained words'
+    are larger, and what begins as large as they are is unlearned for hundreds of steps first."""
     table = network.model.text_model.model.embed_tokens.weight
-    size = float(table[vocabulary.eos + 1 : vocabulary.first_tag].std())
     places = table[vocabulary.first_place : vocabulary.size]
-    places.copy_(torch.randn(places.shape).to(table) * size)
+    places.copy_(torch.randn(places.shape).to(table) * network.model.config.text_config.init_std)
 
 
 @torch.no_grad()

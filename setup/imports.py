@@ -29,7 +29,7 @@ SOURCES = ("policy", "sim", "ros2_ws/rclpy_dds/rclpy_dds", "ros2_ws/src")
 LOADED_BY_NAME = ("cyclonedds", "daqp")
 """Used without an import statement: libddsc by path, the solver by qpsolvers."""
 OPTIONAL = frozenset({
-    "bitsandbytes", "cotracker", "fastapi", "foxglove", "nicegui", "peft", "pycocoevalcap", "spacy", "starlette",
+    "bitsandbytes", "cotracker", "fastapi", "foxglove", "nicegui", "peft", "pycocoevalcap", "ray", "spacy", "starlette",
     "uvicorn",
 })  # fmt: skip
 """Extras, checked where they are installed."""

@@ -17,7 +17,7 @@ from magma_sim.backends.simpler_original.suites import SUITES as SIMPLER_ORIGINA
 from magma_sim.backends.tabletop.suites import SUITES as TABLETOP
 from magma_sim.experts.pick_and_place import make_expert
 from magma_sim.experts.planning import plan
-from magma_sim.registry import check_task, entries, make_task
+from magma_sim.registry import check_task, data_files, entries, make_task
 
 _ROOT = Path(__file__).parent
 
@@ -41,6 +41,17 @@ class ExpertPolicy(ScriptedPolicy):
         return plan(self._expert, observation.end_effector, observation.object_poses, ahead)
 
 
+def machine(tasks: tuple[str, ...], images: bool) -> dict[str, str]:
+    """What of this machine decides how these tasks look and go; see `magma_eval.benchmarks.Benchmark.machine`."""
+    found = {f"data files of {name}": content for name, content in data_files(tasks).items()}
+    if images:
+        # SAPIEN takes a second to load.
+        from magma_sim.backends.shared.rendering import choose_render_device
+
+        found["renderer"] = choose_render_device().name
+    return found
+
+
 BENCHMARK = Benchmark(
     tasks=tuple(entries()),
     make_task=make_task,
@@ -50,5 +61,6 @@ BENCHMARK = Benchmark(
     published=PUBLISHED,
     sources=tuple(_ROOT / name for name in ("tasks", "experts", "backends")),
     distributions=("mani_skill", "sapien"),
+    machine=machine,
     factories=("magma_sim:make_task",),
 )

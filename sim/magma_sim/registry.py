@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+from collections.abc import Iterable
 
+from magma_eval.version import folders_digest
 from magma_sim.tasks.backend import Backend, TaskEntry
 from magma_sim.tasks.interface import Task
 from magma_sim.tasks.skill import Skill
@@ -62,6 +64,15 @@ def check_task(name: str) -> None:
         SimulatorUnavailableError: data files, or a simulator, are not on this machine; the message names the remedy.
     """
     backend_of(name).check()
+
+
+def data_files(tasks: Iterable[str]) -> dict[str, str]:
+    """Content of the data files of these tasks' backends, by backend; raises as `check_task`."""
+    found = {}
+    for backend in {id(backend): backend for backend in map(backend_of, tasks)}.values():
+        if folders := backend.data():
+            found[backend.name] = folders_digest(folders)
+    return found
 
 
 def make_task(name: str, **options: object) -> Task:

@@ -54,6 +54,9 @@ class Benchmark:
     """folders whose Python files decide how an episode goes"""
     distributions: tuple[str, ...] = ()
     """installed distributions, beside numpy, whose versions may change a result"""
+    machine: Callable[[tuple[str, ...], bool], Mapping[str, str]] = lambda tasks, images: {}
+    """(tasks, images) -> what else of a machine may change a result, by what it is: renderer, data files. Asked in the
+    worker, where several machines play one run; may load the simulator"""
     factories: tuple[str, ...] = ()
     """names under which earlier results know `make_task`"""
 

@@ -26,6 +26,7 @@ from magma_eval.pools.worker import find_factory
 from magma_eval.questions.report import as_numbers, as_text
 from magma_eval.questions.samples import find_samples, read_samples
 from magma_eval.questions.summary import summarise_task
+from magma_eval.ray_option import RayOption, address_of
 from magma_eval.report.clips import choose, film_all
 from magma_eval.report.comparison import contests
 from magma_eval.report.comparison import text_report as contest_report
@@ -34,7 +35,7 @@ from magma_eval.report.page import render
 from magma_eval.report.text_tables import terminal_width
 from magma_eval.results.episode_result import EpisodeResult, ResultsError, SuccessRule
 from magma_eval.results.merge import merge
-from magma_eval.results.run_folder import RunFolder, without_repetitions
+from magma_eval.results.run_folder import CONTRADICTIONS, RunFolder, contradictions_remark, without_repetitions
 from magma_eval.rollout.settings import Clock, Compensation
 from magma_eval.run.coordinator import RunError, Summary
 from magma_eval.run.plan import DEFAULT_FACTORY, RunConfig
@@ -156,6 +157,9 @@ class RunCommand:
     """HEIGHTxWIDTH of the images, such as 480x640, where a suite can; default: the suite's own"""
     task_factory: str = DEFAULT_FACTORY
     """module:function that makes tasks, for simulators of your own"""
+    ray: RayOption = None
+    """play on a Ray cluster (docs/scale.md), with --workers on all its machines together: its HOST:PORT, or auto where
+    RAY_ADDRESS or a node of this machine tells. Without either a cluster of this machine is started for this run"""
 
     def config(self) -> RunConfig:
         """The run, checked; ValueError says what is wrong."""
@@ -185,6 +189,7 @@ class RunCommand:
             environments=self.environments,
             image_size=_size(self.image_size),
             factory=self.task_factory,
+            ray=address_of(self.ray),
         )
 
     def run(self) -> int:
@@ -244,6 +249,7 @@ class ReportCommand:
             raise ValueError(f"--out {page} is a folder; give the name of a page, such as {page / 'report.html'}")
         check_file(page, "--out")
         runs, remarks = without_repetitions(runs)
+        remarks += filter(None, map(contradictions_remark, self.folders))
         of_folder = {id(result): run.folder for run in runs for result in run.results}
         everything = [result for run in runs for result in run.results]
         chosen = choose(everything, rule, self.failures, self.successes)
@@ -349,11 +355,16 @@ def _tell(summary: Summary, out: Path, command: str) -> int:
     if summary.played or summary.resumed or summary.errors:
         print(rate_table(summarise(RunFolder.read(out).results), terminal_width()) + "\n")
     print(f"{summary.played} episodes played, {summary.resumed} were there, {summary.errors} errors; results in {out}")
+    if summary.contradictions:
+        print(
+            f"{summary.contradictions} episodes were played twice and ended differently, so they are not reproducible: "
+            f"{out / CONTRADICTIONS}"
+        )
     if summary.interrupted:
         print(f"{summary.left} episodes are left; to go on: {command}")
         return 130
     print(f"one page with videos: {shlex.join(['magma-eval', 'report', str(out)])}")
-    return 1 if summary.errors else 0
+    return 1 if summary.errors or summary.contradictions else 0
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from magma_eval.benchmarks import Benchmark, benchmark_of
 from magma_eval.episodes import Episode
+from magma_policy_client.content import digest_of, file_digests
 
 _ROOT = Path(__file__).parent
 _PRESENTATION = ("command.py", "compare.py", "confidence_intervals.py", "summary.py", "videos.py", "results/merge.py")
@@ -18,12 +19,22 @@ _PRESENTATION = ("command.py", "compare.py", "confidence_intervals.py", "summary
 
 def code_version(episodes: Iterable[Episode]) -> str:
     """The evaluator's version and a hash of all sources that decide how these episodes go, such as 0.2.0+1a2b3c4d."""
-    return _code_version(_benchmarks(episodes))
+    return code_version_of(episode.make for episode in episodes)
+
+
+def code_version_of(tasks: Iterable[str]) -> str:
+    """The same of tasks by their names, as `magma_eval.benchmarks.make_task` knows them."""
+    return _code_version(benchmarks_of(tasks))
 
 
 def versions(episodes: Iterable[Episode]) -> dict[str, str]:
     """Versions of what else may change a result."""
-    names = [name for benchmark in _benchmarks(episodes) for name in benchmark.distributions]
+    return versions_of(episode.make for episode in episodes)
+
+
+def versions_of(tasks: Iterable[str]) -> dict[str, str]:
+    """The same of tasks by their names."""
+    names = [name for benchmark in benchmarks_of(tasks) for name in benchmark.distributions]
     found = {}
     for name in (*names, "numpy", "opencv-python", "magma-policy-client"):
         try:
@@ -33,16 +44,28 @@ def versions(episodes: Iterable[Episode]) -> dict[str, str]:
     return found
 
 
-def _benchmarks(episodes: Iterable[Episode]) -> tuple[Benchmark, ...]:
-    """Those that make the episodes' tasks."""
-    tasks = dict.fromkeys(episode.make for episode in episodes)
-    found = {id(benchmark): benchmark for task in tasks if (benchmark := benchmark_of(task)) is not None}
+def benchmarks_of(tasks: Iterable[str]) -> tuple[Benchmark, ...]:
+    """Those that make the tasks."""
+    every = dict.fromkeys(tasks)
+    found = {id(benchmark): benchmark for task in every if (benchmark := benchmark_of(task)) is not None}
     return tuple(found.values())
 
 
 @functools.cache
-def _file_digest(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
+    """The SHA-256 of a file's content, read once."""
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def folders_digest(folders: Iterable[Path]) -> str:
+    """One digest of every file in some folders, by what is in them; .git and compiled Python are left out."""
+    found = {}
+    for number, folder in enumerate(folders):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not {".git", "__pycache__"}.intersection(path.parts):
+                found[path] = f"{number}/{path.relative_to(folder).as_posix()}"
+    digests = file_digests(found)
+    return digest_of({name: digests[path] for path, name in found.items()})[:12]
 
 
 def _code_version(benchmarks: Iterable[Benchmark]) -> str:
@@ -53,5 +76,5 @@ def _code_version(benchmarks: Iterable[Benchmark]) -> str:
             if root == _ROOT and (name in _PRESENTATION or name.startswith("report/")):
                 continue
             digest.update(f"{root.name}/{name}".encode())
-            digest.update(_file_digest(path))
+            digest.update(file_digest(path))
     return f"{importlib.metadata.version('magma-eval')}+{digest.hexdigest()[:8]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from magma_sim.tasks.interface import Task
@@ -38,5 +39,7 @@ class Backend:
     """names of options that `make` takes as a mapping, beside those it names"""
     check: Callable[[], None] = lambda: None
     """raises SimulatorUnavailableError when files are missing that every task needs; loads nothing"""
+    data: Callable[[], tuple[Path, ...]] = lambda: ()
+    """folders of files, beside this package's, that decide how episodes look and go; raises as `check`"""
     layout_streams: Mapping[str, Any] = field(default_factory=dict)
     """where random layouts come from, for the card of demonstrations"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from magma_eval.episodes import Episode
 from magma_eval.policies.choice import PolicyChoice
-from magma_eval.pools.protocol import Event, Failed, Finished, Lease, Lost, Ready, WorkerSetup, Working
+from magma_eval.pools.protocol import Event, Failed, Finished, Lease, Lost, Ready, Refused, WorkerSetup, Working
 from magma_eval.results.episode_result import EpisodeResult, Key, ResultsError, Success
+from magma_eval.results.run_folder import contradictions_remark
 from magma_eval.rollout.settings import RolloutSettings
 from magma_eval.run.coordinator import Coordinator, Limits, RunError
 from magma_eval.run.progress import Progress
@@ -32,6 +34,7 @@ class Pool:
         self.leased: list[tuple[int, int]] = []
         self.dropped: list[int] = []
         self.patience_s: float | None = None
+        self.late: Event | None = None
 
     def start(self, worker: int, setup: WorkerSetup) -> None:
         assert setup.url == "ws://here"
@@ -165,3 +168,61 @@ def test_the_recorder_refuses_a_folder_of_another_run_before_anything_is_played(
     run(tmp_path, Pool(success))
     with pytest.raises(ResultsError, match="clock was None and is 'wall'"):
         Recorder(tmp_path, "results.jsonl", described(clock="wall"))
+
+
+def test_a_late_answer_that_differs_is_reported_as_not_reproducible_and_the_first_counts(tmp_path: Path) -> None:
+    """The first worker is lost, and answers after the one that took its episode over, otherwise than that."""
+    acknowledged: list[int] = []
+
+    def answer(worker: int, lease: Lease) -> Event:
+        if len(pool.leased) == 1:
+            late = success(-1, lease)
+            differs = {**late.result, "steps": 7}
+            pool.late = Finished(-1, differs, lease.number, acknowledge=lambda: acknowledged.append(lease.number))
+            return Lost(worker, "nothing was heard of its machine", started=True, outside=True)
+        if len(pool.leased) == 4:
+            pool._coming.append(pool.late)
+        return success(worker, lease)
+
+    pool = Pool(answer)
+    coordinator, results = run(tmp_path, pool, count=4, workers=1)
+    assert (coordinator.summary.played, coordinator.summary.contradictions) == (4, 1) and acknowledged == [1]
+    assert {result.steps for result in results} == {8} and {result.attempts for result in results} == {1}
+    (line,) = (tmp_path / "not_reproducible.jsonl").read_text().splitlines()
+    assert [json.loads(line)[which]["steps"] for which in ("kept", "other")] == [8, 7]
+    assert "1 episodes are not reproducible" in contradictions_remark(tmp_path)
+
+
+def test_a_record_from_another_machine_is_on_the_disk_before_its_line_is_acknowledged(tmp_path: Path) -> None:
+    def answer(worker: int, lease: Lease) -> Event:
+        there = tmp_path / lease.record
+
+        def acknowledge() -> None:
+            assert there.read_bytes() == b"record" and lease.record in (tmp_path / "results.jsonl").read_text()
+            told.append(lease.number)
+
+        return Finished(worker, success(worker, lease).result, lease.number, b"record", acknowledge)
+
+    told: list[int] = []
+    run(tmp_path, Pool(answer))
+    assert sorted(told) == [1, 2, 3, 4]
+
+
+def test_a_refused_worker_ends_no_run_that_others_go_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = Pool(success)
+    start = pool.start
+
+    def start_or_refuse(worker: int, setup: WorkerSetup) -> None:
+        if worker == 0:
+            pool.workers[worker] = "starting"
+            pool.drop(worker)
+            pool._coming.append(Refused(worker, "node 2 would play episodes in another way"))
+        else:
+            start(worker, setup)
+
+    pool.start = start_or_refuse  # type: ignore[method-assign]
+    coordinator, _ = run(tmp_path, pool)
+    # More often than workers may fail to start: each place is tried once only, so it is no failure.
+    assert coordinator.summary.played == 4 and capsys.readouterr().err.count("a worker was refused: node 2") > 2

@@ -8,6 +8,7 @@ results are known by the policy's content (`Key.policy_identity`).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -158,6 +159,16 @@ class PolicyChoice:
             if colon and key.strip(" *").lower() == "training":
                 return value.strip(" *|")
         return ""
+
+
+def located(choice: PolicyChoice) -> PolicyChoice:
+    """The same policy under the same label, whose files are found from any folder of a machine that has them."""
+    path = Path(choice.argument)
+    if choice.kind not in ("magma", "replay") or not path.exists():
+        return choice
+    head = choice.text.partition(":")[0]
+    prefix = f"{head}:" if head == "replay" or f"{head}:" in PREFIXES else ""
+    return dataclasses.replace(choice, text=f"{prefix}{path.resolve()}", name=choice.label)
 
 
 def _file_hash(path: Path) -> str:

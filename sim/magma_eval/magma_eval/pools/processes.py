@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from magma_eval.pools import wire
-from magma_eval.pools.protocol import Event, Failed, Finished, Lease, Lost, Ready, WorkerSetup, Working
+from magma_eval.pools.protocol import (
+    Event,
+    Failed,
+    Finished,
+    Lease,
+    Lost,
+    Ready,
+    WorkerSetup,
+    Working,
+    lease_as_json,
+    setup_as_json,
+)
 
 _ENDING_S = 5.0
 _SLOW = ("making the environment", "resetting")
@@ -47,20 +58,14 @@ class ProcessPool:
         share = max(1, len(os.sched_getaffinity(0)) // self._count)
         process = _Process(worker, self._logs / f"{self._name}-{worker}.log", {"LP_NUM_THREADS": str(share)})
         process.expect("starting", self._start_timeout_s)
-        process.say("setup", **dataclasses.asdict(setup) | {"folder": str(setup.folder)})
+        process.say("setup", **setup_as_json(setup))
         self._processes[worker] = process
         self._selector.register(process.read, selectors.EVENT_READ, process)
 
     def lease(self, worker: int, lease: Lease) -> None:
         process = self._processes[worker]
         process.expect("beginning", self._start_timeout_s)
-        process.say(
-            "episode",
-            episode=lease.episode.as_json(),
-            settings=dataclasses.asdict(lease.settings),
-            seed=lease.seed,
-            record=lease.record,
-        )
+        process.say("episode", **lease_as_json(lease))
 
     def drop(self, worker: int) -> None:
         process = self._processes.pop(worker, None)
@@ -106,17 +111,18 @@ class ProcessPool:
             process.expect_nothing()
             if kind == "ready":
                 process.started = True
-                yield Ready(process.number)
+                yield Ready(process.number, message["facts"])
             elif kind == "result":
                 yield Finished(process.number, message)
             elif kind == "failed":
                 yield Failed(process.number, message["cause"], message["message"])
         if process.ended:
-            yield self._lost(process, process.how_it_ended())
+            why, outside = process.how_it_ended()
+            yield self._lost(process, why, outside)
 
-    def _lost(self, process: _Process, why: str) -> Lost:
+    def _lost(self, process: _Process, why: str, outside: bool = False) -> Lost:
         self.drop(process.number)
-        return Lost(process.number, why, process.started)
+        return Lost(process.number, why, process.started, outside)
 
 
 class _Process:
@@ -179,8 +185,8 @@ class _Process:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
-    def how_it_ended(self) -> str:
-        """In words, with the end of its log."""
+    def how_it_ended(self) -> tuple[str, bool]:
+        """In words, with the end of its log; and whether somebody else ended it: no simulator ends by SIGKILL."""
         try:
             status = self._process.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
@@ -191,4 +197,4 @@ class _Process:
         with contextlib.suppress(OSError):
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             words = " | ".join(lines[-3:])[-600:]
-        return f"the simulator's process ended {how} while {self.doing}: {words}"
+        return f"the simulator's process ended {how} while {self.doing}: {words}", status == -signal.SIGKILL

@@ -3,13 +3,15 @@
 The run's coordinator leases one episode at a time to an idle worker, owns the results, and decides what becomes of an
 episode that failed; workers keep nothing that must not be lost.
 
-Processes of this machine are one pool (`magma_eval.pools.processes`); workers elsewhere would be another.
+Processes of this machine are one pool (`magma_eval.pools.processes`), workers on the machines of a Ray cluster another
+(`magma_eval.pools.ray_pool`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +36,8 @@ class WorkerSetup:
     """how many a worker keeps open"""
     folder: Path
     """where records are put"""
+    facts_of: tuple[str, ...] = ()
+    """tasks: the worker tells what on its machine decides how these go; empty: it is this machine, and tells nothing"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Lease:
     seed: int
     record: str
     """file for what was done, relative to the folder of the set-up"""
+    number: int = 0
+    """of the lease; no two have the same"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Ready:
     """A worker takes its first lease."""
 
     worker: int
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """what on its machine decides how episodes go, where it was asked for that"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,12 @@ class Finished:
     worker: int
     result: Mapping[str, Any]
     """fields of `EpisodeResult`, as JSON values"""
+    lease: int | None = None
+    """its number; None: the one that the worker holds. A worker that was lost may answer late"""
+    record: bytes | None = None
+    """the record, of a worker that has another disk"""
+    acknowledge: Callable[[], None] = lambda: None
+    """to be called when the result is on the disk: the worker keeps its answer until then"""
 
 
 @dataclass(frozen=True)
@@ -90,9 +104,41 @@ class Lost:
     why: str
     started: bool
     """whether it was ever ready"""
+    outside: bool = False
+    """whether it was taken away, with its machine or from outside: then its episode has nothing to do with it"""
 
 
-Event = Ready | Working | Finished | Failed | Lost
+@dataclass(frozen=True)
+class Refused:
+    """A worker may not join: episodes would go another way on its machine. Its place is not tried again."""
+
+    worker: int
+    why: str
+
+
+Event = Ready | Working | Finished | Failed | Lost | Refused
+
+
+def setup_as_json(setup: WorkerSetup) -> dict[str, Any]:
+    """A set-up as JSON values."""
+    return {**dataclasses.asdict(setup), "folder": str(setup.folder)}
+
+
+def setup_from(value: Mapping[str, Any]) -> WorkerSetup:
+    """Inverse of `setup_as_json`; TypeError or ValueError when it is of another version."""
+    fields = {**value, "policy": PolicyChoice(**value["policy"]), "folder": Path(value["folder"])}
+    return WorkerSetup(**{**fields, "facts_of": tuple(value["facts_of"])})
+
+
+def lease_as_json(lease: Lease) -> dict[str, Any]:
+    """A lease as JSON values."""
+    return {**dataclasses.asdict(lease), "episode": lease.episode.as_json()}
+
+
+def lease_from(value: Mapping[str, Any]) -> Lease:
+    """Inverse of `lease_as_json`; TypeError or ValueError when it is of another version."""
+    episode, settings = Episode.from_json(value["episode"]), RolloutSettings(**value["settings"])
+    return Lease(**{**value, "episode": episode, "settings": settings})
 
 
 class WorkerPool(Protocol):
@@ -103,7 +149,7 @@ class WorkerPool(Protocol):
         """Every worker that was started and is not lost, with what it is doing."""
 
     def start(self, worker: int, setup: WorkerSetup) -> None:
-        """Starts a worker; `Ready` or `Lost` follows."""
+        """Starts a worker; `Ready`, `Lost` or `Refused` follows."""
 
     def lease(self, worker: int, lease: Lease) -> None:
         """Gives an idle worker an episode; `Finished`, `Failed` or `Lost` follows."""

@@ -15,6 +15,7 @@ from magma_eval.actions import action_type_of
 from magma_eval.episodes import Episode
 from magma_eval.policies.interface import PolicyFailedError, PolicyMismatchError
 from magma_eval.policies.source import PolicySource
+from magma_eval.pools.admission import machine_facts
 from magma_eval.pools.protocol import Lease, WorkerSetup
 from magma_eval.rollout.log import Rollout
 from magma_eval.rollout.loop import rollout
@@ -100,6 +101,12 @@ class EpisodeWorker:
         factory = find_factory(setup.factory)
         self._environments = Environments(factory, images=self._policies.needs_image, kept=setup.environments)
         self._folder = setup.folder
+
+    def facts(self, setup: WorkerSetup) -> dict[str, str]:
+        """What on this machine decides how episodes go, as far as the set-up asks for it."""
+        if not setup.facts_of:
+            return {}
+        return machine_facts(setup.facts_of, self._policies.needs_image, setup.policy, served=bool(setup.url))
 
     def play(self, lease: Lease, alive: Callable[[str], None]) -> dict[str, Any] | Broken:
         """Plays an episode and writes its record.

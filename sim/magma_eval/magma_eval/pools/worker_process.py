@@ -10,14 +10,10 @@ import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 
-from magma_eval.episodes import Episode
-from magma_eval.policies.choice import PolicyChoice
 from magma_eval.pools import wire
-from magma_eval.pools.protocol import Lease, WorkerSetup
+from magma_eval.pools.protocol import lease_from, setup_from
 from magma_eval.pools.worker import Broken, EpisodeWorker
-from magma_eval.rollout.settings import RolloutSettings
 
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
@@ -38,9 +34,9 @@ class WorkerProcess:
                 if kind == "stop":
                     return
                 if kind == "setup":
-                    policy, folder = PolicyChoice(**message.pop("policy")), Path(message.pop("folder"))
-                    self._worker = EpisodeWorker(WorkerSetup(policy=policy, folder=folder, **message))
-                    wire.send(self._write, "ready")
+                    setup = setup_from(message)
+                    self._worker = EpisodeWorker(setup)
+                    wire.send(self._write, "ready", facts=self._worker.facts(setup))
                 elif kind == "episode" and self._worker is not None:
                     self._play(self._worker, message)
                 else:
@@ -52,8 +48,7 @@ class WorkerProcess:
             self._worker.close()
 
     def _play(self, worker: EpisodeWorker, message: wire.Message) -> None:
-        episode, settings = Episode.from_json(message["episode"]), RolloutSettings(**message["settings"])
-        lease = Lease(episode, settings, message["seed"], message["record"])
+        lease = lease_from(message)
         outcome = worker.play(lease, lambda doing: wire.send(self._write, "alive", doing=doing))
         if isinstance(outcome, Broken):
             wire.send(self._write, "failed", cause=outcome.cause, message=outcome.message)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from magma_eval.episodes import Episode, short_hash
+from magma_eval.episodes import Episode, canonical_json, short_hash
 from magma_eval.typed import check_fields, named, shown
 
 RESULT_FORMAT = "magma-eval-result-2"
@@ -183,3 +183,14 @@ class EpisodeResult:
         """What must be equal when the same episode is played again: everything but times, machine and attempts."""
         volatile = ("stages", "seconds", "host", "written", "attempts", "error")
         return {name: value for name, value in self.as_json().items() if name not in volatile}
+
+    def difference(self, other: EpisodeResult) -> str:
+        """How another result of the same episode contradicts this one, in words; "" when both say the same.
+
+        In real time on a real clock nothing repeats exactly, so nothing contradicts there.
+        """
+        if self.clock == "wall":
+            return ""
+        mine, theirs = self.outcome(), other.outcome()
+        differ = [n for n, v in mine.items() if canonical_json(v) != canonical_json(theirs[n])]
+        return ", ".join(f"{n} {shown(mine[n])} and {shown(theirs[n])}" for n in differ)[:500]

@@ -3,6 +3,7 @@
 run.json                     what is played, and with which command
 results.jsonl                one line per episode; results-0-of-4.jsonl for shard 0/4
 episodes/<name>.npz          what was done in each episode: actions, flags, times; replay and videos come from these
+not_reproducible.jsonl       episodes played twice that ended differently: the result that counts, and the other
 logs/                        what simulators and policy server printed
 """
 
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from magma_contracts.outputs import explained
-from magma_eval.episodes import canonical_json
 from magma_eval.results import earlier_demos
 from magma_eval.results.episode_result import SUCCESS_RULES, EpisodeResult, Key, ResultsError
 from magma_eval.typed import parse_json, shown
@@ -29,6 +29,9 @@ _RUN_FORMATS = (RUN_FORMAT, "magma-eval-run-1")
 RUN_FILE = "run.json"
 MEMORY = "policy_memory_mib"
 """Entry of run.json: how much memory the policy took, by place, as its server told."""
+FACTS = "machine_facts"
+"""Entry of run.json, of runs on several machines: renderer, data files, versions, which are the same on all of them."""
+CONTRADICTIONS = "not_reproducible.jsonl"
 LONGEST_LINE_BYTES = 1 << 20
 
 
@@ -90,6 +93,13 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
+def contradictions_remark(folder: Path) -> str:
+    """What a reader must know of episodes that were played twice and ended differently; "" without any."""
+    path = folder / CONTRADICTIONS
+    count = path.read_bytes().count(b"\n") if path.is_file() else 0
+    return f"{folder}: {count} episodes are not reproducible: played twice, they ended differently" if count else ""
+
+
 def content_of(folder: Path) -> str:
     """Names a run's folder by what is in its run.json and its files of lines."""
     found = hashlib.sha256()
@@ -133,11 +143,8 @@ def collect(results: Iterable[EpisodeResult]) -> Collected:
             continue
         if result.status == "error":
             continue
-        # In real time on a real clock nothing repeats exactly; there the first result stays.
-        if result.clock != "wall" and canonical_json(before.outcome()) != canonical_json(result.outcome()):
-            one, other = before.outcome(), result.outcome()
-            differ = ", ".join(f"{n} {shown(v)} and {shown(other[n])}" for n, v in one.items() if other[n] != v)
-            raise ResultsError(f"two different results of one episode, {shown(result.key.name)}: {differ[:500]}")
+        if differ := before.difference(result):
+            raise ResultsError(f"two different results of one episode, {shown(result.key.name)}: {differ}")
         duplicates += 1
     return Collected([kept[key] for key in sorted(kept)], duplicates)
 

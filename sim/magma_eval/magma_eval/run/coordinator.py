@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from magma_eval.pools.protocol import Event, Failed, Finished, Lease, Lost, Ready, WorkerPool, WorkerSetup
-from magma_eval.results.episode_result import EpisodeResult, Stage, Success, SuccessRule
+from magma_eval.pools.protocol import Event, Failed, Finished, Lease, Lost, Ready, Refused, WorkerPool, WorkerSetup
+from magma_eval.results.episode_result import EpisodeResult, Key, Stage, Success, SuccessRule
+from magma_eval.run.leases import MOST_LOSSES, LeaseBook, Worth
 from magma_eval.run.progress import Progress, say
 from magma_eval.run.recorder import Recorder
 from magma_eval.run.scheduler import Job, Scheduler
@@ -34,6 +35,8 @@ class Summary:
     errors: int = 0
     left: int = 0
     """episodes not played because of an interruption"""
+    contradictions: int = 0
+    """episodes that were played twice and ended differently: they are not reproducible"""
     interrupted: bool = False
 
 
@@ -73,9 +76,12 @@ class Coordinator:
         settings: Mapping[str, str],
     ) -> None:
         self._scheduler, self._pool, self._setup = scheduler, pool, setup
+        self._book = LeaseBook(scheduler, recorder.results)
         self._recorder, self._progress, self._limits = recorder, progress, limits
         self._rule, self._settings = rule, settings
         self._idle: set[int] = set()
+        self._given_up: set[Key] = set()
+        """what this run has recorded as errors"""
         self._set_up_failures: Counter[str] = Counter()
         self._working_environments: set[str] = set()
         self.summary = Summary()
@@ -108,8 +114,7 @@ class Coordinator:
                     self._handle(event)
         finally:
             self._pool.close(_ENDING_S if interrupts() < 2 and self._scheduler.finished else 0.0)
-            for worker in self._scheduler.running:
-                self._scheduler.abandoned(worker)
+            self._book.abandon_all()
             self.summary.left = self._scheduler.waiting
 
     def _lease(self) -> None:
@@ -119,10 +124,11 @@ class Coordinator:
             if worker not in self._pool.workers and len(self._pool.workers) < wanted:
                 self._pool.start(worker, self._setup())
         for worker in sorted(self._idle):
-            job = self._scheduler.next(worker)
-            if job is not None:
+            leased = self._book.lease(worker)
+            if leased is not None:
                 self._idle.discard(worker)
-                self._pool.lease(worker, Lease(job.episode, job.settings, job.seed, _record(job)))
+                job = leased.job
+                self._pool.lease(worker, Lease(job.episode, job.settings, job.seed, _record(job), leased.number))
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Ready):
@@ -133,25 +139,51 @@ class Coordinator:
             self._failed(event)
         elif isinstance(event, Lost):
             if not event.started:
-                self._not_set_up("worker", f"worker processes do not start: {event.why}", self._limits.attempts)
+                attempts = MOST_LOSSES if event.outside else self._limits.attempts
+                self._not_set_up("worker", f"worker processes do not start: {event.why}", attempts)
+            self._give_up_on(event.worker, event.why, outside=event.outside)
+        elif isinstance(event, Refused):
+            say(f"a worker was refused: {event.why}")
             self._give_up_on(event.worker, event.why)
 
     def _finished(self, event: Finished) -> None:
-        job = self._scheduler.done(event.worker)
-        self._idle.add(event.worker)
+        held = self._book.held(event.worker)
+        number = event.lease if event.lease is not None else held.number if held else 0
+        job = self._book.job(number)
+        if held is not None and held.number == number:
+            self._idle.add(event.worker)
+        if job is None:
+            event.acknowledge()  # heard before
+            return
         self._working_environments.add(job.episode.environment)
         self._set_up_failures.clear()
         content = dict(event.result)
         content["success"] = Success(**content["success"])
         content["stages"] = {name: Stage(**stage) for name, stage in content["stages"].items()}
         content["notes"] = tuple(content["notes"])
-        self._keep(job, status="ok", record=_record(job), **content)
-        self.summary.played += 1
+        result = self._result(job, status="ok", record=_record(job), **content)
+        before = self._book.kept(job.key)
+        worth = self._book.answered(number, result)
+        if worth is Worth.NEW:
+            self._keep(result, event.record)
+            self.summary.played += 1
+            if before is not None and before.status == "error" and before.key in self._given_up:
+                self._given_up.discard(before.key)
+                self.summary.errors -= 1
+        elif worth is Worth.CONTRADICTION and before is not None:
+            differ = before.difference(result)
+            say(f"not reproducible: {_name(job)} was played twice and ended differently: {differ}; the first counts")
+            self._recorder.keep_contradiction(before, result)
+            self.summary.contradictions += 1
+        event.acknowledge()
 
     def _failed(self, event: Failed) -> None:
         if event.cause == "mismatch":
             raise RunError(event.message)
-        job = self._scheduler.running[event.worker]
+        held = self._book.held(event.worker)
+        if held is None:
+            return
+        job = held.job
         environment = job.episode.environment
         if event.cause == "setup" and environment not in self._working_environments:
             # Nothing to do with this one episode: a missing asset, no device that renders, an unknown option.
@@ -169,34 +201,45 @@ class Coordinator:
         if self._set_up_failures[what] >= attempts:
             raise RunError(text)
 
-    def _give_up_on(self, worker: int, why: str) -> None:
+    def _give_up_on(self, worker: int, why: str, *, outside: bool = False) -> None:
         """A worker is gone: another will take its place; its episode is tried again, or recorded as an error."""
         self._idle.discard(worker)
-        if worker in self._scheduler.running:
-            job, again = self._scheduler.failed(worker)
-            name = f"{job.episode.task} {job.episode.variant} {job.episode.episode_id}"
-            say(f"{name}: {why}; {'trying again' if again else 'given up, recorded as an error'}")
+        failed = self._book.failed(worker, outside=outside)
+        if failed is not None:
+            job, again = failed
+            say(f"{_name(job)}: {why}; {'trying again' if again else 'given up, recorded as an error'}")
             if not again:
                 self.summary.errors += 1
-                self._keep(job, status="error", error=why, success=None)
+                self._given_up.add(job.key)
+                result = self._result(job, status="error", error=why, success=None)
+                self._book.given_up(result)
+                self._keep(result)
         self._scheduler.forget(worker)
 
-    def _keep(self, job: Job, **content: Any) -> None:
-        result = EpisodeResult(
-            key=job.key,
-            episode=job.episode,
-            rule=self._rule,
-            clock=job.settings.clock,
-            latency_ms=job.settings.latency_ms,
-            training=self._recorder.training,
-            settings=self._settings,
-            attempts=self._scheduler.attempts(job),
-            host=platform.node(),
-            written=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            **content,
-        )
+    def _result(self, job: Job, **content: Any) -> EpisodeResult:
+        known: dict[str, Any] = {
+            "key": job.key,
+            "episode": job.episode,
+            "rule": self._rule,
+            "clock": job.settings.clock,
+            "latency_ms": job.settings.latency_ms,
+            "training": self._recorder.training,
+            "settings": self._settings,
+            "attempts": self._book.attempts(job),
+            "host": platform.node(),
+            "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        }
+        return EpisodeResult(**{**known, **content})
+
+    def _keep(self, result: EpisodeResult, record: bytes | None = None) -> None:
+        if record is not None:
+            self._recorder.keep_record(result.record, record)
         self._recorder.keep(result)
         self._progress.advance(result)
+
+
+def _name(job: Job) -> str:
+    return f"{job.episode.task} {job.episode.variant} {job.episode.episode_id}"
 
 
 def _record(job: Job) -> str:

@@ -52,10 +52,19 @@ class RunConfig:
     environments: int = 4
     image_size: tuple[int, int] | None = None
     factory: str = DEFAULT_FACTORY
+    ray: str | None = None
+    """HOST:PORT or auto of a Ray cluster whose machines play; "": one of this machine, for this run; None: processes"""
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.attempts < 1 or self.environments < 1:
             raise ValueError("workers, attempts and environments are at least 1")
+        if self.ray and self.policy.kind == "magma":
+            raise ValueError(
+                "the machines of a cluster ask a policy server by its address: start `magma-serve "
+                f"{self.policy.argument} --host ADDRESS` with a token, and give ws://ADDRESS:PORT"
+            )
+        if self.ray is not None and self.shard.count > 1:
+            raise ValueError("--ray hands out the episodes itself: no --shard goes with it")
         if self.rule not in SUCCESS_RULES:
             raise ValueError(f"unknown success rule {self.rule!r}; it is one of {', '.join(RULE_TEXT)}")
         if self.image_size is not None and min(self.image_size) < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -11,7 +12,16 @@ from types import TracebackType
 from typing import Any
 
 from magma_eval.results.episode_result import EpisodeResult, ResultsError, SuccessRule
-from magma_eval.results.run_folder import MEMORY, RUN_FILE, RUN_FORMAT, is_run, read_run, write_json
+from magma_eval.results.run_folder import (
+    CONTRADICTIONS,
+    FACTS,
+    MEMORY,
+    RUN_FILE,
+    RUN_FORMAT,
+    is_run,
+    read_run,
+    write_json,
+)
 from magma_eval.results.store import ResultStore
 
 
@@ -52,6 +62,7 @@ class Recorder:
     def __init__(self, folder: Path, name: str, description: RunDescription) -> None:
         self._folder, self._description = folder, description
         self._claimed = False
+        self._facts: dict[str, str] = {}
         self.training: str = self._content()["training"]
         """how the policy was trained, in the folder's words"""
         (folder / "episodes").mkdir(parents=True, exist_ok=True)
@@ -69,6 +80,41 @@ class Recorder:
             write_json(self._folder / RUN_FILE, self._content())
             self._claimed = True
         self._store.append(result)
+
+    def keep_record(self, name: str, data: bytes) -> None:
+        """Adds the record of an episode that was played on another machine, whole or not at all.
+
+        Args:
+            name: of the file, relative to the run's folder.
+            data: its content.
+        """
+        path = self._folder / name
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    def keep_contradiction(self, kept: EpisodeResult, other: EpisodeResult) -> None:
+        """Notes beside the results that an episode was played twice and ended differently; the first result stays."""
+        line = json.dumps({"kept": kept.as_json(), "other": other.as_json()}, ensure_ascii=False, allow_nan=False)
+        with (self._folder / CONTRADICTIONS).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What decides how episodes go on the machines that have played some, as far as it was compared."""
+        found = self._content().get(FACTS)
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+    def keep_facts(self, facts: Mapping[str, str]) -> None:
+        """Notes that; with the first result where the folder has none yet."""
+        self._facts = dict(facts)
+        if self._claimed:
+            write_json(self._folder / RUN_FILE, self._content())
 
     def keep_memory(self, mib: Mapping[str, float]) -> None:
         """Notes how much memory the policy took, by place; the largest of several parts of a run stays. Nothing where
@@ -106,6 +152,8 @@ class Recorder:
         if is_run(self._folder):
             check_same_run(self._folder, told.identity, told.training)
             content = read_run(self._folder)
+        if self._facts:
+            content[FACTS] = self._facts
         if told.command and told.command not in content["commands"]:
             content["commands"].append(told.command)
         return content

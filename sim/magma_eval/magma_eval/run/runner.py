@@ -4,17 +4,21 @@ what is missing."""
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Iterator
 
 from magma_contracts.outputs import OutputError, check_folder
 from magma_eval.benchmarks import benchmark_of, check_task
+from magma_eval.policies.choice import located
 from magma_eval.policies.interface import PolicyFailedError
 from magma_eval.policies.memory import served_memory
 from magma_eval.policies.served import served_identity, start_server
+from magma_eval.pools import ray_cluster
+from magma_eval.pools.admission import Admission, code_facts
 from magma_eval.pools.processes import ProcessPool
-from magma_eval.pools.protocol import WorkerSetup
+from magma_eval.pools.protocol import WorkerPool, WorkerSetup
 from magma_eval.run.coordinator import Coordinator, Limits, RunError, Summary
 from magma_eval.run.plan import DEFAULT_FACTORY, RunConfig
 from magma_eval.run.progress import Progress, say
@@ -50,13 +54,29 @@ class Runner:
         self._check()
         (config.out / "logs").mkdir(parents=True, exist_ok=True)
         try:
-            # Which policy it is, its server knows best; that decides what is there already.
-            identity = self._meet_policy()
-            with Recorder(config.out, config.results_name, self._description(identity)) as recorder, self._signals():
-                return self._play(identity, recorder)
+            with self._cluster():
+                # Which policy it is, its server knows best; that decides what is there already.
+                identity = self._meet_policy()
+                description = self._description(identity)
+                with Recorder(config.out, config.results_name, description) as recorder, self._signals():
+                    return self._play(identity, recorder)
         finally:
             if self._server is not None:
                 self._server.close()
+
+    @contextlib.contextmanager
+    def _cluster(self) -> Iterator[None]:
+        """Within, what a run on Ray needs is there. RunError says what is missing."""
+        config = self._config
+        if config.ray is None:
+            yield
+            return
+        cores = max(len(os.sched_getaffinity(0)), config.workers)
+        try:
+            with ray_cluster.cluster(config.ray or None, cores, say):
+                yield
+        except ray_cluster.RayError as error:
+            raise RunError(str(error)) from error
 
     def _check(self) -> None:
         """Whatever can be told before a policy is loaded, or a simulator is; raises as `run`."""
@@ -70,7 +90,9 @@ class Runner:
                     raise RunError(f"the environment {task!r} cannot be made: {error}") from error
         try:
             check_folder(config.out, "--out")
-        except OutputError as error:
+            if config.ray is not None:
+                ray_cluster.check_settings(config.ray or None)
+        except (OutputError, ray_cluster.RayError) as error:
             raise RunError(str(error)) from error
         known = config.identity("")
         del known["policy_identity"]  # only its server knows
@@ -81,13 +103,7 @@ class Runner:
         jobs = config.jobs(identity)
         results = {r.key: r for r in recorder.results if r.status == "ok" or not config.retry_errors}
         there = [results[job.key] for job in jobs if job.key in results]
-        pool = ProcessPool(
-            config.workers,
-            config.out / "logs",
-            f"worker-{config.shard.index}",
-            start_timeout_s=config.start_timeout_s,
-            step_timeout_s=config.step_timeout_s,
-        )
+        pool = self._pool(identity, recorder)
         with Progress(len(jobs), there, config.rule) as progress:
             coordinator = Coordinator(
                 Scheduler([job for job in jobs if job.key not in results], config.attempts),
@@ -105,6 +121,19 @@ class Runner:
         summary.resumed = len(there)
         summary.interrupted = self._interrupts > 0 and summary.left > 0
         return summary
+
+    def _pool(self, identity: str, recorder: Recorder) -> WorkerPool:
+        config = self._config
+        limits = {"start_timeout_s": config.start_timeout_s, "step_timeout_s": config.step_timeout_s}
+        if config.ray is None:
+            return ProcessPool(config.workers, config.out / "logs", f"worker-{config.shard.index}", **limits)
+        from magma_eval.pools.ray_pool import RayPool
+
+        tasks = tuple(dict.fromkeys(episode.make for episode in suite_episodes(config.suite)))
+        known = {**recorder.facts, **code_facts(tasks, config.factory), "policy": identity}
+        recorder.keep_facts(known)
+        admission = Admission(known, recorder.keep_facts)
+        return RayPool(admission, tasks, **limits, say=say)
 
     def _note_memory(self, recorder: Recorder) -> None:
         policy = self._config.policy
@@ -129,9 +158,10 @@ class Runner:
 
     def _worker_setup(self, identity: str) -> WorkerSetup:
         config = self._config
-        url, token = self._start_server()
         folder = config.out.resolve()
-        return WorkerSetup(config.policy, url, token, identity, config.factory, config.environments, folder)
+        url, token = self._start_server()
+        policy = config.policy if config.ray is None else located(config.policy)
+        return WorkerSetup(policy, url, token, identity, config.factory, config.environments, folder)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -99,6 +99,15 @@ class Scheduler:
         self._tries[job.key] -= 1
         self._waiting.setdefault(job.episode.environment, deque()).appendleft(job)
 
+    def withdraw(self, job: Job) -> None:
+        """Somebody has played a job that waits to be played again; no effect where it does not wait."""
+        queue = self._waiting.get(job.episode.environment, deque())
+        left = deque(waiting for waiting in queue if waiting.key != job.key)
+        if left:
+            self._waiting[job.episode.environment] = left
+        else:
+            self._waiting.pop(job.episode.environment, None)
+
     def forget(self, worker: int) -> None:
         """The worker's process ended: it has no environment any more."""
         self._environment.pop(worker, None)

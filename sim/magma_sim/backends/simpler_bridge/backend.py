@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from magma_sim.backends.simpler_bridge.assets import check_assets, data_folder
+from magma_sim.backends.simpler_bridge.assets import DATA_SET, ROBOT, check_assets, data_folder
 from magma_sim.backends.simpler_bridge.goals import GOALS, ROBOTS, SUITE
 from magma_sim.backends.simpler_bridge.layouts import OFFICIAL_CLEARANCE_M, RANDOM_STREAM
 from magma_sim.backends.simpler_bridge.skills import SKILLS
@@ -24,5 +24,6 @@ BACKEND = Backend(
     ),
     make=_make,
     check=lambda: check_assets(data_folder()),
+    data=lambda: (data_folder() / DATA_SET, data_folder() / ROBOT),
     layout_streams={"layout_stream": RANDOM_STREAM, "distance_to_official_episodes_m": OFFICIAL_CLEARANCE_M},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 from magma_sim.backends.simpler_original.installation import find
 from magma_sim.backends.simpler_original.names import PREFIX, SUITE, TASKS
@@ -21,6 +22,11 @@ def _check() -> None:
     find()
 
 
+def _data() -> tuple[Path, ...]:
+    source = Path(find().source)
+    return source / "simpler_env", source / "ManiSkill2_real2sim"
+
+
 # A task and its port to another simulator have one name, robot, objects and frames.
 BACKEND = Backend(
     name=SUITE,
@@ -28,4 +34,5 @@ BACKEND = Backend(
     make=_make,
     options=frozenset(field.name for field in fields(SimplerOptions)),
     check=_check,
+    data=_data,
 )

@@ -18,6 +18,7 @@ import tyro
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_file
+from magma_contracts.small_files import read_text
 from magma_contracts.text import escaped
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import (
@@ -29,6 +30,9 @@ from magma_policy.errors import (
     shown,
 )
 from magma_policy.screens.agent import Question
+
+LARGEST_ANSWERS = 1 << 30
+"""Bytes of a file of answers; those of the largest set, 1.8 million steps of phones, have about 200 MB."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,9 @@ def read_answers(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         # splitlines would also part lines at U+2028 and its like, which JSON holds as they are.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} cannot be read: {error}") from error
+        lines = read_text(path, LARGEST_ANSWERS).split("\n")
+    except ConfigError as error:
+        raise CommandError(f"{path} {error}") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -14,6 +14,7 @@ import numpy as np
 from magma_contracts.camera import LARGEST_SIDE
 from magma_contracts.demonstrations import CARD, check_version
 from magma_contracts.errors import ConfigError
+from magma_contracts.small_files import read_text
 from magma_contracts.text import printable
 from magma_data import layout
 from magma_policy.demonstrations.episode_file import DemonstrationError
@@ -61,9 +62,7 @@ class DataCard:
         if not path.is_file():
             raise DemonstrationError(f"{path}: no such data card; is {directory} a demonstration set?")
         try:
-            if path.stat().st_size > LARGEST_CARD:
-                raise ValueError(f"larger than {LARGEST_CARD >> 20} MiB")
-            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
+            data: dict[str, Any] = json.loads(read_text(path, LARGEST_CARD))
             if not isinstance(data, dict):
                 raise ValueError("expected an object")
             check_version(data)
@@ -86,8 +85,6 @@ class DataCard:
             )
         except json.JSONDecodeError as error:
             raise DemonstrationError(f"{path}: not valid JSON ({printable(error)})") from error
-        except UnicodeDecodeError as error:
-            raise DemonstrationError(f"{path}: not UTF-8 ({printable(error)}); save it as such") from error
         except KeyError as error:
             raise DemonstrationError(f"{path}: lacks {printable(error)}") from error
         except (ConfigError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, OSError) as error:

@@ -12,7 +12,9 @@ from defusedxml import ElementTree
 from magma_contracts.errors import ConfigError
 from magma_contracts.rotation_arrays import FloatArray, multiply, quaternion_from_axis_angle, rotate
 from magma_contracts.rotation_forms import FORMS
+from magma_contracts.small_files import read_bytes
 from magma_contracts.text import printable
+from magma_contracts.typed_tables import naming
 
 LARGEST = 1 << 24
 
@@ -35,12 +37,12 @@ class JointChain:
     def __init__(self, urdf: Path, base: str, tip: str, joints: Sequence[str]) -> None:
         """`joints` are the names of the numbers, in their order. Raises ConfigError."""
         try:
-            if urdf.stat().st_size > LARGEST:
-                raise ConfigError(f"{urdf}: larger than {LARGEST >> 20} MiB")
-            root = ElementTree.parse(str(urdf)).getroot()
+            with naming(urdf):
+                data = read_bytes(urdf, LARGEST)
+            root = ElementTree.fromstring(data)
         except ConfigError:
             raise
-        # Not a list of types: the parser's own, those of defusedxml, of the operating system and of the encoding.
+        # Not a list of types: the parser's own, those of defusedxml and of the encoding.
         except Exception as error:
             raise ConfigError(f"{urdf}: cannot be read as a URDF ({printable(error, 160)})") from error
         by_child = {

@@ -6,39 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+from magma_contracts import small_files
 from magma_contracts.errors import ConfigError
+from magma_contracts.typed_tables import naming
 from magma_policy.errors import shown
 
 MAX_BYTES = 64 * 2**20
 """The largest that is known, Llama-3's tokenizer, has 17 MB."""
 MAX_DEPTH = 32
 """Levels of nesting; what is read here has at most 6."""
-LFS_POINTER = b"version https://git-lfs"
-LFS_REMEDY = "is a pointer of git-lfs, not the file itself: run `git lfs pull` there, or download the file"
 
 
 def read_text(path: Path) -> str:
     """The text of a file that should be JSON, a mark of UTF-8 in front taken off. Raises ConfigError."""
-    try:
-        if not path.is_file():
-            what = "is a folder, not a file" if path.is_dir() else "no such file"
-            raise ConfigError(f"{path}: {what}")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ConfigError(f"{path}: has {size} bytes, more than any such file ({MAX_BYTES}); is it another one?")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    if data.startswith(LFS_POINTER):
-        raise ConfigError(f"{path}: {LFS_REMEDY}")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ConfigError(f"{path}: is UTF-16, as some editors and shells write; save it as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
+    with naming(path):
+        try:
+            if not path.is_file():
+                raise ConfigError("is a folder, not a file" if path.is_dir() else "no such file")
+        except OSError as error:  # a name that no file can have
+            raise ConfigError(f"cannot be read: {error.strerror}") from error
+        return small_files.read_text(path, MAX_BYTES)
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.text import brief, printable
+from magma_contracts.small_files import read_text
+from magma_contracts.text import printable
+from magma_contracts.typed_tables import check_once, naming
 
 
 class _Loader(yaml.SafeLoader):
@@ -24,28 +26,17 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.value in lines:
-                raise ConfigError(f"has {brief(key.value)} twice, in lines {lines[key.value]} and {line}; keep one")
-            if isinstance(key, yaml.ScalarNode):
-                lines[key.value] = line
+        check_once((key.value, key.start_mark.line + 1) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         return super().construct_mapping(node, deep=deep)
 
 
 def read_yaml(path: Path, largest_bytes: int) -> Any:
     """The content of a YAML file of one document. ConfigError names the file and what is wrong with it."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(largest_bytes + 1)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if len(data) > largest_bytes:
-        raise ConfigError(f"{path}: larger than {largest_bytes >> 20} MiB")
-    try:
-        return yaml.load(data.decode("utf-8-sig"), _Loader)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({printable(error, 160)})") from error
+    with naming(path):
+        text = read_text(path, largest_bytes)
+        try:
+            return yaml.load(text, _Loader)
+        except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"not valid YAML ({printable(error, 160)})") from error

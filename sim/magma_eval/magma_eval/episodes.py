@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from magma_eval.typed import check_fields, named, parse_json, shown
+from magma_eval.typed import check_fields, named, read_json, shown
 
 SUITE_FILE_FORMAT = "magma-eval-suite-1"
 Variant = Literal["eval", "random"]
@@ -111,9 +111,9 @@ def write_suite_file(path: Path, episodes: Sequence[Episode]) -> None:
 
 
 def read_suite_file(path: Path) -> list[Episode]:
-    """Inverse of `write_suite_file`; ValueError says what is wrong with the file, OSError when it cannot be read."""
+    """Inverse of `write_suite_file`; ValueError says what is wrong with the file."""
     try:
-        content = parse_json(path.read_bytes())
+        content = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path} is not a suite file: {error}") from error
     if not isinstance(content, dict) or content.get("format") != SUITE_FILE_FORMAT:

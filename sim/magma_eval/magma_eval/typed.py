@@ -12,12 +12,16 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from magma_contracts.small_files import read_bytes
 from magma_contracts.text import encodes
 
 LONGEST_TEXT = 20_000
 LARGEST_NUMBER = 10**15
+LARGEST_FILE = 1 << 28
+"""Bytes of a file that is read at once: a suite, what a run is, the card of a folder."""
 
 
 def parse_json(text: bytes | str) -> Any:
@@ -31,6 +35,12 @@ def parse_json(text: bytes | str) -> Any:
         raise ValueError(f"it is not JSON: {error}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; ValueError, one line that does not name the file, as `parse_json`, and where the file
+    cannot be read."""
+    return parse_json(read_bytes(path, LARGEST_FILE))
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from magma_contracts.outputs import check_folder
 from magma_contracts.scenes import CARD, CLICKS, FORMAT_VERSION, SCENES, Split
 from magma_contracts.text import printable
-from magma_eval.typed import parse_json
+from magma_eval.typed import read_json
 from magma_sim.scenes.config import ScenesConfig
 from magma_sim.tasks.pictured_scene import HARD_SHARE, STREAMS, PicturedScene, points_of, visible_box
 
@@ -101,9 +101,9 @@ def _write_card(config: ScenesConfig) -> None:
     path = config.out / CARD
     if path.exists():
         try:
-            found = parse_json(path.read_bytes())
+            found = read_json(path)
             theirs = {name: found.get(name) for name in settings}
-        except (OSError, ValueError, AttributeError) as error:
+        except (ValueError, AttributeError) as error:
             raise ValueError(
                 f"{path} does not tell of which scenes it is ({printable(error)}), maybe cut off by a crash; choose "
                 "another --out, or delete the folder"

@@ -41,6 +41,7 @@ from magma_contracts.action_spec import ActionSpec
 from magma_contracts.errors import ConfigError
 from magma_contracts.pose_conventions import Action, Columns, Pose, check_answered
 from magma_contracts.rotation_forms import FORMS
+from magma_contracts.small_files import read_text
 from magma_contracts.text import brief, printable
 from magma_contracts.typed_tables import from_dict, naming
 
@@ -158,18 +159,12 @@ class ModelFile:
     @classmethod
     def read(cls, path: Path) -> ModelFile:
         """ConfigError names the file, the entry and what it may be."""
-        try:
-            with path.open("rb") as file:
-                data = file.read(LARGEST + 1)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-        if len(data) > LARGEST:
-            raise ConfigError(f"{path}: larger than {LARGEST >> 10} KiB, no model file")
-        try:
-            values = tomllib.loads(data.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: not valid TOML ({printable(error, 160)})") from error
         with naming(path):
+            text = read_text(path, LARGEST)
+            try:
+                values = tomllib.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise ConfigError(f"not valid TOML ({printable(error, 160)})") from error
             check_answered(values)
             made = from_dict(cls, values, "model file")
             made.check()

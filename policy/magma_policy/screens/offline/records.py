@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from magma_contracts.errors import ConfigError
+from magma_contracts.small_files import read_bytes
 from magma_policy.errors import CommandError, ScreenError, shown
 from magma_policy.files.image_files import decode_image, read_image
 
@@ -46,9 +48,11 @@ def _lines(file: Path) -> Iterator[Any]:
 
 
 def _whole(file: Path) -> Iterator[Any]:
-    if file.stat().st_size > LARGEST_FILE:
-        raise ScreenError(f"{file} has {file.stat().st_size} bytes, at most {LARGEST_FILE} are read")
-    value = _json(file.read_bytes(), str(file))
+    try:
+        data = read_bytes(file, LARGEST_FILE)
+    except ConfigError as error:
+        raise ScreenError(f"{file} {error}") from error
+    value = _json(data, str(file))
     if isinstance(value, dict) and value and all(isinstance(rows, list) for rows in value.values()):
         for name, rows in value.items():
             yield from ({"split": name, **row} if isinstance(row, dict) else row for row in rows)

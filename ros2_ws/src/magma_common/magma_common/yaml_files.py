@@ -14,7 +14,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from magma_common.ros_yaml import RosLoader
 from magma_contracts.errors import ConfigError
-from magma_contracts.text import brief, printable
+from magma_contracts.small_files import read_text
+from magma_contracts.text import printable
+from magma_contracts.typed_tables import check_once
 
 LARGEST_BYTES = 1 << 20
 """A robot's file has a few kilobytes."""
@@ -30,20 +32,7 @@ def read_yaml(path: Path) -> Any:
         ConfigError: no such file, not UTF-8, not YAML, too large, or a key that stands twice; the text is one line and
             does not name the file.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > LARGEST_BYTES:
-        raise ConfigError(f"has more than {LARGEST_BYTES >> 20} MiB, too much for a configuration")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"is not UTF-8 text: byte {data[error.start]:#04x} at {error.start}; save it as UTF-8"
-        ) from None
-    return parse_yaml(text)
+    return parse_yaml(read_text(path, LARGEST_BYTES))
 
 
 def parse_yaml(text: str) -> Any:
@@ -84,12 +73,8 @@ def _check(root: Node) -> None:
         if isinstance(node, SequenceNode):
             waiting += node.value
         elif isinstance(node, MappingNode):
-            lines: dict[str, int] = {}
             for key, value in node.value:
-                line = key.start_mark.line + 1
                 if not isinstance(key, ScalarNode):
-                    raise ConfigError(f"is not a configuration: the key in line {line} is no name")
-                if key.value in lines and key.tag != _MERGE:
-                    raise ConfigError(f"has {brief(key.value)} twice, in lines {lines[key.value]} and {line}; keep one")
-                lines[key.value] = line
+                    raise ConfigError(f"is not a configuration: the key in line {key.start_mark.line + 1} is no name")
                 waiting.append(value)
+            check_once((key.value, key.start_mark.line + 1) for key, _ in node.value if key.tag != _MERGE)

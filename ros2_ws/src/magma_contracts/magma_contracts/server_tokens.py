@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from magma_contracts.errors import ConfigError
+from magma_contracts.small_files import read_text
 from magma_contracts.text import printable
 
 TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"
@@ -29,20 +31,14 @@ def read_token(path: str, environment: Mapping[str, str] | None = None, variable
 
 def token_from_file(path: str | Path) -> str:
     """The token that is the one line of a file; ValueError as `read_token`."""
-    shown = printable(path)
+    source = f"token file {printable(path)}"
     try:
-        with Path(path).expanduser().open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"token file {shown} cannot be read: {printable(error)}") from error
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"token file {shown} has more than {MOST_BYTES} bytes: is it another file? {REMEDY}")
-    try:
-        # An editor's mark of UTF-8 in front is no part of what was meant.
-        token = data.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"token file {shown} is not UTF-8 text: save it as such, or {REMEDY}") from None
-    return checked_token(token, f"token file {shown}")
+        token = read_text(Path(path).expanduser(), MOST_BYTES, pipes=True).strip()
+    except ConfigError as error:
+        raise ValueError(f"{source} {error} ({REMEDY})") from error
+    except RuntimeError as error:  # the home of nobody
+        raise ValueError(f"{source} cannot be read: {printable(error)}") from error
+    return checked_token(token, source)
 
 
 def checked_token(token: str, source: str) -> str:

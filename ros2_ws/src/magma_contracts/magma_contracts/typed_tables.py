@@ -11,7 +11,7 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +68,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: expected {hint.__name__}, got {brief(value)}")
     return value
+
+
+def check_once(keys: Iterable[tuple[str, int]]) -> None:
+    """ConfigError where a key of a table stands twice: a parser keeps the last of them without a word.
+
+    Args:
+        keys: with the line of each.
+    """
+    lines: dict[str, int] = {}
+    for key, line in keys:
+        if key in lines:
+            raise ConfigError(f"has {brief(key)} twice, in lines {lines[key]} and {line}; keep one")
+        lines[key] = line
 
 
 @contextmanager

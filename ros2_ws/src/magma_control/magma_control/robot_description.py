@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
+from magma_contracts.small_files import read_text
 from magma_contracts.text import brief, printable
 from magma_control.robot_config import DescriptionSection
 from magma_control.urdf_check import LARGEST_BYTES
@@ -61,17 +62,15 @@ def read_description(section: DescriptionSection) -> RobotDescription:
     else:
         path = Path(source).expanduser()
     try:
-        if not path.is_file():
-            raise ConfigError(f"description.source {printable(source)}: there is no file {printable(str(path))}")
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-        urdf = data.decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(
-            printable(f"description.source {brief(source)} cannot be read as UTF-8 text: {error}")
-        ) from None
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise ConfigError(f"description.source {brief(source)} cannot be read: {printable(error)}") from None
+    if not there:
+        raise ConfigError(f"description.source {printable(source)}: there is no file {printable(str(path))}")
+    try:
+        urdf = read_text(path, LARGEST_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"description.source {brief(source)} {error}") from None
     return RobotDescription(urdf, (*section.package_dirs, str(path.parent)))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from magma_contracts.errors import ConfigError
+from magma_contracts.small_files import read_text
 from magma_contracts.text import printable
 from magma_data.errors import DatasetError
 
@@ -54,13 +56,9 @@ def _text(path: Path) -> str:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     try:
-        if path.stat().st_size > LARGEST:
-            raise DatasetError(f"{path}: larger than {LARGEST >> 20} MiB")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 ({printable(error, 120)})") from error
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        return read_text(path, LARGEST)
+    except ConfigError as error:
+        raise DatasetError(f"{path}: {error}") from error
 
 
 def _parsed(path: Path, text: str, where: str = "") -> Any:

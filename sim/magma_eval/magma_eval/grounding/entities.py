@@ -15,6 +15,8 @@ from xml.etree.ElementTree import Element, ParseError, XMLParser
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.errors import ConfigError
+from magma_contracts.small_files import read_text
 from magma_eval.grounding.files import LARGEST_SIDE, AnnotationError
 from magma_eval.typed import shown
 
@@ -119,10 +121,6 @@ def _pixel(where: str, box: Element, name: str) -> float:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST_PART:
-            raise AnnotationError(f"{path}: more than {LARGEST_PART >> 20} MB, so none of the published files")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: it is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        return read_text(path, LARGEST_PART)
+    except ConfigError as error:
+        raise AnnotationError(f"{path}: {error}") from error

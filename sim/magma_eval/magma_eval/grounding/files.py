@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.small_files import read_bytes
 from magma_contracts.text import encodes
 from magma_eval.results.episode_result import ResultsError
 from magma_eval.typed import named, parse_json, shown
@@ -120,13 +121,7 @@ class Row:
 def read_rows(path: Path) -> Row:
     """The object that a JSON file holds. Raises AnnotationError."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise AnnotationError(f"{path}: more than {LARGEST_FILE >> 30} GB, so none of the published files")
-        data = parse_json(path.read_bytes())
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
-    except AnnotationError:
-        raise
+        data = parse_json(read_bytes(path, LARGEST_FILE))
     except (ValueError, MemoryError) as error:
         raise AnnotationError(f"{path}: {error}") from error
     if not isinstance(data, dict):

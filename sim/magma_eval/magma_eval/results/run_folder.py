@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from magma_contracts.outputs import explained
+from magma_contracts.typed_tables import naming
 from magma_eval.results import earlier_demos
 from magma_eval.results.episode_result import SUCCESS_RULES, EpisodeResult, Key, ResultsError
-from magma_eval.typed import parse_json, shown
+from magma_eval.typed import parse_json, read_json, shown
 
 RUN_FORMAT = "magma-eval-run-2"
 _RUN_FORMATS = (RUN_FORMAT, "magma-eval-run-1")
@@ -73,7 +74,8 @@ def read_run(folder: Path) -> dict[str, Any]:
         if is_run(folder) and not path.exists():
             content = {"format": RUN_FORMAT, **earlier_demos.run_of(folder)}
         else:
-            content = parse_json(path.read_bytes())
+            with naming(RUN_FILE):
+                content = read_json(path)
     except (OSError, ValueError) as error:
         raise ResultsError(f"{folder} is not the folder of a run: {explained(error)}") from error
     if not isinstance(content, dict) or content.get("format") not in _RUN_FORMATS:

@@ -39,7 +39,7 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_yaml(tmp_path / "none.yaml", LARGEST)
     (tmp_path / "wide.yaml").write_bytes("a: 1\n".encode("utf-16"))
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="UTF-16, not UTF-8"):
         read_yaml(tmp_path / "wide.yaml", LARGEST)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 from PIL import Image
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.small_files import read_text
 from magma_contracts.text import printable
+from magma_contracts.typed_tables import naming
 from magma_policy.errors import InstructionError
 from magma_policy.families.interface import Turn
 from magma_policy.files.image_files import FORMATS, MAX_PIXELS, ORIENTATION, TURNED_SIDEWAYS
@@ -86,15 +88,14 @@ def read_row(row: Any, folder: Path) -> Conversation:
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """The rows of a file with their numbers: of a JSON list, or one of each line (.jsonl)."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path} has more than {MAX_BYTES} bytes; divide it")
-        text = path.read_text(encoding="utf-8-sig")
+        with naming(path):
+            text = read_text(path, MAX_BYTES)
         if path.suffix == ".jsonl":
             # splitlines would also part lines at U+2028 and its like, which JSON holds as they are.
             yield from enumerate(_line(line) for line in text.split("\n") if line.strip())
             return
         data = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{path} cannot be read as a list of conversations: {printable(error, 200)}") from error

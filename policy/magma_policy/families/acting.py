@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +24,15 @@ from magma_policy.embodiments.robots import Robot
 from magma_policy.errors import InstructionError, NotFiniteError, ObservationError
 from magma_policy.families.images import check_pixels
 from magma_policy.families.interface import ActionResult, ActRequest, Proprioception
+from magma_policy.files.hub import resolve
 from magma_policy.files.weight_files import type_name
 from magma_policy.inference.action_decoder import ActionDecoder
 from magma_policy.inference.action_decoding import decode_action_ids
-from magma_policy.inference.action_tokens import ActionTokens
+from magma_policy.inference.action_tokens import NUM_BINS, ActionTokens
+from magma_policy.inference.device import pick_device, pick_dtype
 from magma_policy.inference.finite import REFUSED_ID
 from magma_policy.inference.kv_cache import KVCache
+from magma_policy.inference.packed_linear import pack_linears
 from magma_policy.inference.static_decoder import StaticDecoders
 
 
@@ -64,6 +69,20 @@ Chosen = tuple[Tensor, np.ndarray | None]
 the marks (K, 2) it pointed at as fractions of the image, for models that point."""
 
 
+class LoadedCheckpoint(Protocol):
+    """What every family's checkpoint holds; `robots` by name has the default one under ""."""
+
+    @property
+    def model(self) -> ActionDecoder: ...
+    @property
+    def robots(self) -> Mapping[str, Robot]: ...
+    @property
+    def identity(self) -> str: ...
+
+
+Loaded = TypeVar("Loaded", bound="ActingPolicy")
+
+
 class ActingPolicy(ABC):
     """A model and what its actions mean.
 
@@ -71,33 +90,40 @@ class ActingPolicy(ABC):
     `reset` starts a new episode of the session that `act` uses.
     """
 
-    def __init__(
-        self,
-        decoder: ActionDecoder,
-        base_vocab_size: int,
-        pad_id: int,
-        known: Mapping[str, Robot],
-        identity: str,
-        device: torch.device,
-    ) -> None:
-        """
-        Args:
-            decoder: the model.
-            base_vocab_size: the last 256 of so many ids are actions.
-            pad_id: fills the shorter prompts of a batch, unseen.
-            known: the robots, the default one under "".
-            identity: of the content, see `magma_policy.families.identity`.
-            device: where the model is.
-        """
-        self.identity = identity
+    def __init__(self, checkpoint: LoadedCheckpoint, device: torch.device) -> None:
+        decoder = checkpoint.model
+        self.identity = checkpoint.identity
         self.device = device
-        self.robots = dict(known)
+        self.robots = dict(checkpoint.robots)
         self._decoder = decoder
-        self._pad_id = pad_id
-        self._codec = ActionTokens(base_vocab_size)
+        self._codec = ActionTokens(decoder.first_action_id + NUM_BINS)
         self._dtype = decoder.decoder_dtype
         self._decoders = StaticDecoders(decoder)
         self._session = self.new_session() if self.robots else None
+
+    @classmethod
+    def load(
+        cls: type[Loaded],
+        path: str | Path,
+        device: str = "auto",
+        dtype: torch.dtype | str | None = None,
+        quantization: str | None = None,
+        robot: str | Path | None = None,
+        statistics: str | Path | None = None,
+        unnorm_key: str | None = None,
+    ) -> Loaded:
+        """Load a checkpoint directory, or `owner/name` (`owner/name@revision`) from the Hugging Face Hub.
+
+        `device`, `dtype` and `quantization` as in `magma_policy.load`; the others as in the family's `checkpoint.load`.
+        Raises CheckpointError, ConfigError or HubError naming what does not fit.
+        """
+        place = pick_device(device)
+        kind = pick_dtype(dtype, place, quantization)
+        file = None if statistics is None else Path(statistics)
+        checkpoint = cls._read_checkpoint(resolve(path), place, kind, quantization, robot, file, unnorm_key)
+        if place.type == "cpu":
+            pack_linears(checkpoint.model)
+        return cls(checkpoint, place)
 
     @property
     def spec(self) -> ActionSpec:
@@ -178,6 +204,24 @@ class ActingPolicy(ABC):
             for action, action_ids, pixels in done
         ]
 
+    @staticmethod
+    @abstractmethod
+    def _read_checkpoint(
+        directory: Path,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        quantization: str | None,
+        robot: str | Path | None,
+        statistics: Path | None,
+        unnorm_key: str | None,
+    ) -> LoadedCheckpoint:
+        """The family's `checkpoint.load`; `dtype` None keeps the stored type."""
+
+    @property
+    @abstractmethod
+    def _pad_id(self) -> int:
+        """Fills the shorter prompts of a batch, unseen."""
+
     @abstractmethod
     def _instruction_ids(self, instruction: str) -> list[int]:
         """The part of the prompt's ids that an instruction decides. Raises InstructionError."""
@@ -217,8 +261,17 @@ class ActingPolicy(ABC):
         lengths = torch.tensor([longest - len(p) for p in prompts], device=self.device)
         return ids, torch.arange(longest, device=self.device) >= lengths[:, None]
 
-    def _decode(self, kv_cache: KVCache, tokens: Tensor | None, sessions: Sequence[Session]) -> Tensor:
-        """The seven ids (B, 7) on the CPU, `REFUSED_ID` in rows that cannot be acted on; `tokens` are state tokens."""
+    def _decode(
+        self, kv_cache: KVCache, tokens: Tensor | None, draft: Tensor | None, sessions: Sequence[Session]
+    ) -> Tensor:
+        """The seven ids (B, 7) on the CPU, `REFUSED_ID` in rows that cannot be acted on.
+
+        Args:
+            kv_cache: the prompts, read.
+            tokens: state tokens (B, 7, H) of a model that has them.
+            draft: what such a model guesses from them, (B, 7).
+            sessions: of the requests.
+        """
         if self.device.type == "cuda" and tokens is None:
             with self._decoders.lend(len(sessions), kv_cache.length + DELTA_SIZE) as decoder:
                 decoder.load(kv_cache)
@@ -226,7 +279,6 @@ class ActingPolicy(ABC):
         # Reading seven ids at once costs a CPU hardly more than one, and those of the image before are a good guess.
         # Float32 alone tells the best id from the second best however many are read together; coarser types would not
         # always give the ids that one by one gives.
-        draft: Tensor | None = None
         if tokens is None and self._dtype == torch.float32:
             last = [session.last_ids for session in sessions if session.last_ids is not None]
             draft = torch.stack(last).to(self.device) if len(last) == len(sessions) else None

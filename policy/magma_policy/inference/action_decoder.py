@@ -172,17 +172,6 @@ class ActionDecoder(nn.Module):
         weight = self.language_model.lm_head.weight[self.first_action_id : self.first_action_id + NUM_BINS]
         return nn.functional.linear(hidden, weight).float()
 
-    def early_action_logits(self, state: Tensor) -> Tensor:
-        """Logits (B, 7, 256) read from the state tokens alone, past all decoder layers.
-
-        Training only (deep supervision): it teaches the state encoder at a fraction of the decoder's cost.
-        """
-        norm = self.language_model.model.norm
-        normed = nn.functional.rms_norm(
-            state.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.variance_epsilon
-        )
-        return self.action_logits(normed)
-
     def teacher_forced_action_logits(self, kv_cache: KVCache, state: Tensor | None, action_ids: Tensor) -> Tensor:
         """Logits (B, 7, 256) of the seven action ids given the true earlier ones, as decoding would see them."""
         earlier = self.embed(action_ids[:, :-1])

@@ -18,16 +18,15 @@ def decode_action_ids(
     """Greedy seven action ids (B, 7) after `kv_cache`; all `REFUSED_ID` in a row whose logits cannot be chosen from
     (`magma_policy.inference.finite`), which no coding of actions decodes.
 
-    A `draft` (B, 7), such as the ids of the image before, lets all seven be read at once: passes over the decoder are
-    saved and the ids stay the same. `state` are the state tokens (B, 7, H) of a model that has them; their early
-    read-out makes a draft.
+    `state` are the state tokens (B, 7, H) of a model that has them. A `draft` (B, 7), such as the ids of the image
+    before or what a model reads in its state tokens, lets all seven be read at once: passes over the decoder are saved
+    and the ids stay the same.
     """
+    if draft is None:
+        return _decode_one_by_one(model, kv_cache, state)
     if state is not None:
-        draft = model.early_action_logits(state).argmax(dim=-1) + model.first_action_id
         return _decode_from_draft(model, kv_cache, state, draft)
-    if draft is not None:
-        return _decode_behind_guess(model, kv_cache, draft)
-    return _decode_one_by_one(model, kv_cache, None)
+    return _decode_behind_guess(model, kv_cache, draft)
 
 
 def _judged(ids: Tensor, logits: Tensor) -> Tensor:

@@ -65,10 +65,6 @@ class ActionModel(DecoderModel, Protocol):
         """Hidden states (..., H) to float32 logits over the action ids alone, ascending ids."""
         ...
 
-    def early_action_logits(self, state: Tensor) -> Tensor:
-        """Logits (B, 7, 256) read from state tokens alone, past all decoder layers."""
-        ...
-
     def teacher_forced_action_logits(self, kv_cache: KVCache, state: Tensor | None, action_ids: Tensor) -> Tensor:
         """Logits (B, 7, 256) of the seven action ids given the true earlier ones, as decoding would see them."""
         ...

@@ -199,3 +199,18 @@ class Magma(ActionDecoder):
             raise ValueError("cameras must be given exactly when geometry is on")
         tokens: Tensor = self.state_encoder(prompt_hidden, marks, proprioception, cameras)
         return tokens
+
+    def early_action_logits(self, state: Tensor) -> Tensor:
+        """Logits (B, 7, 256) read from state tokens alone, past all decoder layers.
+
+        Deep supervision in training: it teaches the state encoder at a fraction of the decoder's cost.
+        """
+        norm = self.language_model.model.norm
+        normed = nn.functional.rms_norm(
+            state.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.variance_epsilon
+        )
+        return self.action_logits(normed)
+
+    def draft(self, state: Tensor | None) -> Tensor | None:
+        """The action ids (B, 7) that state tokens alone suggest, for decoding to begin with; None without any."""
+        return None if state is None else self.early_action_logits(state).argmax(dim=-1) + self.first_action_id

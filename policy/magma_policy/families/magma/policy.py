@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,11 +29,8 @@ from magma_policy.families.magma.processor import Processor
 from magma_policy.families.magma.projector import visual_token_count
 from magma_policy.families.magma.prompt import robot_prompt, split_head
 from magma_policy.families.magma.tiling import choose_grid, tile_image
-from magma_policy.files.hub import resolve
-from magma_policy.inference.device import pick_device, pick_dtype
 from magma_policy.inference.generation import generate_ids
 from magma_policy.inference.kv_cache import KVCache
-from magma_policy.inference.packed_linear import pack_linears
 from magma_policy.marks.geometry import Cameras
 
 
@@ -50,6 +46,8 @@ class MagmaSession(Session):
 class Policy(ActingPolicy):
     """A Magma and what its actions mean; see `ActingPolicy`. `chat` and the like, too, are for one thread at a time."""
 
+    _read_checkpoint = staticmethod(checkpoints.load)
+
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.model = checkpoint.model
         self.tokenizer = checkpoint.tokenizer
@@ -60,38 +58,11 @@ class Policy(ActingPolicy):
             for name, robot in checkpoint.robots.items()
             if robot.camera is not None
         }
-        tokens = self.model.config.tokens
-        super().__init__(self.model, tokens.base_vocab_size, tokens.pad, checkpoint.robots, checkpoint.identity, device)
+        super().__init__(checkpoint, device)
         # Everything before the image is the same in every prompt and is read once.
         self._head_ids, _ = self._split("act")
         with torch.inference_mode():
             self._head = self.model.read_head(torch.tensor([self._head_ids], device=device))
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        device: str = "auto",
-        dtype: torch.dtype | str | None = None,
-        quantization: str | None = None,
-        robot: str | Path | None = None,
-        statistics: str | Path | None = None,
-        unnorm_key: str | None = None,
-    ) -> Policy:
-        """Load a checkpoint directory, or `owner/name` (`owner/name@revision`) from the Hugging Face Hub.
-
-        `device` is "cpu", "cuda" (or "cuda:1"), "mps", or "auto", which takes the first GPU there is. `dtype` None
-        means float32 on the CPU and bfloat16 elsewhere (and with fp8); names like "float16" do too. `quantization` is
-        "int8", "int4" or "fp8" (`magma_policy.inference.quantisation`). `robot`, `statistics` and `unnorm_key` as in
-        `checkpoint.load`. Raises CheckpointError, ConfigError or HubError naming what does not fit.
-        """
-        place = pick_device(device)
-        kind = pick_dtype(dtype, place, quantization)
-        file = None if statistics is None else Path(statistics)
-        checkpoint = checkpoints.load(resolve(path), place, kind, quantization, robot, file, unnorm_key)
-        if place.type == "cpu":
-            pack_linears(checkpoint.model)
-        return cls(checkpoint, place)
 
     @property
     def taught_to_act(self) -> bool:
@@ -113,6 +84,10 @@ class Policy(ActingPolicy):
     def new_session(self, robot: str = robots.DEFAULT) -> MagmaSession:
         """The episode state of one more robot, the default one or another of the checkpoint's (`robot`)."""
         return MagmaSession(self.robot(robot), self._cameras.get(robot))
+
+    @property
+    def _pad_id(self) -> int:
+        return self.model.config.tokens.pad
 
     def _check_length(self, request: ActRequest) -> None:
         session, config = request.session, self.model.config
@@ -169,7 +144,7 @@ class Policy(ActingPolicy):
         )
         self._synchronise()
         watch.lap("prefill")
-        chosen = self._decode(kv_cache, tokens, sessions)
+        chosen = self._decode(kv_cache, tokens, self.model.draft(tokens), sessions)
         watch.lap("decode")
         points = marks.float().cpu().numpy().astype(np.float64) if marks is not None else [None] * len(chosen)
         return list(zip(chosen, points, strict=True))

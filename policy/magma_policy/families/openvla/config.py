@@ -112,27 +112,3 @@ class OpenVLAConfig:
     def vision_width(self) -> int:
         """Channels of a patch's features."""
         return sum(tower.width for tower in self.towers)
-
-
-def openvla_7b_config() -> OpenVLAConfig:
-    """openvla/openvla-7b: DINOv2 ViT-L/14 with registers and SigLIP SO400M/14 at 224 px, Llama-2-7B.
-
-    Llama's entries that the published config.json leaves out have transformers' defaults, also the eps of its norms.
-    """
-    return OpenVLAConfig(
-        name="openvla-7b",
-        towers=(dinov2_large(224), siglip_so400m(224)),
-        text=TextConfig(
-            hidden_size=4096,
-            intermediate_size=11008,
-            num_hidden_layers=32,
-            num_attention_heads=32,
-            num_key_value_heads=32,
-            vocab_size=32064,
-            rms_norm_eps=1e-6,
-            rope_theta=10000.0,
-            max_position_embeddings=2048,
-        ),
-        base_vocab_size=32000,
-        prompt="pure",
-    )

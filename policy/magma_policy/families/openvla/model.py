@@ -8,7 +8,6 @@ Source: `prismatic/extern/hf/modeling_prismatic.py` of github.com/openvla/openvl
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from magma_policy.families.openvla.config import OpenVLAConfig
@@ -43,11 +42,3 @@ class OpenVLA(ActionDecoder):
         left padding."""
         merged, positions, visible = self.merge(ids, visual, attention)
         return self.read(merged, positions, visible, last_only=True)[1]
-
-    def forward(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
-        """Logits (B, patches + T, vocabulary), float32, of whole prompts (B, T) that begin with the begin of text, with
-        the arguments of the published model."""
-        place = torch.full_like(input_ids[:, :1], IMAGE_ID)
-        ids = torch.cat([input_ids[:, :1], place, input_ids[:, 1:]], dim=1)
-        merged, positions, visible = self.merge(ids, self.encode_image(pixel_values), None)
-        return self.logits(self.read(merged, positions, visible)[0])

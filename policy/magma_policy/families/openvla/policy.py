@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -14,45 +13,23 @@ from magma_policy.families.openvla import checkpoint as checkpoints
 from magma_policy.families.openvla.checkpoint import Checkpoint
 from magma_policy.families.openvla.model import IMAGE_ID
 from magma_policy.families.openvla.prompt import robot_prompt
-from magma_policy.files.hub import resolve
-from magma_policy.inference.device import pick_device, pick_dtype
-from magma_policy.inference.packed_linear import pack_linears
 
 
 class Policy(ActingPolicy):
     """An OpenVLA and what its actions mean; see `ActingPolicy`. It does not talk: nothing taught it to."""
 
+    _read_checkpoint = staticmethod(checkpoints.load)
+
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.model = checkpoint.model
         self.tokenizer = checkpoint.tokenizer
         self.images = checkpoint.images
-        # The first id behind the vocabulary is the padding's; nobody sees it.
-        base = self.model.config.base_vocab_size
-        super().__init__(self.model, base, base, checkpoint.robots, checkpoint.identity, device)
+        super().__init__(checkpoint, device)
 
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        device: str = "auto",
-        dtype: torch.dtype | str | None = None,
-        quantization: str | None = None,
-        robot: str | Path | None = None,
-        statistics: str | Path | None = None,
-        unnorm_key: str | None = None,
-    ) -> Policy:
-        """Load a checkpoint directory, or `owner/name` (`owner/name@revision`) from the Hugging Face Hub.
-
-        `device`, `dtype` and `quantization` as for every family (`magma_policy.load`); the others as in
-        `checkpoint.load`. Raises CheckpointError, ConfigError or HubError naming what does not fit.
-        """
-        place = pick_device(device)
-        kind = pick_dtype(dtype, place, quantization)
-        file = None if statistics is None else Path(statistics)
-        checkpoint = checkpoints.load(resolve(path), place, kind, quantization, robot, file, unnorm_key)
-        if place.type == "cpu":
-            pack_linears(checkpoint.model)
-        return cls(checkpoint, place)
+    @property
+    def _pad_id(self) -> int:
+        # The first id behind the vocabulary.
+        return self.model.config.base_vocab_size
 
     def _instruction_ids(self, instruction: str) -> list[int]:
         prompt = robot_prompt(instruction, self.model.config.prompt)
@@ -76,6 +53,6 @@ class Policy(ActingPolicy):
         kv_cache = self.model.prefill(ids, visual, attention)
         self._synchronise()
         watch.lap("prefill")
-        chosen = self._decode(kv_cache, None, sessions)
+        chosen = self._decode(kv_cache, None, None, sessions)
         watch.lap("decode")
         return [(ids, None) for ids in chosen]

@@ -112,12 +112,14 @@ class Validator:
             state = data.proprioception[rows].to(device) if model.config.proprioception else None
             cameras = self._cameras.select(data.robot[rows].to(device)) if self._cameras is not None else None
             own = grounded.marks if grounded is not None else None
-            decoded = decode_action_ids(model, kv_cache, model.state_tokens(kv_cache.last_hidden, own, state, cameras))
+            tokens = model.state_tokens(kv_cache.last_hidden, own, state, cameras)
+            decoded = decode_action_ids(model, kv_cache, tokens, model.draft(tokens))
             errors.append(self._action_errors(model, decoded, rows))
             if grounded is not None and bool(truth.isfinite().all()):
                 text = model.read_text_only(ids, attention, head)
                 tokens = model.state_tokens(text.last_hidden, truth, state, cameras)
-                state_errors.append(self._action_errors(model, decode_action_ids(model, text, tokens), rows))
+                decoded = decode_action_ids(model, text, tokens, model.draft(tokens))
+                state_errors.append(self._action_errors(model, decoded, rows))
         px = torch.cat(distances) if distances else None
         means = np.concatenate(errors).mean(axis=0)
         states = np.concatenate(state_errors).mean(axis=0) if state_errors else None

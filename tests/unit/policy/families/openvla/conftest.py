@@ -11,9 +11,11 @@ import torch
 from magma_policy.embodiments import robots
 from magma_policy.embodiments.action_normalization import ActionStatistics
 from magma_policy.families.openvla import published_files
-from magma_policy.families.openvla.config import TowerConfig
+from magma_policy.families.openvla.config import OpenVLAConfig, TowerConfig, dinov2_large, siglip_so400m
 from magma_policy.families.openvla.initialise import build_small_tokenizer, openvla_small_config, random_state
+from magma_policy.families.openvla.model import IMAGE_ID
 from magma_policy.families.openvla.policy import Policy
+from magma_policy.inference.llama_config import TextConfig
 
 SIDE = 56
 STATISTICS = {
@@ -30,6 +32,39 @@ def change_json(path, change):
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
+
+
+def openvla_7b_config():
+    """openvla/openvla-7b: DINOv2 ViT-L/14 with registers and SigLIP SO400M/14 at 224 px, Llama-2-7B.
+
+    Llama's entries that the published config.json leaves out have transformers' defaults, also the eps of its norms.
+    """
+    return OpenVLAConfig(
+        name="openvla-7b",
+        towers=(dinov2_large(224), siglip_so400m(224)),
+        text=TextConfig(
+            hidden_size=4096,
+            intermediate_size=11008,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=32,
+            vocab_size=32064,
+            rms_norm_eps=1e-6,
+            rope_theta=10000.0,
+            max_position_embeddings=2048,
+        ),
+        base_vocab_size=32000,
+        prompt="pure",
+    )
+
+
+def whole_logits(model, ids, pixels):
+    """Logits (B, patches + T, vocabulary) of whole prompts (B, T), which begin with the begin of text, as the published
+    model's `forward` gives them."""
+    place = torch.full_like(ids[:, :1], IMAGE_ID)
+    ids = torch.cat([ids[:, :1], place, ids[:, 1:]], dim=1)
+    merged, positions, visible = model.merge(ids, model.encode_image(pixels), None)
+    return model.logits(model.read(merged, positions, visible)[0])
 
 
 @pytest.fixture(scope="session")

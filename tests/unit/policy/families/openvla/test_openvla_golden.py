@@ -22,6 +22,7 @@ from magma_policy.families.openvla.vision import unused_tensors
 from magma_policy.files.weight_files import WEIGHTS
 from magma_policy.inference.action_decoding import decode_action_ids
 from magma_policy.inference.action_tokens import ActionTokens
+from tests.unit.policy.families.openvla.conftest import whole_logits
 from tests.unit.policy.recipe import picture, recipe
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "openvla.json").read_text())
@@ -86,7 +87,7 @@ def test_numbers_of_the_original(model):
         assert [len(rest) + 1, rest[-1]] == [one["ids"], 29871]
         features = network.vision_backbone(pixels[None])
         assert features.flatten()[::211].numpy() == pytest.approx(np.array(one["features"]), **FEATURES)
-        logits = network(torch.tensor([[begin, *rest]]), pixels[None])[0]
+        logits = whole_logits(network, torch.tensor([[begin, *rest]]), pixels[None])[0]
         assert logits[-1, ::2003].numpy() == pytest.approx(np.array(one["last_logits"]), **LOGITS)
         assert float(logits.double().norm()) == pytest.approx(one["norm"], **NORM)
         prompt = torch.tensor([[begin, IMAGE_ID, *rest]])

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from magma_policy.families.openvla.config import openvla_7b_config
 from magma_policy.families.openvla.initialise import random_state
 from magma_policy.families.openvla.model import IMAGE_ID, OpenVLA
 from magma_policy.families.openvla.vision import VisionTransformer, unused_tensors
+from tests.unit.policy.families.openvla.conftest import openvla_7b_config, whole_logits
 
 
 def published_tensors():
@@ -118,7 +118,7 @@ def test_the_decoder_reads_what_the_library_reads(small_config):
     pixels = torch.randn(2, 6, small_config.towers[0].image_size, small_config.towers[0].image_size)
     ids = torch.randint(3, 32000, (2, 9))
     with torch.inference_mode():
-        logits = model(ids, pixels)
+        logits = whole_logits(model, ids, pixels)
         text = model.embed(ids)
         embeddings = torch.cat([text[:, :1], model.encode_image(pixels), text[:, 1:]], dim=1)
         expected = model.language_model(inputs_embeds=embeddings).logits

@@ -14,9 +14,9 @@ from magma_policy.embodiments import robots
 from magma_policy.errors import CheckpointError
 from magma_policy.families import registry
 from magma_policy.families.openvla import published_files
-from magma_policy.families.openvla.config import dinov2_large, openvla_7b_config, siglip_so400m
+from magma_policy.families.openvla.config import dinov2_large, siglip_so400m
 from magma_policy.files import weight_files
-from tests.unit.policy.families.openvla.conftest import change_json, frame
+from tests.unit.policy.families.openvla.conftest import change_json, frame, openvla_7b_config
 
 POOL = "vision_backbone.fused_featurizer.attn_pool.latent"
 SECOND = "vision_backbone.featurizer.blocks.1.attn.qkv.weight"

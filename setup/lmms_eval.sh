@@ -4,8 +4,8 @@ set -euo pipefail
 ROOT=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 FOLDER=$(realpath -ms -- "${1:-$ROOT/.venv-lmms-eval}")
 LMMS_EVAL=lmms-eval==0.7.3
-TORCH=torch==2.13.0
-TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+# shellcheck source=setup/torch.sh
+source "$ROOT/setup/torch.sh"
 
 die() { printf 'run: %s\n' "$*" >&2; exit 1; }
 

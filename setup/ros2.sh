@@ -5,6 +5,8 @@
 # virtual environment that sees the installation's Python packages, the built workspace, and `setup.bash` to source.
 set -euo pipefail
 ROOT=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
+# shellcheck source=setup/torch.sh
+source "$ROOT/setup/torch.sh"
 
 die() { printf 'run: %s\n' "$*" >&2; exit 1; }
 say() { printf '%s\n' "$*"; }
@@ -55,11 +57,10 @@ make_environment() {
 }
 
 install_packages() {
-    # As ./run does: without an NVIDIA GPU the CPU build of PyTorch saves several GB.
     # That build alone comes from that index; what it needs comes from the usual one.
     command -v nvidia-smi >/dev/null ||
-        "$VENV/bin/python" -m pip install -q --no-deps --retries 1 --index-url https://download.pytorch.org/whl/cpu torch==2.13.0 || true
-    "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" torch==2.13.0
+        "$VENV/bin/python" -m pip install -q --no-deps --retries 1 --index-url "$TORCH_CPU_INDEX" "$TORCH" || true
+    "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" "$TORCH"
     # With the console: `console:=true` is an argument of the launch file as any other.
     "$VENV/bin/python" "$ROOT/setup/requirements.py" --workspace console >"$VENV/requirements.txt"
     "$VENV/bin/python" -m pip install -q -c "$VENV/constraints.txt" -r "$VENV/requirements.txt" \

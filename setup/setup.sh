@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # What `./run` sets up; sourced by it. Expects ROOT, VENV, PYTHON, die and say.
 
+# shellcheck source=setup/torch.sh
+source "$(dirname "${BASH_SOURCE[0]}")/torch.sh"
+
 SETUP_LOG=$VENV/setup.log
 CONSTRAINTS=$ROOT/setup/constraints.txt
-TORCH=torch==2.13.0
-TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 BACKPORTS=/etc/apt/sources.list.d/magma-bookworm-backports.list
 
 find_python() {

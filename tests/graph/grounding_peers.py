@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from magma_contracts.boxes import holds
 from magma_contracts.grounding import Entity, Expression, GroundedText, Grounding
-from magma_policy.commands import serve
 from magma_policy.grounding.expressions import Thing, resolve
 from magma_policy.grounding.local_pointer import LocalPointer
 from magma_policy.serving.batching import Batcher
@@ -18,6 +16,7 @@ from magma_policy.serving.front import Limits
 from magma_policy.serving.grounding_connection import GroundingServer
 from magma_policy.serving.metrics import Metrics
 from magma_policy.serving.served_pointer import ServedPointer
+from tests.running_server import running
 
 LONG_S = 30.0
 COLOURS = {"orange": (230, 120, 20), "white": (240, 240, 240), "green": (30, 160, 60)}
@@ -97,17 +96,9 @@ def served(grounder, identity="ab" * 16, name="colours", port=0, token=None):
     metrics = Metrics()
     batcher = Batcher(pointer, 1, 0.0, 8, metrics.batch)
     server = GroundingServer(batcher, metrics, Limits(2**20, 8), token, name, identity)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    with serve.bind("127.0.0.1", port) as listener:
-        at = asyncio.run_coroutine_threadsafe(server.start(listener), loop).result(LONG_S)
+    with running(lambda: (server, batcher), port) as address:
         try:
-            yield f"ws://127.0.0.1:{at}"
+            yield f"ws://{address}"
         finally:
             if hasattr(grounder, "go"):
                 grounder.go.set()
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(LONG_S)
-            batcher.stop(LONG_S)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(LONG_S)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from magma_contracts.demonstrations import ACTION_ENTRY, CARD, FORMAT_VERSION, MARKS
 from magma_data import demonstrations as native
 from magma_data.json_files import read_object
-from magma_data.reader import Dataset, is_dataset
+from magma_data.reader import Dataset
 from magma_policy.demonstrations.data_card import DataCard
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.sources import DemonstrationSet
@@ -25,7 +25,7 @@ def convert(opened: DemonstrationSet, new: Path, video: bool = False) -> tuple[i
         DemonstrationError: an episode that cannot be read, or that has other arrays than the first.
         DatasetError: it cannot be written; OSError likewise.
     """
-    dataset = Dataset(opened.directory) if is_dataset(opened.directory) else None
+    dataset = opened.dataset
     objects = 0
     if dataset is None:
         for source in opened.episodes:

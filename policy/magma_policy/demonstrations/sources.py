@@ -53,6 +53,8 @@ class DemonstrationSet:
     directory: Path
     card: DataCard
     episodes: tuple[Source, ...]
+    dataset: Dataset | None = None
+    """that they are read from, where they are no files of their own"""
 
 
 def find_set(path: Path) -> Path:
@@ -97,13 +99,18 @@ def open_set(path: Path, mappings: Sequence[Mapping] = ()) -> DemonstrationSet:
         card = DataCard.read(directory)
         return DemonstrationSet(directory, card, tuple(map(_of_file, list_episodes(directory))))
     try:
-        dataset = Dataset(directory)
-        if dataset.card:
-            card = DataCard.read(directory)
-            return DemonstrationSet(directory, card, tuple(_native(dataset, episode) for episode in dataset.episodes))
-        return _foreign(dataset, mappings)
+        return of_dataset(Dataset(directory), mappings)
     except DatasetError as error:
         raise DemonstrationError(str(error)) from error
+
+
+def of_dataset(dataset: Dataset, mappings: Sequence[Mapping] = ()) -> DemonstrationSet:
+    """The set that a dataset is. Raises DemonstrationError, also for one that needs a mapping file and has none."""
+    if not dataset.card:
+        return _foreign(dataset, mappings)
+    card = DataCard.read(dataset.folder)
+    episodes = tuple(_native(dataset, episode) for episode in dataset.episodes)
+    return DemonstrationSet(dataset.folder, card, episodes, dataset)
 
 
 def list_episodes(directory: Path) -> list[Path]:
@@ -157,7 +164,7 @@ def _foreign(dataset: Dataset, mappings: Sequence[Mapping]) -> DemonstrationSet:
     episodes = [
         source for episode in dataset.episodes for source in _converted(dataset, episode, conversion, height, width)
     ]
-    return DemonstrationSet(dataset.folder, card, tuple(episodes))
+    return DemonstrationSet(dataset.folder, card, tuple(episodes), dataset)
 
 
 def _converted(dataset: Dataset, episode: Episode, conversion: Conversion, height: int, width: int) -> Iterator[Source]:

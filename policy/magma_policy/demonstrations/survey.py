@@ -18,7 +18,7 @@ from magma_data.json_files import read_object
 from magma_data.reader import Dataset, Episode, is_dataset
 from magma_policy.demonstrations.episode_file import DemonstrationError, at_steps, fingerprint, unteachable
 from magma_policy.demonstrations.mapping import Mapping
-from magma_policy.demonstrations.sources import DemonstrationSet, open_set
+from magma_policy.demonstrations.sources import DemonstrationSet, of_dataset, open_set
 
 MOST_NUMBERS = 16
 """Numbers of a feature whose statistics are printed."""
@@ -96,7 +96,9 @@ def check(folder: Path, mappings: Sequence[Mapping] = ()) -> Iterator[str]:
                 yield from _of_episode(dataset, episode)
             if not dataset.card and not mappings:
                 return
-        opened = open_set(folder, mappings)
+            opened = of_dataset(dataset, mappings)
+        else:
+            opened = open_set(folder, mappings)
     except (DatasetError, DemonstrationError) as error:
         yield str(error)
         return

@@ -38,18 +38,22 @@ def _decode_one_by_one(model: ActionModel, kv_cache: KVCache, state: Tensor | No
     """One decoder step per id over the kept cache; step i reads the i-th state token with the previous id."""
     if state is not None:
         _, kv_cache = model.extend(state[:, :1], kv_cache)
-    ids: list[Tensor] = []
-    seen: list[Tensor] = []
-    for step in range(DELTA_SIZE):
-        logits = model.action_logits(kv_cache.last_hidden)
-        chosen = logits.argmax(dim=-1) + model.first_action_id
-        seen.append(logits)
-        ids.append(chosen)
-        if step < DELTA_SIZE - 1:
-            token = model.embed(chosen[:, None])
-            if state is not None:
-                token = token + state[:, step + 1 : step + 2]
-            _, kv_cache = model.extend(token, kv_cache)
+    logits = model.action_logits(kv_cache.last_hidden)
+    return _continued(model, kv_cache, [logits.argmax(dim=-1) + model.first_action_id], [logits], state)
+
+
+def _continued(
+    model: ActionModel, kv_cache: KVCache, ids: list[Tensor], seen: list[Tensor], state: Tensor | None = None
+) -> Tensor:
+    """All seven ids, the rest of them one by one, behind those (B,) that were chosen from the logits (B, 256) `seen`;
+    `kv_cache` ends before the last of them."""
+    while len(ids) < DELTA_SIZE:
+        token = model.embed(ids[-1][:, None])
+        if state is not None:
+            token = token + state[:, len(ids) : len(ids) + 1]
+        _, kv_cache = model.extend(token, kv_cache)
+        seen.append(model.action_logits(kv_cache.last_hidden))
+        ids.append(seen[-1].argmax(dim=-1) + model.first_action_id)
     return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
 
 
@@ -67,12 +71,7 @@ def _decode_behind_guess(model: ActionModel, kv_cache: KVCache, guess: Tensor) -
     # What was read behind a wrong id says nothing, neither about the next ids nor about the numbers.
     ids = list(best[:, : right + 1].unbind(dim=1))
     seen = list(logits[:, : right + 1].unbind(dim=1))
-    known = checked.first(kv_cache.length + right)
-    while len(ids) < DELTA_SIZE:
-        _, known = model.extend(model.embed(ids[-1][:, None]), known)
-        seen.append(model.action_logits(known.last_hidden))
-        ids.append(seen[-1].argmax(dim=-1) + model.first_action_id)
-    return _judged(torch.stack(ids, dim=1), torch.stack(seen, dim=1))
+    return _continued(model, checked.first(kv_cache.length + right), ids, seen)
 
 
 def _decode_from_draft(model: ActionModel, kv_cache: KVCache, state: Tensor | None, draft: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
-from tf2_msgs.msg import TFMessage
 
 from magma_camera.image_decoding import decode_image
 from magma_common import qos
@@ -33,8 +32,8 @@ from magma_common.clocks import steady_s
 from magma_common.conversions import chunk_from_msg, delta_from_msg, stamp_to_ns, state_from_msg
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.frames import frame_prefix
+from magma_common.heard_transforms import hear_transforms
 from magma_common.instruction_topics import IN_FORCE_TOPIC
-from magma_common.message_sizes import TRANSFORMS
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.transform_tree import TransformTree, UnknownPoseError
@@ -133,12 +132,7 @@ class Console(Node):
         self._hear(TeleopStatus, "teleop/status", self._on_device, qos.ROBOT_STATE)
         self._hear(Instruction, IN_FORCE_TOPIC, self._on_instruction, qos.STATE)
         self._hear(EpisodeStatus, "magma/episode_status", self._on_episode, qos.STATE)
-        for topic, static, profile in (
-            ("/tf_static", True, qos.TRANSFORMS_STATIC_ALL),
-            ("/tf", False, qos.TRANSFORMS),
-        ):
-            heard = partial(self._on_transforms, static)
-            ForeignSubscription(self, TFMessage, topic, heard, profile, most_bytes=TRANSFORMS)
+        hear_transforms(self, self._transforms)
         # Ages and the workspace box are shown against the controller's limits.
         self._limits = ControllerParameters(self, [*AGE_LIMITS.values(), *WORKSPACE], self._on_limits)
         self.create_timer(LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -242,10 +236,6 @@ class Console(Node):
             for name in ("task", "variant", "layout", "step", "max_steps", "success", "done")
         }
         self._view.update(lambda state: state.episode(values))
-
-    def _on_transforms(self, static: bool, message: TFMessage) -> None:
-        for item in message.transforms:
-            self._transforms.add(item, static)
 
     def _on_limits(self, values: dict[str, ParameterValue]) -> None:
         limits = {name: float(values[name].double_value) for name in AGE_LIMITS.values()}

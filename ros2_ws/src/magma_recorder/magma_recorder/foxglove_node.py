@@ -6,7 +6,6 @@ connects reads, and can say nothing: no publishing, no parameters, no services.
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import sys
 import time
@@ -23,7 +22,7 @@ from magma_common.node_main import run_node
 from magma_common.qos import FRAME, STATE
 from magma_contracts.errors import ConfigError
 from magma_recorder.definitions import message_class, schema_of
-from magma_recorder.topics import GLOBAL, JOURNAL, SHOWN_TOO, TOPICS, Topic
+from magma_recorder.topics import JOURNAL, SHOWN_TOO, TOPICS, Topic
 
 BACKLOG = 32
 """Messages that wait for a slow viewer; then the oldest go."""
@@ -74,7 +73,7 @@ class Foxglove(Node):
         chosen = [topic for topic in (*TOPICS, *SHOWN_TOO) if topic.name != JOURNAL and _is_known(topic)]
         self._ears = []
         for topic in chosen:
-            there = topic if topic.name in GLOBAL else dataclasses.replace(topic, namespace=robot)
+            there = topic.of_robot(robot)
             channel = foxglove.Channel(
                 there.namespace + there.name,
                 schema=foxglove.Schema(

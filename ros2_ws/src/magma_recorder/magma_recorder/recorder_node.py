@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from magma_contracts.errors import ConfigError
 from magma_recorder.config import RecorderConfig
 from magma_recorder.definitions import message_class, schema_of
 from magma_recorder.message_queue import MessageQueue, Received
-from magma_recorder.topics import CAMERA, GLOBAL, TOPICS, Topic
+from magma_recorder.topics import CAMERA, TOPICS, Topic
 from magma_recorder.writer import RecordingWriter
 
 DEPTH = 600
@@ -94,9 +93,7 @@ class Recorder(Node):
         if config.camera_transport == "compressed":
             chosen = [topic for topic in chosen if topic.name != CAMERA]
             chosen.append(Topic(CAMERA + "/compressed", "sensor_msgs/msg/CompressedImage", best_effort=True))
-        chosen = [
-            topic if topic.name in GLOBAL else dataclasses.replace(topic, namespace=self._robot) for topic in chosen
-        ]
+        chosen = [topic.of_robot(self._robot) for topic in chosen]
         published = dict(self.get_topic_names_and_types()) if config.topics else {}
         for given in config.topics:
             name = self.resolve_topic_name(given, only_expand=True)

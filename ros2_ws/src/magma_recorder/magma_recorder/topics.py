@@ -6,7 +6,7 @@ recording of the namespace `/left` what is known as `/magma/command` is `/left/m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 LATCHED_QOS = """\
@@ -42,6 +42,10 @@ class Topic:
     """a raw sensor_msgs/Image: compressed before it is written"""
     namespace: str = ""
     """of the robot that it is about, such as /left; empty = none, or the whole graph's"""
+
+    def of_robot(self, namespace: str) -> Topic:
+        """The same topic of the robot in that namespace; one that the robots of a graph share stays as it is."""
+        return self if self.name in GLOBAL else replace(self, namespace=namespace)
 
     @property
     def known_name(self) -> str:

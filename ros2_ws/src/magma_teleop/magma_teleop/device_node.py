@@ -20,13 +20,13 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
-from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
 from magma_common.conversions import delta_to_msg, pose_to_arrays
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.frames import frame_prefix
-from magma_common.message_sizes import SMALL, TEXT, TRANSFORMS
+from magma_common.heard_transforms import hear_transforms
+from magma_common.message_sizes import SMALL, TEXT
 from magma_common.node_config import NodeParameters
 from magma_common.transform_tree import TransformTree, UnknownPoseError
 from magma_contracts.errors import ConfigError
@@ -89,12 +89,7 @@ class DeviceTeleop(Node, Generic[ProfileT]):
         hear(EndEffectorState, arm, self._on_end_effector_state, qos.ROBOT_STATE, most_bytes=SMALL)
         hear(ControllerState, controller, self._on_controller, qos.STATE, most_bytes=TEXT)
         if self._seeks_camera:
-            for topic, static, profile_asked in (
-                ("/tf_static", True, qos.TRANSFORMS_STATIC_ALL),
-                ("/tf", False, qos.TRANSFORMS),
-            ):
-                heard = partial(self._on_transforms, static)
-                hear(TFMessage, topic, heard, profile_asked, most_bytes=TRANSFORMS)
+            hear_transforms(self, self._transforms)
             # So that the operator reads what is missing before taking over.
             self.create_timer(STATUS_PERIOD_S, self._camera_xyzw, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._requests: dict[Request, Client] = {
@@ -158,12 +153,6 @@ class DeviceTeleop(Node, Generic[ProfileT]):
     def _seeks_camera(self) -> bool:
         """Whether the operator thinks in the camera's frame and /tf has to say where it is."""
         return self.profile.frame == "camera" and not self._node_parameters.config.camera_quaternion_xyzw
-
-    def _on_transforms(self, static: bool, message: TFMessage) -> None:
-        for item in message.transforms:
-            refusal = self._transforms.add(item, static)
-            if refusal is not None:
-                self.get_logger().warning(refusal, throttle_duration_sec=10.0)
 
     def _camera_xyzw(self) -> FloatArray | None:
         """Orientation of the camera in the base frame, or None while it is not known."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import io
@@ -13,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from magma_contracts.action_spec import ActionSpec
-from magma_policy.commands import serve
 from magma_policy.families.interface import Piece
 from magma_policy.serving.batching import Batcher
 from magma_policy.serving.chat.answer_store import AnswerStore
@@ -23,6 +21,7 @@ from magma_policy.serving.chat.talking import SharedModel
 from magma_policy.serving.connection import PolicyServer
 from magma_policy.serving.front import Limits
 from magma_policy.serving.metrics import Metrics
+from tests.running_server import running
 
 LONG_S = 30.0
 SPEC = ActionSpec("parrot", 1, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 4, False)
@@ -82,33 +81,11 @@ def served(model, tmp_path=None, token=None, max_body=2**20, max_connections=8, 
         server.offer(ChatApi(answering, metrics, "parrot", identity, ApiLimits(max_body, max_waiting)))
         return server, batcher
 
-    with running(make) as url:
+    with running(make) as address:
         try:
-            yield url
+            yield f"http://{address}"
         finally:
             model.go.set()
-
-
-@contextlib.contextmanager
-def running(make):
-    """The base of the URLs of what `make` gives, a server and its batcher, while it runs in a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    async def start(listener):
-        server, batcher = make()
-        return server, batcher, await server.start(listener)
-
-    with serve.bind("127.0.0.1", 0) as listener:
-        server, batcher, port = asyncio.run_coroutine_threadsafe(start(listener), loop).result(LONG_S)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            assert batcher.stop(LONG_S)
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(LONG_S)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(LONG_S)
 
 
 def data_url(pixels, kind="PNG"):

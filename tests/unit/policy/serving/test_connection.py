@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
@@ -15,13 +14,13 @@ import pytest
 from websockets.sync.client import connect
 
 from magma_contracts.action_spec import ActionSpec
-from magma_policy.commands import serve
 from magma_policy.errors import NotFiniteError, ObservationError
 from magma_policy.serving.batching import Batcher
 from magma_policy.serving.connection import PolicyServer
 from magma_policy.serving.front import Limits
 from magma_policy.serving.metrics import Metrics
 from magma_policy_client import PolicyClient, PolicyTimeoutError, RefusedError, ServerError, messages
+from tests.running_server import running
 
 LONG_S = 30.0
 SPEC = ActionSpec("fake", 1, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 4, False)
@@ -68,17 +67,9 @@ def served():
     metrics = Metrics()
     batcher = Batcher(model, 4, 0.0, 8, metrics.batch)
     server = PolicyServer(model, {"": SPEC}, batcher, metrics, Limits(2**20, 8), None, "test")
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    with serve.bind("127.0.0.1", 0) as listener:
-        port = asyncio.run_coroutine_threadsafe(server.start(listener), loop).result(LONG_S)
-        yield model, f"ws://127.0.0.1:{port}"
+    with running(lambda: (server, batcher)) as address:
+        yield model, f"ws://{address}"
         model.go.set()
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(LONG_S)
-    assert batcher.stop(LONG_S)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(LONG_S)
 
 
 def get(url, path):

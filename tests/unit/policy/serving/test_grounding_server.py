@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import threading
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 from magma_contracts.grounding import Entity, Expression, GroundedText, Grounding
-from magma_policy.commands import serve
 from magma_policy.grounding.local_pointer import LocalPointer
 from magma_policy.serving.batching import Batcher
 from magma_policy.serving.front import Limits
@@ -31,6 +29,7 @@ from magma_policy_client import (
     VersionMismatchError,
     grounding_messages,
 )
+from tests.running_server import running
 
 LONG_S = 60.0
 IMAGE = np.zeros((4, 6, 3), np.uint8)
@@ -65,17 +64,9 @@ class OneThing:
 def served(model, identity="ab" * 16, port=0, token=None):
     batcher = Batcher(ServedPointer(LocalPointer(model, identity), "one-thing"), 1, 0.0, 8, lambda run: None)
     server = GroundingServer(batcher, Metrics(), Limits(2**20, 8), token, "one-thing", identity)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    with serve.bind("127.0.0.1", port) as listener:
-        at = asyncio.run_coroutine_threadsafe(server.start(listener), loop).result(LONG_S)
-        yield f"ws://127.0.0.1:{at}"
+    with running(lambda: (server, batcher), port) as address:
+        yield f"ws://{address}"
         model.go.set()
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(LONG_S)
-    assert batcher.stop(LONG_S)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(LONG_S)
 
 
 @pytest.fixture

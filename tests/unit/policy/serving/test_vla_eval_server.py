@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +16,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from magma_contracts.action_spec import ActionSpec
-from magma_policy.commands import serve
 from magma_policy.errors import InstructionError
 from magma_policy.files.image_files import decode_image
 from magma_policy.serving import vla_eval_connection
@@ -29,6 +26,7 @@ from magma_policy.serving.metrics import Metrics
 from magma_policy_client import PolicyClient
 from magma_policy_client.addresses import open_policy
 from magma_policy_client.foreign.array_forms import VLA_EVAL, unpack
+from tests.running_server import running
 
 LONG_S = 30.0
 SPEC = ActionSpec("fake", 1, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 4, 6, True)
@@ -64,16 +62,8 @@ def served():
     model, metrics = Model(), Metrics()
     batcher = Batcher(model, 4, 0.0, 8, metrics.batch)
     server = PolicyServer(model, {"": SPEC}, batcher, metrics, Limits(2**20, 8), None, "test 1", "c0ffee")
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    with serve.bind("127.0.0.1", 0) as listener:
-        port = asyncio.run_coroutine_threadsafe(server.start(listener), loop).result(LONG_S)
-        yield model, f"127.0.0.1:{port}"
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(LONG_S)
-    assert batcher.stop(LONG_S)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(LONG_S)
+    with running(lambda: (server, batcher)) as address:
+        yield model, address
 
 
 class Harness:

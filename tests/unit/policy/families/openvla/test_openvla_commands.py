@@ -14,8 +14,8 @@ from magma_policy.errors import CheckpointError, CommandError
 from magma_policy.families import magma
 from magma_policy_client import PolicyClient
 from magma_policy_client.checkpoint_paths import find_checkpoint
+from tests.running_server import running
 from tests.unit.policy.families.openvla.conftest import frame
-from tests.unit.policy.serving.chat_helpers import running
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_it_is_served_as_it_acts_here(small):
     served = serve.load(config)
     image = frame(1, 224, 224)
     with (
-        running(lambda: serve.make_server(served, config, None)) as url,
-        PolicyClient(url.replace("http", "ws"), timeout_s=30.0) as client,
+        running(lambda: serve.make_server(served, config, None)) as address,
+        PolicyClient(f"ws://{address}", timeout_s=30.0) as client,
     ):
         assert client.spec.policy == "openvla-small" and client.identity == served.identity
         answer = client.act(image, "go", None)

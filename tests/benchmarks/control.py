@@ -31,14 +31,13 @@ def stage(ticks: int, seed: int) -> None:
     """A policy's chunk of two steps every 0.2 s, the arm's report every tick: everything between message and driver."""
     from magma_contracts.action_spec import ActionSpec
     from magma_contracts.actions import ActionChunk
-    from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
+    from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_matrix
     from magma_control.config import ControllerConfig
     from magma_control.controller import Controller
     from magma_control.drivers.base import ArmDriver, NoGripper
     from magma_control.freshness import Instant
     from magma_control.joint_arm import JointArm, make_joint_motion
     from magma_control.kinematics import Kinematics
-    from magma_control.reference import quaternion_xyzw
     from magma_control.robot_config import load_robot
     from magma_control.robot_description import read_description
 
@@ -61,7 +60,7 @@ def stage(ticks: int, seed: int) -> None:
     )
     core.on_instruction("go")
     core.on_spec(spec, now)
-    beginning = quaternion_xyzw(kinematics.forward(kinematics.home)[1])
+    beginning = quaternion_from_matrix(kinematics.forward(kinematics.home)[1])
     names, generator = robot.joints.names, np.random.default_rng(seed)
     costs, reports, moving = [], [], 0
     cpu_s = time.process_time()

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from arm_builders import BOX, PERIOD_S, LimitChecker, motion, panda_kinematics
 
-from magma_contracts.rotations import matrix_from_quaternion
+from magma_contracts.rotations import axis_angle_from_matrix, matrix_from_quaternion
 from magma_control.arm_motion import GOAL_INSET_M, ArmMotion
 from magma_control.joint_motion import JointLimits, JointState, JointTracker
-from magma_control.reference import axis_angle
 
 GOLDEN = Path(__file__).parent / "golden" / "panda_motion.json"
 FORWARD = np.array([0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
@@ -42,7 +41,7 @@ def test_a_rotation_turns_the_tool_about_itself():
     positions = run(arm, 60)
     assert positions == pytest.approx(np.tile(position, (60, 1)), abs=3e-3)
     reached = matrix_from_quaternion(arm.tick().tool_quaternion_xyzw)
-    turned = axis_angle(reached @ matrix_from_quaternion(quaternion).T)
+    turned = axis_angle_from_matrix(reached @ matrix_from_quaternion(quaternion).T)
     assert turned == pytest.approx([0.0, 0.0, 0.3], abs=2e-3)
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.rotations import matrix_from_axis_angle
 from magma_control.arm_motion import ArmMotion
 from magma_control.kinematics import Kinematics
-from magma_control.reference import rotation_matrix
 from magma_control.robot_config import RobotConfig
 from magma_control.robot_description import RobotDescription
 
@@ -297,7 +297,7 @@ class TestJointsWithoutEnds:
         seconds, turn = 0.0, 0.03
         for _ in range(12):
             position, _ = kinematics.forward(motion.state.position)
-            aside = rotation_matrix(np.array([0.0, 0.0, turn])) @ position - position
+            aside = matrix_from_axis_angle(np.array([0.0, 0.0, turn])) @ position - position
             motion.move(np.array([*aside, 0, 0, turn, 1.0]), 0.2)
             for _ in range(30):
                 seconds += PERIOD_S

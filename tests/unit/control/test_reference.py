@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_contracts.rotations import matrix_from_quaternion
+from magma_contracts.rotations import (
+    axis_angle_from_matrix,
+    matrix_from_axis_angle,
+    matrix_from_quaternion,
+    quaternion_from_matrix,
+)
 from magma_control.reference import (
     PathLimits,
     ToolReference,
     angle_between,
-    axis_angle,
-    quaternion_xyzw,
-    rotation_matrix,
 )
 
 PERIOD_S = 0.01
@@ -31,7 +33,7 @@ def run(reference: ToolReference, ticks: int) -> tuple[np.ndarray, list[np.ndarr
 def test_it_arrives_and_stands_still():
     reference = ToolReference(LIMITS, PERIOD_S)
     reference.reset(np.zeros(3), np.eye(3))
-    goal = rotation_matrix(np.array([0.0, 0.0, 0.3]))
+    goal = matrix_from_axis_angle(np.array([0.0, 0.0, 0.3]))
     reference.aim(np.array([0.1, 0.0, -0.05]), goal, 0.2)
     positions, rotations = run(reference, 200)
     assert positions[-1] == pytest.approx([0.1, 0.0, -0.05], abs=1e-9)
@@ -52,7 +54,7 @@ def test_it_takes_as_long_as_it_is_given_and_arrives_on_time():
 def test_a_brake_ends_where_it_says():
     reference = ToolReference(LIMITS, PERIOD_S)
     reference.reset(np.zeros(3), np.eye(3))
-    reference.aim(np.array([0.3, 0.0, 0.0]), rotation_matrix(np.array([0.5, 0.0, 0.0])), 0.2)
+    reference.aim(np.array([0.3, 0.0, 0.0]), matrix_from_axis_angle(np.array([0.5, 0.0, 0.0])), 0.2)
     run(reference, 20)
     reference.brake()
     end, rotation = reference.goal_position, reference.goal_rotation
@@ -87,7 +89,7 @@ def test_limits_hold_on_every_way(events):
         if goal is None:
             reference.brake()
         else:
-            turned = rotation_matrix(np.array(goal[3:])) @ reference.goal_rotation
+            turned = matrix_from_axis_angle(np.array(goal[3:])) @ reference.goal_rotation
             reference.aim(reference.goal_position + goal[:3], turned, 0.2)
         path, turns = run(reference, ticks)
         positions += list(path)
@@ -97,13 +99,13 @@ def test_limits_hold_on_every_way(events):
         reached = np.linalg.norm(np.diff(path, n=order, axis=0), axis=1) / PERIOD_S**order
         assert reached.max() <= limit * (1.0 + 1e-6) + 1e-12 / PERIOD_S**order
     for one, other in itertools.pairwise(rotations):
-        assert np.linalg.norm(axis_angle(other @ one.T)) / PERIOD_S <= LIMITS.angular_speed + 1e-6
+        assert np.linalg.norm(axis_angle_from_matrix(other @ one.T)) / PERIOD_S <= LIMITS.angular_speed + 1e-6
 
 
 @given(st.tuples(angle, angle, angle))
 def test_rotations_and_back(vector):
-    matrix = rotation_matrix(np.array(vector))
+    matrix = matrix_from_axis_angle(np.array(vector))
     assert matrix @ matrix.T == pytest.approx(np.eye(3), abs=1e-12)
-    assert rotation_matrix(axis_angle(matrix)) == pytest.approx(matrix, abs=1e-9)
-    assert angle_between(matrix, np.eye(3)) == pytest.approx(np.linalg.norm(axis_angle(matrix)), abs=1e-7)
-    assert matrix_from_quaternion(quaternion_xyzw(matrix)) == pytest.approx(matrix, abs=1e-12)
+    assert matrix_from_axis_angle(axis_angle_from_matrix(matrix)) == pytest.approx(matrix, abs=1e-9)
+    assert angle_between(matrix, np.eye(3)) == pytest.approx(np.linalg.norm(axis_angle_from_matrix(matrix)), abs=1e-7)
+    assert matrix_from_quaternion(quaternion_from_matrix(matrix)) == pytest.approx(matrix, abs=1e-12)

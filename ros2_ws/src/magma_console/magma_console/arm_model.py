@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotations import matrix_from_quaternion, quaternion_from_axis_angle
+from magma_contracts.rotation_forms import quaternions
+from magma_contracts.rotations import matrix_from_axis_angle, matrix_from_quaternion
 from magma_control.urdf_check import check_urdf
+from magma_control.urdf_joints import Mimic, read_joints
 
 FloatArray = NDArray[np.float64]
 MOVING = ("revolute", "continuous", "prismatic")
@@ -32,8 +34,7 @@ class _Joint:
     """(4, 4) frame of the child at position 0, in the parent's"""
     axis: FloatArray
     """(3,)"""
-    follows: tuple[str, float, float] | None
-    """of a mimic joint: the other one, multiplier, offset"""
+    follows: Mimic | None
 
 
 class ArmModel:
@@ -50,7 +51,8 @@ class ArmModel:
         """
         check_urdf(urdf)
         try:
-            joints = [_joint(element) for element in ElementTree.fromstring(urdf).findall("joint")]
+            mimics = read_joints(urdf).mimics
+            joints = [_joint(element, mimics) for element in ElementTree.fromstring(urdf).findall("joint")]
         except (ElementTree.ParseError, ValueError) as error:
             raise ConfigError(f"the robot's description cannot be read: {error}") from None
         if len(joints) > MOST_JOINTS:
@@ -87,8 +89,7 @@ def _motion(joint: _Joint, positions: Mapping[str, float]) -> FloatArray:
     if joint.kind not in MOVING:
         return moved
     if joint.follows is not None:
-        other, multiplier, offset = joint.follows
-        position = multiplier * positions.get(other, 0.0) + offset
+        position = joint.follows.multiplier * positions.get(joint.follows.joint, 0.0) + joint.follows.offset
     else:
         position = positions.get(joint.name, 0.0)
     if not np.isfinite(position):
@@ -96,7 +97,7 @@ def _motion(joint: _Joint, positions: Mapping[str, float]) -> FloatArray:
     if joint.kind == "prismatic":
         moved[:3, 3] = joint.axis * position
     else:
-        moved[:3, :3] = matrix_from_quaternion(quaternion_from_axis_angle(joint.axis * position))
+        moved[:3, :3] = matrix_from_axis_angle(joint.axis * position)
     return moved
 
 
@@ -115,15 +116,12 @@ def _from_the_roots(joints: list[_Joint], roots: set[str]) -> list[_Joint]:
     return ordered
 
 
-def _joint(element: ElementTree.Element) -> _Joint:
-    parent, child, axis, mimic = (element.find(tag) for tag in ("parent", "child", "axis", "mimic"))
+def _joint(element: ElementTree.Element, mimics: Mapping[str, Mimic]) -> _Joint:
+    parent, child, axis = (element.find(tag) for tag in ("parent", "child", "axis"))
     if parent is None or child is None:
         raise ValueError(f"joint {element.get('name', '')!r} joins nothing")
     direction = _numbers(axis.get("xyz", "1 0 0")) if axis is not None else np.array([1.0, 0.0, 0.0])
     length = float(np.linalg.norm(direction))
-    follows = None
-    if mimic is not None:
-        follows = mimic.get("joint", ""), float(mimic.get("multiplier", "1")), float(mimic.get("offset", "0"))
     return _Joint(
         element.get("name", ""),
         element.get("type", ""),
@@ -131,7 +129,7 @@ def _joint(element: ElementTree.Element) -> _Joint:
         child.get("link", ""),
         _origin(element.find("origin")),
         direction / length if length > 0.0 else direction,
-        follows,
+        mimics.get(element.get("name", "")),
     )
 
 
@@ -140,11 +138,8 @@ def _origin(element: ElementTree.Element | None) -> FloatArray:
     if element is None:
         return frame
     frame[:3, 3] = _numbers(element.get("xyz", "0 0 0"))
-    turned = np.eye(3)
-    # Fixed axes: first about x, then y, then z.
-    for axis, angle in enumerate(_numbers(element.get("rpy", "0 0 0"))):
-        turned = matrix_from_quaternion(quaternion_from_axis_angle(np.eye(3)[axis] * angle)) @ turned
-    frame[:3, :3] = turned
+    (turn,) = quaternions(_numbers(element.get("rpy", "0 0 0"))[None], "euler_xyz")
+    frame[:3, :3] = matrix_from_quaternion(turn)
     return frame
 
 

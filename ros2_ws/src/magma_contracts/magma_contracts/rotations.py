@@ -90,6 +90,43 @@ def matrix_from_quaternion(quaternion_xyzw: ArrayLike) -> FloatArray:
     )
 
 
+def matrix_from_axis_angle(rotation: ArrayLike) -> FloatArray:
+    """Axis-angle vector (3,) rad -> rotation matrix (3, 3)."""
+    return matrix_from_quaternion(quaternion_from_axis_angle(rotation))
+
+
+def quaternion_from_matrix(matrix: FloatArray) -> FloatArray:
+    """Rotation matrix (3, 3) -> unit quaternion xyzw (4,), w not negative.
+
+    Shepperd, "Quaternion from rotation matrix", Journal of Guidance and Control 1(3), 1978: the largest of the four
+    squares decides, so that no division is by a small number.
+    """
+    m = matrix
+    squares = np.array(
+        [
+            1 + m[0, 0] - m[1, 1] - m[2, 2],
+            1 - m[0, 0] + m[1, 1] - m[2, 2],
+            1 - m[0, 0] - m[1, 1] + m[2, 2],
+            1 + m[0, 0] + m[1, 1] + m[2, 2],
+        ]
+    )
+    best = int(np.argmax(squares))
+    rows = (
+        (squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]),
+        (m[0, 1] + m[1, 0], squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]),
+        (m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], squares[2], m[1, 0] - m[0, 1]),
+        (m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]),
+    )
+    quaternion = np.array(rows[best])
+    quaternion /= np.linalg.norm(quaternion)
+    return -quaternion if quaternion[3] < 0.0 else quaternion
+
+
+def axis_angle_from_matrix(matrix: FloatArray) -> FloatArray:
+    """Rotation matrix (3, 3) -> axis-angle vector (3,) rad, at most pi long."""
+    return axis_angle_from_quaternion(quaternion_from_matrix(matrix))
+
+
 def rotate(quaternion_xyzw: ArrayLike, vector: ArrayLike) -> FloatArray:
     """Rotates a vector (3,) by a unit quaternion xyzw (4,)."""
     return matrix_from_quaternion(quaternion_xyzw) @ np.asarray(vector, dtype=np.float64)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
-from magma_contracts.rotations import matrix_from_quaternion
+from magma_contracts.rotations import matrix_from_axis_angle, matrix_from_quaternion, quaternion_from_matrix
 from magma_control.agreement import Confirmation, ReportAgreement
 from magma_control.command_guard import JointGuard
 from magma_control.joint_motion import JointLimits, JointState, JointTracker
@@ -32,8 +32,6 @@ from magma_control.reference import (
     PathPoint,
     ToolReference,
     angle_between,
-    quaternion_xyzw,
-    rotation_matrix,
 )
 from magma_control.robot_config import RobotConfig
 from magma_control.safety import Refusal
@@ -200,7 +198,7 @@ class ArmMotion:
     @property
     def goal(self) -> tuple[FloatArray, FloatArray]:
         """Position (3,) and quaternion xyzw (4,) to which the next delta is added."""
-        return self._reference.goal_position.copy(), quaternion_xyzw(self._reference.goal_rotation)
+        return self._reference.goal_position.copy(), quaternion_from_matrix(self._reference.goal_rotation)
 
     @property
     def gripper(self) -> float:
@@ -440,9 +438,9 @@ class ArmMotion:
         position = np.clip(wanted, inner_low, inner_high)
         if (position != wanted).any():
             clips = ("workspace",)
-        rotation = rotation_matrix(delta[ROTATION]) @ reference.goal_rotation
+        rotation = matrix_from_axis_angle(delta[ROTATION]) @ reference.goal_rotation
         # Products of many matrices drift; unit quaternions do not.
-        rotation = matrix_from_quaternion(quaternion_xyzw(rotation))
+        rotation = matrix_from_quaternion(quaternion_from_matrix(rotation))
         end_velocity = None
         if following is not None and not clips:
             end_velocity = _passing_velocity(delta[:6] / duration_s, following[:6] / duration_s)
@@ -481,7 +479,7 @@ class ArmMotion:
             velocity=state.velocity,
             acceleration=state.acceleration,
             tool_position=accepted.tool[0],
-            tool_quaternion_xyzw=quaternion_xyzw(accepted.tool[1]),
+            tool_quaternion_xyzw=quaternion_from_matrix(accepted.tool[1]),
             tool_twist=self._kinematics.jacobian(state.position) @ state.velocity,
             gripper=self._gripper,
             brake_positions=accepted.positions,

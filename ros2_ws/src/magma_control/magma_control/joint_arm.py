@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magma_contracts.arm_state import EndEffectorState
+from magma_contracts.rotations import quaternion_from_matrix
 from magma_control.agreement import ONE_REPORT, Confirmation
 from magma_control.arm_motion import MOVED_BY_OTHERS, ArmCommand, ArmMotion, FloatArray, MotionLimits
 from magma_control.commands import Command
@@ -18,7 +19,6 @@ from magma_control.inputs import ArmBarred, ArmRefused, Fault
 from magma_control.joint_states import JointReading, JointStateReader
 from magma_control.kinematics import Kinematics
 from magma_control.phases import MOVING, Phase
-from magma_control.reference import quaternion_xyzw
 from magma_control.robot_config import RobotConfig
 from magma_control.safety import Refusal
 
@@ -148,7 +148,7 @@ class JointArm:
     def end_effector_state(self, reading: JointReading, stamp_ns: int, frame: str) -> EndEffectorState:
         """Measured and wanted pose of the tool. While `gripper_is_known` is false, its openings mean nothing."""
         position, rotation = self._kinematics.forward(reading.positions)
-        quaternion = quaternion_xyzw(rotation)
+        quaternion = quaternion_from_matrix(rotation)
         motion = self.motion
         target: tuple[FloatArray, FloatArray] = (position, quaternion)
         if motion.synchronised:

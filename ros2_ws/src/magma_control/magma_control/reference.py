@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ruckig import ControlInterface, InputParameter, Ruckig, RuckigError, Synchronization, Trajectory
 
-from magma_contracts.rotations import axis_angle_from_quaternion, matrix_from_quaternion, quaternion_from_axis_angle
+from magma_contracts.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 FloatArray = NDArray[np.float64]
 _AXES = 6
@@ -93,7 +93,7 @@ class ToolReference:
     @property
     def rotation(self) -> FloatArray:
         """(3, 3)"""
-        return rotation_matrix(self._state[0, 3:]) @ self._origin
+        return matrix_from_axis_angle(self._state[0, 3:]) @ self._origin
 
     @property
     def velocity(self) -> FloatArray:
@@ -121,7 +121,7 @@ class ToolReference:
         self._rebase()
         self.goal_position, self.goal_rotation = np.array(position), np.array(rotation)
         task = self._input()
-        task.target_position = [*position, *axis_angle(rotation @ self._origin.T)]
+        task.target_position = [*position, *axis_angle_from_matrix(rotation @ self._origin.T)]
         if end_velocity is not None:
             bound = np.array(task.max_velocity)
             task.target_velocity = np.clip(end_velocity, -bound, bound).tolist()
@@ -145,7 +145,7 @@ class ToolReference:
                 self.reset(self.position, self.rotation)
                 return
         end = np.array(self._at(self._require().duration)[0])
-        self.goal_position, self.goal_rotation = end[:3], rotation_matrix(end[3:]) @ self._origin
+        self.goal_position, self.goal_rotation = end[:3], matrix_from_axis_angle(end[3:]) @ self._origin
 
     def step(self) -> PathPoint:
         """The pose one period later."""
@@ -193,55 +193,18 @@ class ToolReference:
         turned = self._state[0, 3:]
         if (
             np.linalg.norm(turned) < _REBASE_RAD
-            and np.linalg.norm(axis_angle(self.goal_rotation @ self._origin.T)) < 2.0 * _REBASE_RAD
+            and np.linalg.norm(axis_angle_from_matrix(self.goal_rotation @ self._origin.T)) < 2.0 * _REBASE_RAD
         ):
             return
         step = 1e-4
         rates = []
         for time_s in (-step, 0.0, step):
             vector = turned + self._state[1, 3:] * time_s + 0.5 * self._state[2, 3:] * time_s**2
-            rates.append(axis_angle(rotation_matrix(vector) @ rotation_matrix(turned).T))
-        self._origin = rotation_matrix(turned) @ self._origin
+            rates.append(axis_angle_from_matrix(matrix_from_axis_angle(vector) @ matrix_from_axis_angle(turned).T))
+        self._origin = matrix_from_axis_angle(turned) @ self._origin
         self._state[0, 3:] = 0.0
         self._state[1, 3:] = (rates[2] - rates[0]) / (2.0 * step)
         self._state[2, 3:] = (rates[2] - 2.0 * rates[1] + rates[0]) / step**2
-
-
-def rotation_matrix(vector: FloatArray) -> FloatArray:
-    """Axis-angle vector (3,) rad -> rotation matrix (3, 3)."""
-    return matrix_from_quaternion(quaternion_from_axis_angle(vector))
-
-
-def quaternion_xyzw(matrix: FloatArray) -> FloatArray:
-    """Rotation matrix (3, 3) -> unit quaternion xyzw (4,), w not negative.
-
-    Shepperd, "Quaternion from rotation matrix", Journal of Guidance and Control 1(3), 1978: the largest of the four
-    squares decides, so that no division is by a small number.
-    """
-    m = matrix
-    squares = np.array(
-        [
-            1 + m[0, 0] - m[1, 1] - m[2, 2],
-            1 - m[0, 0] + m[1, 1] - m[2, 2],
-            1 - m[0, 0] - m[1, 1] + m[2, 2],
-            1 + m[0, 0] + m[1, 1] + m[2, 2],
-        ]
-    )
-    best = int(np.argmax(squares))
-    rows = (
-        (squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]),
-        (m[0, 1] + m[1, 0], squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]),
-        (m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], squares[2], m[1, 0] - m[0, 1]),
-        (m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]),
-    )
-    quaternion = np.array(rows[best])
-    quaternion /= np.linalg.norm(quaternion)
-    return -quaternion if quaternion[3] < 0.0 else quaternion
-
-
-def axis_angle(matrix: FloatArray) -> FloatArray:
-    """Rotation matrix (3, 3) -> axis-angle vector (3,) rad, at most pi long."""
-    return axis_angle_from_quaternion(quaternion_xyzw(matrix))
 
 
 def angle_between(one: FloatArray, other: FloatArray) -> float:

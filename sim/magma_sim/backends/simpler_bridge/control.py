@@ -17,7 +17,7 @@ import sapien
 from numpy.typing import NDArray
 from sapien.pysapien_pinocchio import PinocchioModel
 
-from magma_contracts.rotations import matrix_from_quaternion, quaternion_from_axis_angle
+from magma_contracts.rotations import matrix_from_axis_angle
 from magma_sim.backends.shared.poses import apply_delta, pose_from_sapien, pose_to_sapien
 
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.014, 0.038
@@ -29,7 +29,7 @@ _IK_ITERATIONS = 100
 
 def euler_xyz(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Axis-angle vector (3,) -> angles (3,) rad with R = Rx(a) Ry(b) Rz(c), pytorch3d's convention "XYZ"."""
-    matrix = matrix_from_quaternion(quaternion_from_axis_angle(rotation))
+    matrix = matrix_from_axis_angle(rotation)
     sine = float(np.clip(matrix[0, 2], -1.0, 1.0))
     return np.array([
         np.arctan2(-matrix[1, 2], matrix[2, 2]), np.arcsin(sine), np.arctan2(-matrix[0, 1], matrix[0, 0])

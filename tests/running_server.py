@@ -13,7 +13,7 @@ LONG_S = 60.0
 
 @contextlib.contextmanager
 def running(make, port=0):
-    """HOST:PORT of what `make` gives, a server and its batcher, while it runs."""
+    """The base of the URLs, http://127.0.0.1:PORT, of what `make` gives, a server and its batcher, while it runs."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -25,7 +25,7 @@ def running(make, port=0):
     with serve.bind("127.0.0.1", port) as listener:
         server, batcher, at = asyncio.run_coroutine_threadsafe(start(listener), loop).result(LONG_S)
         try:
-            yield f"127.0.0.1:{at}"
+            yield f"http://127.0.0.1:{at}"
         finally:
             assert batcher.stop(LONG_S)
             asyncio.run_coroutine_threadsafe(server.stop(), loop).result(LONG_S)

@@ -96,9 +96,9 @@ def served(grounder, identity="ab" * 16, name="colours", port=0, token=None):
     metrics = Metrics()
     batcher = Batcher(pointer, 1, 0.0, 8, metrics.batch)
     server = GroundingServer(batcher, metrics, Limits(2**20, 8), token, name, identity)
-    with running(lambda: (server, batcher), port) as address:
+    with running(lambda: (server, batcher), port) as url:
         try:
-            yield f"ws://{address}"
+            yield url.replace("http", "ws")
         finally:
             if hasattr(grounder, "go"):
                 grounder.go.set()

@@ -90,15 +90,15 @@ def test_a_checkpoint_without_a_robot_is_served_for_talking_alone(checkpoint, tm
         (tmp_path / "Magma-talks" / name).unlink()
     config = serve.ServeConfig(str(tmp_path / "Magma-talks"), answers=tmp_path / "answers.sqlite")
     served = serve.load(config)
-    with running(lambda: serve.make_server(served, config, None)) as address:
-        client = openai.OpenAI(base_url=f"http://{address}/v1", api_key="unused", max_retries=0)
+    with running(lambda: serve.make_server(served, config, None)) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
         (model,) = client.models.list()
         said = client.chat.completions.create(
             model=model.id, messages=[{"role": "user", "content": "Hello"}], max_tokens=3
         )
         assert model.id == "Magma-talks" and said.usage.completion_tokens == 3
         with pytest.raises(RefusedError, match=r"only talks.*name one with magma-serve --robot"):
-            PolicyClient(f"ws://{address}", timeout_s=30.0)
+            PolicyClient(url.replace("http", "ws"), timeout_s=30.0)
 
 
 @pytest.mark.parametrize("ask", ["brief", "click", "marks", "trace"])

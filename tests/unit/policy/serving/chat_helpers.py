@@ -81,9 +81,9 @@ def served(model, tmp_path=None, token=None, max_body=2**20, max_connections=8, 
         server.offer(ChatApi(answering, metrics, "parrot", identity, ApiLimits(max_body, max_waiting)))
         return server, batcher
 
-    with running(make) as address:
+    with running(make) as url:
         try:
-            yield f"http://{address}"
+            yield url
         finally:
             model.go.set()
 

@@ -67,8 +67,8 @@ def served():
     metrics = Metrics()
     batcher = Batcher(model, 4, 0.0, 8, metrics.batch)
     server = PolicyServer(model, {"": SPEC}, batcher, metrics, Limits(2**20, 8), None, "test")
-    with running(lambda: (server, batcher)) as address:
-        yield model, f"ws://{address}"
+    with running(lambda: (server, batcher)) as url:
+        yield model, url.replace("http", "ws")
         model.go.set()
 
 

@@ -64,8 +64,8 @@ class OneThing:
 def served(model, identity="ab" * 16, port=0, token=None):
     batcher = Batcher(ServedPointer(LocalPointer(model, identity), "one-thing"), 1, 0.0, 8, lambda run: None)
     server = GroundingServer(batcher, Metrics(), Limits(2**20, 8), token, "one-thing", identity)
-    with running(lambda: (server, batcher), port) as address:
-        yield f"ws://{address}"
+    with running(lambda: (server, batcher), port) as url:
+        yield url.replace("http", "ws")
         model.go.set()
 
 

@@ -62,8 +62,8 @@ def served():
     model, metrics = Model(), Metrics()
     batcher = Batcher(model, 4, 0.0, 8, metrics.batch)
     server = PolicyServer(model, {"": SPEC}, batcher, metrics, Limits(2**20, 8), None, "test 1", "c0ffee")
-    with running(lambda: (server, batcher)) as address:
-        yield model, address
+    with running(lambda: (server, batcher)) as url:
+        yield model, url.removeprefix("http://")
 
 
 class Harness:

@@ -55,8 +55,8 @@ def test_it_is_served_as_it_acts_here(small):
     served = serve.load(config)
     image = frame(1, 224, 224)
     with (
-        running(lambda: serve.make_server(served, config, None)) as address,
-        PolicyClient(f"ws://{address}", timeout_s=30.0) as client,
+        running(lambda: serve.make_server(served, config, None)) as url,
+        PolicyClient(url.replace("http", "ws"), timeout_s=30.0) as client,
     ):
         assert client.spec.policy == "openvla-small" and client.identity == served.identity
         answer = client.act(image, "go", None)

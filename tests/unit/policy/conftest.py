@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -36,6 +37,21 @@ OVERHEAD = CameraCalibration(
     plane_height_m=0.02,
 )
 STATISTICS = ActionStatistics((-0.05,) * 6 + (0.0,), (0.05,) * 6 + (1.0,), (True,) * 6 + (False,))
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Calls a command's module with arguments as a shell does."""
+
+    def command(module, *arguments):
+        """Exit status, stdout, stderr."""
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return command
 
 
 @pytest.fixture(scope="session")

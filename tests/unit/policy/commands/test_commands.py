@@ -46,19 +46,6 @@ def picture(tmp_path):
     return tmp_path / "picture.png"
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def command(module, *arguments):
-        """Exit status, stdout, stderr."""
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            module.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return command
-
-
 def test_chat_streams_an_answer(run, picture, checkpoint):
     status, said, notes = run(chat, picture, "what is this?", "--checkpoint", checkpoint, "--max-new-tokens", 5)
     assert status == 0 and said.strip() and f"loading {checkpoint}" in notes

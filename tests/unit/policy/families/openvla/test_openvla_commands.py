@@ -1,7 +1,6 @@
 """Commands that take a checkpoint take an OpenVLA: what `magma-init` writes acts, is served, and does not talk."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -23,18 +22,6 @@ def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "openvla-small"
     assert init.write(init.InitialiseConfig(folder, "openvla", max_translation_m=0.02)) == 0
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def command(module, *arguments):
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            module.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return command
 
 
 def test_it_acts_by_hand_within_its_bounds(small, run, tmp_path):

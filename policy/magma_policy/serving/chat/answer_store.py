@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class StoredAnswer:
     """A whole answer: its text, why it ended, and what was counted."""
 
     text: str
-    finish: str
+    finish: Literal["stop", "length"]
     prompt_tokens: int
     tokens: int
 
@@ -84,9 +85,8 @@ class AnswerStore:
                     return None
                 file.execute("UPDATE answers SET used_s = ? WHERE key = ?", (time.time(), key))
                 said = json.loads(row[0])
-                return StoredAnswer(
-                    str(said["text"]), str(said["finish"]), int(said["prompt_tokens"]), int(said["tokens"])
-                )
+                finish: Literal["stop", "length"] = "length" if said["finish"] == "length" else "stop"
+                return StoredAnswer(str(said["text"]), finish, int(said["prompt_tokens"]), int(said["tokens"]))
             except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
                 self._complain(error)
                 return None

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from magma_policy.families.interface import Piece, Talker
 from magma_policy.serving.batching import Answer, Batcher, LateError, OverloadedError, StoppingError
@@ -18,16 +17,6 @@ from magma_policy.serving.metrics import Metrics
 
 ANSWER_S = 600.0
 """A request that has no whole answer by then gets none."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """More of an answer: its text, and, at the end, why it ended. Tokens as in `Piece`."""
-
-    text: str
-    finish: str | None
-    prompt_tokens: int
-    tokens: int
 
 
 class Answering:
@@ -58,7 +47,7 @@ class Answering:
             return None
         return await asyncio.to_thread(self._store.get, stored_as)
 
-    async def parts(self, request: ChatRequest, stored_as: str | None) -> AsyncGenerator[Part, None]:
+    async def parts(self, request: ChatRequest, stored_as: str | None) -> AsyncGenerator[Piece, None]:
         """The model's answer as it comes, kept once it is whole.
 
         Closing the iterator ends the work. Raises what the model raises, LateError, OverloadedError and StoppingError.
@@ -90,7 +79,7 @@ class Answering:
             self._batcher.forget(key)
             self._end(key, talk)
         if self._store is not None and stored_as is not None:
-            said = StoredAnswer(text, str(part.finish), part.prompt_tokens, part.tokens)
+            said = StoredAnswer(text, part.finish, part.prompt_tokens, part.tokens)
             await asyncio.to_thread(self._store.put, stored_as, said)
 
     def _end(self, key: object, talk: Talk) -> None:
@@ -112,10 +101,10 @@ async def _until(deadline_s: float, future: Future[Answer]) -> Answer:
         raise LateError(f"the answer was not whole after {ANSWER_S:g} s") from None
 
 
-def _part(piece: Piece, stops: StopWords) -> Part:
+def _part(piece: Piece, stops: StopWords) -> Piece:
     text = stops.add(piece.text)
     if stops.found:
-        return Part(text, "stop", piece.prompt_tokens, piece.tokens)
+        return Piece(text, "stop", piece.prompt_tokens, piece.tokens)
     if piece.finish is not None:
         text += stops.rest()
-    return Part(text, piece.finish, piece.prompt_tokens, piece.tokens)
+    return Piece(text, piece.finish, piece.prompt_tokens, piece.tokens)

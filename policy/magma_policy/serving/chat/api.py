@@ -16,8 +16,9 @@ from aiohttp import web
 
 from magma_contracts.text import printable
 from magma_policy.errors import NotFiniteError
+from magma_policy.families.interface import Piece
 from magma_policy.serving.batching import LateError, OverloadedError, StoppingError
-from magma_policy.serving.chat.answering import Answering, Part
+from magma_policy.serving.chat.answering import Answering
 from magma_policy.serving.chat.errors import ApiError
 from magma_policy.serving.chat.request import ChatRequest, read_request
 from magma_policy.serving.metrics import Metrics
@@ -117,8 +118,8 @@ class ChatApi:
         stored_as = await self._answering.stored_as(asked)
         kept = await self._answering.kept(stored_as)
         if kept is not None:
-            whole = Part(kept.text, kept.finish, kept.prompt_tokens, kept.tokens)
-            parts: AsyncGenerator[Part, None] = _alone(whole)
+            whole = Piece(kept.text, kept.finish, kept.prompt_tokens, kept.tokens)
+            parts: AsyncGenerator[Piece, None] = _alone(whole)
         else:
             parts = self._answering.parts(asked, stored_as)
         headers = {KEPT_HEADER: "yes" if kept is not None else "no"}
@@ -135,7 +136,7 @@ class ChatApi:
         return web.json_response(body, headers=headers)
 
     async def _stream(
-        self, request: web.Request, asked: ChatRequest, parts: AsyncGenerator[Part, None], headers: dict[str, str]
+        self, request: web.Request, asked: ChatRequest, parts: AsyncGenerator[Piece, None], headers: dict[str, str]
     ) -> web.StreamResponse:
         """Server-sent events. What goes wrong before the first word still is an answer with a status of its own."""
         part = await anext(parts)
@@ -228,11 +229,11 @@ class ChatApi:
         return told
 
 
-async def _alone(part: Part) -> AsyncGenerator[Part, None]:
+async def _alone(part: Piece) -> AsyncGenerator[Piece, None]:
     yield part
 
 
-def _usage(part: Part) -> dict[str, int]:
+def _usage(part: Piece) -> dict[str, int]:
     return {
         "prompt_tokens": part.prompt_tokens,
         "completion_tokens": part.tokens,

@@ -36,12 +36,10 @@ class JointChain:
 
     def __init__(self, urdf: Path, base: str, tip: str, joints: Sequence[str]) -> None:
         """`joints` are the names of the numbers, in their order. Raises ConfigError."""
+        with naming(urdf):
+            data = read_bytes(urdf, LARGEST)
         try:
-            with naming(urdf):
-                data = read_bytes(urdf, LARGEST)
             root = ElementTree.fromstring(data)
-        except ConfigError:
-            raise
         # Not a list of types: the parser's own, those of defusedxml and of the encoding.
         except Exception as error:
             raise ConfigError(f"{urdf}: cannot be read as a URDF ({printable(error, 160)})") from error

@@ -32,6 +32,7 @@ class Viewer:
         self.socket = client.connect(address, subprotocols=[PROTOCOL], proxy=None)
         self.about = json.loads(self.socket.recv(timeout=PATIENCE_S))
         self.channels = {}
+        self.subscriptions = 0
 
     def channel(self, topic):
         while topic not in self.channels:
@@ -43,14 +44,17 @@ class Viewer:
     def message(self, topic, wanted):
         """The first one of a topic that `wanted` likes, as bytes."""
         channel = self.channel(topic)
-        self.socket.send(json.dumps({"op": "subscribe", "subscriptions": [{"id": 7, "channelId": channel["id"]}]}))
+        # A number of its own: what was sent before the last topic was given up still comes.
+        self.subscriptions += 1
+        mine = self.subscriptions
+        self.socket.send(json.dumps({"op": "subscribe", "subscriptions": [{"id": mine, "channelId": channel["id"]}]}))
         while True:
             message = self.socket.recv(timeout=PATIENCE_S)
             if isinstance(message, bytes) and message[0] == 1:
                 opcode, subscription, time_ns = DATA.unpack_from(message)
-                assert (opcode, subscription) == (1, 7) and time_ns > 0
-                if wanted(message[DATA.size :]):
-                    self.socket.send(json.dumps({"op": "unsubscribe", "subscriptionIds": [7]}))
+                assert opcode == 1 and time_ns > 0
+                if subscription == mine and wanted(message[DATA.size :]):
+                    self.socket.send(json.dumps({"op": "unsubscribe", "subscriptionIds": [mine]}))
                     return message[DATA.size :]
 
 

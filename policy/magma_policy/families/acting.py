@@ -262,15 +262,15 @@ class ActingPolicy(ABC):
         return ids, torch.arange(longest, device=self.device) >= lengths[:, None]
 
     def _decode(
-        self, kv_cache: KVCache, tokens: Tensor | None, draft: Tensor | None, sessions: Sequence[Session]
+        self, kv_cache: KVCache, tokens: Tensor | None, sessions: Sequence[Session], draft: Tensor | None = None
     ) -> Tensor:
         """The seven ids (B, 7) on the CPU, `REFUSED_ID` in rows that cannot be acted on.
 
         Args:
             kv_cache: the prompts, read.
             tokens: state tokens (B, 7, H) of a model that has them.
-            draft: what such a model guesses from them, (B, 7).
             sessions: of the requests.
+            draft: what such a model guesses from its state tokens, (B, 7).
         """
         if self.device.type == "cuda" and tokens is None:
             with self._decoders.lend(len(sessions), kv_cache.length + DELTA_SIZE) as decoder:

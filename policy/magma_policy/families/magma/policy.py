@@ -144,7 +144,7 @@ class Policy(ActingPolicy):
         )
         self._synchronise()
         watch.lap("prefill")
-        chosen = self._decode(kv_cache, tokens, self.model.draft(tokens), sessions)
+        chosen = self._decode(kv_cache, tokens, sessions, self.model.draft(tokens))
         watch.lap("decode")
         points = marks.float().cpu().numpy().astype(np.float64) if marks is not None else [None] * len(chosen)
         return list(zip(chosen, points, strict=True))

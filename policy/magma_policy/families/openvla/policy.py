@@ -53,6 +53,6 @@ class Policy(ActingPolicy):
         kv_cache = self.model.prefill(ids, visual, attention)
         self._synchronise()
         watch.lap("prefill")
-        chosen = self._decode(kv_cache, None, None, sessions)
+        chosen = self._decode(kv_cache, None, sessions)
         watch.lap("decode")
         return [(ids, None) for ids in chosen]

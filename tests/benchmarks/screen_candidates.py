@@ -1,6 +1,6 @@
 """Which share of what can be acted on each source of candidates finds, on the pages of MiniWoB++.
 
-    .venv/bin/python tests/benchmarks/screen_candidates.py [--pages N] [--first N]
+    .venv/bin/python tests/benchmarks/screen_candidates.py [--pages N] [--first N] [--read]
 
 The truth are the page's own controls: links, buttons, fields, boxes to tick, lists and their like that are enabled,
 seen and reached by a click at their middle. A source finds one when the middle of it lies in a candidate whose middle
@@ -25,8 +25,9 @@ from magma_policy.screens.miniwob.task import MiniWobTask
 from magma_policy.screens.page_candidates import page_candidates, role_of
 from magma_policy.screens.page_snapshot import Element
 from magma_policy.screens.pixels import pixel_candidates
+from magma_policy.screens.reading import Reader
 
-SOURCES = ("elements", "accessibility", "pixels")
+SOURCES = ("elements", "accessibility", "pixels", "pixels and words")
 
 
 def controls(elements: Sequence[Element], reached: set[str]) -> np.ndarray:
@@ -55,8 +56,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pages", type=int, default=len(TASKS))
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--read", action="store_true", help="with Tesseract's words too; about a second a page more")
     options = parser.parse_args()
     pages = TASKS[options.first :][: options.pages]
+    reader = Reader() if options.read else None
     counts = {name: np.zeros(4, dtype=int) for name in SOURCES}
     # One browser for all: to start one takes longer than to look at a page.
     task = MiniWobTask(pages[0], settle_ms=0.0)
@@ -73,12 +76,17 @@ def main() -> None:
                 "accessibility": list(browser.accessible_view().candidates),
                 "pixels": tidied(pixel_candidates(image), round(WIDTH * SCALE), round(HEIGHT * SCALE)),
             }
+            if reader is not None:
+                read = reader.after(pixel_candidates)(image)
+                offered["pixels and words"] = tidied(read, round(WIDTH * SCALE), round(HEIGHT * SCALE))
             for source, candidates in offered.items():
                 counts[source] += (len(truth), *hits(truth, candidates), len(candidates))
     finally:
         task.close()
     print(f"{len(pages)} pages, {counts['elements'][0]} controls")
     for source, (total, found, closely, offered_count) in counts.items():
+        if source == "pixels and words" and reader is None:
+            continue
         print(f"{source}: found {Rate(int(found), int(total))}, overlap of half {Rate(int(closely), int(total))}, "
               f"{offered_count / len(pages):.1f} candidates a page")  # fmt: skip
 

@@ -84,7 +84,7 @@ def main() -> None:
                     if model is not None:
                         with clock.part("model"):
                             answer = model.chat(
-                                question_words(asked_form(options.checkpoint), words, ()), [marked]
+                                question_words(asked_form(options.checkpoint), words, (), candidates), [marked]
                             ).text
                         mark = _named(answer, len(candidates), mark)
                     with clock.part("action"):

@@ -61,6 +61,9 @@ class EvalScreensConfig(LoadOptions):
     detector: Path | None = None
     """Of screenspot: a TorchScript file, such as OmniParser's icon_detect_v3/model.pt, that finds the candidates
     instead of outlines. It is a program and runs with your rights: name only one that you trust."""
+    read: bool = False
+    """Of screenspot: candidates are also what Tesseract reads on the picture (needs the program: apt-get install
+    tesseract-ocr)."""
     marks: Literal["letters", "numbers"] = "letters"
     """Of visualwebbench: the published picture with letters, or the same boxes drawn anew with numbers."""
 
@@ -98,6 +101,10 @@ def _evaluate(config: EvalScreensConfig) -> int:
         from magma_policy.screens.detector import Detector
 
         source = Detector(config.detector).candidates
+    if config.read:
+        from magma_policy.screens.reading import Reader
+
+        source = Reader().after(source)
     chosen = Set(config.benchmark, config.data, config.pictures, config.boxes, config.marks, source)
     there = read_answers(config.answers) if config.answers is not None else {}
     if config.out is not None and config.out.is_file():

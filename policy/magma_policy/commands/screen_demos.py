@@ -22,8 +22,9 @@ from magma_policy.errors import CommandError, ScreenError
 from magma_policy.files.image_files import write_image
 from magma_policy.files.json_files import read_object
 from magma_policy.files.stored_settings import differences
+from magma_policy.screens.agent import Form
 from magma_policy.screens.miniwob.pages import LEARNED
-from magma_policy.screens.rows import ROWS, Row, append_rows, read_rows
+from magma_policy.screens.rows import ROWS, Row, append_marks, append_rows, read_rows
 
 PICTURES = "pictures"
 SETTINGS = "demos.json"
@@ -45,6 +46,8 @@ class ScreenDemosConfig:
     """Number of the first."""
     others: int = 6
     """Further questions at most about an episode's first picture: what the page could have asked just as well."""
+    form: Literal["click", "click_text"] = "click"
+    """What a row asks: click, the marks on the picture and the task alone; click_text, the text of every mark too."""
     split: Literal["train", "validation"] = "train"
     """Each has pages of its own, and neither has any that a suite plays."""
 
@@ -79,7 +82,7 @@ def make(config: ScreenDemosConfig) -> int:
         if not missing:
             continue
         unsolved = 0
-        with Demonstrator(task, config.others) as demonstrator:
+        with Demonstrator(task, config.others, Form(config.form)) as demonstrator:
             for name, number in missing.items():
                 steps = demonstrator.play(config.split, number)
                 unsolved += steps is None
@@ -87,6 +90,7 @@ def make(config: ScreenDemosConfig) -> int:
                 for step, shown in enumerate(steps or ()):
                     image = f"{PICTURES}/{name}-{step}.png"
                     write_image(config.out / image, shown.image)
+                    append_marks(config.out, image, shown.marks)
                     for place, (question, answer) in enumerate(shown.asked):
                         rows.append(Row(f"{name}-{step}.{place}", image, question, answer))
                 if rows:
@@ -101,7 +105,7 @@ def _keep_settings(config: ScreenDemosConfig, begun: bool) -> None:
     """Writes the settings of a new set down. Raises CommandError where those of one that was begun are others, or are
     not known: its pages would be asked about unequally, and nothing would tell."""
     path = config.out / SETTINGS
-    mine = {"others": config.others}
+    mine = {"others": config.others, "form": config.form}
     if not path.is_file() and begun:
         raise CommandError(
             f"{config.out} holds rows but no {SETTINGS}, so nothing says how they were made; give a new OUT"

@@ -67,7 +67,8 @@ class RotaryTable:
         return self.tables[key]
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Queries or keys (..., head_dim) turned to their positions."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
@@ -158,12 +159,12 @@ def _layer(
     x = _rms_norm(layer.input_layernorm, hidden)
     key = shape.split(attention.k_proj(x), shape.kv_heads)
     value = shape.split(attention.v_proj(x), shape.kv_heads)
-    key = _rotate(key, cos, sin)
+    key = rotate(key, cos, sin)
     if last_only:
         x, hidden = x[:, -1:], hidden[:, -1:]
         cos, sin = cos[:, :, -1:], sin[:, :, -1:]
         mask = mask[:, :, -1:] if mask is not None else None
-    query = _rotate(shape.split(attention.q_proj(x), shape.heads), cos, sin)
+    query = rotate(shape.split(attention.q_proj(x), shape.heads), cos, sin)
     if past is not None:
         key = torch.cat([past[0], key], dim=2)
         value = torch.cat([past[1], value], dim=2)
@@ -233,9 +234,9 @@ def run_layers_in_place(
         x = _rms_norm(layer.input_layernorm, hidden)
         query = shape.split(attention.q_proj(x), shape.heads)
         angles = angles or rotary.lookup(positions, query.dtype)
-        keys.index_copy_(2, slot, _rotate(shape.split(attention.k_proj(x), shape.kv_heads), *angles))
+        keys.index_copy_(2, slot, rotate(shape.split(attention.k_proj(x), shape.kv_heads), *angles))
         values.index_copy_(2, slot, shape.split(attention.v_proj(x), shape.kv_heads))
-        query = _rotate(query, *angles)
+        query = rotate(query, *angles)
         out = _attend_by_products(query, keys[:, :, :capacity], values[:, :, :capacity], mask)
         hidden = hidden + attention.o_proj(shape.join(out))
         hidden = hidden + _mlp(layer, hidden)

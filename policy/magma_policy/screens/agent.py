@@ -35,6 +35,8 @@ class Form(Enum):
     PHONE = "phone"
     CLICK = "click"
     """one click, without what was done before: the question of Magma's own agent for user interfaces"""
+    CLICK_TEXT = "click_text"
+    """the same, and role and text of every mark as the page has them behind it: no form of Magma's"""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,15 @@ class Stop:
     reason: str
 
 
-_READERS = {Form.WEB: web_action, Form.PHONE: phone_action, Form.CLICK: click_action}
+_READERS = {Form.WEB: web_action, Form.PHONE: phone_action, Form.CLICK: click_action, Form.CLICK_TEXT: click_action}
 
 
-def question_words(form: Form, task: str, history: Sequence[str]) -> str:
-    """What a model is asked about the next step."""
+def question_words(form: Form, task: str, history: Sequence[str], candidates: Sequence[Candidate]) -> str:
+    """What a model is asked about the next step. Of the candidates, the form that tells their text alone tells it."""
     if form is Form.CLICK:
         return ui_question(task)
+    if form is Form.CLICK_TEXT:
+        return f"{ui_question(task)}\n{prompts.marks_told(candidates)}"
     return (prompts.web_question if form is Form.WEB else prompts.phone_question)(task, history)
 
 
@@ -193,7 +197,7 @@ class ScreenAgent:
         x1, y1, x2, y2 = (round(value) for value in part.box)
         shown = np.ascontiguousarray(image[y1:y2, x1:x2])
         marked = draw_box_marks(shown, boxes_of(part.candidates) - (x1, y1, x1, y1))
-        words = question_words(self._form, self._task, self._history)
+        words = question_words(self._form, self._task, self._history, part.candidates)
         return Question(marked, words, part.candidates, (float(x1), float(y1)))
 
     def _place(

@@ -14,6 +14,9 @@ from magma_policy.screens.candidates import Candidate
 MOST_WORDS = 1000
 """Characters of a task or of a text that was typed; more is refused or cut before it comes here."""
 
+MOST_OF_NAME = 60
+"""Characters of an element's text that a model is told of each mark."""
+
 _WEB = (
     "Imagine that you are imitating humans doing web navigation for a task step by step. At each stage, you can "
     "see the webpage like humans by a screenshot and know the previous actions before the current step decided by "
@@ -46,6 +49,15 @@ _PHONE = (
     "{history}\n"
     "Determine your next action (Step {step}) and provide the output in the specified dictionary format."
 )
+
+
+def marks_told(candidates: Sequence[Candidate]) -> str:
+    """What the page itself says of each mark, in one line: `Marks: 0 button "Save"; 1 textbox "Name".`"""
+    told = []
+    for mark, candidate in enumerate(candidates):
+        name = " ".join(candidate.name.split())[:MOST_OF_NAME]
+        told.append(" ".join([str(mark), candidate.role or "element", *([f'"{name}"'] if name else [])]))
+    return f"Marks: {'; '.join(told)}." if told else "Marks: none."
 
 
 def web_question(task: str, history: Sequence[str]) -> str:

@@ -4,6 +4,12 @@
      "conversations": [{"from": "human", "value": "<image>\\n…"}, {"from": "gpt", "value": …}]}
 
 one a line in a folder's rows.jsonl, pictures beside it, marks already drawn. A row has one question and one answer.
+
+A set may say besides, in its marks.jsonl, what stands at the marks of its pictures:
+
+    {"image": "pictures/….png", "marks": [[0, 0.12, 0.31, "button Submit"], …]}
+
+the number, the middle (x, y) as fractions of the picture, words.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from magma_policy.errors import ScreenError, shown
 
 ROWS = "rows.jsonl"
+MARKS = "marks.jsonl"
 IMAGE = "<image>"
 LONGEST_LINE = 1_000_000
 _MARKERS = ("<image_start>", "<image_end>")
@@ -35,6 +42,16 @@ class Row:
         """The line that holds it."""
         talk = [{"from": "human", "value": f"{IMAGE}\n{self.question}"}, {"from": "gpt", "value": self.answer}]
         return json.dumps({"id": self.id, "image": self.image, "conversations": talk}, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What stands at a mark: its number, its middle (x, y) as fractions of the picture, and words."""
+
+    number: int
+    x: float
+    y: float
+    words: str
 
 
 def read_row(line: str | bytes) -> Row:
@@ -92,3 +109,43 @@ def append_rows(folder: Path, rows: Iterable[Row]) -> None:
     with (folder / ROWS).open("a", encoding="utf-8") as file:
         for row in rows:
             file.write(row.as_json() + "\n")
+
+
+def append_marks(folder: Path, image: str, marks: Sequence[Mark]) -> None:
+    """Adds what stands at a picture's marks to a set's file, which is made where there is none."""
+    listed = [[mark.number, round(mark.x, 4), round(mark.y, 4), mark.words] for mark in marks]
+    with (folder / MARKS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"image": image, "marks": listed}, ensure_ascii=False) + "\n")
+
+
+def read_marks(folders: Sequence[Path]) -> dict[Path, tuple[Mark, ...]]:
+    """The marks of every picture of which sets say them, by its path. Raises ScreenError, with the line."""
+    found: dict[Path, tuple[Mark, ...]] = {}
+    for folder in folders:
+        path = folder / MARKS
+        if not path.is_file():
+            continue
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                image, marks = _read_marks(line)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                why = f"{type(error).__name__} {error}"
+                raise ScreenError(f"{path}, line {number}: this says no marks ({why}): {shown(line[:60])}") from error
+            found[folder / image] = marks
+    return found
+
+
+def _read_marks(line: bytes) -> tuple[str, tuple[Mark, ...]]:
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"it has {len(line)} bytes, at most {LONGEST_LINE} are read")
+    value = json.loads(line)
+    marks = []
+    for number, x, y, words in value["marks"]:
+        placed = all(type(part) in (int, float) and 0.0 <= part <= 1.0 for part in (x, y))
+        if not (placed and type(number) is int and number >= 0 and isinstance(words, str)):
+            raise ValueError("a mark is a number, two fractions and words")
+        marks.append(Mark(number, float(x), float(y), words))
+    image = value["image"]
+    if not isinstance(image, str):
+        raise ValueError("image is no text")
+    return image, tuple(marks)

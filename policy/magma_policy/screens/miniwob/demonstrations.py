@@ -18,19 +18,22 @@ from magma_policy.marks.drawing import draw_box_marks
 from magma_policy.screens.actions import ScreenAction, click_answer
 from magma_policy.screens.agent import Form, question_words
 from magma_policy.screens.candidates import boxes_of
+from magma_policy.screens.miniwob.descriptions import descriptions
 from magma_policy.screens.miniwob.experts import EXPERTS
 from magma_policy.screens.miniwob.observation import PageObservation
 from magma_policy.screens.miniwob.other_instructions import other_instructions
 from magma_policy.screens.miniwob.task import MiniWobTask
+from magma_policy.screens.rows import Mark
 
 
 @dataclass(frozen=True)
 class Step:
     """One step of a script: the picture with marks, uint8 (H, W, 3) rgb, and pairs of what is asked and what is
-    answered, the page's own first."""
+    answered, the page's own first; what stands at each mark."""
 
     image: NDArray[np.uint8]
     asked: tuple[tuple[str, str], ...]
+    marks: tuple[Mark, ...]
 
 
 class Demonstrator:
@@ -39,14 +42,15 @@ class Demonstrator:
     Args:
         name: of the page, one of `EXPERTS`.
         others: further questions at most about an episode's first picture.
+        form: in which it is asked.
 
     Raises:
         CommandError: no pages, or no browser.
     """
 
-    def __init__(self, name: str, others: int = 0) -> None:
+    def __init__(self, name: str, others: int = 0, form: Form = Form.CLICK) -> None:
         self._script = EXPERTS[name]
-        self._name, self._others = name, others
+        self._name, self._others, self._form = name, others, form
         self._task = MiniWobTask(name, settle_ms=0.0, reload=False)
 
     def __enter__(self) -> Demonstrator:
@@ -68,13 +72,13 @@ class Demonstrator:
             action = self._script(page)
             if action is None or page.image is None:
                 return
-            asked = [_asked(page, action)]
+            asked = [_asked(self._form, page, action)]
             for instruction in further:
                 other = replace(page, instruction=instruction)
                 found = self._script(other)
-                asked += [] if found is None else [_asked(other, found)]
+                asked += [] if found is None else [_asked(self._form, other, found)]
             further = []
-            taken = Step(draw_box_marks(page.image, boxes_of(page.candidates)), tuple(asked))
+            taken = Step(draw_box_marks(page.image, boxes_of(page.candidates)), tuple(asked), _marks(page))
             page = self._task.step(action)
             # What moved meanwhile was not clicked, and is looked at again.
             if not page.refusal:
@@ -82,10 +86,23 @@ class Demonstrator:
         self._solved = page.success
 
 
-def _asked(page: PageObservation, action: ScreenAction) -> tuple[str, str]:
+def _asked(form: Form, page: PageObservation, action: ScreenAction) -> tuple[str, str]:
     """Question and answer of a click on a page with a picture."""
     if action.mark is None or page.image is None:
         raise ValueError("a script of a page clicks on marks of its picture")
     x, y = page.candidates[action.mark].centre
     height, width = page.image.shape[:2]
-    return question_words(Form.CLICK, page.instruction, ()), click_answer(action.mark, x / width, y / height)
+    words = question_words(form, page.instruction, (), page.candidates)
+    return words, click_answer(action.mark, x / width, y / height)
+
+
+def _marks(page: PageObservation) -> tuple[Mark, ...]:
+    """Of a page with a picture; a middle outside it is moved to its edge."""
+    if page.image is None:
+        raise ValueError("marks stand on a picture")
+    height, width = page.image.shape[:2]
+    middles = [candidate.centre for candidate in page.candidates]
+    return tuple(
+        Mark(number, min(max(x / width, 0.0), 1.0), min(max(y / height, 0.0), 1.0), words)
+        for number, ((x, y), words) in enumerate(zip(middles, descriptions(page), strict=True))
+    )

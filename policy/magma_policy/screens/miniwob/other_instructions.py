@@ -59,6 +59,11 @@ def _coordinates(page: PageObservation, rng: np.random.Generator) -> list[str]:
     return [f"Click on the grid coordinate ({x},{y})." for x in _GRID for y in _GRID]
 
 
+def _two_buttons(page: PageObservation, rng: np.random.Generator) -> list[str]:
+    del page, rng
+    return [f"Click button {name}." for name in ("ONE", "TWO")]
+
+
 def _shapes(page: PageObservation, rng: np.random.Generator) -> list[str]:
     """Every thing that is drawn in its turn, of which the page leaves out what it likes."""
     made = []
@@ -74,6 +79,7 @@ _OTHERS: dict[str, Others] = {
     "click-dialog-2": _buttons,
     "click-shape": _shapes,
     "click-tab": _tabs,
+    "click-test-2": _two_buttons,
     "click-widget": _widgets,
     "focus-text-2": _fields,
     "grid-coordinate": _coordinates,

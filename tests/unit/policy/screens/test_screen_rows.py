@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from magma_policy.errors import ScreenError
 from magma_policy.screens.actions import click_action, click_answer
-from magma_policy.screens.rows import ROWS, Row, append_rows, read_row, read_rows
+from magma_policy.screens.rows import ROWS, Mark, Row, append_marks, append_rows, read_marks, read_row, read_rows
 
 texts = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=60).map(str.strip).filter(
     lambda text: text and "<image" not in text
@@ -101,3 +101,37 @@ def test_the_answer_that_is_taught_is_the_one_that_is_read(mark, x, y):
 def test_clicks_on_what_is_not_marked_are_refused(answer):
     with pytest.raises(ScreenError):
         click_action(answer, 7)
+
+
+def test_what_stands_at_marks_is_read_as_it_was_written(tmp_path):
+    first, second = (Mark(0, 0.0, 1.0, 'button "Größe"'), Mark(12, 0.25, 0.5, "")), (Mark(3, 1.0, 0.3333, "x"),)
+    append_marks(tmp_path, "pictures/a.png", first)
+    append_marks(tmp_path, "pictures/b.png", second)
+    assert read_marks([tmp_path, tmp_path / "another"]) == {
+        tmp_path / "pictures/a.png": first,
+        tmp_path / "pictures/b.png": second,
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"image": "a.png"}',
+        '{"image": 3, "marks": []}',
+        '{"image": "a.png", "marks": [[0, 0.5, 0.5]]}',
+        '{"image": "a.png", "marks": [[-1, 0.5, 0.5, ""]]}',
+        '{"image": "a.png", "marks": [[true, 0.5, 0.5, ""]]}',
+        '{"image": "a.png", "marks": [[0, 1.5, 0.5, ""]]}',
+        '{"image": "a.png", "marks": [[0, NaN, 0.5, ""]]}',
+        '{"image": "a.png", "marks": [[0, 0.5, 0.5, null]]}',
+        '{"image": "a.png", "marks": ' + "[" * 5000,
+    ],
+)
+def test_marks_that_cannot_be_used_are_told_with_their_line(tmp_path, line):
+    append_marks(tmp_path, "a.png", [])
+    with (tmp_path / "marks.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    with pytest.raises(ScreenError, match=r"marks\.jsonl, line 2: this says no marks"):
+        read_marks([tmp_path])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from magma_policy.files.image_files import read_image, write_image
 from magma_policy.screens.actions import click_answer
 from magma_policy.screens.agent import Form, question_words
 from magma_policy.screens.form import asked_form
-from magma_policy.screens.rows import Row, append_rows, read_rows
+from magma_policy.screens.rows import Mark, Row, append_marks, append_rows, read_rows
 from magma_policy.training.recipes.screens.config import ScreensConfig
 from magma_policy.training.recipes.screens.trainer import IGNORED, Trainer, small_config
 
@@ -36,7 +37,7 @@ def rows(tmp_path: Path) -> Path:
         image = np.full((64, 64, 3), 255, np.uint8)
         image[24:40, SIDES[word] - 8 : SIDES[word] + 8] = 30 * number
         write_image(folder / f"pictures/{number}.png", image)
-        question = question_words(Form.CLICK, f"Click the {word} box{'.' * (number % 3)}", ())
+        question = question_words(Form.CLICK, f"Click the {word} box{'.' * (number % 3)}", (), ())
         append_rows(folder, [Row(f"r{number}", f"pictures/{number}.png", question, click_answer(number % 2, 0.5, 0.5))])
     return folder
 
@@ -98,13 +99,60 @@ def test_the_training_reads_what_the_checkpoint_will_be_asked(rows, tmp_path):
         trainer.write_checkpoint(last=True)
     policy = registry.load(tmp_path / "run/checkpoint", "cpu", torch.float32, None, None, None)
     weights = load_file(tmp_path / "run/checkpoint/model.safetensors")
-    trainer.model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    missing, unknown = trainer.model.load_state_dict({name: w.float() for name, w in weights.items()}, strict=False)
+    assert not unknown and all(name.startswith("mark_reader.") for name in missing) and missing
     path, row = trainer.rows[0]
     with torch.no_grad():
         batch = trainer._on_device_batch([(path, row)])
         mine = trainer.answers(batch)[0, 0]
         theirs = policy.model.logits(policy._read([Message(row.question, [read_image(path)])]).last_hidden[0])
+        said = trainer.tokenizer.decode(trainer.said(batch)[0].tolist())
+        answered = policy.chat(row.question, [read_image(path)]).text
     assert torch.allclose(mine, theirs, atol=1e-4)
+    shorter = min(len(said.strip()), len(answered))
+    assert shorter and said.strip()[:shorter] == answered[:shorter]
+
+
+def test_what_a_model_says_does_not_depend_on_the_true_answers_or_on_other_rows(rows, tmp_path):
+    """Rows of different lengths, together and alone: a question is pushed over its answer and no further."""
+    append_rows(
+        rows, [Row("long", "pictures/2.png", "Which of all these boxes here, please?", "Mark: 12 or so, I say")]
+    )
+    trainer = Trainer(config(rows, tmp_path / "run"))
+    trainer.model.eval()
+    together = [trainer.rows[0], trainer.rows[-1], trainer.rows[5]]
+    said = trainer.said(trainer._on_device_batch(together))
+    for ids, (path, row) in zip(said, together, strict=True):
+        other = dataclasses.replace(row, answer="Mark: 3")
+        alone = trainer.said(trainer._on_device_batch([(path, other)]))[0]
+        assert torch.equal(alone, ids[: len(alone)])
+
+
+def test_marks_are_known_from_answers_and_from_what_a_set_says(rows, tmp_path):
+    append_marks(rows, "pictures/1.png", [Mark(0, 0.1, 0.2, ""), Mark(7, 0.9, 0.6, "left box"), Mark(99, 0.5, 0.5, "")])
+    trainer = Trainer(config(rows, tmp_path / "run"))
+    batch = trainer._on_device_batch(trainer.rows[:2])
+    # A map of 2 x 2; of picture 0 its answer alone tells: mark 0 in the middle.
+    assert batch.cell.tolist() == [3, 3]
+    assert batch.marks.picture.tolist() == [0, 1, 1]
+    assert batch.marks.cell.tolist() == [3, 0, 3] and batch.marks.number.tolist() == [0, 0, 7]
+    assert batch.marks.place.tolist() == [[50, 50], [10, 20], [90, 60]]
+    words = [ids[ids != IGNORED].tolist() for ids in batch.marks.words]
+    assert words[:2] == [[], []] and trainer.tokenizer.decode(words[2]).strip() == "left box"
+
+
+def test_an_answer_without_a_place_points_nowhere(rows, tmp_path):
+    append_rows(rows, [Row("s", "pictures/2.png", "Which?", "Mark: 3")])
+    trainer = Trainer(config(rows, tmp_path / "run"))
+    batch = trainer._on_device_batch(trainer.rows[-1:])
+    assert batch.cell.tolist() == [IGNORED]
+    assert float(trainer.gradients(batch)["point"]) == 0.0
+
+
+def test_another_word_at_a_mark_is_another_run(rows, tmp_path):
+    before = Trainer(config(rows, tmp_path / "run")).fingerprint()
+    append_marks(rows, "pictures/1.png", [Mark(0, 0.1, 0.2, "red")])
+    assert Trainer(config(rows, tmp_path / "run")).fingerprint() != before
 
 
 def test_an_interrupted_run_ends_with_the_same_weights_and_its_checkpoint_answers(rows, tmp_path):
@@ -123,8 +171,9 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_its_checkpoint_answer
 def test_it_learns_a_handful_of_rows(rows, tmp_path):
     trainer = Trainer(config(rows, tmp_path / "run", steps=100, batch=4, learning_rate=2e-3))
     trainer.run()
-    first, last = (trainer.history["loss"][place]["answer"] for place in (0, -1))
-    assert last < 0.5 * first, (first, last)
+    for name in ("answer", "marks", "point"):
+        first, last = (trainer.history["loss"][place][name] for place in (0, -1))
+        assert last < 0.5 * first, (name, first, last)
 
 
 def test_a_new_model_fits_into_eight_megabytes():
@@ -147,6 +196,7 @@ def test_a_checkpoint_for_robots_must_still_say_for_which(tmp_path):
         ({"steps": 0}, "steps must be positive"),
         ({"questions": 0}, "questions must be positive"),
         ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\)"),
+        ({"mark_weight": -0.1}, "mark_weight must not be negative"),
         ({"stop_after": -1}, "stop_after must not be negative"),
     ],
 )

@@ -47,6 +47,13 @@ class ChatTrainConfig:
     """Tiles per picture at most; 0 = the model's own limit."""
     frozen: tuple[Part, ...] = ("vision",)
     """Parts that do not learn."""
+    hold: tuple[Path, ...] = ()
+    """Sets of demonstrations with pictures, on which the robot's actions are kept as the checkpoint has them; none:
+    they are left to themselves, and get worse."""
+    hold_batch: int = 16
+    """Steps of these per batch."""
+    hold_weight: float = 1.0
+    """Weight of their loss against that of the answers."""
     learning_rate: float = 1e-5
     """Its peak; the published finetuning's. A small model takes about 3e-4."""
     weight_decay: float = 0.0
@@ -81,9 +88,9 @@ class ChatTrainConfig:
             self,
             positive=(
                 "steps", "batch", "accumulate", "learning_rate", "skip_limit", "validation_rows", "validation_steps",
-                "checkpoint_steps", "threads",
+                "checkpoint_steps", "threads", "hold_batch",
             ),
-            not_negative=("stop_after", "max_tokens", "max_num_crops", "weight_decay"),
+            not_negative=("stop_after", "max_tokens", "max_num_crops", "weight_decay", "hold_weight"),
             fractions=("warmup_fraction", "ema_decay"),
         )  # fmt: skip
         if not self.conversations:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from magma_policy.families.interface import Message
 from magma_policy.families.magma import MagmaConfig, ModelInputs, Processor, choose_grid, visual_token_count
+from magma_policy.training.recipes.chat.held_actions import HeldBatch
 from magma_policy.training.recipes.chat.rows import Conversation
 
 IGNORED = -100
@@ -26,10 +27,12 @@ class Encoded:
 
 @dataclass(frozen=True)
 class ChatBatch:
-    """Inputs on the CPU, and labels (B, T) int64 of the merged sequence, `IGNORED` where nothing is learned."""
+    """Inputs on the CPU, and labels (B, T) int64 of the merged sequence, `IGNORED` where nothing is learned; steps of
+    demonstrations, on the device, where actions are held."""
 
     inputs: ModelInputs
     labels: Tensor
+    held: HeldBatch | None = None
 
 
 def encode(conversation: Conversation, processor: Processor) -> Encoded:

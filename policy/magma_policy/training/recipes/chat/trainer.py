@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,9 +19,10 @@ from magma_policy.files.image_files import read_image
 from magma_policy.files.whole_files import whole_file
 from magma_policy.training import lora
 from magma_policy.training.loop import processes
-from magma_policy.training.loop.training_loop import TrainingLoop
+from magma_policy.training.loop.training_loop import TrainingLoop, batch_seed
 from magma_policy.training.recipes.chat.buckets import batches
 from magma_policy.training.recipes.chat.config import ChatTrainConfig
+from magma_policy.training.recipes.chat.held_actions import HeldActions
 from magma_policy.training.recipes.chat.rows import Conversation, Conversations, read_conversations
 from magma_policy.training.recipes.chat.samples import IGNORED, ChatBatch, Encoded, collate, encode, grids_of, length
 from magma_policy.training.recipes.chat.validation import Validator
@@ -63,7 +64,11 @@ class Trainer(TrainingLoop[Magma, ChatBatch]):
         self.lesson = lesson_of(config, self.processor)
         device = processes.device(config.device)
         model, _ = prepare_model(self.start, config.model(), device)
-        super().__init__(config, model, device, ("text",), captures=False)
+        super().__init__(config, model, device, ("text", "held"), captures=False)
+        self.held: HeldActions | None = None
+        if config.hold:
+            tokenizer = self.processor.tokenizer
+            self.held = HeldActions(config.hold, config.model(), self.start, tokenizer, device)
         self._plan = lru_cache(maxsize=2)(self._batches_of)
         self._unread: dict[str, str] = {}
         if config.validation:
@@ -98,7 +103,11 @@ class Trainer(TrainingLoop[Magma, ChatBatch]):
             seen = {row: pictures for row, pictures in shown.items() if pictures is not None}
             if seen:
                 encoded = [self.lesson.encoded[row] for row in seen]
-                return collate(encoded, list(seen.values()), self.processor, self._crops)
+                batch = collate(encoded, list(seen.values()), self.processor, self._crops)
+                if self.held is None:
+                    return batch
+                dice = torch.Generator().manual_seed(batch_seed(self.config.seed, step, part, processes.rank()))
+                return replace(batch, held=self.held.draw(self.config.hold_batch, dice))
         raise ConfigError(f"none of the pictures can be read: {next(iter(self._unread.values()))}")
 
     def _pictures(self, row: Conversation) -> list[np.ndarray] | None:
@@ -112,9 +121,13 @@ class Trainer(TrainingLoop[Magma, ChatBatch]):
 
     def gradients(self, batch: ChatBatch) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            loss = answer_loss(self.model, batch)
-        (loss / self.config.accumulate).backward()
-        return {"text": loss.detach()}
+            losses = {"text": answer_loss(self.model, batch)}
+            total = losses["text"]
+            if self.held is not None and batch.held is not None:
+                losses["held"] = self.held.loss(self.model, batch.held)
+                total = total + self.config.hold_weight * losses["held"]
+        (total / self.config.accumulate).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     # What is kept.
 
@@ -137,9 +150,12 @@ class Trainer(TrainingLoop[Magma, ChatBatch]):
             partial.write_text("".join(f"{problem}\n" for problem in problems), encoding="utf-8")
 
     def fingerprint(self) -> str:
-        """Of the weights that are gone on from and of the files of rows: with others it would be another run."""
-        digests = file_digests(self.config.conversations)
-        return digest_of({"weights": self.start.fingerprint(), **{str(p): d for p, d in digests.items()}})
+        """Of the weights that are gone on from, of the files of rows and of the demonstrations: with others it would be
+        another run."""
+        parts = {str(path): digest for path, digest in file_digests(self.config.conversations).items()}
+        if self.held is not None:
+            parts["held"] = self.held.identity
+        return digest_of({"weights": self.start.fingerprint(), **parts})
 
 
 def processor_of(start: StartingPoint) -> Processor:

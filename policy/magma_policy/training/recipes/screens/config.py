@@ -30,7 +30,7 @@ class ScreensConfig:
     """Checkpoint to finetune: a folder, the name of a shipped one, or owner/name on the Hugging Face Hub. Left out: a
     new small Magma."""
     recipe: Literal["screens"] = "screens"
-    form: Literal["click", "web", "phone"] = "click"
+    form: Literal["click", "click_text", "web", "phone"] = "click"
     """In which form the rows ask, kept with the checkpoint so that it is asked likewise."""
     image_side: int = 320
     """Side of the picture in pixels that a new model looks at; a multiple of 32."""
@@ -43,6 +43,9 @@ class ScreensConfig:
     """Pictures per step."""
     questions: int = 4
     """Rows at most that are asked about each of them."""
+    mark_weight: float = 0.3
+    """Weight of what a picture's places are taught beside the answers: number and place of every mark that rows or a
+    set's marks.jsonl tell, in the latter words too, and looking where the answer is; 0 = nothing."""
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
     learning_rate: float = 1.0e-3
@@ -75,7 +78,7 @@ class ScreensConfig:
                 "image_side", "steps", "batch", "questions", "accumulate", "learning_rate", "skip_limit",
                 "validation_rows", "validation_steps", "checkpoint_steps", "threads",
             ),
-            not_negative=("stop_after", "weight_decay"),
+            not_negative=("stop_after", "weight_decay", "mark_weight"),
             fractions=("warmup_fraction", "ema_decay"),
         )  # fmt: skip
         if self.image_side % 32 or self.image_side > 2048:

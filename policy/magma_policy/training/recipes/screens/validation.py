@@ -20,7 +20,7 @@ _IGNORED = -100
 
 @dataclass(frozen=True)
 class Validation:
-    """Percent of the rows whose answer names the right mark, ids given one by one as the truth has them."""
+    """Percent of the rows to which the model itself says the right mark; the loss is of ids behind the true ones."""
 
     right_percent: float
     loss: float
@@ -37,6 +37,7 @@ class Validator:
         tokenizer: of the model.
         batch: makes a batch of rows.
         answers: logits (B, A, vocabulary) of a batch.
+        said: ids (B, A) that the model says.
     """
 
     def __init__(
@@ -45,14 +46,16 @@ class Validator:
         tokenizer: MagmaTokenizer,
         batch: Callable[[Sequence[tuple[Path, Row]]], Any],
         answers: Callable[[Any], Tensor],
+        said: Callable[[Any], Tensor],
     ) -> None:
-        self._rows, self._tokenizer, self._batch, self._answers = rows, tokenizer, batch, answers
+        self._rows, self._tokenizer, self._batch = rows, tokenizer, batch
+        self._answers, self._said = answers, said
 
     @torch.no_grad()
     def measure(self, model: Magma) -> Validation:
         """Of the model as it is now."""
         del model
-        right, losses = 0, []
+        right, losses, end = 0, [], self._tokenizer.tokens.end_of_turn
         for start in range(0, len(self._rows), BATCH):
             rows = self._rows[start : start + BATCH]
             batch = self._batch(rows)
@@ -63,7 +66,7 @@ class Validator:
                 ).item()
                 * len(rows)
             )
-            for said, wanted, (_, row) in zip(logits.argmax(dim=2), batch.labels, rows, strict=True):
-                ids = [one for one, label in zip(said.tolist(), wanted.tolist(), strict=True) if label != _IGNORED]
-                right += parse_ui_answer(self._tokenizer.decode(ids)).mark == parse_ui_answer(row.answer).mark
+            for ids, (_, row) in zip(self._said(batch).tolist(), rows, strict=True):
+                said = self._tokenizer.decode(ids[: ids.index(end)] if end in ids else ids)
+                right += parse_ui_answer(said).mark == parse_ui_answer(row.answer).mark
         return Validation(100.0 * right / len(self._rows), sum(losses) / len(self._rows))

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import holds
+from magma_contracts.boxes import holds, overlap
 from magma_contracts.text import printable
 from magma_policy.errors import CommandError, ScreenError
-from magma_policy.screens.candidates import LEAST_SIDE_PX, Box, Candidate
+from magma_policy.screens.candidates import LEAST_SIDE_PX, Box, Candidate, boxes_of
 
 Image = NDArray[np.uint8]
 PROGRAM = "tesseract"
@@ -34,12 +34,16 @@ _SPARSE = "11"
 """Its way of looking for text in no order, as it stands on screens."""
 _SMALL_SIDE = 1000
 """Letters of smaller screens are too small for it, so these are shown to it twice as large."""
+_FRAME_PX = 60
+"""Straight lines of this length, as it is shown the screen, are no strokes of letters."""
 _GAP = 1.2
 """Of a line's height: words that are further apart stand on two things."""
 _WRITING = 0.6
 """Share of a candidate that lies in a line: then it is the line's own outline, or a letter's."""
 _CONTROL = 4.0
 """Heights of its line that a control may have; what is higher is a ground that holds several things."""
+_OUTLINES = 0.5
+"""Overlap of what is one thing's outer and inner outline."""
 _TICK = (0.5, 2.0)
 """Sides of a box to tick as shares of its label's height."""
 
@@ -78,7 +82,7 @@ class Reader:
         shown = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if scale != 1:
             shown = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        _, encoded = cv2.imencode(".png", shown)
+        _, encoded = cv2.imencode(".png", _without_frames(shown))
         try:
             done = subprocess.run(
                 self._command, input=encoded.tobytes(), capture_output=True, timeout=TIMEOUT_S, check=False,
@@ -121,18 +125,33 @@ def with_words(candidates: Sequence[Candidate], lines: Sequence[Line]) -> list[C
     lines, and lines that belong to none are candidates themselves."""
     things = [item for item in candidates if all(_share(item.box, line.box) < _WRITING for line in lines)]
     names: dict[int, list[str]] = {}
-    alone = []
+    alone, insides = [], set[int]()
     for line in lines:
-        owner = _control_around(line, things)
+        owner, others = _control_around(line, things)
+        insides |= others
         owner = _box_to_tick(line, things) if owner is None else owner
         if owner is not None:
             names.setdefault(owner, []).append(line.words)
         elif min(line.box[2] - line.box[0], line.box[3] - line.box[1]) >= LEAST_SIDE_PX:
             alone.append(Candidate(line.box, name=line.words))
     named = [
-        replace(thing, name=" ".join(names[place])) if place in names else thing for place, thing in enumerate(things)
+        replace(thing, name=" ".join(names[place])) if place in names else thing
+        for place, thing in enumerate(things)
+        if place in names or place not in insides
     ]
     return [*named, *alone]
+
+
+def _without_frames(shown: Image) -> Image:
+    """The lines around controls painted over: what stands in a frame Tesseract takes for a drawing."""
+    grey = cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY)
+    dark = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, 15, 10)
+    across = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, _FRAME_PX), np.uint8))
+    down = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((_FRAME_PX, 1), np.uint8))
+    frames = cv2.dilate(across | down, np.ones((3, 3), np.uint8)) > 0
+    cleaned = shown.copy()
+    cleaned[frames] = cv2.medianBlur(shown, 15)[frames]
+    return cleaned
 
 
 def _parted(words: Sequence[Line]) -> Iterator[Line]:
@@ -149,15 +168,21 @@ def _parted(words: Sequence[Line]) -> Iterator[Line]:
         yield Line((min(left), min(top), max(right), max(bottom)), " ".join(word.words for word in part))
 
 
-def _control_around(line: Line, things: Sequence[Candidate]) -> int | None:
-    """The smallest thing that the line stands in and that is not too high for it."""
+def _control_around(line: Line, things: Sequence[Candidate]) -> tuple[int | None, set[int]]:
+    """The smallest thing that the line stands in and that is not too high for it, by its outermost outline; and the
+    other outlines of it."""
     middle = ((line.box[0] + line.box[2]) / 2.0, (line.box[1] + line.box[3]) / 2.0)
     around = [
         place
         for place, thing in enumerate(things)
         if holds(thing.box, middle) and _height(thing.box) <= _CONTROL * _height(line.box)
     ]
-    return min(around, key=lambda place: _area(things[place].box), default=None)
+    if not around:
+        return None, set()
+    around.sort(key=lambda place: _area(things[place].box))
+    shares = overlap(np.array(things[around[0]].box), boxes_of([things[place] for place in around]))
+    *others, owner = [place for place, share in zip(around, shares, strict=True) if share >= _OUTLINES]
+    return owner, set(others)
 
 
 def _box_to_tick(line: Line, things: Sequence[Candidate]) -> int | None:

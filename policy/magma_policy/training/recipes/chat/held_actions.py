@@ -66,6 +66,8 @@ class HeldActions:
     ) -> None:
         self._config, self._device = start.config, device
         demos = read_demonstrations(sets)
+        if not len(demos.frames):
+            raise ConfigError(f"actions are held on pictures, and {', '.join(map(str, sets))} has none")
         self.identity = demos.identity
         known = [_robot(start, card.robot, sets) for card in demos.cards]
         values = np.zeros(demos.actions.shape)

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_file
@@ -30,6 +32,7 @@ from magma_policy.errors import (
     shown,
 )
 from magma_policy.screens.agent import Question
+from magma_policy.screens.candidates import Candidate
 
 LARGEST_ANSWERS = 1 << 30
 """Bytes of a file of answers; those of the largest set, 1.8 million steps of phones, have about 200 MB."""
@@ -96,7 +99,7 @@ def _evaluate(config: EvalScreensConfig) -> int:
     from magma_policy.screens.offline.benchmarks import Set
     from magma_policy.screens.pixels import pixel_candidates
 
-    source = pixel_candidates
+    source: Callable[[NDArray[np.uint8]], list[Candidate]] = pixel_candidates
     if config.detector is not None:
         from magma_policy.screens.detector import Detector
 

@@ -32,6 +32,7 @@ OTHERS = frozenset(
         "export",
         "openssl",
         "pip",
+        "ray",
         "source",
         "sudo",
         "torchrun",

@@ -40,7 +40,13 @@ def fakes() -> Iterator[None]:
 def one_cluster(fakes: None) -> Iterator[list[str]]:
     """Starting one takes seconds: commands find it there instead of starting their own. What it told."""
     told: list[str] = []
-    with pytest.MonkeyPatch.context() as patch, ray_cluster.cluster(None, 2, told.append):
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(ray_cluster.cluster(None, 2, told.append))
+        except ray_cluster.RayError as error:
+            if "timed out during startup" not in str(error):
+                raise
+            pytest.skip(f"Ray gives its processes 30 s to start, and this machine is too busy: {error}")
         patch.setattr(ray_cluster, "cluster", lambda *_: contextlib.nullcontext())
         yield told
     assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*"))

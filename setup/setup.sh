@@ -237,8 +237,8 @@ setup() {
     say "Setting up (only what is missing; log: $SETUP_LOG):"
     trap end_watcher EXIT
     [ ! -d "$VENV" ] || : >"$SETUP_LOG"
-    # Who asks for everything wants to run the tests, and they need a browser.
-    if [ "$extras" = all ]; then missing_packages --browser; else missing_packages; fi
+    # Who asks for everything wants to run the tests.
+    if [ "$extras" = all ]; then missing_packages --tests; else missing_packages; fi
     need_packages "${MISSING[@]}"
     mkdir -p "$VENV"
     step "Python environment" make_venv

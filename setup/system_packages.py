@@ -1,6 +1,6 @@
 """Says which packages of Debian or Ubuntu this machine lacks, one per line: what set-up installs, or asks for.
 
-    python3 setup/system_packages.py [--vulkan | --browser]
+    python3 setup/system_packages.py [--vulkan | --tests]
 
 Runs with the system's Python before anything is downloaded, so it uses the standard library alone. A package that has
 to come from Debian's backports is written as apt-get takes it: `mesa-vulkan-drivers/bookworm-backports`.
@@ -127,6 +127,11 @@ def browser_packages(system: tuple[str, str]) -> list[str]:
     return [] if any(map(shutil.which, BROWSERS)) or system[0] == "ubuntu" else ["chromium", "chromium-sandbox"]
 
 
+def packages_for_tests(system: tuple[str, str]) -> list[str]:
+    """What only tests use: a browser, and the program that reads what is written on a picture."""
+    return browser_packages(system) + ([] if shutil.which("tesseract") else ["tesseract-ocr"])
+
+
 def missing() -> list[str]:
     """The packages that this machine lacks."""
     packages: list[str] = []
@@ -140,9 +145,9 @@ def missing() -> list[str]:
 
 
 def main(words: list[str]) -> None:
-    """With --vulkan it is the package with Vulkan drivers, there or not; with --browser a browser, too."""
+    """With --vulkan it is the package with Vulkan drivers, there or not; with --tests what the tests use, too."""
     found = [vulkan_package(distribution())] if words == ["--vulkan"] else missing()
-    for package in [*found, *(browser_packages(distribution()) if words == ["--browser"] else [])]:
+    for package in [*found, *(packages_for_tests(distribution()) if words == ["--tests"] else [])]:
         print(package)
 
 

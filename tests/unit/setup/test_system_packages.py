@@ -100,10 +100,14 @@ def test_a_browser_is_asked_for_where_there_is_none_and_a_package_of_it(monkeypa
     assert packages.browser_packages(("debian", "12")) == []
 
 
-def test_only_who_runs_the_tests_needs_a_browser(monkeypatch, capsys):
+def test_only_who_runs_the_tests_needs_a_browser_and_a_reader(monkeypatch, capsys):
     monkeypatch.setattr(packages, "missing", lambda: ["libgl1"])
     monkeypatch.setattr(packages, "browser_packages", lambda system: ["chromium"])
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
     packages.main([])
     assert capsys.readouterr().out == "libgl1\n"
-    packages.main(["--browser"])
+    packages.main(["--tests"])
+    assert capsys.readouterr().out == "libgl1\nchromium\ntesseract-ocr\n"
+    monkeypatch.setattr(packages.shutil, "which", lambda name: f"/usr/bin/{name}")
+    packages.main(["--tests"])
     assert capsys.readouterr().out == "libgl1\nchromium\n"

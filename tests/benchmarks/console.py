@@ -180,9 +180,8 @@ def loop(turns: int) -> None:
     from magma_common import qos
 
     with domain() as number, tempfile.TemporaryDirectory() as folder, browser() as chromium:
-        graph = _browser.Graph(
-            Path(folder), number, camera=CAMERA, camera_s=CAMERA_S, arm=Arm, controller={"arm": "joint_trajectory"}
-        )
+        at_joints = {"arm": "joint_trajectory", "robot": "panda"}
+        graph = _browser.Graph(Path(folder), number, camera=CAMERA, camera_s=CAMERA_S, arm=Arm, controller=at_joints)
         latest: dict[str, str] = {}
 
         def on_diagnostics(array: DiagnosticArray) -> None:

@@ -32,8 +32,8 @@ _browser: Any = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_browser)
 
 SCREENS = {"desk": (1280, 900), "tablet": (820, 1180), "phone": (390, 844)}
-PAGES = {"live": "#phase", "data": "main", "evaluate": "main"}
-FILM = (960, 676)
+PAGES = ("live", "data", "evaluate")
+FILM = (960, 674)
 FILM_FPS = 8
 FILM_BYTES = 2_000_000
 GRAPH = ("clock:=realtime", "after_episode:=reset", "console_port:=0")
@@ -46,8 +46,9 @@ def take_pictures(chromium: Any, address: str, out: Path) -> None:
         for theme in ("dark", "light"):
             context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
             page = context.new_page()
+            page.set_default_timeout(1e3 * PATIENCE_S)
             page.goto(address)
-            page.wait_for_selector("#phase")
+            acts(page)
             for name in PAGES:
                 page.click(f"nav.tabs button[data-page={name}]")
                 page.wait_for_timeout(2500)
@@ -55,12 +56,19 @@ def take_pictures(chromium: Any, address: str, out: Path) -> None:
             context.close()
 
 
+def acts(page: Any) -> None:
+    """Waits until the page shows a policy that acts."""
+    acting = "document.getElementById('phase')?.textContent === 'AUTONOMOUS'"
+    page.wait_for_function(acting, timeout=1e3 * PATIENCE_S)
+
+
 def film_take_over(chromium: Any, address: str, out: Path) -> None:
     """What the browser draws during a take-over, as out/take-over.mp4."""
-    width, height = FILM
-    page = chromium.new_context(viewport={"width": width, "height": height}).new_page()
+    width, height = SCREENS["desk"]
+    page = chromium.new_context(viewport={"width": width, "height": height}, color_scheme="dark").new_page()
+    page.set_default_timeout(1e3 * PATIENCE_S)
     page.goto(address)
-    page.wait_for_function("document.getElementById('phase').textContent === 'AUTONOMOUS'", timeout=PATIENCE_S * 1e3)
+    acts(page)
     film: list[tuple[float, bytes]] = []
     session = page.context.new_cdp_session(page)
 
@@ -69,7 +77,7 @@ def film_take_over(chromium: Any, address: str, out: Path) -> None:
         session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
 
     session.on("Page.screencastFrame", drawn)
-    session.send("Page.startScreencast", {"format": "png", "maxWidth": width, "maxHeight": height})
+    session.send("Page.startScreencast", {"format": "png", "maxWidth": FILM[0], "maxHeight": FILM[1]})
     page.wait_for_timeout(4000)
     page.keyboard.down("Space")
     page.wait_for_timeout(500)
@@ -138,8 +146,8 @@ def main() -> None:
                     sys.exit(f"the graph shows no page: see {log}")
                 time.sleep(0.5)
             chromium = playwright.chromium.launch(executable_path=found, args=_browser.ARGUMENTS)
-            film_take_over(chromium, address[1], options.out)
             take_pictures(chromium, address[1], options.out)
+            film_take_over(chromium, address[1], options.out)
             chromium.close()
         finally:
             graph.terminate()

@@ -27,22 +27,19 @@ from magma_policy.files.whole_files import whole_file
 from magma_policy.grounding.scenes import SceneError, check_scenes, read_scenes
 from magma_policy.screens.rows import read_rows
 from magma_policy.training.config import CHANGEABLE, TrainConfig
-from magma_policy.training.loop import processes, success
+from magma_policy.training.loop import processes, settings, success
 from magma_policy.training.loop.divergence import DivergedError
 from magma_policy.training.loop.run_lock import run_lock
 from magma_policy.training.loop.saved_run import SavedRunError
 from magma_policy.training.loop.training_loop import TrainingLoop
-from magma_policy.training.recipes.chat import config as chat_config
 from magma_policy.training.recipes.chat import trainer as chat_trainer
 from magma_policy.training.recipes.chat.config import ChatTrainConfig
 from magma_policy.training.recipes.grit import config as grit_config
 from magma_policy.training.recipes.grit import trainer as grit_trainer
 from magma_policy.training.recipes.grit.config import GritConfig
-from magma_policy.training.recipes.grounding import config as grounding_config
 from magma_policy.training.recipes.grounding import trainer as grounding_trainer
 from magma_policy.training.recipes.grounding.config import GroundingConfig
 from magma_policy.training.recipes.robot_actions.trainer import Trainer, check_sets, read_sets
-from magma_policy.training.recipes.screens import config as screens_config
 from magma_policy.training.recipes.screens import trainer as screens_trainer
 from magma_policy.training.recipes.screens.config import ScreensConfig
 from magma_policy.training.starting_point import StartingPoint, memory
@@ -223,10 +220,10 @@ class _Recipe:
 
 RECIPES = {
     "robot_actions": _Recipe(TrainConfig, CHANGEABLE, train),
-    "grounding": _Recipe(GroundingConfig, grounding_config.CHANGEABLE, train_grounding),
+    "grounding": _Recipe(GroundingConfig, settings.CHANGEABLE, train_grounding),
     "grit": _Recipe(GritConfig, grit_config.CHANGEABLE, train_grit),
-    "chat": _Recipe(ChatTrainConfig, chat_config.CHANGEABLE, train_chat),
-    "screens": _Recipe(ScreensConfig, screens_config.CHANGEABLE, train_screens),
+    "chat": _Recipe(ChatTrainConfig, settings.CHANGEABLE, train_chat),
+    "screens": _Recipe(ScreensConfig, settings.CHANGEABLE, train_screens),
 }
 """By the name that `--recipe` gives."""
 

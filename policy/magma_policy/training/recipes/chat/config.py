@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-
-import tyro
 
 from magma_contracts.errors import ConfigError
 from magma_policy.checks import require_ranges
 from magma_policy.training.config import TrainConfig
+from magma_policy.training.loop.settings import LoopSettings
 
 Part = Literal["language", "projector", "vision"]
 
 
 @dataclass(frozen=True)
-class ChatTrainConfig:
+class ChatTrainConfig(LoopSettings):
     """Teach a Magma to answer questions about pictures, from conversations in the form of Magma-SFT-820K. The same
     command with the same output continues an interrupted run, and ends with the same weights, to the bit.
     """
@@ -34,13 +33,8 @@ class ChatTrainConfig:
     recipe: Literal["chat"] = "chat"
     steps: int = 2000
     """Optimiser steps; the learning rate follows them."""
-    stop_after: int = 0
-    """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
-    seed: int = 0
     batch: int = 32
     """Conversations per step, of about the same length."""
-    accumulate: int = 1
-    """Batches whose gradients are added up for one optimiser step."""
     max_tokens: int = 0
     """Longer conversations are left out; 0 = what the model reads."""
     max_num_crops: int = 0
@@ -60,8 +54,6 @@ class ChatTrainConfig:
     warmup_fraction: float = 0.03
     ema_decay: float = 0.0
     """Decay of the moving average of the trained weights; 0 = none is kept."""
-    skip_limit: int = 10
-    """Steps in a row whose loss or gradient is not finite, at which the run ends with an error; each is left out."""
     weights: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights that learn."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -71,26 +63,17 @@ class ChatTrainConfig:
     """Answers at a measurement."""
     validation_steps: int = 200
     """Optimiser steps from one validation to the next."""
-    checkpoint_steps: int = 200
-    """Optimiser steps from one checkpoint to the next."""
-    device: str = "cpu"
-    """cpu or cuda."""
-    threads: int = 1
-    dry_run: bool = False
+    dry_run: bool = field(default=False, kw_only=True)
     """Print what would be trained and which rows are left out; then end."""
 
-    success_suites: tyro.conf.Suppress[tuple[str, ...]] = ()
-    success_episodes: tyro.conf.Suppress[int] = 1
-    success_steps: tyro.conf.Suppress[int] = 1_000_000_000
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ranges(
             self,
             positive=(
-                "steps", "batch", "accumulate", "learning_rate", "skip_limit", "validation_rows", "validation_steps",
-                "checkpoint_steps", "threads", "hold_batch",
+                "steps", "batch", "learning_rate", "validation_rows", "validation_steps", "hold_batch",
             ),
-            not_negative=("stop_after", "max_tokens", "max_num_crops", "weight_decay", "hold_weight"),
+            not_negative=("max_tokens", "max_num_crops", "weight_decay", "hold_weight"),
             fractions=("warmup_fraction", "ema_decay"),
         )  # fmt: skip
         if not self.conversations:
@@ -108,7 +91,3 @@ class ChatTrainConfig:
             gradient_checkpointing=self.gradient_checkpointing,
             ema_decay=self.ema_decay,
         )
-
-
-CHANGEABLE = frozenset({"stop_after", "threads", "device", "checkpoint_steps", "dry_run", "skip_limit"})
-"""What may differ when a run is continued: how it uses the machine, not what it learns."""

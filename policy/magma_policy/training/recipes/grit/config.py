@@ -11,6 +11,8 @@ import tyro
 
 from magma_contracts.errors import ConfigError
 from magma_policy.checks import require_ranges
+from magma_policy.training.loop import settings
+from magma_policy.training.loop.settings import LoopSettings
 
 NONE = tyro.conf.arg(help_behavior_hint="(default: none)")
 SHORTEST = 16
@@ -40,7 +42,7 @@ class TokenShares:
 
 
 @dataclass(frozen=True)
-class GritConfig:
+class GritConfig(LoopSettings):
     """Train a KOSMOS-2 on GRIT: on what `magma-grit` made, or on the published records. The same command with the same
     output continues an interrupted run, and ends with the same weights, to the bit, as if it had not been interrupted.
     """
@@ -90,11 +92,6 @@ class GritConfig:
     """Leave the vision tower as it is; the paper trains all."""
     steps: int = 60_000
     """Optimiser steps; the learning rate falls with them to 0."""
-    stop_after: int = 0
-    """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
-    seed: int = 0
-    accumulate: int = 1
-    """Batches whose gradients are added up for one optimiser step."""
     learning_rate: float = 2e-4
     warmup_steps: int = 375
     weight_decay: float = 0.01
@@ -102,8 +99,6 @@ class GritConfig:
     """Longest gradient."""
     ema_decay: float = 0.0
     """Decay of the moving average of the trained weights; 0 = none is kept, as in the paper."""
-    skip_limit: int = 10
-    """Steps in a row whose loss or gradient is not finite, at which the run ends with an error; each is left out."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type that is computed in; weights are float32."""
     pictures_in_memory_gib: float = 4.0
@@ -112,26 +107,20 @@ class GritConfig:
     """Of the validation sets, at a measurement."""
     validation_steps: int = 2000
     """Optimiser steps from one validation to the next."""
-    checkpoint_steps: int = 500
+    checkpoint_steps: int = field(default=500, kw_only=True)
     """Optimiser steps from one checkpoint to the next."""
-    device: str = "cpu"
+    device: str = field(default="cpu", kw_only=True)
     """cpu or cuda. Under torchrun every process takes the GPU of its local rank."""
-    threads: int = 1
-    dry_run: bool = False
-    """Print what would be trained; then end."""
-
-    success_suites: tyro.conf.Suppress[tuple[str, ...]] = ()
-    success_episodes: tyro.conf.Suppress[int] = 1
-    success_steps: tyro.conf.Suppress[int] = 1_000_000_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ranges(
             self,
             positive=(
-                "tokens", "steps", "accumulate", "learning_rate", "clip", "skip_limit", "scale",
-                "pictures_in_memory_gib", "validation_records", "validation_steps", "checkpoint_steps", "threads",
+                "tokens", "steps", "learning_rate", "clip", "scale", "pictures_in_memory_gib", "validation_records",
+                "validation_steps",
             ),
-            not_negative=("stop_after", "place_sigma", "warmup_steps", "weight_decay"),
+            not_negative=("place_sigma", "warmup_steps", "weight_decay"),
             fractions=("dropout", "ema_decay"),
         )  # fmt: skip
         if not 0.0 <= self.boxes_fraction <= 1.0:
@@ -155,7 +144,5 @@ class GritConfig:
         return self.warmup_steps / self.steps
 
 
-CHANGEABLE = frozenset(
-    {"stop_after", "threads", "device", "checkpoint_steps", "dry_run", "skip_limit", "pictures_in_memory_gib"}
-)
+CHANGEABLE = settings.CHANGEABLE | {"pictures_in_memory_gib"}
 """What may differ when a run is continued: how it uses the machine, not what it learns."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from magma_contracts.errors import ConfigError
 from magma_policy.checks import require_ranges
+from magma_policy.training.loop.settings import LoopSettings
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class TextShares:
 
 
 @dataclass(frozen=True)
-class GroundingConfig:
+class GroundingConfig(LoopSettings):
     """Train a small KOSMOS-2 on rendered scenes, from nothing or from one that there is. The same command with the same
     output continues an interrupted run, and ends with the same weights, to the bit, as if it had not been interrupted.
     """
@@ -55,9 +54,6 @@ class GroundingConfig:
     recipe: Literal["grounding"] = "grounding"
     steps: int = 3200
     """Optimiser steps; the learning rate follows them."""
-    stop_after: int = 0
-    """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
-    seed: int = 0
     picture_side: int = 0
     """Side of the square pictures that the network sees, in pixels. 0: 128 for a new model, the checkpoint's own for
     one that is gone on from; another side keeps its weights and interpolates the places of its patches."""
@@ -82,42 +78,25 @@ class GroundingConfig:
     """Softness of the location labels, in cells, at the start and from `place_sigma_until` on."""
     place_sigma_until: float = 0.7
     """Share of the steps after which the labels are as sharp as they get."""
-    accumulate: int = 1
-    """Batches whose gradients are added up for one optimiser step."""
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
     warmup_fraction: float = 0.02
     ema_decay: float = 0.998
     """Decay of the moving average of the trained weights; 0 = none is kept."""
-    skip_limit: int = 10
-    """Steps in a row whose loss or gradient is not finite, at which the run ends with an error; each is left out."""
     validation_scenes: int = 12
     """Of each validation set, at a measurement."""
     validation_steps: int = 600
     """Optimiser steps from one validation to the next."""
-    checkpoint_steps: int = 200
-    """Optimiser steps from one checkpoint to the next."""
-    device: str = "cpu"
-    """cpu or cuda."""
-    threads: int = 1
-    dry_run: bool = False
-    """Print what would be trained; then end."""
-
-    success_suites: tyro.conf.Suppress[tuple[str, ...]] = ()
-    success_episodes: tyro.conf.Suppress[int] = 1
-    success_steps: tyro.conf.Suppress[int] = 1_000_000_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ranges(
             self,
             positive=(
                 "steps", "picture_batch", "texts_per_picture", "dense_batch", "place_sigma_first", "place_sigma_last",
-                "place_sigma_until", "accumulate", "learning_rate", "skip_limit", "validation_scenes",
-                "validation_steps", "checkpoint_steps", "threads",
+                "place_sigma_until", "learning_rate", "validation_scenes", "validation_steps",
             ),
-            not_negative=(
-                "stop_after", "picture_side", "dense_steps", "dense_weight", "feature_weight", "weight_decay",
-            ),
+            not_negative=("picture_side", "dense_steps", "dense_weight", "feature_weight", "weight_decay"),
             fractions=("caption_fraction", "warmup_fraction", "ema_decay"),
         )  # fmt: skip
         if self.head_start >= self.steps:
@@ -129,7 +108,3 @@ class GroundingConfig:
     def head_start(self) -> int:
         """First steps in which the vision tower is taught alone."""
         return self.dense_steps if self.init is None else 0
-
-
-CHANGEABLE = frozenset({"stop_after", "threads", "device", "checkpoint_steps", "dry_run", "skip_limit"})
-"""What may differ when a run is continued: how it uses the machine, not what it learns."""

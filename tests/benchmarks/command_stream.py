@@ -187,9 +187,9 @@ def joint_stream(ticks: int, seed: int, *, collisions: bool = True) -> Tally:
     """Plays runs of six seconds at joint level until so many ticks are done."""
     import dataclasses
 
-    from magma_control.kinematics import Kinematics
-    from magma_control.robot_config import load_robot
-    from magma_control.robot_description import read_description
+    from magma_control.motion.kinematics import Kinematics
+    from magma_control.robots.robot_config import load_robot
+    from magma_control.robots.robot_description import read_description
 
     robot = load_robot("panda")
     if not collisions:

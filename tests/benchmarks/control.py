@@ -37,9 +37,9 @@ def stage(ticks: int, seed: int) -> None:
     from magma_control.drivers.base import ArmDriver, NoGripper
     from magma_control.freshness import Instant
     from magma_control.joint_arm import JointArm, make_joint_motion
-    from magma_control.kinematics import Kinematics
-    from magma_control.robot_config import load_robot
-    from magma_control.robot_description import read_description
+    from magma_control.motion.kinematics import Kinematics
+    from magma_control.robots.robot_config import load_robot
+    from magma_control.robots.robot_description import read_description
 
     class Following(ArmDriver):
         position = np.zeros(7)

@@ -122,9 +122,9 @@ class JointLevelArm:
     def __init__(self, config: ControllerConfig) -> None:
         from magma_control.drivers.base import ArmDriver, GripperDriver
         from magma_control.joint_arm import JointArm, make_joint_motion
-        from magma_control.kinematics import Kinematics
-        from magma_control.robot_config import load_robot
-        from magma_control.robot_description import read_description
+        from magma_control.motion.kinematics import Kinematics
+        from magma_control.robots.robot_config import load_robot
+        from magma_control.robots.robot_description import read_description
 
         class Driver(ArmDriver):
             sent = None

@@ -20,7 +20,7 @@ from magma_common.conversions import action_spec_to_msg, chunk_to_msg, delta_to_
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk
 from magma_contracts.arm_state import EndEffectorState
-from magma_control.robot_config import load_robot
+from magma_control.robots.robot_config import load_robot
 
 SPEC = ActionSpec("test", 2, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)
 PANDA = load_robot("panda")

@@ -227,9 +227,9 @@ def test_a_robot_that_cannot_be_had_fails_the_configuration_with_the_reason(
 def robots():
     from pathlib import Path
 
-    import magma_control.robot_config
+    import magma_control.robots.robot_config
 
-    return Path(magma_control.robot_config.__file__).parent / "robots"
+    return Path(magma_control.robots.robot_config.__file__).parent / "robots"
 
 
 def test_a_description_that_is_late_is_waited_for(start_node, peer, life, tmp_path):

@@ -16,7 +16,7 @@ from std_msgs.msg import String
 
 from magma_common import qos
 from magma_common.conversions import ns_to_stamp
-from magma_control.robot_config import RobotConfig, load_robot
+from magma_control.robots.robot_config import RobotConfig, load_robot
 from magma_policy.demonstrations.mapping import Mapping
 from magma_recorder.marked_points import read_marked_points
 from magma_teleop.device_profile import read_profile

@@ -18,8 +18,8 @@ from magma_common import qos
 from magma_common.conversions import chunk_to_msg, delta_to_msg
 from magma_contracts.actions import ActionChunk
 from magma_control.controller_node import ControllerNode
-from magma_control.emergency_stop import StopInput, StopInputs
-from magma_control.log_thread import LogThread
+from magma_control.runtime.emergency_stop import StopInput, StopInputs
+from magma_control.runtime.log_thread import LogThread
 
 NODE = "magma_control.controller_node"
 

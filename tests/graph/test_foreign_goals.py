@@ -12,10 +12,10 @@ from rclpy.task import Future
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from magma_common import qos
-from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import make_arm_driver
 from magma_control.drivers.follow_joint_trajectory import DEFAULT_ACTION
-from magma_control.robot_config import load_robot
+from magma_control.motion.arm_motion import ArmCommand
+from magma_control.robots.robot_config import load_robot
 
 PANDA = load_robot("panda")
 PERIOD_S = 0.1

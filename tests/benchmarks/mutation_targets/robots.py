@@ -9,9 +9,9 @@ from file_mutations import Reading, Target, digest
 from mutation_edits import bytes_edits, line_edits, xml_edits, yaml_edits
 
 from magma_contracts.errors import ConfigError
-from magma_control.kinematics import Kinematics
-from magma_control.robot_config import RobotConfig, load_robot
-from magma_control.robot_description import description_from_text
+from magma_control.motion.kinematics import Kinematics
+from magma_control.robots.robot_config import RobotConfig, load_robot
+from magma_control.robots.robot_description import description_from_text
 from magma_teleop.device_profile import read_profile
 
 ROBOT = """\

@@ -9,8 +9,8 @@ import pytest
 
 from magma_console.arm_model import ArmModel
 from magma_contracts.errors import ConfigError
-from magma_control.robot_config import load_robot
-from magma_control.robot_description import read_description
+from magma_control.robots.robot_config import load_robot
+from magma_control.robots.robot_description import read_description
 
 
 def joint(name, kind, parent, child, xyz="0 0 0", rpy="0 0 0", axis="0 0 1", more=""):

@@ -36,7 +36,7 @@ def _kinematics_with(folder: Path, text: str) -> str:
     (folder / "pinocchio").mkdir()
     (folder / "pinocchio" / "__init__.py").write_text(text)
     result = subprocess.run(
-        [sys.executable, "-c", "import magma_control.kinematics"],
+        [sys.executable, "-c", "import magma_control.motion.kinematics"],
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,

@@ -6,11 +6,11 @@ import functools
 
 import numpy as np
 
-from magma_control.arm_motion import ArmCommand, ArmMotion, MotionLimits
 from magma_control.drivers.base import ArmDriver, GripperDriver
-from magma_control.kinematics import Kinematics
-from magma_control.robot_config import RobotConfig, load_robot
-from magma_control.robot_description import RobotDescription, read_description
+from magma_control.motion.arm_motion import ArmCommand, ArmMotion, MotionLimits
+from magma_control.motion.kinematics import Kinematics
+from magma_control.robots.robot_config import RobotConfig, load_robot
+from magma_control.robots.robot_description import RobotDescription, read_description
 
 BOX = MotionLimits((0.2, -0.5, 0.0), (0.85, 0.5, 0.7))
 PERIOD_S = 0.01

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from control_builders import at
 
-from magma_control.agreement import ONE_REPORT, Confirmation, ReportAgreement
+from magma_control.channels.agreement import ONE_REPORT, Confirmation, ReportAgreement
 
 HERE, THERE = np.zeros(3), np.array([0.6, 0.0, 0.0])
 

@@ -11,8 +11,8 @@ import pytest
 from arm_builders import BOX, PERIOD_S, LimitChecker, motion, panda_kinematics
 
 from magma_contracts.rotations import axis_angle_from_matrix, matrix_from_quaternion
-from magma_control.arm_motion import GOAL_INSET_M, ArmMotion
-from magma_control.joint_motion import JointLimits, JointState, JointTracker
+from magma_control.motion.arm_motion import GOAL_INSET_M, ArmMotion
+from magma_control.motion.joint_motion import JointLimits, JointState, JointTracker
 
 GOLDEN = Path(__file__).parent / "golden" / "panda_motion.json"
 FORWARD = np.array([0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])

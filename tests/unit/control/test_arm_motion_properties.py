@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from magma_contracts.actions import ActionChunk, EndEffectorDelta
-from magma_control.arm_motion import ArmMotion
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.freshness import Instant
 from magma_control.joint_arm import JointArm, make_joint_motion
+from magma_control.motion.arm_motion import ArmMotion
 from magma_control.phases import MOVING, Phase
 
 CASES = int(os.environ.get("MAGMA_PROPERTY_CASES", "200"))

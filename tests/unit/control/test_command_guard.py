@@ -10,7 +10,7 @@ from arm_builders import PERIOD_S, motion, panda, panda_kinematics
 
 from magma_control.command_guard import CODE, JointGuard, refuse_delta
 from magma_control.config import ControllerConfig
-from magma_control.joint_motion import JointLimits
+from magma_control.motion.joint_motion import JointLimits
 
 FORWARD = np.array([0.04, 0.0, 0.0, 0.0, 0.0, 0.1, 0.5])
 BOX_MIDDLE = np.array([0.5, 0.0, 0.3])

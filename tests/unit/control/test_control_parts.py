@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from arm_builders import panda
 
+from magma_control.channels.heartbeat import Heartbeat
 from magma_control.gripper import GripperFilter, GripperRule
-from magma_control.heartbeat import Heartbeat
-from magma_control.joint_states import JointReading, JointStateReader
-from magma_control.loop import FixedRateLoop, LoopStatistics
+from magma_control.motion.joint_states import JointReading, JointStateReader
+from magma_control.runtime.loop import FixedRateLoop, LoopStatistics
+from magma_control.runtime.watchdog import Watchdog
 from magma_control.safety import Refusal
-from magma_control.watchdog import Watchdog
 
 
 class TestGripper:

@@ -17,7 +17,7 @@ from unique_identifier_msgs.msg import UUID
 from magma_contracts.errors import ConfigError
 from magma_control.drivers import base
 from magma_control.drivers.base import make_arm_driver, make_gripper_driver
-from magma_control.robot_config import DriverSection, GripperSection
+from magma_control.robots.robot_config import DriverSection, GripperSection
 
 ABORTED, SUCCEEDED, CANCELED = GoalStatus.STATUS_ABORTED, GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED
 ACCEPTED, EXECUTING = GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_EXECUTING

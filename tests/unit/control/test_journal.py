@@ -261,6 +261,17 @@ def test_a_state_of_another_version_is_refused():
             core_of(text.replace(f'"{known}"', '"warp"'))
 
 
+def test_a_state_names_classes_without_the_folders_in_which_their_files_lie():
+    """So recordings made before a file found its room are read as those made after."""
+    recorded = Recorded(6)
+    recorded.live(100)
+    text = text_of(remembered(recorded.core))
+    for name in ("magma_control.controller.Controller", "magma_control.arm_channel.ArmChannel"):
+        assert f'["object","{name}"' in text
+    assert "magma_control.channels" not in text
+    assert text_of(remembered(core_of(text))) == text
+
+
 @functools.cache
 def a_state() -> str:
     """The text of a controller's state."""

@@ -10,9 +10,9 @@ from arm_builders import PERIOD_S, panda, panda_description, panda_kinematics
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from magma_control.kinematics import Kinematics
-from magma_control.robot_config import CollisionSection, FramesSection, JointsSection
-from magma_control.robot_description import RobotDescription
+from magma_control.motion.kinematics import Kinematics
+from magma_control.robots.robot_config import CollisionSection, FramesSection, JointsSection
+from magma_control.robots.robot_description import RobotDescription
 
 
 def random_postures(count: int) -> np.ndarray:

@@ -7,10 +7,10 @@ import pytest
 from control_builders import FORWARD, at, chunk, ready, spec, state
 
 from magma_contracts.actions import EndEffectorDelta
+from magma_control.channels.operator_lease import REMEMBERED, OperatorLease
 from magma_control.commands import Source
 from magma_control.config import ControllerConfig
 from magma_control.inputs import InstructionHeard
-from magma_control.operator_lease import REMEMBERED, OperatorLease
 from magma_control.phases import Phase
 from magma_control.safety import Refusal
 

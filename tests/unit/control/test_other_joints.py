@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.rotations import matrix_from_axis_angle
-from magma_control.arm_motion import ArmMotion
-from magma_control.kinematics import Kinematics
-from magma_control.robot_config import RobotConfig
-from magma_control.robot_description import RobotDescription
+from magma_control.motion.arm_motion import ArmMotion
+from magma_control.motion.kinematics import Kinematics
+from magma_control.robots.robot_config import RobotConfig
+from magma_control.robots.robot_description import RobotDescription
 
 INERTIAL = '<inertial><mass value="1"/><inertia ixx="0.1" iyy="0.1" izz="0.1" ixy="0" ixz="0" iyz="0"/></inertial>'
 SHAPE = '<collision><origin xyz="0 0 0.1"/><geometry><box size="0.05 0.05 0.18"/></geometry></collision>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from magma_control.own_words import OwnWords
+from magma_control.runtime.own_words import OwnWords
 
 
 def test_each_word_is_its_own_as_often_as_it_was_said():

@@ -15,7 +15,7 @@ from magma_contracts.rotations import (
     matrix_from_quaternion,
     quaternion_from_matrix,
 )
-from magma_control.reference import (
+from magma_control.motion.reference import (
     PathLimits,
     ToolReference,
     angle_between,

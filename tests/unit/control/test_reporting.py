@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from magma_control.latency import LatencyWindow
-from magma_control.log_throttle import LogThrottle
+from magma_control.runtime.latency import LatencyWindow
+from magma_control.runtime.log_throttle import LogThrottle
 
 
 def test_a_repeated_line_comes_once_per_period_with_a_count():

@@ -7,8 +7,8 @@ import yaml
 
 from magma_contracts.errors import ConfigError
 from magma_control.config import ControllerConfig
-from magma_control.robot_config import DescriptionSection, RobotConfig, load_robot, shipped_robots
-from magma_control.robot_description import description_from_text, read_description, topic_of
+from magma_control.robots.robot_config import DescriptionSection, RobotConfig, load_robot, shipped_robots
+from magma_control.robots.robot_description import description_from_text, read_description, topic_of
 
 MINIMAL = {"joints": {"names": ["a", "b"], "home": [0.0, 0.1]}}
 

@@ -10,7 +10,7 @@ from control_builders import at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_control.under_way import UnderWay
+from magma_control.channels.under_way import UnderWay
 
 HOME = np.array([0.5, 0.0, 0.3])
 DELAY_S = 1.0

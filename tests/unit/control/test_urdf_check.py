@@ -6,10 +6,10 @@ import pytest
 from arm_builders import panda_description
 
 from magma_contracts.errors import ConfigError
-from magma_control.kinematics import Kinematics
-from magma_control.robot_config import DescriptionSection, RobotConfig
-from magma_control.robot_description import description_from_text, read_description
-from magma_control.urdf_check import MOST_PARTS, check_urdf
+from magma_control.motion.kinematics import Kinematics
+from magma_control.robots.robot_config import DescriptionSection, RobotConfig
+from magma_control.robots.robot_description import description_from_text, read_description
+from magma_control.robots.urdf_check import MOST_PARTS, check_urdf
 
 
 def urdf(extra: str = "", *, box: str = "0.1 0.1 0.1", limit: str = 'lower="-1" upper="1"', child: str = "b") -> str:

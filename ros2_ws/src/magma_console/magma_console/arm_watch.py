@@ -14,9 +14,9 @@ from magma_common.clocks import steady_s
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_console.arm_model import ArmModel
 from magma_contracts.errors import ConfigError
-from magma_control.description_topic import AwaitedError, DescriptionTopic
 from magma_control.drivers.joint_trajectory import DEFAULT_TOPIC
-from magma_control.robot_config import DescriptionSection, DriverSection, load_robot
+from magma_control.robots.description_topic import AwaitedError, DescriptionTopic
+from magma_control.robots.robot_config import DescriptionSection, DriverSection, load_robot
 
 MOST_BYTES = 64 * 1024
 

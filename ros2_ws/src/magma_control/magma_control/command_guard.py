@@ -19,8 +19,8 @@ from magma_control.config import ControllerConfig
 from magma_control.safety import Refusal, motion_time_s
 
 if TYPE_CHECKING:
-    from magma_control.arm_motion import ArmCommand
-    from magma_control.joint_motion import JointLimits
+    from magma_control.motion.arm_motion import ArmCommand
+    from magma_control.motion.joint_motion import JointLimits
 
 FloatArray = NDArray[np.float64]
 CODE = "command guard"

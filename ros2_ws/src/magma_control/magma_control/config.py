@@ -8,7 +8,7 @@ from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
 from magma_contracts.chunk_schedule import OVERLAPS, OverlapRule
 from magma_contracts.errors import ConfigError
 from magma_control.gripper import GripperRule
-from magma_control.robot_config import ARM_DRIVERS
+from magma_control.robots.robot_config import ARM_DRIVERS
 
 STEP_ARM = "sim_delta"
 """The arm that takes one end-effector delta per step and does its own inverse kinematics."""

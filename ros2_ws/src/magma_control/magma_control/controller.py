@@ -20,20 +20,20 @@ from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION, ActionChunk, EndEffectorDelta
 from magma_contracts.arm_state import EndEffectorState
 from magma_control import inputs
-from magma_control.arm_channel import ArmChannel
+from magma_control.channels.arm_channel import ArmChannel
+from magma_control.channels.operator_channel import OperatorChannel
+from magma_control.channels.operator_lease import named
+from magma_control.channels.policy_channel import PolicyChannel
+from magma_control.channels.rebase import StepSize
+from magma_control.channels.stop_button import StopButton
 from magma_control.command_guard import refuse_delta
 from magma_control.commands import Command, Source
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
 from magma_control.inputs import AnswerT, Input, Outcome
-from magma_control.operator_channel import OperatorChannel
-from magma_control.operator_lease import named
 from magma_control.phases import MOVING, Phase, check_transition
-from magma_control.policy_channel import PolicyChannel
-from magma_control.rebase import StepSize
 from magma_control.safety import Refusal, keep_inside, limit, limit_change, motion_time_s
-from magma_control.stop_button import StopButton
 
 RIVAL_GONE_S = 2.0
 """After so long without a word another controller counts as ended; a living one says something ten times a second."""

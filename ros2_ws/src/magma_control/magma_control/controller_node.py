@@ -50,22 +50,22 @@ from magma_control import inputs
 from magma_control.commands import Command, Source
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.controller import Report
-from magma_control.description_topic import AwaitedError, DescriptionTopic
-from magma_control.emergency_stop import BUTTON, REARM, SHARED_BUTTON, EmergencyStopLine, StopInputs
 from magma_control.freshness import Instant
 from magma_control.graph_names import GraphNames
-from magma_control.input_limits import chunk_bytes
 from magma_control.inputs import AnswerT, Input, Outcome
 from magma_control.journal import JournaledController
-from magma_control.latency import LatencyWindow
-from magma_control.log_thread import LogThread
-from magma_control.log_throttle import LogThrottle
-from magma_control.loop import FixedRateLoop
-from magma_control.own_words import OwnWords
 from magma_control.phases import Phase
-from magma_control.robot_config import load_robot
+from magma_control.robots.description_topic import AwaitedError, DescriptionTopic
+from magma_control.robots.robot_config import load_robot
+from magma_control.runtime.emergency_stop import BUTTON, REARM, SHARED_BUTTON, EmergencyStopLine, StopInputs
+from magma_control.runtime.input_limits import chunk_bytes
+from magma_control.runtime.latency import LatencyWindow
+from magma_control.runtime.log_thread import LogThread
+from magma_control.runtime.log_throttle import LogThrottle
+from magma_control.runtime.loop import FixedRateLoop
+from magma_control.runtime.own_words import OwnWords
+from magma_control.runtime.watchdog import Watchdog
 from magma_control.safety import Refusal
-from magma_control.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from magma_control.joint_arm import JointArm
@@ -373,7 +373,7 @@ class ControllerNode(LifecycleNode):
         try:
             from magma_control.drivers.base import make_arm_driver, make_gripper_driver
             from magma_control.joint_arm import JointArm, make_joint_motion
-            from magma_control.kinematics import Kinematics
+            from magma_control.motion.kinematics import Kinematics
         except ImportError as error:
             raise ConfigError(f"arm {config.arm}: {error}") from error
 

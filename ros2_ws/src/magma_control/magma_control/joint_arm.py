@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.rotations import quaternion_from_matrix
-from magma_control.agreement import ONE_REPORT, Confirmation
-from magma_control.arm_motion import MOVED_BY_OTHERS, ArmCommand, ArmMotion, FloatArray, MotionLimits
+from magma_control.channels.agreement import ONE_REPORT, Confirmation
 from magma_control.commands import Command
 from magma_control.config import ControllerConfig
 from magma_control.controller import Controller
 from magma_control.drivers.base import ArmDriver, GripperDriver
 from magma_control.freshness import Instant
 from magma_control.inputs import ArmBarred, ArmRefused, Fault
-from magma_control.joint_states import JointReading, JointStateReader
-from magma_control.kinematics import Kinematics
+from magma_control.motion.arm_motion import MOVED_BY_OTHERS, ArmCommand, ArmMotion, FloatArray, MotionLimits
+from magma_control.motion.joint_states import JointReading, JointStateReader
+from magma_control.motion.kinematics import Kinematics
 from magma_control.phases import MOVING, Phase
-from magma_control.robot_config import RobotConfig
+from magma_control.robots.robot_config import RobotConfig
 from magma_control.safety import Refusal
 
 LATCHED = frozenset({Phase.ESTOP, Phase.FAULT})

@@ -16,22 +16,15 @@ import numpy as np
 
 from magma_contracts import action_spec, action_stream, actions, arm_state, chunk_schedule
 from magma_contracts.errors import ConfigError
-from magma_control import (
+from magma_control import commands, config, controller, freshness, graph_names, gripper, phases, safety
+from magma_control.channels import (
     agreement,
     arm_channel,
-    commands,
-    config,
-    controller,
-    freshness,
-    graph_names,
-    gripper,
     heartbeat,
     operator_channel,
     operator_lease,
-    phases,
     policy_channel,
     rebase,
-    safety,
     stop_button,
     under_way,
 )
@@ -43,10 +36,18 @@ MODULES = (
     *(policy_channel, rebase, safety, stop_button, under_way),
 )
 """In which everything that a core consists of is defined."""
+
+
+def _recorded_name(kind: type) -> str:
+    """Package, file and class, not the folders between: a file that moves leaves recordings readable."""
+    package, *_, file = kind.__module__.split(".")
+    return f"{package}.{file}.{kind.__qualname__}"
+
+
 _CLASSES: Mapping[str, type] = {
-    f"{module.__name__}.{name}": value
+    _recorded_name(value): value
     for module in MODULES
-    for name, value in vars(module).items()
+    for value in vars(module).values()
     if isinstance(value, type) and value.__module__ == module.__name__
 }
 _NAMES: Mapping[type, str] = {kind: name for name, kind in _CLASSES.items()}
@@ -72,7 +73,7 @@ def remembered(core: Controller) -> Any:
     """
     # Of a subclass, such as one that keeps a journal, what makes it a controller.
     parts = {name: _written(value) for name, value in vars(core).items() if name in _PARTS}
-    return ["object", f"{Controller.__module__}.{Controller.__qualname__}", parts]
+    return ["object", _NAMES[Controller], parts]
 
 
 def text_of(tree: Any) -> str:

@@ -13,9 +13,9 @@ from rclpy.node import Node
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.imports import import_problem
-from magma_control.arm_motion import ArmCommand, FloatArray
 from magma_control.command_guard import JointGuard
-from magma_control.robot_config import RobotConfig
+from magma_control.motion.arm_motion import ArmCommand, FloatArray
+from magma_control.robots.robot_config import RobotConfig
 from magma_control.safety import Refusal
 
 MINIMAL_OPENING_CHANGE = 0.01

@@ -19,10 +19,10 @@ from rclpy.node import Node
 from unique_identifier_msgs.msg import UUID
 
 from magma_common import qos
-from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver, messages
 from magma_control.drivers.joint_trajectory import trajectory
-from magma_control.robot_config import RobotConfig
+from magma_control.motion.arm_motion import ArmCommand
+from magma_control.robots.robot_config import RobotConfig
 
 DEFAULT_ACTION = "joint_trajectory_controller/follow_joint_trajectory"
 GOAL_S = 0.1

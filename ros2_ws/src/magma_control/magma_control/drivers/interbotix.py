@@ -12,9 +12,9 @@ from typing import Any
 from rclpy.node import Node
 
 from magma_common import qos
-from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver, GripperDriver, gripper_position, messages
-from magma_control.robot_config import RobotConfig
+from magma_control.motion.arm_motion import ArmCommand
+from magma_control.robots.robot_config import RobotConfig
 
 PACKAGE = "interbotix_xs_msgs"
 

@@ -15,9 +15,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from magma_common import qos
 from magma_common.conversions import ns_to_stamp
-from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver
-from magma_control.robot_config import RobotConfig
+from magma_control.motion.arm_motion import ArmCommand
+from magma_control.robots.robot_config import RobotConfig
 
 DEFAULT_TOPIC = "joint_trajectory_controller/joint_trajectory"
 BRAKE_STRIDE = 4

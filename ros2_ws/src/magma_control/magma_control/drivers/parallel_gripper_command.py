@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 from magma_control.drivers.base import gripper_position, messages
 from magma_control.drivers.gripper_action import ActionGripper
-from magma_control.robot_config import RobotConfig
+from magma_control.robots.robot_config import RobotConfig
 
 
 class ParallelGripperCommandDriver(ActionGripper):

@@ -12,9 +12,9 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
 from magma_common import qos
-from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver, GripperDriver, gripper_position
-from magma_control.robot_config import RobotConfig
+from magma_control.motion.arm_motion import ArmCommand
+from magma_control.robots.robot_config import RobotConfig
 
 DEFAULT_TOPIC = "forward_position_controller/commands"
 

@@ -16,9 +16,9 @@ from rclpy.node import Node
 
 from magma_common import qos
 from magma_common.conversions import pose_from_arrays, vector3_from_array
-from magma_control.arm_motion import ArmCommand
 from magma_control.drivers.base import ArmDriver
-from magma_control.robot_config import RobotConfig
+from magma_control.motion.arm_motion import ArmCommand
+from magma_control.robots.robot_config import RobotConfig
 
 DEFAULT_TOPICS = {"twist": "servo_node/delta_twist_cmds", "pose": "servo_node/pose_target_cmds"}
 

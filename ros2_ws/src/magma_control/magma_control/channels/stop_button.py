@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from magma_control.heartbeat import Heartbeat
+from magma_control.channels.heartbeat import Heartbeat
 
 
 class StopButton:

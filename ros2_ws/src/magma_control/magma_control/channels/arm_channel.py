@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from magma_contracts.arm_state import EndEffectorState
-from magma_control.agreement import ONE_REPORT, Confirmation, ReportAgreement
+from magma_control.channels.agreement import ONE_REPORT, Confirmation, ReportAgreement
+from magma_control.channels.rebase import WayBack
+from magma_control.channels.under_way import FloatArray, UnderWay
 from magma_control.config import STEP_ARM, ControllerConfig
 from magma_control.freshness import Instant, StampGate, age_s
-from magma_control.rebase import WayBack
 from magma_control.safety import STATE_JUMP_M, Refusal, refuse_jump, refuse_state
-from magma_control.under_way import FloatArray, UnderWay
 
 STILL_M = 0.005
 """Reports of an arm that stands differ by no more."""

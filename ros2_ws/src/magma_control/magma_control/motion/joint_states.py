@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_control.robot_config import RobotConfig
+from magma_control.robots.robot_config import RobotConfig
 from magma_control.safety import Refusal
 
 TOGETHER_S = 0.2

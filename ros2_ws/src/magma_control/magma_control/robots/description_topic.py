@@ -11,8 +11,8 @@ from std_msgs.msg import String
 from magma_common import qos
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_contracts.errors import ConfigError
-from magma_control.robot_config import DescriptionSection
-from magma_control.robot_description import RobotDescription, description_from_text, read_description, topic_of
+from magma_control.robots.robot_config import DescriptionSection
+from magma_control.robots.robot_description import RobotDescription, description_from_text, read_description, topic_of
 
 MOST_BYTES = 32 * 2**20
 """Of a description: with whole meshes in it, and no more."""

@@ -23,17 +23,17 @@ from numpy.typing import NDArray
 
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
 from magma_contracts.rotations import matrix_from_axis_angle, matrix_from_quaternion, quaternion_from_matrix
-from magma_control.agreement import Confirmation, ReportAgreement
+from magma_control.channels.agreement import Confirmation, ReportAgreement
 from magma_control.command_guard import JointGuard
-from magma_control.joint_motion import JointLimits, JointState, JointTracker
-from magma_control.kinematics import Kinematics, NotSolvableError
-from magma_control.reference import (
+from magma_control.motion.joint_motion import JointLimits, JointState, JointTracker
+from magma_control.motion.kinematics import Kinematics, NotSolvableError
+from magma_control.motion.reference import (
     PathLimits,
     PathPoint,
     ToolReference,
     angle_between,
 )
-from magma_control.robot_config import RobotConfig
+from magma_control.robots.robot_config import RobotConfig
 from magma_control.safety import Refusal
 
 FloatArray = NDArray[np.float64]

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from magma_contracts.errors import ConfigError
 from magma_contracts.imports import import_problem
 from magma_contracts.text import brief, listed, printable
-from magma_control.robot_config import RobotConfig
-from magma_control.robot_description import RobotDescription
+from magma_control.robots.robot_config import RobotConfig
+from magma_control.robots.robot_description import RobotDescription
+from magma_control.robots.urdf_check import check_urdf
+from magma_control.robots.urdf_joints import UrdfJoints, read_joints
 from magma_control.safety import Refusal
-from magma_control.urdf_check import check_urdf
-from magma_control.urdf_joints import UrdfJoints, read_joints
 
 try:
     import pinocchio as pin
@@ -40,8 +40,8 @@ except ImportError as error:
     _said = import_problem(error, "pip install pin pin-pink daqp", "pinocchio", "pink")
     raise ImportError(f"joint-level arms need inverse kinematics, and {_said}") from error
 
-from magma_control.joint_tree import JointTree
-from magma_control.other_joints import OtherJoints
+from magma_control.motion.joint_tree import JointTree
+from magma_control.motion.other_joints import OtherJoints
 
 FloatArray = NDArray[np.float64]
 SOLVER = "daqp"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from magma_contracts.actions import EndEffectorDelta
+from magma_control.channels.operator_lease import OperatorLease
 from magma_control.config import ControllerConfig
 from magma_control.freshness import Instant, StampGate, age_s
-from magma_control.operator_lease import OperatorLease
 from magma_control.safety import Refusal, refuse_deltas, refuse_frames
 
 

@@ -9,10 +9,10 @@ from magma_contracts.action_spec import ActionSpec
 from magma_contracts.action_stream import ActionStream
 from magma_contracts.actions import ActionChunk
 from magma_contracts.chunk_schedule import DueStep
+from magma_control.channels.heartbeat import Heartbeat
 from magma_control.config import ControllerConfig
 from magma_control.freshness import Instant, StampGate, age_s
 from magma_control.gripper import GripperFilter
-from magma_control.heartbeat import Heartbeat
 from magma_control.safety import Refusal, refuse_chunk, refuse_spec
 
 

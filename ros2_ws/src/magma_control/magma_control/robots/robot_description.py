@@ -10,8 +10,8 @@ from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
 from magma_contracts.small_files import read_text
 from magma_contracts.text import brief, printable
-from magma_control.robot_config import DescriptionSection
-from magma_control.urdf_check import LARGEST_BYTES
+from magma_control.robots.robot_config import DescriptionSection
+from magma_control.robots.urdf_check import LARGEST_BYTES
 
 TOPIC = "topic://"
 MODULE = "module://"

@@ -286,10 +286,13 @@ def _is_number(text: str) -> bool:
         return False
 
 
+_ROBOTS = "magma_control.robots"
+
+
 def shipped_robots() -> list[str]:
     """Names of the robots whose files come with this package."""
-    folder = resources.files("magma_control") / "robots"
-    return sorted(item.name[: -len(".yaml")] for item in folder.iterdir() if item.name.endswith(".yaml"))
+    files = (item.name for item in resources.files(_ROBOTS).iterdir())
+    return sorted(name[: -len(".yaml")] for name in files if name.endswith(".yaml"))
 
 
 def load_robot(name_or_path: str) -> RobotConfig:
@@ -302,7 +305,7 @@ def load_robot(name_or_path: str) -> RobotConfig:
         ConfigError: no such robot, not YAML, or not a valid configuration; the text names the file.
     """
     if name_or_path in shipped_robots():
-        file = resources.files("magma_control") / "robots" / f"{name_or_path}.yaml"
+        file = resources.files(_ROBOTS) / f"{name_or_path}.yaml"
     else:
         file = Path(name_or_path).expanduser()
         if not file.is_file():

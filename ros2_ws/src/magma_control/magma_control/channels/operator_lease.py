@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from magma_control.heartbeat import Heartbeat
+from magma_control.channels.heartbeat import Heartbeat
 from magma_control.safety import Refusal
 
 REMEMBERED = 32

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pinocchio as pin
 
-from magma_control.robot_config import FramesSection
+from magma_control.robots.robot_config import FramesSection
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 import pinocchio as pin
 
 from magma_contracts.errors import ConfigError
-from magma_control.joint_tree import Dependence
-from magma_control.robot_config import RobotConfig
+from magma_control.motion.joint_tree import Dependence
+from magma_control.robots.robot_config import RobotConfig
+from magma_control.robots.urdf_joints import UrdfJoints
 from magma_control.safety import Refusal
-from magma_control.urdf_joints import UrdfJoints
 
 SAME_PLACE = 1e-5
 """Smaller changes of a joint, rad or m, move nothing that is looked at."""

@@ -1,0 +1,1 @@
+"""What keeps the node going beside its decisions: rate, watchdog, the way of an emergency stop, logs, sizes."""

@@ -1,6 +1,6 @@
 """Every fault in the real graph in simulation, as a table.
 
-    python tests/benchmarks/faults.py --out DIR [--only TEXT] [--graphs delta clock joints]
+    python tests/benchmarks/faults.py --out DIR [--only TEXT] [--graphs delta clock joints] [--late-ms 200]
 
 Writes DIR/faults.md and DIR/faults.json; ends with 1 when a fault had a consequence that it must not have.
 """
@@ -22,11 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e" / "faults"))
 from fault_catalogue import CLOCK_FAULTS, FAULTS, JOINT_FAULTS, Fault, Row, run_fault
 from fault_graph import STATE_TIMEOUT_S, TELEOP_TIMEOUT_S, TICK_S, WATCHDOG_S, FaultGraph, GraphError
 
+LATE_MOST_MS = 200.0
 GRAPHS = {"delta": FAULTS, "clock": CLOCK_FAULTS, "joints": JOINT_FAULTS}
 
 
-def play(kind: str, faults: list[Fault], folder: Path) -> list[Row]:
-    """Plays faults in one graph; a graph that does not recover is started anew."""
+def play(kind: str, faults: list[Fault], folder: Path, late_s: float) -> list[Row]:
+    """Plays faults in one graph, whose policy answers so much later; one that does not recover is started anew."""
     rows: list[Row] = []
     graph: FaultGraph | None = None
     try:
@@ -34,7 +35,7 @@ def play(kind: str, faults: list[Fault], folder: Path) -> list[Row]:
             if graph is None:
                 home = folder / f"{kind}-{len(rows)}"
                 home.mkdir(parents=True)
-                graph = FaultGraph(home, random.randrange(100, 230), kind == "joints", kind == "clock")
+                graph = FaultGraph(home, random.randrange(100, 230), kind == "joints", kind == "clock", late_s)
                 graph.start()
             try:
                 row = run_fault(graph, fault)
@@ -68,14 +69,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="", help="faults whose name contains this")
     parser.add_argument("--graphs", nargs="+", choices=list(GRAPHS), default=list(GRAPHS))
+    parser.add_argument(
+        "--late-ms",
+        type=float,
+        default=0.0,
+        help="every answer of the policy is under way for so long; 200 at most with the bounds that these graphs have",
+    )
     options = parser.parse_args()
+    if not 0.0 <= options.late_ms <= LATE_MOST_MS:
+        parser.error(f"--late-ms is 0 to {LATE_MOST_MS:g}: answers that come later are refused as too old")
     options.out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.graphs:
             chosen = [fault for fault in GRAPHS[kind] if options.only in fault.name]
-            rows += play(kind, chosen, Path(folder))
+            rows += play(kind, chosen, Path(folder), 1e-3 * options.late_ms)
     ok = sum(row.ok for row in rows)
     text = [
         "# Faults",
@@ -83,7 +92,8 @@ def main() -> int:
         f"{ok} of {len(rows)} as they must be; {time.monotonic() - started_s:.0f} s on {os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.1f}.",
         f"Watchdog {WATCHDOG_S * 1e3:.0f} ms, arm state {STATE_TIMEOUT_S * 1e3:.0f} ms, operator "
-        f"{TELEOP_TIMEOUT_S * 1e3:.0f} ms, tick {TICK_S * 1e3:.0f} ms; the policy moves the arm at 100 mm/s.",
+        f"{TELEOP_TIMEOUT_S * 1e3:.0f} ms, tick {TICK_S * 1e3:.0f} ms; the policy moves the arm at 100 mm/s, answers "
+        f"{options.late_ms:g} ms late.",
         "",
         "| fault | phase | reason given | last command, ms after the fault | allowed, ms | commands after it "
         "| way after it, mm | moves again | verdict |",

@@ -117,6 +117,10 @@ def test_real_time_goes_on_by_itself_and_the_camera_can_be_frozen(start_node, pe
     height = pose_to_arrays(after.target_pose)[0][2]
     arm.command(UP)
     arm.states.wait_for(lambda message: pose_to_arrays(message.target_pose)[0][2] > height + 0.015)
+    # Two commands that come within one step move the target by both.
+    arm.command(UP)
+    arm.command(UP)
+    arm.states.wait_for(lambda message: pose_to_arrays(message.target_pose)[0][2] > height + 0.055)
 
     freeze = Parameter(name="freeze_camera", value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=True))
     answer = peer.call(SetParameters, "/simulator/set_parameters", SetParameters.Request(parameters=[freeze]))

@@ -843,11 +843,11 @@ def run_fault(graph: FaultGraph, fault: Fault) -> Row:
     way_m = graph.way_since(since_s)
     recovery = _recover(graph, fault, problems)
     late: tuple[str, ...] = ()
-    if last_s is not None and last_s > fault.limit_s:
-        late = (f"the last command came {last_s:.3f} s after the fault, allowed are {fault.limit_s:.2f} s",)
-    return Row(
-        fault.name, row_phase, row_reason, last_s, fault.limit_s, len(after), way_m, recovery, tuple(problems), late
-    )
+    # What a policy said before it fell silent still comes, and is carried out.
+    limit_s = fault.limit_s + (graph.late_s if fault.limit_s >= WATCHDOG_S else 0.0)
+    if last_s is not None and last_s > limit_s:
+        late = (f"the last command came {last_s:.3f} s after the fault, allowed are {limit_s:.2f} s",)
+    return Row(fault.name, row_phase, row_reason, last_s, limit_s, len(after), way_m, recovery, tuple(problems), late)
 
 
 def _said(graph: FaultGraph, reason: str, since_s: float) -> bool:

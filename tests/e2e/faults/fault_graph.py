@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,17 +131,22 @@ def passed_on(message: Any) -> list[Any]:
 class FaultGraph:
     """Starts the nodes, stands in the middle, and watches. One at a time per ROS domain."""
 
-    def __init__(self, folder: Path, domain: int, joint_level: bool = False, with_clock: bool = False) -> None:
+    def __init__(
+        self, folder: Path, domain: int, joint_level: bool = False, with_clock: bool = False, late_s: float = 0.0
+    ) -> None:
         """
         Args:
             folder: for logs.
             domain: ROS_DOMAIN_ID; set in the environment too.
             joint_level: an arm behind ros2_control's topics instead of one that takes deltas.
             with_clock: the controller's clock is /clock, which this process publishes: it can be set.
+            late_s: every answer of the policy is under way for so long.
         """
         self._folder = folder
         self.joint_level = joint_level
         self.with_clock = with_clock
+        self.late_s = late_s
+        self._under_way: deque[tuple[float, ActionChunk]] = deque()
         self._environment = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
         os.environ.update(self._environment)
         self._context = Context()
@@ -345,6 +351,8 @@ class FaultGraph:
             node.create_subscription(EndEffectorState, "/sim/state", self._on_arm_state, qos.ROBOT_STATE)
         if self.with_clock:
             node.create_timer(0.01, self._publish_clock)
+        if self.late_s:
+            node.create_timer(0.005, self._deliver)
         self.instruct("go to and fro")
 
     def _spin(self) -> None:
@@ -356,6 +364,16 @@ class FaultGraph:
             self._images.publish(changed)
 
     def _on_chunk(self, message: ActionChunk) -> None:
+        if self.late_s:
+            self._under_way.append((time.monotonic() + self.late_s, message))
+        else:
+            self._pass_on(message)
+
+    def _deliver(self) -> None:
+        while self._under_way and self._under_way[0][0] <= time.monotonic():
+            self._pass_on(self._under_way.popleft()[1])
+
+    def _pass_on(self, message: ActionChunk) -> None:
         self.chunks_seen.append(message)
         for changed in self.change["chunk"](message):
             self._chunks.publish(changed)

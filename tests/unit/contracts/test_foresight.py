@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from magma_contracts.action_stream import ActionStream
 from magma_contracts.actions import ActionChunk
-from magma_contracts.foresight import Foresight
+from magma_contracts.chunk_schedule import OverlapRule
+from magma_contracts.foresight import UNDER_WAY_MOST, Ahead, Foresight
 
 
 def step(number: int) -> np.ndarray:
@@ -56,3 +60,60 @@ def test_an_answer_that_nobody_carried_out_is_still_to_come_at_once() -> None:
     foresight.answered(chunk(0.0, 1, 2), ns(0.0), ns(0.3))
     ahead = foresight.ahead(ns(0.2), ns(0.3))
     assert numbers(ahead) == [1, 2] and ahead.moments_s == pytest.approx([0.1, 0.3])
+
+
+PERIOD, TICK, TRANSPORT = 0.2, 0.01, 0.003
+"""Seconds: between steps, between looks of the control loop, from one process to the other."""
+
+
+@settings(max_examples=20)
+@given(
+    latency=st.floats(0.05, 0.75),
+    seed=st.integers(0, 2**32 - 1),
+    phase=st.floats(0.0, 0.19),
+    begins=st.booleans(),
+)
+def test_what_is_foretold_is_what_the_controller_sends(latency: float, seed: int, phase: float, begins: bool) -> None:
+    """Chunks of chance overlap and are blended in the controller; the policy knows of them what it sent and heard.
+    `begins`: whether answers begin with what is under way, or contradict it throughout."""
+    chance = np.random.default_rng(seed)
+    controller, foresight = ActionStream(), Foresight(PERIOD)
+    sent: list[tuple[float, np.ndarray]] = []
+    foretold: list[tuple[float, float, Ahead]] = []
+    heard: list[tuple[float, np.ndarray]] = []
+    thinking: tuple[float, float, float, np.ndarray] | None = None
+    frame_s, free_s = -1.0, 0.0
+    for now_s in np.arange(0.0, 6.0, TICK):
+        while heard and heard[0][0] <= now_s:
+            at_s, delta = heard.pop(0)
+            foresight.commanded(delta, ns(at_s))
+        if int((now_s - phase) / PERIOD) > int((now_s - TICK - phase) / PERIOD):
+            frame_s = now_s
+        if thinking is not None and now_s >= thinking[0]:
+            _, asked_s, captured_s, deltas = thinking
+            answer = ActionChunk(deltas, ns(captured_s), PERIOD, "test", "", 0)
+            foresight.answered(answer, ns(asked_s), ns(now_s))
+            controller.accept(answer, 100.0 + max(now_s, free_s), OverlapRule(), keep_references=True)
+            thinking = None
+        if thinking is None and frame_s >= 0.0:
+            ahead = foresight.ahead(ns(frame_s), ns(now_s))
+            foretold.append((frame_s, now_s + latency, ahead))
+            begin = ahead.commands if begins and len(ahead.commands) <= UNDER_WAY_MOST else np.zeros((0, 7))
+            rest = chance.uniform(-0.02, 0.02, (8, 7))
+            thinking, frame_s = (now_s + latency, now_s, frame_s, np.concatenate([begin, rest])), -1.0
+        due = controller.due(100.0 + now_s)
+        if due is not None:
+            controller.sent(due[0].delta, ns(now_s))
+            sent.append((now_s, due[0].delta))
+            heard.append((now_s + TRANSPORT, due[0].delta))
+            free_s = now_s + 0.9 * PERIOD
+    seen = 0
+    for captured_s, effect_s, ahead in foretold[2:]:
+        # A loop that looks every 10 ms may send the step at an end of the interval on either side of it.
+        sure = [delta for at_s, delta in sent if captured_s + 2 * TICK < at_s < effect_s - 3 * TICK]
+        rows = [tuple(np.round(row, 6)) for row in ahead.commands]
+        if effect_s < 5.5:
+            assert len(sure) <= len(rows) <= len(sure) + 2
+            assert all(tuple(np.round(delta, 6)) in rows for delta in sure)
+            seen += len(sure)
+    assert seen > 5 or latency < 0.3

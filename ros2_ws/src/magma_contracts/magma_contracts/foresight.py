@@ -6,15 +6,17 @@ out since or that will before the answer comes, and how long earlier answers too
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.action_stream import CommandLog
+from magma_contracts.action_stream import ActionStream
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION, ActionChunk
 from magma_contracts.arm_state import StateT
+from magma_contracts.chunk_schedule import OverlapRule
 from magma_contracts.motions import then
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
 
@@ -58,51 +60,58 @@ class Ahead:
 
 
 class Foresight:
-    """What a policy of the graph knows of the time until its answer takes effect: the commands that it hears, the rest
-    of its last chunk, and how long its answers took. Stamps are of the clock that also stamps frames, and a command
-    counts as shown by the frames that are captured after it was heard. Not thread-safe."""
+    """What a policy of the graph knows of the time until its answer takes effect: the commands that it hears, what the
+    controller makes of its own chunks, and how long its answers took. Stamps are of the clock that also stamps frames,
+    and a command counts as shown by the frames that are captured after it was heard. Not thread-safe.
+
+    The policy's chunks go the way that they go in the controller (`ActionStream`), with the rule by which a controller
+    lets chunks overlap unless it is told otherwise."""
 
     def __init__(self, step_period_s: float) -> None:
         self._period_s = step_period_s
-        self._log = CommandLog()
+        self._stream = ActionStream()
         self._times = AnswerTimes()
-        self._last: ActionChunk | None = None
-        self._last_command_ns = 0
+        self._next_s = 0.0
 
     def commanded(self, delta: FloatArray, now_ns: int) -> None:
         """The arm was told something: (7,)."""
-        self._log.add(delta, now_ns)
-        self._last_command_ns = now_ns
+        self._due(self._stream, 1e-9 * now_ns)
+        self._stream.sent(delta, now_ns)
+        self._next_s = 1e-9 * now_ns + self._period_s
 
     def answered(self, chunk: ActionChunk, asked_ns: int, now_ns: int) -> None:
         """The policy's answer to what it was asked at `asked_ns` goes out."""
         self._times.add(max(0.0, 1e-9 * (now_ns - asked_ns)))
-        self._last = chunk
+        self._stream.accept(chunk, max(1e-9 * now_ns, self._next_s), OverlapRule(), keep_references=True)
 
     def forget(self) -> None:
         """Something else is to be done: what was planned is not carried out any more."""
-        self._last = None
+        self._stream.clear()
 
     def ahead(self, frame_ns: int, now_ns: int) -> Ahead:
         """What comes between a frame and the answer to it, for a policy that begins to work on it now."""
-        effect_ns = now_ns + round(1e9 * self._times.expected_s)
-        sent = self._log.steps_since(frame_ns)
-        commands, moments = list(sent), list(self._log.moments_since(frame_ns))
-        if self._last is not None:
-            done = len(self._log.steps_since(self._last.stamp_ns))
-            period_ns = round(1e9 * self._period_s)
-            due_ns = max(now_ns, self._last_command_ns + period_ns)
-            for step in self._last.deltas[done:]:
-                if due_ns >= effect_ns:
-                    break
-                commands.append(step)
-                moments.append(due_ns)
-                due_ns += period_ns
+        effect_s = 1e-9 * now_ns + self._times.expected_s
+        commands, moments = list(self._stream.log.steps_since(frame_ns)), []
+        moments += [1e-9 * (moment - frame_ns) for moment in self._stream.log.moments_since(frame_ns)]
+        future, due_s = copy.deepcopy(self._stream), max(1e-9 * now_ns, self._next_s)
+        while due_s < effect_s and (delta := self._due(future, due_s)) is not None:
+            future.sent(delta, round(1e9 * due_s))
+            commands.append(delta)
+            moments.append(due_s - 1e-9 * frame_ns)
+            due_s += self._period_s
         return Ahead(
             np.array(commands).reshape(-1, GRIPPER + 1),
-            1e-9 * (np.array(moments, dtype=np.float64) - frame_ns),
-            1e-9 * (effect_ns - frame_ns) if self._times.expected_s else 0.0,
+            np.array(moments, dtype=np.float64),
+            effect_s - 1e-9 * frame_ns if self._times.expected_s else 0.0,
         )
+
+    @staticmethod
+    def _due(stream: ActionStream, now_s: float) -> FloatArray | None:
+        """The step that the controller takes at this moment: its own clock says when, so the next one, though it may be
+        due a little later by what is known here."""
+        waiting_s = stream.next_step_s
+        step = None if waiting_s is None else stream.due(max(now_s, waiting_s))
+        return None if step is None else step[0].delta
 
 
 def foretell(state: StateT, ahead: Ahead) -> StateT:

@@ -33,7 +33,7 @@ from magma_common.message_sizes import SMALL
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
 from magma_common.program import cannot_start
-from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
+from magma_common.qos import COMMAND, EVERY_COMMAND, FRAME, ROBOT_STATE, STATE
 from magma_contracts.actions import DELTA_SIZE, ActionChunk
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
@@ -164,7 +164,7 @@ class PolicyNode(Node):
         ForeignSubscription(self, EndEffectorStateMsg, arm, self._on_state, ROBOT_STATE, most_bytes=SMALL)
         self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
         if self._config.foretell:
-            self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, COMMAND)
+            self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, EVERY_COMMAND)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         # Once the node spins: an end that comes sooner would find no executor to stop.
         self._starter = self.create_timer(0.001, self._start)

@@ -147,6 +147,9 @@ class JointSimulator(Simulator):
         if self._ticks_left > 0:
             self._report_joints(self._now_ns())
         else:
+            if not self._lockstep:
+                # Not when the picture has been made: the arm follows what it is told at once.
+                self._moved_ns = self._now_ns()
             command, self._deciding = self._deciding, None
             super()._advance(command)
 
@@ -162,7 +165,7 @@ class JointSimulator(Simulator):
                 from magma_sim.backends.tabletop.joint_control import TICKS_PER_STEP
 
                 self._ticks_left = TICKS_PER_STEP
-                self._deciding, self._pending = self._pending, None
+                self._deciding = self._take_pending()
             self._arm_tick()
 
     def _republish(self) -> None:

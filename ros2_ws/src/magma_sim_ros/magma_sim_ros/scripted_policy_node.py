@@ -21,7 +21,7 @@ from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, fr
 from magma_common.instruction_topics import InstructionListener
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
-from magma_common.qos import COMMAND, FRAME, STATE
+from magma_common.qos import COMMAND, EVERY_COMMAND, FRAME, STATE
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk
 from magma_contracts.arm_state import EndEffectorState
@@ -88,7 +88,7 @@ class ScriptedPolicyNode(Node):
         self._parts = WorldSubscriptions(self, self._world, self._act, prefix)
         self.create_subscription(Image, "magma/frame", self._on_frame, FRAME)
         if config.foretell:
-            self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, COMMAND)
+            self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, EVERY_COMMAND)
         spec = ActionSpec(
             policy=config.kind,
             horizon=PLANNED_STEPS + UNDER_WAY_MOST if config.foretell else 1,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +24,20 @@ from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
 from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import end_process, run_node
-from magma_common.qos import COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
-from magma_contracts.actions import EndEffectorDelta
+from magma_common.qos import EVERY_COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
+from magma_contracts.actions import GRIPPER, EndEffectorDelta
 from magma_contracts.errors import ConfigError
+from magma_contracts.motions import total
 from magma_sim_ros import messages
 from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings, record_name
 from magma_sim_ros.spec_agreement import disagreement
 
 if TYPE_CHECKING:
     from magma_sim import Task
+
+PENDING_MOST = 2
+"""Commands for one step of a world that goes on by itself: two fall into one step where the rhythms of controller and
+world shift against each other. What comes more often than that is no robot's controller: the newest count."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ class Simulator(Node):
         self._refused: Counter[str] = Counter()
         self._spec_problem: str | None = None
         self._spec: ActionSpec | None = None
-        self._pending: EndEffectorDelta | None = None
+        self._pending: deque[EndEffectorDelta] = deque(maxlen=PENDING_MOST)
+        self._moved_ns: int | None = None
         self._shown: NDArray[np.uint8] | None = None
         self._published_ns = 0
         self._steps = 0
@@ -135,7 +141,7 @@ class Simulator(Node):
         self._status = self.create_publisher(EpisodeStatus, "magma/episode_status", STATE)
         self._diagnostics = DiagnosticsPublisher(self, self._report, hardware_id=spec.suite)
         self.create_subscription(ActionSpec, "magma/action_spec", self._on_spec, STATE)
-        self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, COMMAND)
+        self.create_subscription(EndEffectorDeltaMsg, "magma/command", self._on_command, EVERY_COMMAND)
         self.create_service(ResetEpisode, "magma/reset_episode", self._on_reset)
         self.create_service(Trigger, "magma/film_episode", self._on_film)
         self._publish_camera_pose()
@@ -190,11 +196,22 @@ class Simulator(Node):
         elif self._lockstep:
             self._advance(command)
         else:
-            self._pending = command
+            self._pending.append(command)
+
+    def _take_pending(self) -> EndEffectorDelta | None:
+        """Real time: the command that moves the arm's target as those do that have come since the last step."""
+        if len(self._pending) < 2:
+            return self._pending.popleft() if self._pending else None
+        newest = self._pending[-1]
+        delta = np.append(total(np.array([command.delta for command in self._pending])), newest.delta[GRIPPER])
+        self._pending.clear()
+        return replace(newest, delta=delta)
 
     def _tick(self) -> None:
         """Real time: one step period has passed, command or not."""
-        command, self._pending = self._pending, None
+        # A command that comes from here on is not shown by the picture of this step, however long that takes to make.
+        self._moved_ns = self._now_ns()
+        command = self._take_pending()
         if self._episode.done and self._node_parameters.config.after_episode == "stop":
             self._publish()
         else:
@@ -257,7 +274,8 @@ class Simulator(Node):
     def _publish(self) -> None:
         """State before picture, all with one stamp."""
         observation, spec = self._episode.observation, self._episode.task.spec
-        stamp_ns = self._now_ns()
+        stamp_ns = self._moved_ns if self._moved_ns is not None else self._now_ns()
+        self._moved_ns = None
         stamp = ns_to_stamp(stamp_ns)
         self._published_ns = stamp_ns
         self._episode.published(stamp_ns)
@@ -308,7 +326,8 @@ class Simulator(Node):
 
     def _begin(self, task: str, variant: str, layout: int) -> None:
         self._episode.reset(task, variant, layout)
-        self._pending = None
+        self._pending.clear()
+        self._moved_ns = None
         self._recorded = False
         self._check_spec()
         self._publish_camera_pose()

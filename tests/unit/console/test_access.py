@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_console.access import NO_TOKEN, SESSION_S, Access, LoginGuard, RateLimit, Request, host_name
 from magma_console.config import LOOPBACK_NAMES, ConsoleConfig
+from magma_console.connections.access import NO_TOKEN, SESSION_S, Access, LoginGuard, RateLimit, Request, host_name
 from magma_contracts.errors import ConfigError
 
 TOKEN = "a token that is long enough"

@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from magma_console.arm_model import ArmModel
+from magma_console.robot.arm_model import ArmModel
 from magma_contracts.errors import ConfigError
 from magma_control.robots.robot_config import load_robot
 from magma_control.robots.robot_description import read_description

@@ -14,17 +14,17 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from magma_console import door
-from magma_console.access import Access
 from magma_console.config import LOOPBACK_NAMES, ConsoleConfig
-from magma_console.door import Door
-from magma_console.lobby import MOST_WAITING, Lobby
-from magma_console.loop_bridge import LoopBridge
-from magma_console.operators import Operators
-from magma_console.picture_stream import PictureStreams
-from magma_console.pictures import HEAD, NewestPicture
-from magma_console.robot_view import RobotView
-from magma_console.view_state import ESTOP, Controller
+from magma_console.connections import door
+from magma_console.connections.access import Access
+from magma_console.connections.door import Door
+from magma_console.connections.lobby import MOST_WAITING, Lobby
+from magma_console.connections.loop_bridge import LoopBridge
+from magma_console.connections.operators import Operators
+from magma_console.connections.picture_stream import PictureStreams
+from magma_console.robot.pictures import HEAD, NewestPicture
+from magma_console.robot.robot_view import RobotView
+from magma_console.robot.view_state import ESTOP, Controller
 from magma_contracts.errors import ConfigError
 from magma_teleop.operator_device import ArmPose
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_console.operator_session import HeldPress, Intent, IntentError, Limits, OperatorSession
+from magma_console.connections.operator_session import HeldPress, Intent, IntentError, Limits, OperatorSession
 from magma_teleop.operator_device import ArmPose
 
 LIMITS = Limits(step_period_s=0.2, max_speed_m_s=0.1, max_angular_speed_rad_s=0.5, expiry_s=0.3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from magma_console.overlay import BOX_EDGES, View, box_corners, overlay, predicted_path
+from magma_console.robot.overlay import BOX_EDGES, View, box_corners, overlay, predicted_path
 
 ABOVE = np.array([[1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, -1.0, 2.0], [0, 0, 0, 1.0]])
 """A camera two metres above the origin that looks down."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from magma_console.pictures import HEAD, NewestPicture
+from magma_console.robot.pictures import HEAD, NewestPicture
 
 
 def test_the_newest_picture_is_encoded_once_and_older_ones_never():

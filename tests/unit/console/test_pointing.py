@@ -12,7 +12,7 @@ from magma_interfaces.srv import Confirm, Describe, Ground, Refer
 from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
 
 from magma_common.conversions import ns_to_stamp, stamp_to_ns
-from magma_console.pointing import KINDS, PointingError, answer_of, request_of, shares_of
+from magma_console.robot.pointing import KINDS, PointingError, answer_of, request_of, shares_of
 
 STAMP_NS = 1_700_000_000_123_456_789
 

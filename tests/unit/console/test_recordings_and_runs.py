@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from magma_console.jobs import MOST_JOBS, Jobs, JobsBusyError, inside
-from magma_console.recordings import Recorder, check_name, find, main
-from magma_console.runs import find as find_runs
+from magma_console.pages.jobs import MOST_JOBS, Jobs, JobsBusyError, inside
+from magma_console.pages.recordings import Recorder, check_name, find, main
+from magma_console.pages.runs import find as find_runs
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "-p", "a b", "x" * 81, "a\n", "é"])

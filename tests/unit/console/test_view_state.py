@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from magma_console.view_state import AUTONOMOUS, ESTOP, HOLD, TELEOP, Controller, ViewState
+from magma_console.robot.view_state import AUTONOMOUS, ESTOP, HOLD, TELEOP, Controller, ViewState
 
 NAN = math.nan
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])

@@ -37,21 +37,21 @@ from magma_common.instruction_topics import IN_FORCE_TOPIC
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
 from magma_common.transform_tree import TransformTree, UnknownPoseError
-from magma_console.access import Access
-from magma_console.arm_watch import ArmWatch
 from magma_console.config import LOOPBACK_NAMES, ConsoleConfig
-from magma_console.controller_parameters import WORKSPACE, ControllerParameters, workspace_of
-from magma_console.door import Door, with_token
-from magma_console.operators import Operators
-from magma_console.overlay import View, overlay, predicted_path
-from magma_console.page_server import PageServer
-from magma_console.picture_stream import PictureStreams
-from magma_console.pictures import NewestPicture
-from magma_console.pointing import shares_of
-from magma_console.pointing_link import PointingLink
-from magma_console.robot_link import RobotLink
-from magma_console.robot_view import RobotView
-from magma_console.view_state import AGE_LIMITS, TELEOP, Controller, FloatArray
+from magma_console.connections.access import Access
+from magma_console.connections.door import Door, with_token
+from magma_console.connections.operators import Operators
+from magma_console.connections.picture_stream import PictureStreams
+from magma_console.pages.page_server import PageServer
+from magma_console.robot.arm_watch import ArmWatch
+from magma_console.robot.controller_parameters import WORKSPACE, ControllerParameters, workspace_of
+from magma_console.robot.overlay import View, overlay, predicted_path
+from magma_console.robot.pictures import NewestPicture
+from magma_console.robot.pointing import shares_of
+from magma_console.robot.pointing_link import PointingLink
+from magma_console.robot.robot_link import RobotLink
+from magma_console.robot.robot_view import RobotView
+from magma_console.robot.view_state import AGE_LIMITS, TELEOP, Controller, FloatArray
 from magma_contracts.errors import ConfigError
 from magma_contracts.server_tokens import read_token
 from magma_teleop.operator_device import ArmPose

@@ -23,8 +23,8 @@ from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.node_config import NodeParameters
 from magma_common.node_main import run_node
-from magma_console.controller_parameters import WORKSPACE, ControllerParameters, workspace_of
-from magma_console.overlay import BOX_EDGES, box_corners, predicted_path
+from magma_console.robot.controller_parameters import WORKSPACE, ControllerParameters, workspace_of
+from magma_console.robot.overlay import BOX_EDGES, box_corners, predicted_path
 
 MOST_BYTES = 64 * 1024
 COLOURS = {

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from nicegui import run, ui
 
-from magma_console.jobs import Job, Jobs, JobsBusyError, inside
-from magma_console.recordings import OUTCOMES, Found, Recorder, find
-from magma_console.robot_view import RobotView
+from magma_console.pages.jobs import Job, Jobs, JobsBusyError, inside
+from magma_console.pages.recordings import OUTCOMES, Found, Recorder, find
+from magma_console.robot.robot_view import RobotView
 
 LOOK_S = 2.0
 SHOWN = 30
@@ -126,7 +126,9 @@ class RecordingsPage:
                 self._summaries[item.version] = {"trouble": job.last_line or "it cannot be read"}
 
         try:
-            self._jobs.start(f"read {item.name}", "magma_console.recordings", [str(self._folder / item.name)], done)
+            self._jobs.start(
+                f"read {item.name}", "magma_console.pages.recordings", [str(self._folder / item.name)], done
+            )
         except JobsBusyError:
             return  # the next look asks again
         self._asked.add(item.version)

@@ -12,7 +12,7 @@ from trajectory_msgs.msg import JointTrajectory
 from magma_common import qos
 from magma_common.clocks import steady_s
 from magma_common.foreign_subscription import ForeignSubscription
-from magma_console.arm_model import ArmModel
+from magma_console.robot.arm_model import ArmModel
 from magma_contracts.errors import ConfigError
 from magma_control.drivers.joint_trajectory import DEFAULT_TOPIC
 from magma_control.robots.description_topic import AwaitedError, DescriptionTopic

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from magma_common.clocks import steady_s
 from magma_console.config import ConsoleConfig
-from magma_console.pictures import NewestPicture
+from magma_console.robot.pictures import NewestPicture
 
 POLL_S = 0.01
 

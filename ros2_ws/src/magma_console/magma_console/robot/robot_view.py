@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magma_common.clocks import steady_s
-from magma_console.overlay import box_lines
-from magma_console.pictures import NewestPicture
-from magma_console.view_state import Controller, FloatArray, ViewState
+from magma_console.robot.overlay import box_lines
+from magma_console.robot.pictures import NewestPicture
+from magma_console.robot.view_state import Controller, FloatArray, ViewState
 from magma_teleop.operator_device import ArmPose
 
 

@@ -9,7 +9,7 @@ from magma_interfaces.srv import Confirm, Describe, Ground, Refer
 from rclpy.node import Node
 from rclpy.task import Future
 
-from magma_console.pointing import CONFIRM, DESCRIBE, GROUND, REFER, answer_of
+from magma_console.robot.pointing import CONFIRM, DESCRIBE, GROUND, REFER, answer_of
 
 SERVICES: dict[str, Any] = {REFER: Refer, GROUND: Ground, DESCRIBE: Describe, CONFIRM: Confirm}
 

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from magma_common.clocks import steady_s
-from magma_console.access import RateLimit
 from magma_console.config import ConsoleConfig
-from magma_console.operator_session import HeldPress, Intent, IntentError, Limits, OperatorSession
-from magma_console.pointing import CONFIRM, KINDS, PointingError, request_of
-from magma_console.pointing_link import PointingLink
-from magma_console.robot_link import ESTOP, HAND_BACK, REARM, RobotLink
-from magma_console.robot_view import RobotView
+from magma_console.connections.access import RateLimit
+from magma_console.connections.operator_session import HeldPress, Intent, IntentError, Limits, OperatorSession
+from magma_console.robot.pointing import CONFIRM, KINDS, PointingError, request_of
+from magma_console.robot.pointing_link import PointingLink
+from magma_console.robot.robot_link import ESTOP, HAND_BACK, REARM, RobotLink
+from magma_console.robot.robot_view import RobotView
 from magma_contracts.text import one_line
 from magma_teleop.identity import operator_identity
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import html
 import json
-from pathlib import Path
 
 from nicegui import ui
 
 from magma_console.config import ConsoleConfig
-from magma_console.evaluate_page import EvaluatePage
-from magma_console.recordings_page import RecordingsPage
+from magma_console.connections.door import STATIC
+from magma_console.pages.evaluate_page import EvaluatePage
+from magma_console.pages.recordings_page import RecordingsPage
 
-STATIC = Path(__file__).parent / "static"
 HEAD = (
     '<link rel="stylesheet" href="/console/static/console.css">'
     '<script type="module" src="/console/static/console.js"></script>'

@@ -12,15 +12,15 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.staticfiles import StaticFiles
 
-from magma_console import evaluate_page, recordings_page
 from magma_console.config import ConsoleConfig
-from magma_console.evaluate_page import EvaluatePage
-from magma_console.jobs import Jobs
-from magma_console.loop_bridge import LoopBridge
-from magma_console.page import build
-from magma_console.recordings import Recorder
-from magma_console.recordings_page import RecordingsPage
-from magma_console.robot_view import RobotView
+from magma_console.connections.loop_bridge import LoopBridge
+from magma_console.pages import evaluate_page, recordings_page
+from magma_console.pages.evaluate_page import EvaluatePage
+from magma_console.pages.jobs import Jobs
+from magma_console.pages.page import build
+from magma_console.pages.recordings import Recorder
+from magma_console.pages.recordings_page import RecordingsPage
+from magma_console.robot.robot_view import RobotView
 
 START_S = 60.0
 CLOSING_S = 2.0

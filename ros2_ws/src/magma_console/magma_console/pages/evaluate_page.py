@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from nicegui import run, ui
 
-from magma_console.jobs import Job, Jobs, JobsBusyError
-from magma_console.robot_view import RobotView
-from magma_console.runs import Run, find
+from magma_console.pages.jobs import Job, Jobs, JobsBusyError
+from magma_console.pages.runs import Run, find
+from magma_console.robot.robot_view import RobotView
 from magma_eval.suites import plain_tasks
 
 LOOK_S = 4.0

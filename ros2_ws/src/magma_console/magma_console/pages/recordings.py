@@ -1,6 +1,7 @@
 """The recordings in a folder: what each holds, as far as a list shows it; and the recorder that adds to them.
 
-A recording is read by a process of its own (`python -m magma_console.recordings FOLDER`): a long one takes a while.
+A recording is read by a process of its own (`python -m magma_console.pages.recordings FOLDER`): a long one takes
+a while.
 """
 
 from __future__ import annotations

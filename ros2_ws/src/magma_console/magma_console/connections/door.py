@@ -26,15 +26,15 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from magma_common.clocks import steady_s
-from magma_console.access import COOKIE, NO_TOKEN, SESSION_S, Access, Denial, LoginGuard, Request
 from magma_console.config import FIRST_PORT, ConsoleConfig
-from magma_console.lobby import Lobby, PatientProtocol
-from magma_console.loop_bridge import Application, Receive, Scope, Send
-from magma_console.operators import Operators
-from magma_console.picture_stream import PictureStreams
+from magma_console.connections.access import COOKIE, NO_TOKEN, SESSION_S, Access, Denial, LoginGuard, Request
+from magma_console.connections.lobby import Lobby, PatientProtocol
+from magma_console.connections.loop_bridge import Application, Receive, Scope, Send
+from magma_console.connections.operators import Operators
+from magma_console.connections.picture_stream import PictureStreams
 from magma_contracts.errors import ConfigError
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 LOGIN = "/console/login"
 PORTS_TRIED = 20
 LARGEST_MESSAGE = 1 << 20

@@ -1,0 +1,1 @@
+"""The pages behind the door, and the recordings, evaluations and programs that they show."""

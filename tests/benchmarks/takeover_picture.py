@@ -33,9 +33,9 @@ from magma_common import qos
 from magma_common.conversions import stamp_to_ns
 from magma_control.commands import Source
 from magma_recorder import topics
-from magma_recorder.image_compression import decompress
 from magma_recorder.plots import PHASE_COLOURS, shade
-from magma_recorder.recording import Recording
+from magma_recorder.recordings.image_compression import decompress
+from magma_recorder.recordings.recording import Recording
 from magma_recorder.replay import Replay, replay
 
 DEAD_MAN, HAND_BACK = 10, 6

@@ -13,7 +13,7 @@ from tf2_msgs.msg import TFMessage
 
 from magma_common import qos
 from magma_common.conversions import delta_to_msg
-from magma_recorder.recording import Recording
+from magma_recorder.recordings.recording import Recording
 from magma_recorder.replay import replay
 
 pytestmark = pytest.mark.render

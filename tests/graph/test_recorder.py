@@ -28,9 +28,9 @@ from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk
 from magma_contracts.arm_state import EndEffectorState
 from magma_recorder import replay_command, topics
-from magma_recorder.image_compression import decompress
-from magma_recorder.recording import Recording
 from magma_recorder.recording_command import describe, repair
+from magma_recorder.recordings.image_compression import decompress
+from magma_recorder.recordings.recording import Recording
 from magma_recorder.replay import replay
 
 INSTRUCTION = "put the carrot on the plate"

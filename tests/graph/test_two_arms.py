@@ -9,8 +9,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from magma_common import qos
-from magma_recorder.recording import Recording
 from magma_recorder.recording_command import describe
+from magma_recorder.recordings.recording import Recording
 from magma_recorder.replay import replay
 
 NODE = "magma_control.controller_node"

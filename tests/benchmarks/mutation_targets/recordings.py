@@ -21,9 +21,9 @@ from magma_control.inputs import Tick
 from magma_control.journal import JournaledController, JournalError
 from magma_recorder import topics
 from magma_recorder.definitions import schema_of
-from magma_recorder.mcap_file import MAGIC, McapFile
-from magma_recorder.recording import Recording, RecordingError
 from magma_recorder.recording_command import describe
+from magma_recorder.recordings.mcap_file import MAGIC, McapFile
+from magma_recorder.recordings.recording import Recording, RecordingError
 from magma_recorder.replay import replay
 
 STEP_NS = 20_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import yaml
 
-from magma_recorder import bag_metadata
+from magma_recorder.recordings import bag_metadata
 from magma_recorder.topics import Topic
 
 INFINITE = {"sec": 9223372036, "nsec": 854775807}

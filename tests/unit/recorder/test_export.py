@@ -23,10 +23,10 @@ from magma_data.reader import Dataset
 from magma_policy.demonstrations.reader import read_demonstrations
 from magma_recorder import export_command, topics
 from magma_recorder.definitions import schema_of
-from magma_recorder.image_compression import compress
-from magma_recorder.mcap_file import McapFile
-from magma_recorder.recording import RecordingError
 from magma_recorder.recording_command import describe
+from magma_recorder.recordings.image_compression import compress
+from magma_recorder.recordings.mcap_file import McapFile
+from magma_recorder.recordings.recording import RecordingError
 from magma_sim_ros import messages
 
 STEP_NS = 200_000_000

@@ -13,10 +13,10 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from std_msgs.msg import String
 
-from magma_recorder import bag_metadata
 from magma_recorder.definitions import schema_of, type_hash
-from magma_recorder.mcap_file import McapFile
-from magma_recorder.recording import Recording, RecordingError
+from magma_recorder.recordings import bag_metadata
+from magma_recorder.recordings.mcap_file import McapFile
+from magma_recorder.recordings.recording import Recording, RecordingError
 from magma_recorder.topics import LATCHED_QOS, Topic
 
 TYPE = "std_msgs/msg/String"

@@ -11,9 +11,9 @@ from mcap.data_stream import RecordBuilder
 from mcap.records import Channel, Chunk, Header, Message, Schema
 
 from magma_recorder.definitions import message_class
-from magma_recorder.mcap_file import MAGIC
-from magma_recorder.recording import Recording, RecordingError
 from magma_recorder.recording_command import describe
+from magma_recorder.recordings.mcap_file import MAGIC
+from magma_recorder.recordings.recording import Recording, RecordingError
 
 
 def built(*records) -> bytes:
@@ -67,8 +67,8 @@ def test_a_chunk_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
 
 
 def test_many_chunks_share_one_allowance(tmp_path, monkeypatch):
-    monkeypatch.setattr("magma_recorder.mcap_reader.UNPACKED_BYTES", 10_000)
-    monkeypatch.setattr("magma_recorder.mcap_reader.UNPACKED_FACTOR", 1)
+    monkeypatch.setattr("magma_recorder.recordings.mcap_reader.UNPACKED_BYTES", 10_000)
+    monkeypatch.setattr("magma_recorder.recordings.mcap_reader.UNPACKED_FACTOR", 1)
     padding = built(Schema(id=9, data=bytes(9000), encoding="ros2msg", name="x"))
     found = recording(tmp_path, *[chunk(messages() + padding)] * 5)
     assert len(list(found)) == 1 and "far more" in found.damage

@@ -12,13 +12,13 @@ from std_msgs.msg import String
 
 from magma_common.conversions import ns_to_stamp
 from magma_recorder import topics
-from magma_recorder.audit import RecordingAudit, header_stamp_ns
 from magma_recorder.config import RecorderConfig
-from magma_recorder.interventions import InterventionTracker
-from magma_recorder.message_queue import MessageQueue, Received
-from magma_recorder.recording import Recording
+from magma_recorder.recordings.audit import RecordingAudit, header_stamp_ns
+from magma_recorder.recordings.interventions import InterventionTracker
+from magma_recorder.recordings.message_queue import MessageQueue, Received
+from magma_recorder.recordings.recording import Recording
+from magma_recorder.recordings.writer import RecordingWriter
 from magma_recorder.topics import Topic
-from magma_recorder.writer import RecordingWriter
 
 PICTURE, STATE = 0, 1
 

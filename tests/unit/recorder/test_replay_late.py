@@ -16,7 +16,7 @@ from magma_control.freshness import Instant
 from magma_control.journal import JournaledController, JournalError
 from magma_recorder import topics
 from magma_recorder.definitions import schema_of
-from magma_recorder.mcap_file import McapFile
+from magma_recorder.recordings.mcap_file import McapFile
 from magma_recorder.replay import replay
 
 SPEC = ActionSpec("test", 1, 0.2, "base", "axis_angle", "absolute_open_1", "none", "third_person", 128, 128, True)

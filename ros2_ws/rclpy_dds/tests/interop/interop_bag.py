@@ -7,9 +7,9 @@ from interop_fill import fill
 from interop_stock import stock_command, stock_environment
 
 from magma_recorder.config import RecorderConfig
-from magma_recorder.message_queue import MessageQueue, Received
+from magma_recorder.recordings.message_queue import MessageQueue, Received
+from magma_recorder.recordings.writer import RecordingWriter
 from magma_recorder.topics import TOPICS, Topic
-from magma_recorder.writer import RecordingWriter
 from rclpy_dds._dds import names
 from rclpy_dds.interfaces import message_class
 from rclpy_dds.interfaces.cdr import encode, join

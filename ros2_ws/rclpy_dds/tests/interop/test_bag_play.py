@@ -11,7 +11,7 @@ from interop_capture import decoded
 from interop_domains import free_domain
 from interop_stock import run_stock
 
-from magma_recorder.recording import Recording
+from magma_recorder.recordings.recording import Recording
 from rclpy_dds._dds import names
 from rclpy_dds.interfaces.cdr import encode, join
 from rclpy_dds.interfaces.type_hash import type_hash

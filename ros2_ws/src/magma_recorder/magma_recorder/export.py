@@ -33,9 +33,9 @@ from magma_contracts.demonstrations import ACTION_ENTRY, FORMAT_VERSION, MARKS, 
 from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_data.demonstrations import add_episode, form_of, open_set
 from magma_recorder import topics
-from magma_recorder.image_compression import ImageError, decompress
 from magma_recorder.marked_points import FramePoint, MarkedPoints
-from magma_recorder.recording import Recording, RecordingError
+from magma_recorder.recordings.image_compression import ImageError, decompress
+from magma_recorder.recordings.recording import Recording, RecordingError
 
 FloatArray = NDArray[np.float64]
 TELEOP_PHASE = 2

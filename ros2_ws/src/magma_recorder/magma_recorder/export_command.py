@@ -11,7 +11,7 @@ from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import explained
 from magma_recorder.export import UNPLACED, ExportOptions, export
 from magma_recorder.marked_points import read_marked_points
-from magma_recorder.recording import RecordingError
+from magma_recorder.recordings.recording import RecordingError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,9 +18,9 @@ from magma_common.node_main import run_node
 from magma_contracts.errors import ConfigError
 from magma_recorder.config import RecorderConfig
 from magma_recorder.definitions import message_class, schema_of
-from magma_recorder.message_queue import MessageQueue, Received
+from magma_recorder.recordings.message_queue import MessageQueue, Received
+from magma_recorder.recordings.writer import RecordingWriter
 from magma_recorder.topics import CAMERA, TOPICS, Topic
-from magma_recorder.writer import RecordingWriter
 
 DEPTH = 600
 """Messages of one topic that may arrive while this process does something else; as many as the controller keeps of its

@@ -10,12 +10,13 @@ from pathlib import Path
 from magma_common.conversions import stamp_to_ns
 from magma_contracts.outputs import explained
 from magma_contracts.text import printable
-from magma_recorder import bag_metadata, topics
-from magma_recorder.audit import RecordingAudit
+from magma_recorder import topics
 from magma_recorder.definitions import MessageError, schema_of, type_hash
-from magma_recorder.interventions import Intervention, InterventionTracker
-from magma_recorder.mcap_file import McapFile
-from magma_recorder.recording import Recorded, Recording, RecordingError
+from magma_recorder.recordings import bag_metadata
+from magma_recorder.recordings.audit import RecordingAudit
+from magma_recorder.recordings.interventions import Intervention, InterventionTracker
+from magma_recorder.recordings.mcap_file import McapFile
+from magma_recorder.recordings.recording import Recorded, Recording, RecordingError
 from magma_recorder.topics import Topic
 
 REPAIR_CHUNK_BYTES = 1 << 20

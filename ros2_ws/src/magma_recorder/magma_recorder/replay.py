@@ -15,7 +15,7 @@ from magma_control.inputs import StateHeard
 from magma_control.journal import JournalPlayer
 from magma_control.phases import Phase
 from magma_recorder import topics
-from magma_recorder.recording import Recording, RecordingError
+from magma_recorder.recordings.recording import Recording, RecordingError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from magma_contracts.outputs import OutputError, check_file, explained
 from magma_control.journal import JournalError
 from magma_recorder.plots import draw
-from magma_recorder.recording import RecordingError
+from magma_recorder.recordings.recording import RecordingError
 from magma_recorder.replay import replay
 
 

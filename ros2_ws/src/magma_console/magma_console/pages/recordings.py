@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from magma_recorder.recording import Recording, RecordingError
+from magma_recorder.recordings.recording import Recording, RecordingError
 from magma_recorder.topics import CAMERA, EPISODE_TAG, FRAME
 
 OUTCOMES = ("note", "success", "failure")

@@ -22,7 +22,7 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Footer, Header, McapRecord, Message, Metadata, Schema
 
-from magma_recorder.mcap_file import MAGIC
+from magma_recorder.recordings.mcap_file import MAGIC
 
 UNPACKED_BYTES = 128 << 20
 UNPACKED_FACTOR = 100

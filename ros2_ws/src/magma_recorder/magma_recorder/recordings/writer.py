@@ -18,14 +18,15 @@ from magma_interfaces.msg import Intervention as InterventionMsg
 from rclpy.serialization import deserialize_message, serialize_message
 
 from magma_common.conversions import ns_to_stamp, stamp_to_ns
-from magma_recorder import bag_metadata, topics
-from magma_recorder.audit import RecordingAudit
+from magma_recorder import topics
 from magma_recorder.config import RecorderConfig
 from magma_recorder.definitions import schema_of, type_hash
-from magma_recorder.image_compression import ImageError, compress
-from magma_recorder.interventions import Intervention, InterventionTracker
-from magma_recorder.mcap_file import McapFile
-from magma_recorder.message_queue import MessageQueue, Received
+from magma_recorder.recordings import bag_metadata
+from magma_recorder.recordings.audit import RecordingAudit
+from magma_recorder.recordings.image_compression import ImageError, compress
+from magma_recorder.recordings.interventions import Intervention, InterventionTracker
+from magma_recorder.recordings.mcap_file import McapFile
+from magma_recorder.recordings.message_queue import MessageQueue, Received
 from magma_recorder.topics import Topic
 
 CHUNK_BYTES = 1 << 20

@@ -13,8 +13,8 @@ from mcap.records import Channel, Footer, Message, Metadata, Schema
 
 from magma_contracts.text import printable
 from magma_recorder.definitions import MessageError, decoded
-from magma_recorder.mcap_file import MAGIC
-from magma_recorder.mcap_reader import CutOffError, DamagedError, records
+from magma_recorder.recordings.mcap_file import MAGIC
+from magma_recorder.recordings.mcap_reader import CutOffError, DamagedError, records
 from magma_recorder.topics import TOPICS, recorded_name
 
 

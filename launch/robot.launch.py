@@ -18,12 +18,12 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from magma_bringup.domain import check_alone, domain_id
-from magma_bringup.launch_arguments import check_words
-from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
-from magma_bringup.parameter_file import check_parameter_file
-from magma_bringup.simulated_tasks import parameter_files, robot_of
-from magma_bringup.slow_policies import waiting_bounds
+from magma_bringup.launching.domain import check_alone, domain_id
+from magma_bringup.launching.launch_arguments import check_words
+from magma_bringup.launching.namespaces import NONE, files_in_namespace, full_namespace
+from magma_bringup.launching.parameter_file import check_parameter_file
+from magma_bringup.launching.simulated_tasks import parameter_files, robot_of
+from magma_bringup.launching.slow_policies import waiting_bounds
 from magma_common.node_main import EXIT_CONFIGURATION
 
 SCRIPTED = ("expert", "hold", "random")

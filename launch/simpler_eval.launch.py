@@ -18,9 +18,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from magma_bringup.launch_arguments import check_words
-from magma_bringup.namespaces import NONE, files_in_namespace, full_namespace
-from magma_bringup.simulated_tasks import first_task
+from magma_bringup.launching.launch_arguments import check_words
+from magma_bringup.launching.namespaces import NONE, files_in_namespace, full_namespace
+from magma_bringup.launching.simulated_tasks import first_task
 
 ARGUMENTS = [
     DeclareLaunchArgument(

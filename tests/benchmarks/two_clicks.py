@@ -35,7 +35,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
-from magma_bringup.launched_graph import LaunchedGraph
+from magma_bringup.launching.launched_graph import LaunchedGraph
 from magma_common import qos
 from magma_common.conversions import stamp_to_ns
 from magma_common.instruction_topics import ASK_SERVICE

@@ -21,7 +21,7 @@ from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from magma_bringup.suite_run import film_name
+from magma_bringup.episodes.suite_run import film_name
 from magma_common import qos
 from magma_common.conversions import pose_to_arrays
 from magma_eval.results.episode_record import EpisodeRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from magma_bringup.domain import FREE_DOMAINS, check_alone, domain_id, free_domain
+from magma_bringup.launching.domain import FREE_DOMAINS, check_alone, domain_id, free_domain
 from magma_contracts.errors import ConfigError
 
 

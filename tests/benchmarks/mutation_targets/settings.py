@@ -12,7 +12,7 @@ import numpy as np
 from file_mutations import Reading, Target, digest
 from mutation_edits import bytes_edits, json_edits, line_edits, npy_edits, xml_edits, yaml_edits, zip_edits
 
-from magma_bringup.parameter_file import parameters_by_node
+from magma_bringup.launching.parameter_file import parameters_by_node
 from magma_contracts import scenes as scene_files
 from magma_contracts.errors import ConfigError
 from magma_contracts.scenes import CLICKS

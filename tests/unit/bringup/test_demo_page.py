@@ -6,8 +6,8 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from magma_bringup.demo_page import read_results, write_page
-from magma_bringup.suite_run import film_name
+from magma_bringup.episodes.demo_page import read_results, write_page
+from magma_bringup.episodes.suite_run import film_name
 from magma_eval.episodes import Episode
 from magma_eval.results.episode_result import EpisodeResult, Key, Stage, Success
 from magma_eval.run.recorder import Recorder, RunDescription

@@ -2,7 +2,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from magma_bringup.episode_video import BAR_PX, IMAGE_PX, VideoFrame, annotate, write_video
+from magma_bringup.episodes.episode_video import BAR_PX, IMAGE_PX, VideoFrame, annotate, write_video
 
 
 def frame(step, success=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from magma_bringup.launch_arguments import check_words
+from magma_bringup.launching.launch_arguments import check_words
 
 KNOWN = ("policy", "namespace", "sim")
 FILE = "/opt/share/magma_bringup/robot.launch.py"

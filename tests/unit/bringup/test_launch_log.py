@@ -1,6 +1,6 @@
 import pytest
 
-from magma_bringup.launch_log import said_by_the_first_dead, why_it_ended
+from magma_bringup.launching.launch_log import said_by_the_first_dead, why_it_ended
 
 DIED = "process has died [pid 7, exit code {}, cmd '/venv/bin/node --ros-args']."
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from magma_bringup.namespaces import files_in_namespace, full_namespace
+from magma_bringup.launching.namespaces import files_in_namespace, full_namespace
 from magma_contracts.errors import ConfigError
 
 

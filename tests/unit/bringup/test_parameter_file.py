@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_bringup.parameter_file import NODES, check_parameter_file, write_for_namespace
+from magma_bringup.launching.parameter_file import NODES, check_parameter_file, write_for_namespace
 from magma_common.yaml_files import read_yaml
 from magma_contracts.errors import ConfigError
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from magma_bringup.results import corrections_text, line, policy_text, rate_text, success_rule, summary
-from magma_bringup.step_times import StepTimes
+from magma_bringup.episodes.results import corrections_text, line, policy_text, rate_text, success_rule, summary
+from magma_bringup.episodes.step_times import StepTimes
 from magma_eval.episodes import Episode
 from magma_eval.results.episode_result import EpisodeResult, Key, Success
 

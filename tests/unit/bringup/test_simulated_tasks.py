@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from magma_bringup.simulated_tasks import first_task, parameter_files, robot_of
+from magma_bringup.launching.simulated_tasks import first_task, parameter_files, robot_of
 
 
 def test_a_task_names_its_robot_and_one_that_nobody_knows_names_none():

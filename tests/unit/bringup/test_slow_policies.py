@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from magma_bringup.slow_policies import waiting_bounds
+from magma_bringup.launching.slow_policies import waiting_bounds
 
 
 @pytest.mark.parametrize(("latency_ms", "bound_s"), [(0, 0.5), (100, 0.5), (200, 0.5), (400, 0.7), (800, 1.1)])

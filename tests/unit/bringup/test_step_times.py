@@ -1,6 +1,6 @@
 import pytest
 
-from magma_bringup.step_times import PENDING_KEPT, PERIOD, TOTAL, WITHOUT_MODEL, StepTimes
+from magma_bringup.episodes.step_times import PENDING_KEPT, PERIOD, TOTAL, WITHOUT_MODEL, StepTimes
 
 MS = 1_000_000
 

@@ -1,6 +1,6 @@
 import pytest
 
-from magma_bringup.task_progress import TaskProgress
+from magma_bringup.episodes.task_progress import TaskProgress
 
 
 def progress(**changes):

@@ -23,9 +23,9 @@ import tyro
 from rclpy.signals import SignalHandlerOptions
 from tyro.constructors import PrimitiveConstructorSpec
 
-from magma_bringup.demo_page import read_results, write_page
-from magma_bringup.domain import check_alone, domain_id, free_domain
-from magma_bringup.launched_graph import LaunchedGraph
+from magma_bringup.episodes.demo_page import read_results, write_page
+from magma_bringup.launching.domain import check_alone, domain_id, free_domain
+from magma_bringup.launching.launched_graph import LaunchedGraph
 from magma_common.hangup import INTERRUPTS, heed_interrupts
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder, explained

@@ -28,9 +28,9 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from magma_bringup.episode_video import VideoFrame, write_video
-from magma_bringup.step_times import StepTimes
-from magma_bringup.suite_run import EpisodesRun
+from magma_bringup.episodes.episode_video import VideoFrame, write_video
+from magma_bringup.episodes.step_times import StepTimes
+from magma_bringup.episodes.suite_run import EpisodesRun
 from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
 from magma_common.diagnostics import name_in

@@ -14,7 +14,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
 
-from magma_bringup.task_progress import Ending, TaskProgress
+from magma_bringup.episodes.task_progress import Ending, TaskProgress
 from magma_common.config import NodeConfig, parameter
 from magma_common.instruction_topics import ASK_SERVICE, IN_FORCE_TOPIC
 from magma_common.node_config import NodeParameters

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from magma_bringup.parameter_file import write_for_namespace
+from magma_bringup.launching.parameter_file import write_for_namespace
 from magma_contracts.errors import ConfigError
 
 NONE = "/"

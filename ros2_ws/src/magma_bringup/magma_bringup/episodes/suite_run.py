@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from magma_bringup.results import line, policy_text, success_rule, summary
+from magma_bringup.episodes.results import line, policy_text, success_rule, summary
 from magma_eval.episodes import Episode, Variant, short_hash
 from magma_eval.policies.scripted import SCRIPTED
 from magma_eval.results.episode_record import EpisodeRecord

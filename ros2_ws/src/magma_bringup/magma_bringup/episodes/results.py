@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from magma_bringup.step_times import StepTimes
+from magma_bringup.episodes.step_times import StepTimes
 from magma_eval.confidence_intervals import Rate
 from magma_eval.results.episode_result import EpisodeResult
 

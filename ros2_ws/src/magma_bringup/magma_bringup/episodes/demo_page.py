@@ -6,9 +6,9 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from magma_bringup.results import succeeded
-from magma_bringup.step_times import TOTAL
-from magma_bringup.suite_run import film_name
+from magma_bringup.episodes.results import succeeded
+from magma_bringup.episodes.step_times import TOTAL
+from magma_bringup.episodes.suite_run import film_name
 from magma_eval.results.episode_result import EpisodeResult
 from magma_eval.results.run_folder import is_run, load
 

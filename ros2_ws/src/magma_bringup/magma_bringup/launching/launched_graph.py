@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from magma_bringup.launch_log import why_it_ended
+from magma_bringup.launching.launch_log import why_it_ended
 
 END_TIMEOUT_S = 5.0
 """The graph has so long to end by itself."""

@@ -1,0 +1,1 @@
+"""What is looked at before and while a graph is started: arguments, parameter files, namespaces, domain, log."""

@@ -24,7 +24,7 @@ from magma_bringup.launching.namespaces import NONE, files_in_namespace, full_na
 from magma_bringup.launching.parameter_file import check_parameter_file
 from magma_bringup.launching.simulated_tasks import parameter_files, robot_of
 from magma_bringup.launching.slow_policies import waiting_bounds
-from magma_common.node_main import EXIT_CONFIGURATION
+from magma_common.process.node_main import EXIT_CONFIGURATION
 
 SCRIPTED = ("expert", "hold", "random")
 POLICY_NOT_LOADED = 1

@@ -20,8 +20,8 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from magma_common import qos
-from magma_common.config import LOWER, parameter_info
 from magma_common.conversions import delta_to_msg
+from magma_common.settings.config import LOWER, parameter_info
 from magma_control.config import ControllerConfig
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP

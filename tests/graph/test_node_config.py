@@ -10,8 +10,8 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
-from magma_common.node_config import NodeParameters
+from magma_common.settings.config import HIGHER, LOWER, NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 
 

@@ -26,7 +26,7 @@ from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import STATE
 
 class Speaker(Node):

@@ -17,10 +17,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from magma_common import qos
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, stamp_to_ns, state_from_msg
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magma_bringup.launching.parameter_file import NODES, check_parameter_file, write_for_namespace
-from magma_common.yaml_files import read_yaml
+from magma_common.settings.yaml_files import read_yaml
 from magma_contracts.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from magma_common.config import HIGHER, LOWER, NodeConfig, ParameterInfo, loosens, parameter
+from magma_common.settings.config import HIGHER, LOWER, NodeConfig, ParameterInfo, loosens, parameter
 from magma_contracts.errors import ConfigError
 
 

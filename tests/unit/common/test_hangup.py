@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from magma_common.hangup import HeedlessStream
+from magma_common.process.hangup import HeedlessStream
 
 
 @pytest.mark.parametrize("error", [OSError(5, "EIO"), BrokenPipeError(), OSError(28, "ENOSPC"), ValueError("closed")])
@@ -44,7 +44,7 @@ def test_a_stream_whose_reader_is_gone_writes_nowhere_and_the_rest_of_the_progra
 
 PROGRAM = """
     import os, signal, sys, time
-    from magma_common.hangup import survive_hangup
+    from magma_common.process.hangup import survive_hangup
     {before}
     survive_hangup()
     survive_hangup()
@@ -76,8 +76,8 @@ CLOSED = """
         except OSError:
             pass
     sys.stdin = sys.stdout = sys.stderr = None  # as Python makes them when it is started so
-    from magma_common.hangup import survive_hangup
-    from magma_common.node_main import end_process
+    from magma_common.process.hangup import survive_hangup
+    from magma_common.process.node_main import end_process
     survive_hangup()
     print("to nobody")
     with open(sys.argv[1], "w") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from magma_common.diagnostics import name_in
-from magma_common.frames import FRAME_PREFIX_OF_NAMESPACE, frame_prefix
+from magma_common.transforms.frames import FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rclpy.node import Node
 
-from magma_common.node_main import run_node
-from magma_common.program import program_of
+from magma_common.process.node_main import run_node
+from magma_common.process.program import program_of
 
 
 def broken(tmp_path, monkeypatch, text):

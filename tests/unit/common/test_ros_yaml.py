@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_common.ros_yaml import plain_scalar
-from magma_common.yaml_files import parse_yaml
+from magma_common.settings.ros_yaml import plain_scalar
+from magma_common.settings.yaml_files import parse_yaml
 
 parameter_yaml = pytest.importorskip("rclpy_dds.parameter_yaml", reason="rclpy_dds is not installed here")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from magma_common.conversions import ns_to_stamp
-from magma_common.transform_tree import TransformTree, UnknownPoseError
+from magma_common.transforms.transform_tree import TransformTree, UnknownPoseError
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND

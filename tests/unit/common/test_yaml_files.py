@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from magma_common.yaml_files import LARGEST_BYTES, parse_yaml, read_yaml
+from magma_common.settings.yaml_files import LARGEST_BYTES, parse_yaml, read_yaml
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import LONGEST
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from magma_common import program
+from magma_common.process import program
 from magma_contracts.interruption import ends_on_interrupt
 from magma_eval import command as evaluation
 from magma_sim.backends.simpler_original import installation

@@ -4,7 +4,7 @@ import time
 
 from control_builders import EPOCH_NS
 
-from magma_common.clocks import steady_s
+from magma_common.process.clocks import steady_s
 from magma_control.freshness import Instant, StampGate
 
 SECOND = 10**9

@@ -26,7 +26,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from magma_bringup.episodes.demo_page import read_results, write_page
 from magma_bringup.launching.domain import check_alone, domain_id, free_domain
 from magma_bringup.launching.launched_graph import LaunchedGraph
-from magma_common.hangup import INTERRUPTS, heed_interrupts
+from magma_common.process.hangup import INTERRUPTS, heed_interrupts
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_folder, explained
 from magma_eval.episodes import Variant

@@ -31,13 +31,13 @@ from std_srvs.srv import Trigger
 from magma_bringup.episodes.episode_video import VideoFrame, write_video
 from magma_bringup.episodes.step_times import StepTimes
 from magma_bringup.episodes.suite_run import EpisodesRun
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, stamp_to_ns
 from magma_common.diagnostics import name_in
-from magma_common.hangup import INTERRUPTS, heed_interrupts
 from magma_common.instruction_topics import ASK_SERVICE
-from magma_common.node_config import NodeParameters
+from magma_common.process.hangup import INTERRUPTS, heed_interrupts
 from magma_common.qos import COMMAND, DIAGNOSTICS, SENSOR, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from magma_bringup.instruction_arbiter import Answer, InstructionArbiter
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import NAME_LENGTH, ns_to_stamp, stamp_to_ns
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC, IN_FORCE_TOPIC
 from magma_common.message_sizes import TEXT
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import EVERY_STATE, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.text import printable
 
 NO_INSTRUCTION = "none"

@@ -10,11 +10,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from magma_bringup.live_page import LatestView, serve
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import SENSOR, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 
 PHASES = {

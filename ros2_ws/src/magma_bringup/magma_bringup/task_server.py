@@ -15,11 +15,11 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from magma_bringup.episodes.task_progress import Ending, TaskProgress
-from magma_common.config import NodeConfig, parameter
 from magma_common.instruction_topics import ASK_SERVICE, IN_FORCE_TOPIC
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 
 POLL_S = 0.2
 STATUS_TOPIC = "magma/episode_status"

@@ -13,11 +13,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from magma_camera.video_source import SourceUnavailableError, VideoSource, VideoSourceSettings
-from magma_common.config import NodeConfig, parameter
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import SENSOR
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 
 

@@ -15,14 +15,14 @@ from magma_camera.frame_preparation import FramePreparation, FrameSettings, Prep
 from magma_camera.frozen_camera import FrozenCameraSettings
 from magma_camera.image_decoding import FrameRefusedError
 from magma_common.compressed_images import MAX_SIDE_PX
-from magma_common.config import LOWER, NodeConfig, parameter
 from magma_common.conversions import image_to_msg, pose_to_arrays, stamp_to_ns
 from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Report
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.message_sizes import SMALL, TEXT
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import FRAME, ROBOT_STATE, SENSOR, STATE
+from magma_common.settings.config import LOWER, NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import printable
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from magma_camera.frozen_camera import FrozenCamera, FrozenCameraSettings
 from magma_camera.image_decoding import FrameRefusedError, decode_compressed, decode_image
-from magma_common.clocks import NO_CLOCK
 from magma_common.compressed_images import MAX_SIDE_PX
+from magma_common.process.clocks import NO_CLOCK
 
 RESTART_AFTER = 5
 """So many pictures in a row whose stamps lie before the last good one, but advance among themselves, mean that the

@@ -1,6 +1,6 @@
 """The programs of this package, by the names under which they are installed."""
 
-from magma_common.program import program_of
+from magma_common.process.program import program_of
 
 main = program_of(
     {

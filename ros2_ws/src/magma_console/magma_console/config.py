@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
-from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE
+from magma_common.settings.config import HIGHER, LOWER, NodeConfig, parameter
+from magma_common.transforms.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE
 from magma_contracts.errors import ConfigError
 
 FIRST_PORT = 8090

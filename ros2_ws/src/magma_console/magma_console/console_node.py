@@ -28,15 +28,15 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from magma_camera.image_decoding import decode_image
 from magma_common import qos
-from magma_common.clocks import steady_s
 from magma_common.conversions import chunk_from_msg, delta_from_msg, stamp_to_ns, state_from_msg
 from magma_common.foreign_subscription import ForeignSubscription
-from magma_common.frames import frame_prefix
-from magma_common.heard_transforms import hear_transforms
 from magma_common.instruction_topics import IN_FORCE_TOPIC
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
-from magma_common.transform_tree import TransformTree, UnknownPoseError
+from magma_common.process.clocks import steady_s
+from magma_common.process.node_main import run_node
+from magma_common.settings.node_config import NodeParameters
+from magma_common.transforms.frames import frame_prefix
+from magma_common.transforms.heard_transforms import hear_transforms
+from magma_common.transforms.transform_tree import TransformTree, UnknownPoseError
 from magma_console.config import LOOPBACK_NAMES, ConsoleConfig
 from magma_console.connections.access import Access
 from magma_console.connections.door import Door, with_token

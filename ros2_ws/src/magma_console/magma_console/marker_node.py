@@ -16,13 +16,13 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from magma_common import qos
-from magma_common.clocks import steady_s
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import chunk_from_msg, ns_to_stamp, state_from_msg
 from magma_common.foreign_subscription import ForeignSubscription
-from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.clocks import steady_s
+from magma_common.process.node_main import run_node
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
+from magma_common.transforms.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_console.robot.controller_parameters import WORKSPACE, ControllerParameters, workspace_of
 from magma_console.robot.overlay import BOX_EDGES, box_corners, predicted_path
 

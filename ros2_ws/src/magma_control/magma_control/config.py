@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magma_common.config import HIGHER, LOWER, NodeConfig, parameter
+from magma_common.settings.config import HIGHER, LOWER, NodeConfig, parameter
 from magma_contracts.chunk_schedule import OVERLAPS, OverlapRule
 from magma_contracts.errors import ConfigError
 from magma_control.gripper import GripperRule

@@ -28,7 +28,6 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from magma_common import diagnostics, qos
-from magma_common.clocks import steady_s
 from magma_common.conversions import (
     action_spec_from_msg,
     chunk_from_msg,
@@ -43,8 +42,9 @@ from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_TOPIC, InstructionListener
 from magma_common.message_sizes import JOINTS, SMALL, TEXT
 from magma_common.network import unauthenticated_reach
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.clocks import steady_s
+from magma_common.process.node_main import run_node
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 from magma_control import inputs
 from magma_control.commands import Command, Source

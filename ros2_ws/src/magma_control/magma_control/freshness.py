@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magma_common.clocks import NO_CLOCK
+from magma_common.process.clocks import NO_CLOCK
 from magma_control.safety import Refusal
 
 
@@ -15,7 +15,7 @@ class Instant:
     """One moment on the two clocks that matter."""
 
     steady_s: float
-    """steady clock (`magma_common.clocks.steady_s`): durations on this machine; nobody can set it"""
+    """steady clock (`magma_common.process.clocks.steady_s`): durations on this machine; nobody can set it"""
     ros_ns: int
     """ROS time: comparable with the stamps in messages"""
 

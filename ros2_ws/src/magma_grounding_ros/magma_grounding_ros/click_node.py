@@ -17,11 +17,11 @@ from magma_interfaces.srv import Confirm, Refer
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, ns_to_stamp, stamp_to_ns
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import end_process, run_node
+from magma_common.process.node_main import end_process, run_node
 from magma_common.qos import FRAME
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.boxes import in_fractions
 from magma_contracts.errors import ConfigError
 from magma_contracts.outputs import check_file

@@ -18,15 +18,15 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import ImageMarker
 
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import image_from_msg, image_to_msg, ns_to_stamp, stamp_to_ns, state_from_msg
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE
 from magma_common.message_sizes import SMALL
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import end_process, run_node
+from magma_common.process.node_main import end_process, run_node
 from magma_common.qos import FRAME, ROBOT_STATE, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.grounding import Entity, Grounding, NamedPlace, Pointer, Which, text_problem
 from magma_contracts.text import printable, sentence
 from magma_grounding_ros.answers import detections, image_marker, marks_of, named_place, phrase_boxes

@@ -17,7 +17,6 @@ from magma_interfaces.msg import EndEffectorState as EndEffectorStateMsg
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import (
     action_spec_to_msg,
     chunk_to_msg,
@@ -30,10 +29,11 @@ from magma_common.diagnostics import ERROR, OK, WARN, DiagnosticsPublisher, Repo
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import InstructionListener
 from magma_common.message_sizes import SMALL
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import end_process, run_node
-from magma_common.program import cannot_start
+from magma_common.process.node_main import end_process, run_node
+from magma_common.process.program import cannot_start
 from magma_common.qos import COMMAND, EVERY_COMMAND, FRAME, ROBOT_STATE, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.actions import DELTA_SIZE, ActionChunk
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError

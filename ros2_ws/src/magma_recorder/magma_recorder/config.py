@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magma_common.config import NodeConfig, parameter
+from magma_common.settings.config import NodeConfig, parameter
 from magma_contracts.errors import ConfigError
 
 

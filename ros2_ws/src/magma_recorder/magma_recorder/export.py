@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_common.conversions import stamp_to_ns, state_from_msg
-from magma_common.frames import FRAME_PREFIX_OF_NAMESPACE, frame_prefix
-from magma_common.transform_tree import FramePose, TransformTree, UnknownPoseError
+from magma_common.transforms.frames import FRAME_PREFIX_OF_NAMESPACE, frame_prefix
+from magma_common.transforms.transform_tree import FramePose, TransformTree, UnknownPoseError
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.camera import project
 from magma_contracts.demonstrations import ACTION_ENTRY, FORMAT_VERSION, MARKS, OBJECT_MARKS

@@ -15,11 +15,11 @@ from typing import Any
 
 from rclpy.node import Node
 
-from magma_common.config import NodeConfig, parameter
 from magma_common.foreign_subscription import ForeignSubscription
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import FRAME, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 from magma_recorder.definitions import message_class, schema_of
 from magma_recorder.topics import JOURNAL, SHOWN_TOO, TOPICS, Topic

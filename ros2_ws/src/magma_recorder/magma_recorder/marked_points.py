@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from magma_common.yaml_files import read_yaml
+from magma_common.settings.yaml_files import read_yaml
 from magma_contracts.demonstrations import OBJECT_MARKS
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import brief

@@ -13,8 +13,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from magma_common import diagnostics
 from magma_common.foreign_subscription import ForeignSubscription, offer_of
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
+from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
 from magma_recorder.config import RecorderConfig
 from magma_recorder.definitions import message_class, schema_of

@@ -16,7 +16,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from magma_common.conversions import ns_to_stamp, stamp_to_ns
-from magma_common.node_main import end_process, run_node
+from magma_common.process.node_main import end_process, run_node
 from magma_common.qos import JOINT_COMMAND
 from magma_contracts.actions import EndEffectorDelta
 from magma_sim_ros.simulator_node import Simulator

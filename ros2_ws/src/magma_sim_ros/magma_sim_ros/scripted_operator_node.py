@@ -12,13 +12,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import delta_from_msg, delta_to_msg, stamp_to_ns
-from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.instruction_topics import InstructionListener
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import COMMAND, FRAME, ROBOT_STATE, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
+from magma_common.transforms.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_sim_ros.matched_world import MatchedWorld
 from magma_sim_ros.scripted_operator import OperatorRules, ScriptedOperator
 from magma_sim_ros.scripted_policies import CannotActError, make_policy

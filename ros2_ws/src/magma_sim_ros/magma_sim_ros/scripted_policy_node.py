@@ -14,14 +14,14 @@ from rclpy.node import Node
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_to_msg, chunk_to_msg, delta_from_msg, stamp_to_ns
 from magma_common.diagnostics import OK, WARN, DiagnosticsPublisher, Report
-from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_common.instruction_topics import InstructionListener
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_common.qos import COMMAND, EVERY_COMMAND, FRAME, STATE
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
+from magma_common.transforms.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import ActionChunk
 from magma_contracts.arm_state import EndEffectorState

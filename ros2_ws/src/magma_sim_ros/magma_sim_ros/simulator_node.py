@@ -18,13 +18,13 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from magma_common.config import NodeConfig, parameter
 from magma_common.conversions import action_spec_from_msg, delta_from_msg, image_to_msg, ns_to_stamp, state_to_msg
 from magma_common.diagnostics import ERROR, OK, DiagnosticsPublisher, Report
-from magma_common.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import end_process, run_node
+from magma_common.process.node_main import end_process, run_node
 from magma_common.qos import EVERY_COMMAND, ROBOT_STATE, SENSOR, STATE, TRANSFORMS, TRANSFORMS_STATIC
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.node_config import NodeParameters
+from magma_common.transforms.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_contracts.actions import GRIPPER, EndEffectorDelta
 from magma_contracts.errors import ConfigError
 from magma_contracts.motions import total

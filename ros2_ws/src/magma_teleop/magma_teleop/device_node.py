@@ -24,11 +24,11 @@ from std_srvs.srv import Trigger
 from magma_common import qos
 from magma_common.conversions import delta_to_msg, pose_to_arrays
 from magma_common.foreign_subscription import ForeignSubscription
-from magma_common.frames import frame_prefix
-from magma_common.heard_transforms import hear_transforms
 from magma_common.message_sizes import SMALL, TEXT
-from magma_common.node_config import NodeParameters
-from magma_common.transform_tree import TransformTree, UnknownPoseError
+from magma_common.settings.node_config import NodeParameters
+from magma_common.transforms.frames import frame_prefix
+from magma_common.transforms.heard_transforms import hear_transforms
+from magma_common.transforms.transform_tree import TransformTree, UnknownPoseError
 from magma_contracts.errors import ConfigError
 from magma_teleop.config import DeviceConfig
 from magma_teleop.device_profile import DeviceProfile, LeaderProfile, read_profile

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magma_common.yaml_files import read_yaml
+from magma_common.settings.yaml_files import read_yaml
 from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import brief, listed

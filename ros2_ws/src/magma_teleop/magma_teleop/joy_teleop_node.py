@@ -11,7 +11,7 @@ from sensor_msgs.msg import Joy
 from magma_common import qos
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.message_sizes import TEXT
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_teleop.device_node import DeviceTeleop
 from magma_teleop.device_profile import DeviceProfile
 from magma_teleop.joy_operator import JoyOperator, JoySample

@@ -22,8 +22,8 @@ from magma_common.conversions import delta_to_msg
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE, ASK_TOPIC
 from magma_common.message_sizes import SMALL, TEXT
-from magma_common.node_config import NodeParameters
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
+from magma_common.settings.node_config import NodeParameters
 from magma_teleop.config import KeyboardConfig
 from magma_teleop.display import PHASE_NAMES, Status, status_lines
 from magma_teleop.identity import operator_identity

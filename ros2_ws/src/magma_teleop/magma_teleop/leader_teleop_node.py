@@ -13,7 +13,7 @@ from magma_common import qos
 from magma_common.conversions import pose_to_arrays
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.message_sizes import SMALL, TEXT
-from magma_common.node_main import run_node
+from magma_common.process.node_main import run_node
 from magma_teleop.device_node import DeviceTeleop
 from magma_teleop.device_profile import LeaderProfile
 from magma_teleop.leader_operator import LeaderOperator, LeaderSample

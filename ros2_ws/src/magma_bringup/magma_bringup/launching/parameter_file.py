@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from magma_common.yaml_files import read_yaml
+from magma_common.settings.yaml_files import read_yaml
 from magma_contracts.errors import ConfigError
 
 NODES = (

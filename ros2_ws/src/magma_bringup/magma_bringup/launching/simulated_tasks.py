@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from magma_common.program import cannot_start
+from magma_common.process.program import cannot_start
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from magma_common.clocks import steady_s
+from magma_common.process.clocks import steady_s
 from magma_console.config import FIRST_PORT, ConsoleConfig
 from magma_console.connections.access import COOKIE, NO_TOKEN, SESSION_S, Access, Denial, LoginGuard, Request
 from magma_console.connections.lobby import Lobby, PatientProtocol

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from magma_common.clocks import steady_s
+from magma_common.process.clocks import steady_s
 from magma_console.config import ConsoleConfig
 from magma_console.connections.access import RateLimit
 from magma_console.connections.operator_session import HeldPress, Intent, IntentError, Limits, OperatorSession

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from magma_common.clocks import steady_s
+from magma_common.process.clocks import steady_s
 from magma_console.config import ConsoleConfig
 from magma_console.robot.pictures import NewestPicture
 

@@ -10,8 +10,8 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from magma_common import qos
-from magma_common.clocks import steady_s
 from magma_common.foreign_subscription import ForeignSubscription
+from magma_common.process.clocks import steady_s
 from magma_console.robot.arm_model import ArmModel
 from magma_contracts.errors import ConfigError
 from magma_control.drivers.joint_trajectory import DEFAULT_TOPIC

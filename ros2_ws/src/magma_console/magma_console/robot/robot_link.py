@@ -25,7 +25,7 @@ from magma_common.conversions import delta_to_msg, ns_to_stamp
 from magma_common.foreign_subscription import ForeignSubscription
 from magma_common.instruction_topics import ASK_SERVICE
 from magma_common.message_sizes import SMALL, TEXT
-from magma_common.node_beside import node_beside
+from magma_common.process.node_beside import node_beside
 from magma_teleop.operator_device import DeviceStatus, FloatArray
 
 NAME_ENDING = "_operator"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from magma_common.clocks import steady_s
+from magma_common.process.clocks import steady_s
 from magma_console.robot.overlay import box_lines
 from magma_console.robot.pictures import NewestPicture
 from magma_console.robot.view_state import Controller, FloatArray, ViewState

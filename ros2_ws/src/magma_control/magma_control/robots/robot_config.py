@@ -15,8 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from magma_common.config import NodeConfig, parameter
-from magma_common.yaml_files import read_yaml
+from magma_common.settings.config import NodeConfig, parameter
+from magma_common.settings.yaml_files import read_yaml
 from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
 from magma_contracts.text import brief, listed

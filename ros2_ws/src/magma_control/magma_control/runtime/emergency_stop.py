@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 
 from magma_common import qos
 from magma_common.foreign_subscription import ANYTHING, ForeignSubscription
-from magma_common.node_beside import node_beside
+from magma_common.process.node_beside import node_beside
 
 NAME_ENDING = "_emergency_stop"
 BUTTON, SHARED_BUTTON = "magma/estop_button", "/magma/estop_button"

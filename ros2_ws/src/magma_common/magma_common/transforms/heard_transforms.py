@@ -10,7 +10,7 @@ from tf2_msgs.msg import TFMessage
 from magma_common import qos
 from magma_common.foreign_subscription import LOG_PERIOD_S, ForeignSubscription
 from magma_common.message_sizes import TRANSFORMS
-from magma_common.transform_tree import TransformTree
+from magma_common.transforms.transform_tree import TransformTree
 
 
 def hear_transforms(node: Node, tree: TransformTree) -> None:

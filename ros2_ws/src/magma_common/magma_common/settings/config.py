@@ -5,7 +5,7 @@
         rate_hz: float = parameter(30.0, "Frames per second.", minimum=1.0, maximum=240.0)
 
 Values are checked when the object is made; `from_mapping` refuses unknown keys. The same class stands behind ROS
-parameters (`magma_common.node_config`) and behind a command line.
+parameters (`magma_common.settings.node_config`) and behind a command line.
 """
 
 from __future__ import annotations

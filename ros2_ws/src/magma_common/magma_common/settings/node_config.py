@@ -11,7 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from magma_common.config import HIGHER, NodeConfig, ParameterInfo, element_type, loosens, parameter_info
+from magma_common.settings.config import HIGHER, NodeConfig, ParameterInfo, element_type, loosens, parameter_info
 from magma_contracts.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT", bound=NodeConfig)

@@ -13,11 +13,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from magma_common.hangup import survive_hangup
-from magma_common.interrupts import Interrupts
-from magma_common.program import cannot_start
-from magma_common.service_guard import refuse_wrong_requests
-from magma_common.sim_time import watch_sim_time
+from magma_common.process.hangup import survive_hangup
+from magma_common.process.interrupts import Interrupts
+from magma_common.process.program import cannot_start
+from magma_common.process.service_guard import refuse_wrong_requests
+from magma_common.process.sim_time import watch_sim_time
 from magma_contracts.errors import ConfigError
 
 EXIT_CONFIGURATION = 2

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from magma_common.ros_yaml import RosLoader
+from magma_common.settings.ros_yaml import RosLoader
 from magma_contracts.errors import ConfigError
 from magma_contracts.small_files import read_text
 from magma_contracts.text import printable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from magma_common.clocks import NO_CLOCK
+from magma_common.process.clocks import NO_CLOCK
 
 LOOK_PERIOD_S = 3.0
 REPEAT_S = 30.0

@@ -1,0 +1,1 @@
+"""Settings of a node: typed, checked, bound to its ROS parameters, and read from YAML."""

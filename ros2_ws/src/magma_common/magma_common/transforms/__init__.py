@@ -1,0 +1,1 @@
+"""Where frames are in each other, by /tf and /tf_static."""

@@ -31,7 +31,12 @@ def stage(ticks: int, seed: int) -> None:
     """A policy's chunk of two steps every 0.2 s, the arm's report every tick: everything between message and driver."""
     from magma_contracts.action_spec import ActionSpec
     from magma_contracts.actions import ActionChunk
-    from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_matrix
+    from magma_contracts.geometry.rotations import (
+        axis_angle_from_quaternion,
+        conjugate,
+        multiply,
+        quaternion_from_matrix,
+    )
     from magma_control.config import ControllerConfig
     from magma_control.controller import Controller
     from magma_control.drivers.base import ArmDriver, NoGripper

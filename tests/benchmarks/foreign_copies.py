@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from magma_contracts.rotation_arrays import multiply, quaternion_from_axis_angle
-from magma_contracts.rotation_forms import coded
+from magma_contracts.geometry.rotation_arrays import multiply, quaternion_from_axis_angle
+from magma_contracts.geometry.rotation_forms import coded
 from magma_data import demonstrations as native
 from magma_data import layout
 from magma_data.info import Feature

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from magma_contracts.boxes import overlap
+from magma_contracts.geometry.boxes import overlap
 from magma_policy.grit.detectors import Detector
 from magma_policy.grit.pairs import Pair, pairs_of, scene_key, shards_of
 from magma_policy.grit.phrases import Chunk, Parser, PhraseSettings

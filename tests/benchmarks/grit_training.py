@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from magma_contracts.boxes import overlap
+from magma_contracts.geometry.boxes import overlap
 from magma_eval.confidence_intervals import Rate
 from magma_policy.families import registry
 from magma_policy.grit.pairs import Pair, pairs_of, scene_key, shards_of

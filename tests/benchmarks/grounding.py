@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from magma_contracts.boxes import in_pixels, overlap
+from magma_contracts.geometry.boxes import in_pixels, overlap
 from magma_contracts.grounding import Grounder
 from magma_eval.confidence_intervals import Rate
 from magma_policy.families import registry

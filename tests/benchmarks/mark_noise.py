@@ -23,7 +23,7 @@ import tyro
 from numpy.typing import NDArray
 
 from magma_contracts.arm_state import ArmState
-from magma_contracts.rotations import quaternion_from_yaw, rotate
+from magma_contracts.geometry.rotations import quaternion_from_yaw, rotate
 from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.registry import skill_of
 from magma_sim.tasks.skill import Poses, Skill

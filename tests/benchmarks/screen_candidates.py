@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from magma_contracts.boxes import holds, overlap
+from magma_contracts.geometry.boxes import holds, overlap
 from magma_eval.confidence_intervals import Rate
 from magma_policy.screens.candidates import Candidate, boxes_of, tidied
 from magma_policy.screens.miniwob.observation import HEIGHT, SCALE, WIDTH

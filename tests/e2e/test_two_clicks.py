@@ -14,8 +14,8 @@ from sensor_msgs.msg import Image
 
 from magma_common import qos
 from magma_common.instruction_topics import IN_FORCE_TOPIC
-from magma_contracts.boxes import holds
 from magma_contracts.camera import project
+from magma_contracts.geometry.boxes import holds
 from magma_contracts.grounding import Expression, Grounding
 from magma_sim import make_task
 from magma_sim.tasks.object_words import OBJECT_WORDS

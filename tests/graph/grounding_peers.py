@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from magma_contracts.boxes import holds
+from magma_contracts.geometry.boxes import holds
 from magma_contracts.grounding import Entity, Expression, GroundedText, Grounding
 from magma_policy.grounding.expressions import Thing, resolve
 from magma_policy.grounding.local_pointer import LocalPointer

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magma_contracts.rotations import conjugate, multiply_left_to_right, quaternion_from_axis_angle
+from magma_contracts.geometry.rotations import conjugate, multiply_left_to_right, quaternion_from_axis_angle
 from magma_data.demonstrations import read_episode
 from magma_data.reader import Dataset
 from magma_sim.backends.tabletop.layouts import EVALUATION_LAYOUTS

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from magma_contracts.server_tokens import TOKEN_VARIABLE
+from magma_contracts.files.server_tokens import TOKEN_VARIABLE
 from magma_policy_client.client import DEFAULT_TIMEOUT_S, PolicyClient
 from magma_policy_client.errors import ServerError
 

@@ -121,7 +121,7 @@ def _ask_checkpoint(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, n
 
 def _ask_server(config: ActConfig, picture: np.ndarray) -> tuple[Any, Any, np.ndarray]:
     from magma_contracts.arm_state import ArmState
-    from magma_contracts.server_tokens import TOKEN_VARIABLE
+    from magma_contracts.files.server_tokens import TOKEN_VARIABLE
     from magma_policy_client import PolicyClientError
     from magma_policy_client.addresses import open_policy
 

@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_contracts.text import escaped, printable
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import CommandError, GenerationError, InstructionError, ObservationError, ScreenError

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_data.errors import DatasetError
 from magma_data.reader import Dataset, is_dataset
 from magma_policy.commands.options import run_command

@@ -19,8 +19,8 @@ import tyro
 from numpy.typing import NDArray
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_file
-from magma_contracts.small_files import read_text
+from magma_contracts.files.outputs import check_file
+from magma_contracts.files.small_files import read_text
 from magma_contracts.text import escaped
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.errors import (

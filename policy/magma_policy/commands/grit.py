@@ -16,7 +16,7 @@ import tyro
 from tqdm import tqdm
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_policy.commands.options import run_command
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError
 from magma_policy.families import magma, openvla

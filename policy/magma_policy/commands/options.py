@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import OutputError, explained
+from magma_contracts.files.outputs import OutputError, explained
 from magma_contracts.text import escaped
 from magma_policy.errors import CommandError, NotFiniteError
 from magma_policy.files.hub import HubError

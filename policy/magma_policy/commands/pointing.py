@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from magma_contracts.boxes import in_pixels
 from magma_contracts.errors import ConfigError
-from magma_contracts.server_tokens import TOKEN_VARIABLE
+from magma_contracts.files.server_tokens import TOKEN_VARIABLE
+from magma_contracts.geometry.boxes import in_pixels
 from magma_policy.errors import CheckpointError, CommandError
 from magma_policy.files.hub import HubError
 from magma_policy.files.image_files import check_image_file, resize, write_image

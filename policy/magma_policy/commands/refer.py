@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from magma_contracts.boxes import in_fractions
 from magma_contracts.errors import ConfigError
+from magma_contracts.geometry.boxes import in_fractions
 from magma_contracts.text import brief
 from magma_policy.commands.describe import tell
 from magma_policy.commands.options import run_command

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.errors import CommandError, ScreenError
 from magma_policy.files.image_files import write_image

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_file
-from magma_contracts.server_tokens import TOKEN_VARIABLE, token_from_file
+from magma_contracts.files.outputs import check_file
+from magma_contracts.files.server_tokens import TOKEN_VARIABLE, token_from_file
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.commands.pointing import PointingOptions
 from magma_policy.errors import CommandError

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from magma_contracts.demonstrations import MARKS
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_policy.commands.options import run_command
 from magma_policy.demonstrations.episode_file import DemonstrationError, fingerprint
 from magma_policy.demonstrations.sources import open_set

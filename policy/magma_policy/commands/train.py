@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_contracts.text import escaped, printable
 from magma_policy.demonstrations.episode_file import DemonstrationError
 from magma_policy.demonstrations.reader import Demonstrations, held_out_text

@@ -19,9 +19,9 @@ from magma_contracts.arm_state import (
 )
 from magma_contracts.demonstrations import MARKS
 from magma_contracts.errors import ConfigError
-from magma_contracts.pose_conventions import ANGLES, UNITS, Action, Columns, Pose
-from magma_contracts.rotation_arrays import FloatArray, axis_angle_from_quaternion, conjugate, multiply, rotate
-from magma_contracts.rotation_forms import quaternions
+from magma_contracts.geometry.pose_conventions import ANGLES, UNITS, Action, Columns, Pose
+from magma_contracts.geometry.rotation_arrays import FloatArray, axis_angle_from_quaternion, conjugate, multiply, rotate
+from magma_contracts.geometry.rotation_forms import quaternions
 from magma_contracts.text import brief
 from magma_data.reader import Dataset, Episode
 from magma_policy.demonstrations.joint_chain import JointChain

@@ -14,7 +14,7 @@ import numpy as np
 from magma_contracts.camera import LARGEST_SIDE
 from magma_contracts.demonstrations import CARD, check_version
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
 from magma_contracts.text import printable
 from magma_data import layout
 from magma_policy.demonstrations.episode_file import DemonstrationError

@@ -10,11 +10,11 @@ import numpy as np
 from defusedxml import ElementTree
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotation_arrays import FloatArray, multiply, quaternion_from_axis_angle, rotate
-from magma_contracts.rotation_forms import FORMS
-from magma_contracts.small_files import read_bytes
+from magma_contracts.files.small_files import read_bytes
+from magma_contracts.files.typed_tables import naming
+from magma_contracts.geometry.rotation_arrays import FloatArray, multiply, quaternion_from_axis_angle, rotate
+from magma_contracts.geometry.rotation_forms import FORMS
 from magma_contracts.text import printable
-from magma_contracts.typed_tables import naming
 
 LARGEST = 1 << 24
 

@@ -31,10 +31,10 @@ from typing import Any
 import yaml
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.pose_conventions import Action, State, check_answered
-from magma_contracts.rotation_forms import FORMS
+from magma_contracts.files.typed_tables import from_dict, naming
+from magma_contracts.geometry.pose_conventions import Action, State, check_answered
+from magma_contracts.geometry.rotation_forms import FORMS
 from magma_contracts.text import printable
-from magma_contracts.typed_tables import from_dict, naming
 from magma_policy.embodiments import robots
 from magma_policy.files.yaml_files import read_yaml
 

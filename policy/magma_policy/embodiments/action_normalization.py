@@ -12,7 +12,7 @@ import numpy as np
 
 from magma_contracts.actions import DELTA_SIZE
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import from_dict, naming
+from magma_contracts.files.typed_tables import from_dict, naming
 from magma_policy.errors import shown
 from magma_policy.files.json_dataclasses import to_dict
 from magma_policy.files.json_files import read_object

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from magma_contracts.outputs import explained
+from magma_contracts.files.outputs import explained
 from magma_policy.errors import CheckpointError
 from magma_policy_client.content import digest_of, file_digests
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from magma_contracts.outputs import check_file
+from magma_contracts.files.outputs import check_file
 from magma_contracts.text import printable
 from magma_policy.errors import CommandError
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from magma_contracts.typed_tables import from_dict, naming
+from magma_contracts.files.typed_tables import from_dict, naming
 from magma_policy.files.json_files import read_object
 
 T = TypeVar("T")

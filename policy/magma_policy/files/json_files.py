@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from magma_contracts import small_files
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import naming
+from magma_contracts.files import small_files
+from magma_contracts.files.typed_tables import naming
 from magma_policy.errors import shown
 
 MAX_BYTES = 64 * 2**20

@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
-from magma_contracts.display_matrix import upright
+from magma_contracts.geometry.display_matrix import upright
 from magma_contracts.text import printable
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import flattened

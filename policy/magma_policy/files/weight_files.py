@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import LFS_POINTER, LFS_REMEDY
+from magma_contracts.files.small_files import LFS_POINTER, LFS_REMEDY
 from magma_policy.errors import CheckpointError, shown
 from magma_policy.files.json_files import read_object
 

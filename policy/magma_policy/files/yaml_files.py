@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
+from magma_contracts.files.typed_tables import check_once, naming
 from magma_contracts.text import printable
-from magma_contracts.typed_tables import check_once, naming
 
 
 class _Loader(yaml.SafeLoader):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from magma_contracts.boxes import in_fractions
+from magma_contracts.geometry.boxes import in_fractions
 from magma_contracts.grounding import Grounder
 from magma_policy.errors import CommandError
 from magma_policy.grit.pairs import scene_key

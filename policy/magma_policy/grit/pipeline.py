@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from magma_contracts.boxes import apart
+from magma_contracts.geometry.boxes import apart
 from magma_contracts.text import encodes
 from magma_policy.errors import CommandError
 from magma_policy.grit.detectors import Detector, Found

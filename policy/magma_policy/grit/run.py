@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from magma_contracts.boxes import in_pixels
+from magma_contracts.geometry.boxes import in_pixels
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import resize, write_image
 from magma_policy.files.whole_files import PARTIAL, whole_file

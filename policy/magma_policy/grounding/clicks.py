@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import holds, overlap
+from magma_contracts.geometry.boxes import holds, overlap
 from magma_contracts.grounding import Grounder, Grounding, NamedPlace
 from magma_policy.grounding.expressions import MARGIN, PLACES, is_placed, unplaced
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from magma_contracts.boxes import overlap
+from magma_contracts.geometry.boxes import overlap
 from magma_contracts.grounding import Grounder
 from magma_policy.grounding.clicks import SAME, ClickError, name_click, noun_phrase
 from magma_policy.grounding.expressions import PLACES, Thing, expressions, is_placed, resolve

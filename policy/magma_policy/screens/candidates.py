@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import apart
+from magma_contracts.geometry.boxes import apart
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the screenshot, x to the right, y down"""

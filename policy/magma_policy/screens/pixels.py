@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import apart
+from magma_contracts.geometry.boxes import apart
 from magma_policy.screens.candidates import LEAST_SIDE_PX, Candidate
 
 _EDGES = (50, 150)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import holds, overlap
+from magma_contracts.geometry.boxes import holds, overlap
 from magma_contracts.text import printable
 from magma_policy.errors import CommandError, ScreenError
 from magma_policy.screens.candidates import LEAST_SIDE_PX, Box, Candidate, boxes_of

@@ -22,8 +22,8 @@ from websockets.asyncio.server import ServerConnection
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
 from magma_contracts.arm_state import ArmState
-from magma_contracts.rotation_forms import quaternions
-from magma_contracts.rotations import multiply, quaternion_from_axis_angle
+from magma_contracts.geometry.rotation_forms import quaternions
+from magma_contracts.geometry.rotations import multiply, quaternion_from_axis_angle
 from magma_contracts.text import brief, sentence
 from magma_policy.errors import CommandError, InstructionError, ObservationError
 from magma_policy.files.image_files import decode_image, resize

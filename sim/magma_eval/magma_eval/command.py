@@ -13,8 +13,8 @@ from typing import Annotated
 
 import tyro
 
+from magma_contracts.files.outputs import check_file, check_folder, explained
 from magma_contracts.interruption import ends_on_interrupt
-from magma_contracts.outputs import check_file, check_folder, explained
 from magma_contracts.text import escaped
 from magma_eval.benchmarks import benchmarks
 from magma_eval.compare import compare

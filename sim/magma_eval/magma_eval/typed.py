@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from magma_contracts.small_files import read_bytes
+from magma_contracts.files.small_files import read_bytes
 from magma_contracts.text import encodes
 
 LONGEST_TEXT = 20_000

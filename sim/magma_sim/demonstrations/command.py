@@ -27,8 +27,8 @@ import sys
 
 import tyro
 
+from magma_contracts.files.outputs import explained
 from magma_contracts.interruption import ends_on_interrupt
-from magma_contracts.outputs import explained
 from magma_eval.policies.interface import PolicyFailedError
 from magma_sim.demonstrations.config import DemonstrationConfig
 from magma_sim.demonstrations.generation import generate

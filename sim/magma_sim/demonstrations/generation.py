@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.demonstrations import CARD
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_data.demonstrations import add_episode, open_set
 from magma_data.reader import Dataset, is_dataset
 from magma_data.writer import remove_unfinished

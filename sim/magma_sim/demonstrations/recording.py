@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.camera import project
-from magma_contracts.rotations import multiply_left_to_right, quaternion_from_axis_angle, quaternion_from_yaw
+from magma_contracts.geometry.rotations import multiply_left_to_right, quaternion_from_axis_angle, quaternion_from_yaw
 from magma_sim.demonstrations.actor import Actor
 from magma_sim.demonstrations.config import DemonstrationConfig, NoiseConfig
 from magma_sim.demonstrations.noise import ActionNoise

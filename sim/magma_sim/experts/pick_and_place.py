@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.arm_state import ArmState
-from magma_contracts.rotations import (
+from magma_contracts.geometry.rotations import (
     axis_angle_from_quaternion,
     conjugate,
     multiply_left_to_right,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from magma_contracts.actions import GRIPPER
 from magma_contracts.arm_state import ArmState
 from magma_contracts.foresight import Ahead, foretell
-from magma_contracts.rotations import conjugate, multiply, rotate
+from magma_contracts.geometry.rotations import conjugate, multiply, rotate
 from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.tasks.skill import Poses
 

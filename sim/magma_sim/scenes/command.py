@@ -15,7 +15,7 @@ import sys
 
 import tyro
 
-from magma_contracts.outputs import explained
+from magma_contracts.files.outputs import explained
 from magma_sim.scenes.config import ScenesConfig
 from magma_sim.scenes.generation import generate
 from magma_sim.tasks.interface import SimulatorUnavailableError

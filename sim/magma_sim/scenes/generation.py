@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.outputs import check_folder
+from magma_contracts.files.outputs import check_folder
 from magma_contracts.scenes import CARD, CLICKS, FORMAT_VERSION, SCENES, Split
 from magma_contracts.text import printable
 from magma_eval.typed import read_json

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import rotate, yaw_from_quaternion
+from magma_contracts.geometry.rotations import rotate, yaw_from_quaternion
 from magma_sim.tasks.interface import Pose
 
 Poses = Mapping[str, Pose]

@@ -15,8 +15,8 @@ from mutation_edits import bytes_edits, json_edits, line_edits, npy_edits, xml_e
 from magma_bringup.launching.parameter_file import parameters_by_node
 from magma_contracts import scenes as scene_files
 from magma_contracts.errors import ConfigError
+from magma_contracts.files.server_tokens import token_from_file
 from magma_contracts.scenes import CLICKS
-from magma_contracts.server_tokens import token_from_file
 from magma_control.config import ControllerConfig
 from magma_control.journal import configuration_text
 from magma_policy.commands import train

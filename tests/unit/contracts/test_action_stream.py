@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from magma_contracts.action_stream import ActionStream, CommandLog
 from magma_contracts.actions import ActionChunk
 from magma_contracts.chunk_schedule import REPLACE, OverlapRule
-from magma_contracts.motions import missing, then, total
-from magma_contracts.rotations import multiply, quaternion_from_axis_angle
+from magma_contracts.geometry.motions import missing, then, total
+from magma_contracts.geometry.rotations import multiply, quaternion_from_axis_angle
 
 PERIOD_S = 0.2
 BLEND = OverlapRule()

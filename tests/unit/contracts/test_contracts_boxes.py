@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_contracts.boxes import apart, holds, in_fractions, in_pixels, overlap
+from magma_contracts.geometry.boxes import apart, holds, in_fractions, in_pixels, overlap
 
 
 def random_boxes(numbers):

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from magma_contracts.display_matrix import upright
+from magma_contracts.geometry.display_matrix import upright
 
 ONE = 1 << 16
 

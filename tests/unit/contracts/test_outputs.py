@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from magma_contracts.outputs import OutputError, check_file, check_folder, explained
+from magma_contracts.files.outputs import OutputError, check_file, check_folder, explained
 
 NOWHERE = Path("/proc/nowhere")
 """Cannot be made, not even by root."""

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_contracts import rotation_arrays as many
-from magma_contracts import rotations as one
+from magma_contracts.geometry import rotation_arrays as many
+from magma_contracts.geometry import rotations as one
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from magma_contracts.rotations import (
+from magma_contracts.geometry.rotations import (
     axis_angle_from_quaternion,
     conjugate,
     matrix_from_quaternion,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from magma_contracts.server_tokens import MOST_BYTES, TOKEN_VARIABLE, read_token, token_from_file
+from magma_contracts.files.server_tokens import MOST_BYTES, TOKEN_VARIABLE, read_token, token_from_file
 
 TOKEN = "0123456789abcdef"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_bytes, read_text
+from magma_contracts.files.small_files import read_bytes, read_text
 
 MOST = 4096
 
@@ -74,7 +74,7 @@ def test_a_size_that_is_not_told_beforehand(tmp_path):
 def test_a_large_limit_takes_no_memory(tmp_path):
     (tmp_path / "file").write_text("x")
     program = (
-        "import resource, sys; from pathlib import Path; from magma_contracts.small_files import read_bytes;"
+        "import resource, sys; from pathlib import Path; from magma_contracts.files.small_files import read_bytes;"
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30));"
         "assert read_bytes(Path(sys.argv[1]), 4 << 30) == b'x'"
     )

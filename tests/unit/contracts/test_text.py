@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
+from magma_contracts.files.digests import content_hash
 from magma_contracts.text import LONGEST, LONGEST_SENTENCE, brief, escaped, listed, one_line, printable, sentence
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from arm_builders import BOX, PERIOD_S, LimitChecker, motion, panda_kinematics
 
-from magma_contracts.rotations import axis_angle_from_matrix, matrix_from_quaternion
+from magma_contracts.geometry.rotations import axis_angle_from_matrix, matrix_from_quaternion
 from magma_control.motion.arm_motion import GOAL_INSET_M, ArmMotion
 from magma_control.motion.joint_motion import JointLimits, JointState, JointTracker
 

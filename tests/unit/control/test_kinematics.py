@@ -9,7 +9,7 @@ import pytest
 from arm_builders import PERIOD_S, panda, panda_description, panda_kinematics
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from magma_contracts.geometry.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from magma_control.motion.kinematics import Kinematics
 from magma_control.robots.robot_config import CollisionSection, FramesSection, JointsSection
 from magma_control.robots.robot_description import RobotDescription

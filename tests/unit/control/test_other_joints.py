@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotations import matrix_from_axis_angle
+from magma_contracts.geometry.rotations import matrix_from_axis_angle
 from magma_control.motion.arm_motion import ArmMotion
 from magma_control.motion.kinematics import Kinematics
 from magma_control.robots.robot_config import RobotConfig

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_contracts.rotations import (
+from magma_contracts.geometry.rotations import (
     axis_angle_from_matrix,
     matrix_from_axis_angle,
     matrix_from_quaternion,

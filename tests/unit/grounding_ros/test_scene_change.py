@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magma_contracts.arm_state import EndEffectorState
-from magma_contracts.rotations import quaternion_from_axis_angle
+from magma_contracts.geometry.rotations import quaternion_from_axis_angle
 from magma_grounding_ros.frame_history import Frame
 from magma_grounding_ros.scene_change import SceneTolerance, changed_share, why_changed
 

@@ -15,8 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from magma_contracts.arm_state import ArmState
 from magma_contracts.errors import ConfigError
+from magma_contracts.geometry.rotation_forms import FORMS, coded
 from magma_contracts.policies import is_server
-from magma_contracts.rotation_forms import FORMS, coded
 from magma_policy_client import ProtocolError, RefusedError, ServerError
 from magma_policy_client.addresses import check_address, read_address
 from magma_policy_client.foreign import array_forms, conventions, model_file
@@ -116,7 +116,7 @@ def test_every_convention_leads_to_the_same_poses(form, kind, drawn):
 
 
 def from_text(text):
-    from magma_contracts.typed_tables import from_dict
+    from magma_contracts.files.typed_tables import from_dict
 
     made = from_dict(ModelFile, model_file.tomllib.loads(text))
     made.check()

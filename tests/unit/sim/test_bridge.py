@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magma_contracts.rotations import matrix_from_quaternion, quaternion_from_axis_angle, quaternion_from_yaw
+from magma_contracts.geometry.rotations import matrix_from_quaternion, quaternion_from_axis_angle, quaternion_from_yaw
 from magma_sim import make_task, suite_tasks
 from magma_sim.backends.simpler_bridge import cameras
 from magma_sim.backends.simpler_bridge.assets import AssetsMissingError, check_assets

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from magma_contracts.arm_state import ArmState
-from magma_contracts.rotations import quaternion_from_axis_angle
+from magma_contracts.geometry.rotations import quaternion_from_axis_angle
 from magma_sim.backends.tabletop.objects import GOALS, OBJECTS, TASKS
 from magma_sim.experts.pick_and_place import ScriptedExpert
 from magma_sim.tasks.interface import Pose

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from magma_contracts import rotations
+from magma_contracts.geometry import rotations
 
 # A machine busy with other work is no reason to fail.
 patient = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

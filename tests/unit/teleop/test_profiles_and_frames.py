@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotations import matrix_from_quaternion
+from magma_contracts.geometry.rotations import matrix_from_quaternion
 from magma_teleop import device_profile
 from magma_teleop.device_node import find_profile
 from magma_teleop.device_profile import DeviceProfile, LeaderProfile, profile_from, read_profile

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.arm_state import ArmState
-from magma_contracts.pose_conventions import UNITS
-from magma_contracts.rotation_arrays import axis_angle_from_quaternion, conjugate, multiply, rotate
-from magma_contracts.rotation_forms import coded, quaternions
+from magma_contracts.geometry.pose_conventions import UNITS
+from magma_contracts.geometry.rotation_arrays import axis_angle_from_quaternion, conjugate, multiply, rotate
+from magma_contracts.geometry.rotation_forms import coded, quaternions
 from magma_policy_client.codec import short
 from magma_policy_client.errors import RefusedError, ServerError
 from magma_policy_client.foreign.model_file import ModelFile, sizes

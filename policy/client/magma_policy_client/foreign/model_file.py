@@ -26,8 +26,8 @@
     position = "actions[0:3]"
     ...                                   # as in state
 
-The words are those of the mapping files of datasets (`magma_contracts.pose_conventions`). Everything is asked for and
-nothing guessed: a wrong sign of the gripper or order of a quaternion costs all success, and nobody sees why.
+The words are those of the mapping files of datasets (`magma_contracts.geometry.pose_conventions`). Everything is asked
+for and nothing guessed: a wrong sign of the gripper or order of a quaternion costs all success, and nobody sees why.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from pathlib import Path
 
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.errors import ConfigError
-from magma_contracts.pose_conventions import Action, Columns, Pose, check_answered
-from magma_contracts.rotation_forms import FORMS
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
+from magma_contracts.files.typed_tables import from_dict, naming
+from magma_contracts.geometry.pose_conventions import Action, Columns, Pose, check_answered
+from magma_contracts.geometry.rotation_forms import FORMS
 from magma_contracts.text import brief, printable
-from magma_contracts.typed_tables import from_dict, naming
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from magma_contracts.boxes import apart
+from magma_contracts.geometry.boxes import apart
 from magma_contracts.grounding import Expression, GroundedText, Grounding, Which
 from magma_policy.errors import GenerationError
 from magma_policy.families.interface import GenerationSettings, Message, Piece

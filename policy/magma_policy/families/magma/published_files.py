@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import naming
+from magma_contracts.files.typed_tables import naming
 from magma_policy.errors import CheckpointError, shown
 from magma_policy.families.magma.config import ImageConfig, MagmaConfig, TokenConfig, VisionConfig
 from magma_policy.families.magma.published_tokenizer import check_vocabulary_entry, read_published_tokenizer

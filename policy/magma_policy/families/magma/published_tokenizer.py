@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import naming
+from magma_contracts.files.typed_tables import naming
 from magma_policy.errors import shown
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.tokenizer import MagmaTokenizer

@@ -15,7 +15,7 @@ from typing import ClassVar
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import naming
+from magma_contracts.files.typed_tables import naming
 from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.prompt import ROBOT_QUESTION, SYSTEM_TEXT
 from magma_policy.files.tokenizer_files import forget_other_tools_state, read_tokenizer

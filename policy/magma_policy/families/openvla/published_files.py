@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import naming
+from magma_contracts.files.typed_tables import naming
 from magma_policy.embodiments import action_normalization
 from magma_policy.embodiments.action_normalization import ActionStatistics
 from magma_policy.errors import CheckpointError, shown

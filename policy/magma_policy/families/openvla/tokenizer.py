@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import naming
+from magma_contracts.files.typed_tables import naming
 from magma_policy.errors import InstructionError, shown
 from magma_policy.files.tokenizer_files import forget_other_tools_state, read_tokenizer
 

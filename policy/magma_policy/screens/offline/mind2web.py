@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import holds
+from magma_contracts.geometry.boxes import holds
 from magma_policy.errors import ScreenError, shown
 from magma_policy.marks.drawing import draw_box_marks
 from magma_policy.screens.actions import ScreenAction, web_action

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_bytes
+from magma_contracts.files.small_files import read_bytes
 from magma_policy.errors import CommandError, ScreenError, shown
 from magma_policy.files.image_files import decode_image, read_image
 

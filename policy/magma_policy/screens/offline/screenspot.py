@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import holds
+from magma_contracts.geometry.boxes import holds
 from magma_policy.errors import ScreenError
 from magma_policy.marks.drawing import draw_box_marks
 from magma_policy.marks.set_of_mark import parse_ui_answer, ui_question

@@ -28,7 +28,7 @@ from magma_bringup.launching.domain import check_alone, domain_id, free_domain
 from magma_bringup.launching.launched_graph import LaunchedGraph
 from magma_common.process.hangup import INTERRUPTS, heed_interrupts
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_folder, explained
+from magma_contracts.files.outputs import check_folder, explained
 from magma_eval.episodes import Variant
 from magma_eval.policies.choice import PolicyChoice
 from magma_eval.suites import one_task, plain_tasks

@@ -12,7 +12,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
-from magma_contracts.display_matrix import upright
+from magma_contracts.geometry.display_matrix import upright
 
 MAX_PIXELS = 1 << 26
 """Of one picture: a header that claims more is damaged or hostile."""

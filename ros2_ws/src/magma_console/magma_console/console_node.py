@@ -53,7 +53,7 @@ from magma_console.robot.robot_link import RobotLink
 from magma_console.robot.robot_view import RobotView
 from magma_console.robot.view_state import AGE_LIMITS, TELEOP, Controller, FloatArray
 from magma_contracts.errors import ConfigError
-from magma_contracts.server_tokens import read_token
+from magma_contracts.files.server_tokens import read_token
 from magma_teleop.operator_device import ArmPose
 
 LOOK_PERIOD_S = 0.1

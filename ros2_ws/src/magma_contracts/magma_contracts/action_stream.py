@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from magma_contracts.actions import GRIPPER, ActionChunk
 from magma_contracts.chunk_schedule import REPLACE, ChunkSchedule, DueStep, OverlapRule
-from magma_contracts.motions import missing, then, total
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
+from magma_contracts.geometry.motions import missing, then, total
+from magma_contracts.geometry.rotations import axis_angle_from_quaternion, conjugate, multiply
 
 FloatArray = NDArray[np.float64]
 COMMANDS_KEPT = 256

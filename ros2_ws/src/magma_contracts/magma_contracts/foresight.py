@@ -17,8 +17,13 @@ from magma_contracts.action_stream import ActionStream
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION, ActionChunk
 from magma_contracts.arm_state import StateT
 from magma_contracts.chunk_schedule import OverlapRule
-from magma_contracts.motions import then
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+from magma_contracts.geometry.motions import then
+from magma_contracts.geometry.rotations import (
+    axis_angle_from_quaternion,
+    conjugate,
+    multiply,
+    quaternion_from_axis_angle,
+)
 
 FloatArray = NDArray[np.float64]
 SETTLING_S = 0.08

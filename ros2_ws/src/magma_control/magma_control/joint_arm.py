@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magma_contracts.arm_state import EndEffectorState
-from magma_contracts.rotations import quaternion_from_matrix
+from magma_contracts.geometry.rotations import quaternion_from_matrix
 from magma_control.channels.agreement import ONE_REPORT, Confirmation
 from magma_control.commands import Command
 from magma_control.config import ControllerConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
 from magma_contracts.text import printable
 from magma_data.errors import DatasetError
 

@@ -14,7 +14,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import ImageMarker
 
 from magma_common.conversions import ns_to_stamp
-from magma_contracts.boxes import in_pixels
+from magma_contracts.geometry.boxes import in_pixels
 from magma_contracts.grounding import Entity, Grounding, NamedPlace
 from magma_grounding_ros.frame_history import Frame
 

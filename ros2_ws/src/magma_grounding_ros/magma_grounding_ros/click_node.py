@@ -22,9 +22,9 @@ from magma_common.process.node_main import end_process, run_node
 from magma_common.qos import FRAME
 from magma_common.settings.config import NodeConfig, parameter
 from magma_common.settings.node_config import NodeParameters
-from magma_contracts.boxes import in_fractions
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import check_file
+from magma_contracts.files.outputs import check_file
+from magma_contracts.geometry.boxes import in_fractions
 from magma_contracts.text import brief, printable
 from magma_grounding_ros.clicking import is_yes, read_place, shown, zoom_of
 from magma_grounding_ros.desk import RefusedError

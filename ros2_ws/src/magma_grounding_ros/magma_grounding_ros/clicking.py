@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from magma_contracts.boxes import in_fractions, in_pixels
+from magma_contracts.geometry.boxes import in_fractions, in_pixels
 from magma_grounding_ros.desk import RefusedError, checked_place
 
 SHOWN_SIDE = 512

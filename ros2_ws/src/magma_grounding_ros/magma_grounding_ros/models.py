@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.files.server_tokens import read_token
 from magma_contracts.grounding import Pointer
 from magma_contracts.imports import import_problem
-from magma_contracts.server_tokens import read_token
 
 LOCAL = "kosmos2:"
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from magma_contracts.arm_state import EndEffectorState
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
+from magma_contracts.geometry.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_grounding_ros.frame_history import Frame
 
 CELLS = 32

@@ -37,9 +37,9 @@ from magma_common.settings.node_config import NodeParameters
 from magma_contracts.actions import DELTA_SIZE, ActionChunk
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.errors import ConfigError
+from magma_contracts.files.server_tokens import read_token
 from magma_contracts.foresight import UNDER_WAY_MOST, Foresight, foretell
 from magma_contracts.policies import is_server
-from magma_contracts.server_tokens import read_token
 from magma_policy_ros.control_experiment import CONTROLS, Control, observe, policy_name
 from magma_policy_ros.newest_observation import ActRequest, NewestObservation
 from magma_policy_ros.policies import ActingPolicy, LocalPolicy, PolicyGoneError, connect

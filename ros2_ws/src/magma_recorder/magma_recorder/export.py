@@ -30,7 +30,7 @@ from magma_common.transforms.transform_tree import FramePose, TransformTree, Unk
 from magma_contracts.arm_state import EndEffectorState
 from magma_contracts.camera import project
 from magma_contracts.demonstrations import ACTION_ENTRY, FORMAT_VERSION, MARKS, OBJECT_MARKS
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
+from magma_contracts.geometry.rotations import axis_angle_from_quaternion, conjugate, multiply
 from magma_data.demonstrations import add_episode, form_of, open_set
 from magma_recorder import topics
 from magma_recorder.marked_points import FramePoint, MarkedPoints

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.outputs import explained
+from magma_contracts.files.outputs import explained
 from magma_recorder.export import UNPLACED, ExportOptions, export
 from magma_recorder.marked_points import read_marked_points
 from magma_recorder.recordings.recording import RecordingError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magma_common.conversions import stamp_to_ns
-from magma_contracts.outputs import explained
+from magma_contracts.files.outputs import explained
 from magma_contracts.text import printable
 from magma_recorder import topics
 from magma_recorder.definitions import MessageError, schema_of, type_hash

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from magma_contracts.outputs import OutputError, check_file, explained
+from magma_contracts.files.outputs import OutputError, check_file, explained
 from magma_control.journal import JournalError
 from magma_recorder.plots import draw
 from magma_recorder.recordings.recording import RecordingError

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, JointState
 from tf2_msgs.msg import TFMessage
 
 from magma_contracts.arm_state import EndEffectorState
-from magma_contracts.rotations import quaternion_from_axis_angle
+from magma_contracts.geometry.rotations import quaternion_from_axis_angle
 from magma_sim_ros.episode import Episode
 
 if TYPE_CHECKING:

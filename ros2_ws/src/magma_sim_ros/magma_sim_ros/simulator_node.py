@@ -27,7 +27,7 @@ from magma_common.settings.node_config import NodeParameters
 from magma_common.transforms.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE, frame_prefix
 from magma_contracts.actions import GRIPPER, EndEffectorDelta
 from magma_contracts.errors import ConfigError
-from magma_contracts.motions import total
+from magma_contracts.geometry.motions import total
 from magma_sim_ros import messages
 from magma_sim_ros.episode import VARIANTS, Episode, EpisodeSettings, record_name
 from magma_sim_ros.spec_agreement import disagreement

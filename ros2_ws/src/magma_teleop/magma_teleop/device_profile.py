@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from magma_common.settings.yaml_files import read_yaml
-from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
+from magma_contracts.files.digests import content_hash
 from magma_contracts.text import brief, listed
 
 MOTIONS = ("x", "y", "z", "roll", "pitch", "yaw")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import matrix_from_quaternion
+from magma_contracts.geometry.rotations import matrix_from_quaternion
 
 FloatArray = NDArray[np.float64]
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+from magma_contracts.geometry.rotations import (
+    axis_angle_from_quaternion,
+    conjugate,
+    multiply,
+    quaternion_from_axis_angle,
+)
 from magma_teleop.device_profile import LeaderProfile
 from magma_teleop.operator_device import ArmPose, DeviceStatus, FloatArray
 

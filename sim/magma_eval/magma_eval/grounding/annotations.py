@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import in_fractions
+from magma_contracts.geometry.boxes import in_fractions
 from magma_contracts.text import encodes, listed
 from magma_eval.grounding.entities import MarkedSentence, read_boxes, read_sentences
 from magma_eval.grounding.files import AnnotationError, Row, read_rows, unique

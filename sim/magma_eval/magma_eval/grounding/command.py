@@ -20,8 +20,8 @@ import tyro
 from tqdm import tqdm
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.files.outputs import OutputError, check_file, explained
 from magma_contracts.interruption import ends_on_interrupt
-from magma_contracts.outputs import OutputError, check_file, explained
 from magma_contracts.text import escaped
 from magma_eval.grounding.annotations import read_captions, read_expressions, read_flickr, read_names, read_vqa
 from magma_eval.grounding.answers import AnswerFile, read_answers

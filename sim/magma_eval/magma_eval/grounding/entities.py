@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
 from magma_eval.grounding.files import LARGEST_SIDE, AnnotationError
 from magma_eval.typed import shown
 

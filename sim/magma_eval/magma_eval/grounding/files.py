@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.small_files import read_bytes
+from magma_contracts.files.small_files import read_bytes
 from magma_contracts.text import encodes
 from magma_eval.results.episode_result import ResultsError
 from magma_eval.typed import named, parse_json, shown

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.server_tokens import TOKEN_VARIABLE
+from magma_contracts.files.server_tokens import TOKEN_VARIABLE
 from magma_eval.grounding.answers import NO_BOXES
 from magma_eval.grounding.items import Answer
 from magma_eval.results.episode_result import ResultsError

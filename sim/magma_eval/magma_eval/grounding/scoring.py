@@ -11,7 +11,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.boxes import in_pixels, overlap
+from magma_contracts.geometry.boxes import in_pixels, overlap
 from magma_eval.grounding.items import Answer, PlaceItem
 
 SAME = 0.5

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from magma_contracts.outputs import explained
-from magma_contracts.typed_tables import naming
+from magma_contracts.files.outputs import explained
+from magma_contracts.files.typed_tables import naming
 from magma_eval.results import earlier_demos
 from magma_eval.results.episode_result import SUCCESS_RULES, EpisodeResult, Key, ResultsError
 from magma_eval.typed import parse_json, read_json, shown

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 
-from magma_contracts.outputs import OutputError, check_folder
+from magma_contracts.files.outputs import OutputError, check_folder
 from magma_eval.benchmarks import benchmark_of, check_task
 from magma_eval.policies.choice import located
 from magma_eval.policies.interface import PolicyFailedError

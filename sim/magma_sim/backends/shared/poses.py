@@ -6,7 +6,7 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import multiply_left_to_right, quaternion_from_axis_angle
+from magma_contracts.geometry.rotations import multiply_left_to_right, quaternion_from_axis_angle
 
 
 def pose_to_sapien(position: NDArray[np.float64], quaternion_xyzw: NDArray[np.float64]) -> sapien.Pose:

@@ -17,7 +17,7 @@ import sapien
 from numpy.typing import NDArray
 from sapien.pysapien_pinocchio import PinocchioModel
 
-from magma_contracts.rotations import matrix_from_axis_angle
+from magma_contracts.geometry.rotations import matrix_from_axis_angle
 from magma_sim.backends.shared.poses import apply_delta, pose_from_sapien, pose_to_sapien
 
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.014, 0.038

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import multiply_left_to_right, quaternion_from_axis_angle, quaternion_from_yaw
+from magma_contracts.geometry.rotations import multiply_left_to_right, quaternion_from_axis_angle, quaternion_from_yaw
 from magma_sim.backends.simpler_bridge.goals import TASKS, goal_of
 from magma_sim.tasks.interface import VARIANTS, Pose, Variant
 

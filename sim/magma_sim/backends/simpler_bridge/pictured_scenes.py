@@ -14,7 +14,7 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import multiply_left_to_right, quaternion_from_yaw
+from magma_contracts.geometry.rotations import multiply_left_to_right, quaternion_from_yaw
 from magma_contracts.scenes import Split
 from magma_sim.backends.shared.poses import pose_to_sapien
 from magma_sim.backends.simpler_bridge.goals import GOALS, BridgeGoal, Setting

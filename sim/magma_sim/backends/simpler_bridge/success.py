@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import rotate
+from magma_contracts.geometry.rotations import rotate
 from magma_sim.backends.simpler_bridge.goals import BridgeGoal
 
 CONTACT_FORCE_N = 0.05

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import tyro
 
+from magma_contracts.files.outputs import explained
 from magma_contracts.interruption import ends_on_interrupt
-from magma_contracts.outputs import explained
 from magma_contracts.text import printable
 from magma_eval.typed import check_fields, parse_json
 from magma_sim.backends.simpler_original import vulkan_layer

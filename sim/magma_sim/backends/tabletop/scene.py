@@ -13,7 +13,7 @@ from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.utils.structs.types import SceneConfig, SimConfig
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import quaternion_from_yaw
+from magma_contracts.geometry.rotations import quaternion_from_yaw
 from magma_sim.backends.shared.poses import pose_to_sapien
 from magma_sim.backends.shared.rendering import use_fast_shader
 from magma_sim.backends.shared.snapshots import show_snapshot, take_snapshot

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import conjugate, rotate
+from magma_contracts.geometry.rotations import conjugate, rotate
 from magma_sim.backends.tabletop.objects import (
     BASKET_INNER_HALF,
     BASKET_RIM_HEIGHT,

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.server_tokens import TOKEN_VARIABLE
+from magma_contracts.files.server_tokens import TOKEN_VARIABLE
 from magma_policy.commands import act, chat, init, serve
 from magma_policy.commands.options import run_command
 from magma_policy.embodiments import robots

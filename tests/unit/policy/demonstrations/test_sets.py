@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from magma_contracts.camera import project
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotation_arrays import axis_angle_from_quaternion
-from magma_contracts.rotation_forms import FORMS, quaternions
+from magma_contracts.geometry.rotation_arrays import axis_angle_from_quaternion
+from magma_contracts.geometry.rotation_forms import FORMS, quaternions
 from magma_data.info import Feature
 from magma_data.reader import Dataset
 from magma_data.writer import DatasetWriter

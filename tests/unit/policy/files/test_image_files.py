@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magma_contracts.outputs import OutputError
+from magma_contracts.files.outputs import OutputError
 from magma_policy.errors import CommandError
 from magma_policy.files.image_files import MAX_PIXELS, check_image_file, read_image, write_image
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from magma_contracts.boxes import holds
+from magma_contracts.geometry.boxes import holds
 from magma_contracts.grounding import Expression, GroundedText, Grounding, two_click_instruction
 from magma_policy.grounding.clicks import CLICK_SIDE, ClickError, name_box, name_click, name_place, noun_phrase
 from magma_policy.grounding.expressions import Thing, resolve

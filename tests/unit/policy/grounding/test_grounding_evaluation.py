@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from magma_contracts.boxes import overlap
+from magma_contracts.geometry.boxes import overlap
 from magma_contracts.grounding import Expression, GroundedText, Grounding
 from magma_policy.grounding.evaluation import evaluate
 from magma_policy.grounding.expressions import Thing, expressions, resolve

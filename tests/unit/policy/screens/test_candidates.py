@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magma_contracts.boxes import overlap
+from magma_contracts.geometry.boxes import overlap
 from magma_policy.screens.candidates import LEAST_SIDE_PX, SAME, Candidate, boxes_of, in_reading_order, tidied, tiles
 
 WIDTH, HEIGHT = 640, 480

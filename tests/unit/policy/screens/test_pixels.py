@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from magma_contracts.boxes import overlap
+from magma_contracts.geometry.boxes import overlap
 from magma_policy.screens.candidates import boxes_of, tidied
 from magma_policy.screens.pixels import pixel_candidates
 

@@ -16,9 +16,9 @@ from typing import Any
 from PIL import Image
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
+from magma_contracts.files.typed_tables import naming
 from magma_contracts.text import printable
-from magma_contracts.typed_tables import naming
 from magma_policy.errors import InstructionError
 from magma_policy.families.interface import Turn
 from magma_policy.files.image_files import FORMATS, MAX_PIXELS, ORIENTATION, TURNED_SIDEWAYS

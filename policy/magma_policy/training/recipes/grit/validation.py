@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from magma_contracts.boxes import overlap
+from magma_contracts.geometry.boxes import overlap
 from magma_policy.families.kosmos2 import Kosmos2, Network, Vocabulary
 from magma_policy.grit import sequences
 from magma_policy.training.recipes.grit.material import Material

@@ -14,9 +14,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from magma_common.settings.ros_yaml import RosLoader
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
+from magma_contracts.files.typed_tables import check_once
 from magma_contracts.text import printable
-from magma_contracts.typed_tables import check_once
 
 LARGEST_BYTES = 1 << 20
 """A robot's file has a few kilobytes."""

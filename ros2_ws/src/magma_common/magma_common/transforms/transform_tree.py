@@ -15,7 +15,7 @@ from rclpy.duration import Duration
 from rclpy.time import Time
 from tf2_ros import BufferCore, TransformException
 
-from magma_contracts.rotations import matrix_from_quaternion
+from magma_contracts.geometry.rotations import matrix_from_quaternion
 
 FloatArray = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotation_forms import quaternions
-from magma_contracts.rotations import matrix_from_axis_angle, matrix_from_quaternion
+from magma_contracts.geometry.rotation_forms import quaternions
+from magma_contracts.geometry.rotations import matrix_from_axis_angle, matrix_from_quaternion
 from magma_control.robots.urdf_check import check_urdf
 from magma_control.robots.urdf_joints import Mimic, read_joints
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
+from magma_contracts.geometry.rotations import axis_angle_from_quaternion, conjugate, multiply
 
 FloatArray = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
 from magma_contracts.arm_state import EndEffectorState
-from magma_contracts.motions import then
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply
+from magma_contracts.geometry.motions import then
+from magma_contracts.geometry.rotations import axis_angle_from_quaternion, conjugate, multiply
 
 FloatArray = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
-from magma_contracts.rotations import matrix_from_axis_angle, matrix_from_quaternion, quaternion_from_matrix
+from magma_contracts.geometry.rotations import matrix_from_axis_angle, matrix_from_quaternion, quaternion_from_matrix
 from magma_control.channels.agreement import Confirmation, ReportAgreement
 from magma_control.command_guard import JointGuard
 from magma_control.motion.joint_motion import JointLimits, JointState, JointTracker

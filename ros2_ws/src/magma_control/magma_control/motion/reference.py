@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ruckig import ControlInterface, InputParameter, Ruckig, RuckigError, Synchronization, Trajectory
 
-from magma_contracts.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from magma_contracts.geometry.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 FloatArray = NDArray[np.float64]
 _AXES = 6

@@ -6,9 +6,9 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from magma_contracts.digests import content_hash
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.digests import content_hash
+from magma_contracts.files.small_files import read_text
 from magma_contracts.text import brief, printable
 from magma_control.robots.robot_config import DescriptionSection
 from magma_control.robots.urdf_check import LARGEST_BYTES

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from magma_contracts.boxes import holds
+from magma_contracts.geometry.boxes import holds
 from magma_policy.families import registry
 from magma_policy.families.kosmos2 import load_network
 from magma_policy.families.kosmos2.decoding import Decoder

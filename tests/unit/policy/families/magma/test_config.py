@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.typed_tables import from_dict
+from magma_contracts.files.typed_tables import from_dict
 from magma_policy.embodiments.action_spec import ActionSpec
 from magma_policy.embodiments.camera import CameraCalibration
 from magma_policy.families.magma.config import (

@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Tokenizer
 
 import magma_policy
 from magma_contracts.errors import ConfigError
+from magma_contracts.files.typed_tables import from_dict
 from magma_contracts.text import LONGEST_SENTENCE
-from magma_contracts.typed_tables import from_dict
 from magma_policy.embodiments import robots
 from magma_policy.errors import CheckpointError
 from magma_policy.families.magma import checkpoint, published_files

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.small_files import read_text
+from magma_contracts.files.small_files import read_text
 from magma_contracts.text import printable
 
 TOKEN_VARIABLE = "MAGMA_SERVE_TOKEN"

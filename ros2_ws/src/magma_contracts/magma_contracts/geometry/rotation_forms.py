@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from magma_contracts.rotation_arrays import (
+from magma_contracts.geometry.rotation_arrays import (
     FloatArray,
     axis_angle_from_quaternion,
     multiply,

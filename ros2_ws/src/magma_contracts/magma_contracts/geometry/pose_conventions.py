@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.rotation_forms import FORMS
+from magma_contracts.geometry.rotation_forms import FORMS
 from magma_contracts.text import brief, printable
 
 OPEN_QUESTION = "?"

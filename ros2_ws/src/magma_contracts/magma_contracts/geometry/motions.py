@@ -7,7 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magma_contracts.actions import GRIPPER, ROTATION, TRANSLATION
-from magma_contracts.rotations import axis_angle_from_quaternion, conjugate, multiply, quaternion_from_axis_angle
+from magma_contracts.geometry.rotations import (
+    axis_angle_from_quaternion,
+    conjugate,
+    multiply,
+    quaternion_from_axis_angle,
+)
 
 FloatArray = NDArray[np.float64]
 

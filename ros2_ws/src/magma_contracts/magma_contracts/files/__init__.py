@@ -1,0 +1,1 @@
+"""Files that people hand in or name, read and written within limits: tables, tokens, outputs, digests."""

@@ -8,11 +8,11 @@ import sys
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from magma_contracts.errors import ConfigError
-from magma_contracts.files.small_files import read_bytes, read_text
+from magma_contracts.files.small_files import LFS_POINTER, read_bytes, read_text
 
 MOST = 4096
 
@@ -82,11 +82,16 @@ def test_a_large_limit_takes_no_memory(tmp_path):
 
 
 @given(data=st.binary(max_size=50), most=st.integers(0, 50))
+@example(data=LFS_POINTER, most=50)
 def test_any_bytes_are_read_as_they_are_or_refused(tmp_path_factory, data, most):
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(data)
     if len(data) > most:
         with pytest.raises(ConfigError, match="larger"):
+            read_bytes(path, most)
+        return
+    if data.startswith(LFS_POINTER):
+        with pytest.raises(ConfigError, match="git-lfs"):
             read_bytes(path, most)
         return
     assert read_bytes(path, most) == data

@@ -66,6 +66,15 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument(
                 "--video", action="store_true", help="films (H.264) in place of PNG: smaller, not lossless"
             )
+            verb.add_argument(
+                "--ray",
+                nargs="?",
+                const="",
+                metavar="HOST:PORT|auto",
+                help="episodes are read and decoded on a Ray cluster (docs/scale.md), which finds SET at the same "
+                "place; without an address one of this machine is started",
+            )
+            verb.add_argument("--workers", type=int, default=1, help="on all machines of the cluster together")
         if name in ("view", "convert", "check"):
             verb.add_argument(
                 "--mappings",
@@ -103,7 +112,17 @@ def _convert(given: argparse.Namespace) -> int:
     if given.new.exists() and (not given.new.is_dir() or any(given.new.iterdir())):
         raise ConfigError(f"{given.new} is there already; give a new folder")
     check_folder(given.new, "NEW")
-    episodes, steps = convert(open_set(given.set, _read(given.mappings)), given.new, given.video)
+    if given.workers < 1 or (given.ray is None and given.workers != 1):
+        raise ConfigError(f"--workers are of a cluster, --ray, and at least 1; got {given.workers}")
+    mappings = _read(given.mappings)
+    opened = open_set(given.set, mappings)
+    read = None
+    if given.ray is not None:
+        # Ray is an extra.
+        from magma_policy.demonstrations.on_cluster import read_on_cluster
+
+        read = read_on_cluster(opened, mappings, given.workers, given.ray)
+    episodes, steps = convert(opened, given.new, given.video, read)
     print(f"{given.new}: {episodes} episodes, {steps} steps")
     return 0
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.files.outputs import check_folder
+from magma_eval.ray_option import RayOption, address_of
 from magma_policy.commands.options import run_command
 
 
@@ -59,6 +60,10 @@ class GritConfig:
     """Records that are drawn, to be looked at."""
     processes: int = 1
     """That work side by side; each loads a parser and a detector."""
+    ray: RayOption = None
+    """Work on a Ray cluster (docs/scale.md), with --processes on all its machines together, which find PAIRS at the
+    same place: its HOST:PORT, or auto where RAY_ADDRESS or a node of this machine tells. Without either a cluster of
+    this machine is started."""
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """Where the detector runs."""
     threads: int = 1
@@ -71,6 +76,10 @@ class GritConfig:
             raise ConfigError("--out OUT is needed")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise ConfigError(f"--threshold is from 0 to 1, got {self.threshold}")
+        try:
+            address_of(self.ray)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         if not 0.0 < self.overlap <= 1.0:
             raise ConfigError(f"--overlap is above 0 and at most 1, got {self.overlap}")
         for name, least, most in (
@@ -120,7 +129,7 @@ def make(config: GritConfig) -> int:
             bar.total, bar.n = total, done
             bar.refresh()
 
-        counts = run(asked, config.processes, told)
+        counts = run(asked, config.processes, told, address_of(config.ray))
     print("\n".join(table(counts)))
     print(f"records, sequences and samples in {config.out}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,24 @@ from magma_policy.demonstrations.sources import DemonstrationSet
 from magma_policy.files.array_files import read_arrays
 
 
-def convert(opened: DemonstrationSet, new: Path, video: bool = False) -> tuple[int, int]:
+def read_whole(opened: DemonstrationSet, number: int) -> dict[str, Any]:
+    """Every array of an episode that a set of today's format has. Raises DemonstrationError."""
+    return {**opened.episodes[number].read(), **_further(opened, opened.dataset, number)}
+
+
+def convert(
+    opened: DemonstrationSet,
+    new: Path,
+    video: bool = False,
+    episodes: Iterable[dict[str, Any]] | None = None,
+) -> tuple[int, int]:
     """Writes a set of all episodes with their names, whatever they are now; returns the numbers of episodes and steps.
+
+    Args:
+        opened: the set.
+        new: folder of the new one.
+        video: films in place of PNG.
+        episodes: what `read_whole` gives for each, in order, where others have read them; default: read here.
 
     Raises:
         DemonstrationError: an episode that cannot be read, or that has other arrays than the first.
@@ -36,9 +53,9 @@ def convert(opened: DemonstrationSet, new: Path, video: bool = False) -> tuple[i
         objects = max((len(episode.more.get("object_names", ())) for episode in dataset.episodes), default=0)
     writer, form = None, None
     card = _card(opened, dataset)
-    for number, source in enumerate(tqdm(opened.episodes, desc="converting", unit="episode", mininterval=2.0)):
-        arrays = dict(source.read())
-        arrays |= _further(opened, dataset, number)
+    read = (read_whole(opened, number) for number in range(len(opened.episodes))) if episodes is None else episodes
+    sources = tqdm(opened.episodes, desc="converting", unit="episode", mininterval=2.0)
+    for source, arrays in zip(sources, read, strict=True):
         if writer is None or form is None:
             form = native.form_of(arrays, objects, video)
             writer = native.open_set(new, form, 1.0 / opened.card.step_period_s, opened.card.robot)

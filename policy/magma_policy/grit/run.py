@@ -94,13 +94,15 @@ class GritRun:
         }
 
 
-def run(config: GritRun, processes: int, told: Any = lambda done, total: None) -> Counter[str]:
+def run(config: GritRun, processes: int, told: Any = lambda done, total: None, ray: str | None = None) -> Counter[str]:
     """Does what of a run is left to do, and returns the counts of all of it.
 
     Args:
         config: the run.
         processes: that work side by side; 1: this one alone.
         told: called with how many shards are done, and of how many.
+        ray: HOST:PORT or auto of a Ray cluster whose machines work, `processes` on all together; "": one of this
+            machine. The sources must lie at the same place on each.
 
     Raises:
         CommandError: the output is of another run, another process is writing it, or a shard cannot be read.
@@ -108,7 +110,13 @@ def run(config: GritRun, processes: int, told: Any = lambda done, total: None) -
     shards = shards_of(config.sources)
     with _alone(config.out):
         _begin(config, shards)
-        _work_off(config, shards, processes, told)
+        if ray is None:
+            _work_off(config, shards, processes, told)
+        else:
+            # Ray is an extra.
+            from magma_policy.grit.on_cluster import work_off
+
+            work_off(config, shards, processes, told, ray)
         total: Counter[str] = Counter()
         for number in range(len(shards)):
             total.update(json.loads(_counts_file(config, number).read_bytes()))
@@ -116,7 +124,7 @@ def run(config: GritRun, processes: int, told: Any = lambda done, total: None) -
 
 
 def _work_off(config: GritRun, shards: Sequence[Shard], processes: int, told: Any) -> None:
-    left = [number for number in range(len(shards)) if not _counts_file(config, number).is_file()]
+    left = missing(config, len(shards))
     done = len(shards) - len(left)
     told(done, len(shards))
     if processes == 1 or len(left) < 2:
@@ -195,6 +203,11 @@ def _begin(config: GritRun, shards: Sequence[Shard]) -> None:
         raise CommandError(f"{config.out} is not empty, and no output of magma-grit: it has no {CARD}")
     with whole_file(path) as partial:
         partial.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def missing(config: GritRun, count: int) -> list[int]:
+    """Numbers of the shards, of `count`, whose output is not there."""
+    return [number for number in range(count) if not _counts_file(config, number).is_file()]
 
 
 def _counts_file(config: GritRun, number: int) -> Path:

@@ -160,6 +160,10 @@ class RunCommand:
     ray: RayOption = None
     """play on a Ray cluster (docs/scale.md), with --workers on all its machines together: its HOST:PORT, or auto where
     RAY_ADDRESS or a node of this machine tells. Without either a cluster of this machine is started for this run"""
+    ray_policies: int = 1
+    """of a checkpoint: so many servers on the cluster; a worker asks the nearest"""
+    ray_policy_gpus: float = 0.0
+    """GPUs of each, as Ray counts them: 0.5 puts two on one; 0: they run on cores"""
 
     def config(self) -> RunConfig:
         """The run, checked; ValueError says what is wrong."""
@@ -190,6 +194,8 @@ class RunCommand:
             image_size=_size(self.image_size),
             factory=self.task_factory,
             ray=address_of(self.ray),
+            ray_policies=self.ray_policies,
+            ray_policy_gpus=self.ray_policy_gpus,
         )
 
     def run(self) -> int:

@@ -30,6 +30,7 @@ import tyro
 from magma_contracts.files.outputs import explained
 from magma_contracts.interruption import ends_on_interrupt
 from magma_eval.policies.interface import PolicyFailedError
+from magma_eval.pools.ray_cluster import RayError
 from magma_sim.demonstrations.config import DemonstrationConfig
 from magma_sim.demonstrations.generation import generate
 from magma_sim.tasks.interface import SimulatorUnavailableError
@@ -41,7 +42,7 @@ def main() -> None:
     try:
         with ends_on_interrupt("magma-demos", "run the same command again to go on"):
             rows = generate(config)
-    except (ValueError, OSError, SimulatorUnavailableError, PolicyFailedError) as error:
+    except (ValueError, OSError, SimulatorUnavailableError, PolicyFailedError, RayError) as error:
         sys.exit(f"magma-demos: {explained(error)}")
     for task, row in rows.items():
         print(f"{task:20s} {row['episodes']} episodes, {row['steps']} steps, {row['successes']} successes")

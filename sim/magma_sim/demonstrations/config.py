@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from magma_eval.policies.choice import PolicyChoice
+from magma_eval.ray_option import RayOption, address_of
 from magma_sim.registry import skill_of, suite_of, suite_tasks
 from magma_sim.tasks.validation import VALIDATION_SEED
 
@@ -61,6 +62,9 @@ class DemonstrationConfig:
     """number of the first random layout; episode i uses seed + i"""
     workers: int = 1
     """parallel processes"""
+    ray: RayOption = None
+    """make them on a Ray cluster (docs/scale.md), with --workers on all its machines together: its HOST:PORT, or auto
+    where RAY_ADDRESS or a node of this machine tells. Without either a cluster of this machine is started"""
     images: bool = True
     """render the camera; without images an episode takes a fraction of the time"""
     hold_steps: int = 5
@@ -72,6 +76,10 @@ class DemonstrationConfig:
     def __post_init__(self) -> None:
         if self.actor is not None and not (PolicyChoice(self.actor).remote and self.images):
             raise ValueError(f"an actor looks at pictures: magma:CHECKPOINT or ws://host:port, got {self.actor!r}")
+        if address_of(self.ray) and self.actor is not None and not PolicyChoice(self.actor).on_server:
+            raise ValueError(
+                f"the machines of a cluster ask an actor by its address, ws://HOST:PORT; got {self.actor!r}"
+            )
         if not self.tasks:
             raise ValueError("no task given")
         for task in self.tasks:

@@ -29,13 +29,14 @@ _actor: Actor | None = None
 """of this worker process"""
 
 
-def _record(job: tuple[DemonstrationConfig, str, int]) -> tuple[str, int, dict[str, NDArray[Any]]]:
+def record(job: tuple[DemonstrationConfig, str, int]) -> tuple[str, int, dict[str, NDArray[Any]]]:
     """Worker: plays an episode. Returns task, seed, arrays."""
     config, task, seed = job
     return task, seed, record_episode(config, task, seed, _actor)
 
 
-def _prepare_worker(choice: PolicyChoice | None, url: str, token: str) -> None:
+def prepare_worker(choice: PolicyChoice | None, url: str, token: str) -> None:
+    """Worker: before its first episode; with the actor's policy and where it is served, if there is one."""
     import cv2
 
     global _actor
@@ -46,17 +47,22 @@ def _prepare_worker(choice: PolicyChoice | None, url: str, token: str) -> None:
 def _finished(
     config: DemonstrationConfig, jobs: list[tuple[str, int]], actor: tuple[PolicyChoice | None, str, str]
 ) -> Iterator[tuple[str, int, dict[str, NDArray[Any]]]]:
+    if config.ray is not None:
+        from magma_sim.demonstrations.on_cluster import recorded
+
+        yield from recorded(config, jobs, actor)
+        return
     if config.workers == 1:
-        _prepare_worker(*actor)
+        prepare_worker(*actor)
         for task, seed in jobs:
-            yield _record((config, task, seed))
+            yield record((config, task, seed))
         return
     # SAPIEN's engine does not survive a fork. One rendering thread each: the processes are the parallelism.
     os.environ.setdefault("LP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with context.Pool(config.workers, initializer=_prepare_worker, initargs=actor) as pool:
-        yield from pool.imap_unordered(_record, [(config, task, seed) for task, seed in jobs])
+    with context.Pool(config.workers, initializer=prepare_worker, initargs=actor) as pool:
+        yield from pool.imap_unordered(record, [(config, task, seed) for task, seed in jobs])
 
 
 def _begun(config: DemonstrationConfig, recording: dict[str, Any]) -> Dataset | None:

@@ -36,8 +36,8 @@ _DEFAULTS = {
 }
 _PROBE = """
 import sys
-from ray._raylet import GcsClient
-GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
+from magma_eval.pools.ray_api import ask_cluster
+ask_cluster(sys.argv[1])
 print("let in")
 """
 _GUARD = """
@@ -101,7 +101,7 @@ def _token(variables: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def cluster(address: str | None, cores: int, say: Callable[[str], None]) -> Iterator[None]:
-    """Within, this process is the driver of a cluster: `ray` can be used.
+    """Within, this process is the driver of a cluster: `ray_api` can be used.
 
     Args:
         address: HOST:PORT or auto of a cluster with a node on this machine; None starts one of this machine.
@@ -114,29 +114,27 @@ def cluster(address: str | None, cores: int, say: Callable[[str], None]) -> Iter
     check_settings(address)
     os.environ.update({name: value for name, value in _DEFAULTS.items() if name not in os.environ})
     try:
-        import ray
+        from magma_eval.pools import ray_api
     except ImportError as error:
         raise RayError(f"Ray is not installed here ({error}): pip install 'magma-eval[ray]'") from error
     with contextlib.ExitStack() as stack:
-        common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False, "namespace": "magma"}
         try:
             if address is None:
                 folder = stack.enter_context(_folder_with_guard())
                 stack.enter_context(_variables({MODE: "token", TOKEN: secrets.token_hex(32), TOKEN_PATH: ""}))
-                _read_settings_again()
-                own = {"num_cpus": cores, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
-                _started_here(lambda: ray.init(address="local", _temp_dir=str(folder), **own, **common), ray.shutdown)
+                ray_api.read_settings_again()
+                _started_here(lambda: ray_api.start(folder, cores, OBJECT_STORE_BYTES), ray_api.leave)
             else:
-                _read_settings_again()
-                ray.init(address=address, **common)
+                ray_api.read_settings_again()
+                ray_api.join(address)
         # Not a list of types: Ray raises a plain Exception where a node is slow to start.
         except Exception as error:
             where = "could not be started here" if address is None else f"at {address} cannot be joined"
             raise RayError(f"a Ray cluster {where}: {_first_line(error)}") from error
-        stack.callback(ray.shutdown)
+        stack.callback(ray_api.leave)
         if address is not None:
-            _check_closed(ray.get_runtime_context().gcs_address)
-        ports = listening(session_folder())
+            _check_closed(ray_api.head_address())
+        ports = listening(ray_api.session_folder())
         everywhere = sorted({str(port.number) for port in ports if port.address in ("*", "0.0.0.0")}, key=int)
         say(f"Ray of this machine listens on {', '.join(map(str, ports))}")
         say(
@@ -166,23 +164,6 @@ def _started_here(start: Callable[[], object], stop: Callable[[], object]) -> No
             stop()
             if not left:
                 raise
-
-
-def _read_settings_again() -> None:
-    """Ray reads its variables when it is imported, and keeps the first token that it sees for as long as it lives."""
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    # In this order, as Ray's own tests do it: whoever asks for a token in between finds the new mode.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-def session_folder() -> Path:
-    """Of the node that this process, a driver or a worker, belongs to."""
-    import ray
-
-    node = ray._private.worker._global_node
-    return Path(node.get_session_dir_path())
 
 
 def _check_closed(gcs_address: str) -> None:

@@ -16,13 +16,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-from magma_eval.pools import ray_cluster
+from magma_eval.pools import ray_api, ray_cluster
 from magma_eval.pools.admission import Admission, code_facts
+from magma_eval.pools.nodes import Node, roomiest
 from magma_eval.pools.processes import ProcessPool
 from magma_eval.pools.protocol import (
     Event,
@@ -41,6 +39,7 @@ from magma_eval.pools.protocol import (
 )
 
 _LOOK_S = 2.0
+_WITHOUT_POLICY = "waiting for the policy"
 _RETRIES = 5
 """How often an actor that cannot be reached is asked again before it counts as lost."""
 _LATE_S = 600.0
@@ -59,7 +58,7 @@ class Host:
         ray_cluster.as_without_ray()
         os.environ.update(variables)
         sys.path += [part for part in variables.get("PYTHONPATH", "").split(os.pathsep) if part]
-        self._folder = Path(tempfile.mkdtemp(prefix="magma-eval-", dir=ray_cluster.session_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="magma-eval-", dir=ray_api.session_folder()))
         (self._folder / "episodes").mkdir()
         self._pool = ProcessPool(
             1, self._folder, "worker", start_timeout_s=start_timeout_s, step_timeout_s=step_timeout_s
@@ -67,12 +66,10 @@ class Host:
         self._doing = "starting"
         self._answer: dict[str, Any] = {}
 
-    @ray.method(concurrency_group="work")
     def about(self, tasks: list[str], factory: str) -> dict[str, str]:
         """What is installed here; see `code_facts`."""
         return code_facts(tasks, factory)
 
-    @ray.method(concurrency_group="work")
     def set_up(self, setup: Mapping[str, Any]) -> dict[str, Any]:
         """Starts the worker process; what its machine is, or why it was lost."""
         self._pool.start(0, replace(setup_from(setup), folder=self._folder))
@@ -83,25 +80,21 @@ class Host:
                 if isinstance(event, Lost):
                     return {"kind": "lost", "why": event.why, "outside": event.outside}
 
-    @ray.method(concurrency_group="work")
     def play(self, lease: Mapping[str, Any]) -> dict[str, Any]:
         """Plays an episode; asked again before its answer was acknowledged, gives that."""
         if self._answer.get("lease") != lease["number"]:
             self._answer = {**self._play(lease_from(lease)), "lease": lease["number"]}
         return self._answer
 
-    @ray.method(concurrency_group="watch")
     def doing(self) -> str:
         """What the worker process does just now."""
         return self._doing
 
-    @ray.method(concurrency_group="work")
     def acknowledge(self, number: int) -> None:
         """The answer of a lease is on the coordinator's disk."""
         if self._answer.get("lease") == number:
             self._answer = {}
 
-    @ray.method(concurrency_group="work")
     def stop(self) -> None:
         """Ends the worker process in good order."""
         self._pool.close(5.0)
@@ -123,13 +116,29 @@ class Host:
                     return {"kind": "lost", "why": event.why, "outside": event.outside}
 
 
+class Binding(Protocol):
+    """Where workers find the policy, when the cluster serves it."""
+
+    def nearest(self, node: str) -> tuple[str, str] | None:
+        """URL and token for a worker on a node; None while none can be asked."""
+
+    def look(self) -> None:
+        """Replaces what is lost."""
+
+    def alive(self, url: str) -> bool:
+        """Whether the server of this URL answers."""
+
+    def cores(self, node: str) -> float:
+        """Cores of a node that they take."""
+
+
 @dataclass
 class _Remote:
     """One worker, seen from here."""
 
     number: int
     setup: WorkerSetup
-    actor: Any = None
+    actor: ray_api.Actor | None = None
     node: str = ""
     state: str = "waiting for a machine"
     asked: Any = None
@@ -154,6 +163,7 @@ class RayPool:
         start_timeout_s, step_timeout_s: as of `ProcessPool`; a machine that is silent for as long as a step may take is
             lost.
         say: told what a person should know.
+        policies: where workers find the policy, when the cluster serves it.
     """
 
     def __init__(
@@ -164,18 +174,18 @@ class RayPool:
         start_timeout_s: float,
         step_timeout_s: float,
         say: Callable[[str], None],
+        policies: Binding | None = None,
     ) -> None:
-        self._admission, self._tasks, self._say = admission, tasks, say
+        self._admission, self._tasks, self._say, self._policies = admission, tasks, say, policies
         self._start_timeout_s, self._step_timeout_s = start_timeout_s, step_timeout_s
         self._remotes: dict[int, _Remote] = {}
         self._late: dict[Any, tuple[_Remote, float]] = {}
         self._coming: list[Event] = []
         self._refused: dict[str, str] = {}
         """node -> why"""
-        self._draining: set[str] = set()
+        self._nodes: Mapping[str, Node] = {}
         self._looked_s = -_LOOK_S
         self._said: set[str] = set()
-        self._kind = ray.remote(num_cpus=1, concurrency_groups={"work": 1, "watch": 1}, max_restarts=0)(Host)
 
     @property
     def workers(self) -> Mapping[int, str]:
@@ -193,51 +203,49 @@ class RayPool:
     def drop(self, worker: int) -> None:
         remote = self._remotes.pop(worker, None)
         if remote is not None and remote.actor is not None:
-            ray.kill(remote.actor)
+            remote.actor.kill()
 
     def events(self, timeout_s: float) -> list[Event]:
         self._look(time.monotonic())
         found, self._coming = self._coming, []
         asked = {remote.asked: remote for remote in self._remotes.values() if remote.asked is not None}
         waited = [*asked, *self._late]
-        if found or not waited:
-            time.sleep(0.0 if found else timeout_s)
-        ready, _ = ray.wait(waited, timeout=0.0 if found else timeout_s) if waited else ([], [])
-        if ready and len(waited) > 1:
-            ready, _ = ray.wait(waited, num_returns=len(waited), timeout=0.0)
-        for ref in ready:
+        if not found and not waited:
+            time.sleep(timeout_s)
+        for ref in ray_api.answered(waited, 0.0 if found else timeout_s):
             found += self._answered(asked[ref]) if ref in asked else self._answered_late(ref)
         return found
 
     def close(self, patience_s: float) -> None:
         actors = [remote.actor for remote in self._remotes.values() if remote.actor is not None]
-        if patience_s > 0 and actors:
-            ray.wait([actor.stop.remote() for actor in actors], num_returns=len(actors), timeout=patience_s)
+        if patience_s > 0:
+            ray_api.wait_for_all([actor.ask("stop") for actor in actors], patience_s)
         for actor in actors:
-            ray.kill(actor)
+            actor.kill()
         self._remotes.clear()
         self._late.clear()
 
     def _ask(self, remote: _Remote, method: str, *arguments: Any) -> None:
+        assert remote.actor is not None
         remote.heard_s = time.monotonic()
-        remote.asked = getattr(remote.actor, method).remote(*arguments)
+        remote.asked = remote.actor.ask(method, *arguments)
 
     def _answered(self, remote: _Remote) -> list[Event]:
         ref, remote.asked, remote.heard_s = remote.asked, None, time.monotonic()
         try:
-            answer = ray.get(ref)
-        except ray.exceptions.ActorUnavailableError as error:
+            answer = ray_api.answer(ref)
+        except ray_api.ActorUnreachableError as error:
             if remote.lease is None or remote.retries >= _RETRIES:
-                return [self._lost(remote, f"its machine cannot be reached: {_short(error)}", outside=True)]
+                return [self._lost(remote, f"its machine cannot be reached: {error}", outside=True)]
             remote.retries += 1  # in a while, see `_look`
             return []
-        except ray.exceptions.RayTaskError as error:
+        except ray_api.ActorRaisedError as error:
             if not remote.started:
                 # Not a loss: the same would happen there again.
-                return [self._refuse(remote, f"{self._place(remote)} cannot hold a worker: {_short(error)}")]
-            return [self._lost(remote, _short(error))]
-        except ray.exceptions.RayError as error:
-            return [self._lost(remote, f"the worker on {self._place(remote)} is gone: {_short(error)}", outside=True)]
+                return [self._refuse(remote, f"{self._place(remote)} cannot hold a worker: {error}")]
+            return [self._lost(remote, str(error))]
+        except ray_api.ActorError as error:
+            return [self._lost(remote, f"the worker on {self._place(remote)} is gone: {error}", outside=True)]
         if remote.lease is not None:
             return self._played(remote, answer)
         if "kind" not in answer:
@@ -255,6 +263,17 @@ class RayPool:
         objection = self._admission.objection(self._place(remote), facts)
         if objection:
             return [self._refuse(remote, objection)]
+        return self._set_up(remote)
+
+    def _set_up(self, remote: _Remote) -> list[Event]:
+        """Has its simulator started, bound to the nearest policy; waits where none can be asked."""
+        if self._policies is not None:
+            found = self._policies.nearest(remote.node)
+            if found is None:
+                remote.state = _WITHOUT_POLICY
+                return []
+            remote.setup = replace(remote.setup, url=found[0], token=found[1])
+        remote.state = "starting"
         self._ask(remote, "set_up", setup_as_json(remote.setup))
         return []
 
@@ -264,23 +283,27 @@ class RayPool:
         if answer["kind"] == "lost":
             return [self._lost(remote, answer["why"], outside=answer["outside"])]
         if answer["kind"] == "failed":
+            gone = self._policies is not None and not self._policies.alive(remote.setup.url)
+            if answer["cause"] == "policy" and gone:
+                return [self._lost(remote, f"its policy is gone: {answer['message']}", outside=True)]
             return [Failed(remote.number, answer["cause"], answer["message"])]
         found: list[Event] = [self._finished(remote, lease, answer)]
-        if remote.node in self._draining:
+        if self._draining(remote):
             found.append(self._leave(remote))
         return found
 
     def _finished(self, remote: _Remote, lease: Lease, answer: Mapping[str, Any]) -> Finished:
         def acknowledge() -> None:
-            remote.actor.acknowledge.remote(lease.number)
+            if remote.actor is not None:
+                remote.actor.ask("acknowledge", lease.number)
 
         return Finished(remote.number, answer["result"], lease.number, answer["record"], acknowledge)
 
     def _answered_late(self, ref: Any) -> list[Event]:
         remote, _ = self._late.pop(ref)
         try:
-            answer = ray.get(ref)
-        except ray.exceptions.RayError:
+            answer = ray_api.answer(ref)
+        except ray_api.ActorError:
             return []
         if remote.lease is None or answer.get("kind") != "finished":
             return []
@@ -295,53 +318,58 @@ class RayPool:
     def _refuse(self, remote: _Remote, why: str) -> Event:
         self._refused[remote.node] = why
         self.drop(remote.number)
-        if all(node in self._refused for node in self._nodes()):
+        if all(node in self._refused for node in ray_api.nodes()):
             return Lost(remote.number, why, False)
         return Refused(remote.number, why)
 
     def _leave(self, remote: _Remote) -> Lost:
-        remote.actor.stop.remote()
+        assert remote.actor is not None
+        remote.actor.ask("stop")
         return self._lost(remote, f"{self._place(remote)} is being drained", outside=True)
 
     def _place(self, remote: _Remote) -> str:
-        return f"node {self._nodes().get(remote.node, {}).get('NodeManagerAddress', '')} ({remote.node[:8]})"
+        return str(self._nodes.get(remote.node, f"node {remote.node[:8]}"))
 
-    def _nodes(self) -> dict[str, Any]:
-        return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    def _draining(self, remote: _Remote) -> bool:
+        node = self._nodes.get(remote.node)
+        return node is not None and node.draining
 
     def _look(self, now_s: float) -> None:
         """Every two seconds: places who waits, hears who is alive, and sees which machines are going."""
         if now_s < self._looked_s + _LOOK_S:
             return
         self._looked_s = now_s
-        self._draining = set(ray._private.state.state.get_draining_nodes())
+        self._nodes = ray_api.nodes()
+        if self._policies is not None:
+            self._policies.look()
         self._place_waiting()
         for ref, (_, until_s) in list(self._late.items()):
             if now_s > until_s:
                 del self._late[ref]
         for remote in list(self._remotes.values()):
+            if remote.state == _WITHOUT_POLICY:
+                self._coming += self._set_up(remote)
             if remote.lease is not None and remote.asked is None:
                 self._ask(remote, "play", lease_as_json(remote.lease))
-            if remote.idle and remote.node in self._draining:
+            if remote.idle and self._draining(remote):
                 self._coming.append(self._leave(remote))
             elif remote.actor is not None:
                 self._hear(remote, now_s)
 
     def _hear(self, remote: _Remote, now_s: float) -> None:
-        if remote.beat is not None:
-            ready, _ = ray.wait([remote.beat], timeout=0.0)
-            if ready:
-                try:
-                    doing = ray.get(remote.beat)
-                except ray.exceptions.RayError:
-                    doing = ""  # what it was asked says more
-                remote.beat = None
-                remote.heard_s = now_s
-                if remote.lease is not None and doing:
-                    remote.state = doing
-                    self._coming.append(Working(remote.number, doing))
+        assert remote.actor is not None
+        if remote.beat is not None and ray_api.answered([remote.beat], 0.0):
+            try:
+                doing = ray_api.answer(remote.beat)
+            except ray_api.ActorError:
+                doing = ""  # what it was asked says more
+            remote.beat = None
+            remote.heard_s = now_s
+            if remote.lease is not None and doing:
+                remote.state = doing
+                self._coming.append(Working(remote.number, doing))
         if remote.beat is None and not remote.idle:
-            remote.beat = remote.actor.doing.remote()
+            remote.beat = remote.actor.ask("doing")
         allowed_s = self._step_timeout_s if remote.started else self._start_timeout_s
         if not remote.idle and now_s > remote.heard_s + allowed_s:
             why = f"nothing was heard of {self._place(remote)} for {allowed_s:g} s"
@@ -349,41 +377,27 @@ class RayPool:
 
     def _place_waiting(self) -> None:
         waiting = [remote for remote in self._remotes.values() if remote.actor is None]
-        alive = self._nodes() if waiting else {}
-        nodes = {name: node for name, node in alive.items() if name not in self._refused}
-        if alive and not nodes:
+        if self._nodes and all(name in self._refused for name in self._nodes):
             self._coming += [self._lost(remote, next(iter(self._refused.values()))) for remote in waiting]
             return
         for remote in waiting:
-            free = {}
-            for name, node in nodes.items():
-                own = sum(one.node == name for one in self._remotes.values())
-                room = node["Resources"].get("CPU", 0.0) - own
-                if room >= 1 and name not in self._draining:
-                    free[name] = room
-            if not free:
+            taken = {name: self._policies.cores(name) if self._policies is not None else 0.0 for name in self._nodes}
+            for other in self._remotes.values():
+                taken[other.node] = taken.get(other.node, 0.0) + 1.0
+            place = roomiest(self._nodes, taken, self._refused)
+            if place is None:
                 self._tell_once(
                     f"{len(waiting)} of {len(self._remotes)} workers wait for a free core: give fewer --workers, or "
                     "the cluster more nodes"
                 )
                 return
-            remote.node = max(free, key=lambda name: free[name])
+            remote.node, remote.state = place, "starting"
             variables = {"PYTHONPATH": os.environ["PYTHONPATH"]} if os.environ.get("PYTHONPATH") else {}
-            affinity = NodeAffinitySchedulingStrategy(remote.node, soft=False)
-            remote.actor = self._kind.options(scheduling_strategy=affinity).remote(
-                self._start_timeout_s, self._step_timeout_s, variables
-            )
-            remote.state = "starting"
+            arguments = (self._start_timeout_s, self._step_timeout_s, variables)
+            remote.actor = ray_api.Actor(Host, *arguments, node=place, beside=("doing",))
             self._ask(remote, "about", list(self._tasks), remote.setup.factory)
 
     def _tell_once(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             self._say(text)
-
-
-def _short(error: BaseException) -> str:
-    """The last line of what Ray says: the others are its own calls."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    task = isinstance(error, ray.exceptions.RayTaskError)
-    return (lines[-1 if task else 0] if lines else type(error).__name__)[:400]

@@ -54,15 +54,20 @@ class RunConfig:
     factory: str = DEFAULT_FACTORY
     ray: str | None = None
     """HOST:PORT or auto of a Ray cluster whose machines play; "": one of this machine, for this run; None: processes"""
+    ray_policies: int = 1
+    """servers of a checkpoint that the cluster holds"""
+    ray_policy_gpus: float = 0.0
+    """of each; below 1 they share one"""
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.attempts < 1 or self.environments < 1:
             raise ValueError("workers, attempts and environments are at least 1")
-        if self.ray and self.policy.kind == "magma":
+        if self.ray_policies < 1 or not 0 <= self.ray_policy_gpus <= 64:
             raise ValueError(
-                "the machines of a cluster ask a policy server by its address: start `magma-serve "
-                f"{self.policy.argument} --host ADDRESS` with a token, and give ws://ADDRESS:PORT"
+                f"a cluster holds at least 1 policy, of 0 to 64 GPUs, got {self.ray_policies} of {self.ray_policy_gpus}"
             )
+        if self.ray is None and (self.ray_policies != 1 or self.ray_policy_gpus):
+            raise ValueError("the number of policies and their GPUs are of a cluster: they need --ray")
         if self.ray is not None and self.shard.count > 1:
             raise ValueError("--ray hands out the episodes itself: no --shard goes with it")
         if self.rule not in SUCCESS_RULES:

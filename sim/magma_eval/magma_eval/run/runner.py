@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from magma_contracts.files.outputs import OutputError, check_folder
 from magma_eval.benchmarks import benchmark_of, check_task
@@ -28,6 +29,10 @@ from magma_eval.suites import suite_episodes
 from magma_eval.version import versions
 from magma_policy_client import LocalServer
 
+if TYPE_CHECKING:
+    # It imports Ray.
+    from magma_eval.pools.ray_policies import RayPolicies as Policies
+
 
 class Runner:
     """One run of the evaluator.
@@ -41,6 +46,7 @@ class Runner:
         self._config, self._command = config, command
         self._interrupts = 0
         self._server: LocalServer | None = None
+        self._policies: Policies | None = None
 
     def run(self) -> Summary:
         """Plays what is missing. Ctrl-C once lets the running episodes end, twice stops at once.
@@ -71,9 +77,23 @@ class Runner:
         if config.ray is None:
             yield
             return
-        cores = max(len(os.sched_getaffinity(0)), config.workers)
+        serves = config.policy.kind == "magma" and self._served()
+        cores = max(len(os.sched_getaffinity(0)), config.workers + serves * config.ray_policies)
         try:
-            with ray_cluster.cluster(config.ray or None, cores, say):
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(ray_cluster.cluster(config.ray or None, cores, say))
+                if serves:
+                    from magma_eval.pools.ray_policies import RayPolicies
+
+                    self._policies = RayPolicies(
+                        located(config.policy),
+                        config.ray_policies,
+                        config.ray_policy_gpus,
+                        timeout_s=config.start_timeout_s,
+                        loopback=not config.ray,
+                        say=say,
+                    )
+                    stack.callback(self._policies.close)
                 yield
         except ray_cluster.RayError as error:
             raise RunError(str(error)) from error
@@ -133,7 +153,7 @@ class Runner:
         known = {**recorder.facts, **code_facts(tasks, config.factory), "policy": identity}
         recorder.keep_facts(known)
         admission = Admission(known, recorder.keep_facts)
-        return RayPool(admission, tasks, **limits, say=say)
+        return RayPool(admission, tasks, **limits, say=say, policies=self._policies)
 
     def _note_memory(self, recorder: Recorder) -> None:
         policy = self._config.policy
@@ -141,6 +161,9 @@ class Runner:
             recorder.keep_memory(served_memory(policy.text, policy.token))
         elif self._server is not None:
             recorder.keep_memory(served_memory(self._server.url, self._server.token))
+        elif self._policies is not None:
+            for url, token in self._policies.addresses:
+                recorder.keep_memory(served_memory(url, token))
 
     def _description(self, identity: str) -> RunDescription:
         config = self._config
@@ -159,6 +182,9 @@ class Runner:
     def _worker_setup(self, identity: str) -> WorkerSetup:
         config = self._config
         folder = config.out.resolve()
+        if self._policies is not None:
+            # Which of them a worker asks, its place decides.
+            return WorkerSetup(located(config.policy), "", "", identity, config.factory, config.environments, folder)
         url, token = self._start_server()
         policy = config.policy if config.ray is None else located(config.policy)
         return WorkerSetup(policy, url, token, identity, config.factory, config.environments, folder)
@@ -183,6 +209,8 @@ class Runner:
         policy = self._config.policy
         if not policy.remote or not self._served():
             return policy.identity()
+        if self._policies is not None:
+            return self._policies.identity
         url, token = self._start_server()
         if policy.kind != "magma":
             say(f"connecting to {url} …")

@@ -23,10 +23,15 @@ _DRAIN = """
 import sys, time
 from ray._raylet import GcsClient
 client = GcsClient(address=sys.argv[1])
-alive, preempted = 0, 2
-for node, info in client.get_all_node_info(timeout=30).items():
-    if info.node_manager_address == sys.argv[2] and info.state == alive:
-        print(client.drain_node(node.hex(), preempted, "it is wanted elsewhere", 1000 * (int(time.time()) + 60)))
+alive, preempted, found = 0, 2, []
+until = time.monotonic() + 60
+while not found and time.monotonic() < until:  # one that has just been started may not be known yet
+    everything = client.get_all_node_info(timeout=30)
+    found = [n for n, i in everything.items() if i.node_manager_address == sys.argv[2] and i.state == alive]
+    time.sleep(0.5)
+print([(n.hex(), i.node_manager_address, i.state) for n, i in everything.items()] if not found else "")
+for node in found:
+    print(client.drain_node(node.hex(), preempted, "it is wanted elsewhere", 1000 * (int(time.time()) + 60)))
 """
 
 

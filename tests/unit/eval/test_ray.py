@@ -29,7 +29,7 @@ from magma_eval.run.runner import Runner
 
 pytest.importorskip("ray", reason="the extra `ray` of magma-eval is not installed")
 
-from fake_serve import executable
+from .fake_serve import executable
 
 HERE = str(Path(__file__).parent)
 EPISODES = 12

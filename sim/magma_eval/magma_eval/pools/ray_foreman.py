@@ -90,12 +90,12 @@ class Foreman:
             asked = {worker.asked: worker for worker in self._workers if worker.asked is not None}
             if not asked:
                 time.sleep(0.1)
-            done = [self._answered(asked[one]) for one in ray_api.answered(list(asked), _LOOK_S)]
-            # Nobody waits while the results are being kept.
-            self._hand_out()
-            for result in filter(None, done):
-                left -= 1
-                yield result
+            for one in ray_api.answered(list(asked), _LOOK_S):
+                result = self._answered(asked[one])
+                if result is not None:
+                    self._hand_out()  # nobody waits while the result is being kept
+                    left -= 1
+                    yield result
 
     def close(self) -> None:
         """Ends all workers."""
@@ -114,9 +114,8 @@ class Foreman:
                 self._end(worker)
         if self._nodes and all(name in self._refused for name in self._nodes):
             raise RayError(next(iter(self._refused.values())))
-        while len(self._workers) < min(
-            self._wanted, len(self._waiting) + sum(w.job is not None for w in self._workers)
-        ):
+        in_hand = sum(worker.job is not None for worker in self._workers)
+        while len(self._workers) < min(self._wanted, in_hand + len(self._waiting)):
             taken: dict[str, float] = {}
             for worker in self._workers:
                 taken[worker.node.name] = taken.get(worker.node.name, 0.0) + 1.0
@@ -131,19 +130,14 @@ class Foreman:
 
     def _hand_out(self) -> None:
         """Gives idle workers jobs; none that is far ahead of the oldest."""
+        begun = [worker.job for worker in self._workers if worker.job is not None]
         for worker in self._workers:
-            oldest = min(
-                (*self._waiting[:1], *(other.job for other in self._workers if other.job is not None)), default=0
-            )
-            ahead = AHEAD * self._wanted
-            if (
-                worker.asked is None
-                and self._waiting
-                and self._waiting[0] < oldest + ahead
-                and not self._leaves(worker)
-            ):
+            if not self._waiting or self._waiting[0] >= min([self._waiting[0], *begun]) + AHEAD * self._wanted:
+                return
+            if worker.asked is None and not self._leaves(worker):
                 worker.job = heapq.heappop(self._waiting)
                 worker.asked = worker.actor.ask("do", self._jobs[worker.job])
+                begun.append(worker.job)
 
     def _leaves(self, worker: _Worker) -> bool:
         node = self._nodes.get(worker.node.name)

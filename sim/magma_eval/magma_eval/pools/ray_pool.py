@@ -386,8 +386,9 @@ class RayPool:
                 taken[other.node] = taken.get(other.node, 0.0) + 1.0
             place = roomiest(self._nodes, taken, self._refused)
             if place is None:
+                left = sum(other.actor is None for other in waiting)
                 self._tell_once(
-                    f"{len(waiting)} of {len(self._remotes)} workers wait for a free core: give fewer --workers, or "
+                    f"{left} of {len(self._remotes)} workers wait for a free core: give fewer --workers, or "
                     "the cluster more nodes"
                 )
                 return

@@ -19,19 +19,24 @@ NETWORK = "10.77.46"
 PORT = 6379
 _START_S = 240.0
 _NOTICE_S = 4.0
+_WORKER = "magma_eval.pools.worker_process"
 _DRAIN = """
 import sys, time
 from ray._raylet import GcsClient
-client = GcsClient(address=sys.argv[1])
-alive, preempted, found = 0, 2, []
+client, preempted, why = GcsClient(address=sys.argv[1]), 2, "it is not known"
 until = time.monotonic() + 60
-while not found and time.monotonic() < until:  # one that has just been started may not be known yet
-    everything = client.get_all_node_info(timeout=30)
-    found = [n for n, i in everything.items() if i.node_manager_address == sys.argv[2] and i.state == alive]
+while time.monotonic() < until:  # one that has just been started may not be known yet, a killed one still
+    for node, info in client.get_all_node_info(timeout=30).items():
+        if info.node_manager_address == sys.argv[2]:
+            try:
+                deadline_ms = 1000 * (int(time.time()) + 60)
+                if client.drain_node(node.hex(), preempted, "it is wanted elsewhere", deadline_ms)[0]:
+                    print("drained")
+                    sys.exit()
+            except Exception as error:
+                why = error
     time.sleep(0.5)
-print([(n.hex(), i.node_manager_address, i.state) for n, i in everything.items()] if not found else "")
-for node in found:
-    print(client.drain_node(node.hex(), preempted, "it is wanted elsewhere", 1000 * (int(time.time()) + 60)))
+sys.exit(f"not drained: {why}")
 """
 
 
@@ -112,6 +117,11 @@ class Machines:
         if number in self._nodes:
             self._nodes.pop(number).wait()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a worker process is on any machine."""
+        return any(_WORKER in name for number in range(self._count) for _, name in self._processes(number))
+
     def kill_random(self, what: str, dice: random.Random) -> bool:
         """Kills -9 a worker process, a Ray actor, or a whole node other than the head, which then comes back; a node at
         once, or as spot machines go: drained and, a moment later, gone."""
@@ -124,7 +134,7 @@ class Machines:
             self.stop(number)
             self.start(number)
             return True
-        sign = {"worker": "magma_eval.pools.worker_process", "actor": "ray::Host"}[what]
+        sign = {"worker": _WORKER, "actor": "ray::Host"}[what]
         found = [pid for number in numbers for pid, name in self._processes(number) if sign in name]
         if not found:
             return False
@@ -140,8 +150,8 @@ class Machines:
     def _drain(self, number: int) -> None:
         words = [sys.executable, "-c", _DRAIN, self.address, self._ip(number)]
         done = subprocess.run(words, env=self.environment, capture_output=True, text=True)
-        if "(True" not in done.stdout:
-            raise OSError(f"node {number} cannot be drained: {done.stdout}{done.stderr}")
+        if "drained" not in done.stdout:
+            raise OSError(f"node {number} cannot be drained: {done.stderr}")
 
     def _processes(self, number: int) -> list[tuple[int, str]]:
         found = subprocess.run(["ip", "netns", "pids", self._space(number)], capture_output=True, text=True).stdout

@@ -152,8 +152,8 @@ class Cluster:
                 driver.wait()
                 continue
             time.sleep(dice.uniform(0.5, self.longest_s))
-            if driver.poll() is not None:
-                continue
+            if driver.poll() is not None or not machines.at_work:
+                continue  # one that has not begun has nothing to lose
             victim = dice.choice(["worker", "actor", "node", "drained node", "driver"])
             if victim == "driver":
                 machines.kill(driver.pid, "magma_eval.command")
@@ -236,14 +236,14 @@ def chains(folder: Path) -> list[list[Played]]:
     return found
 
 
-def steps_per_s(folder: Path) -> float:
-    """Steps per second of all workers together, each from the end of its first episode to the end of its last: neither
-    building a world nor waiting for the other one counts."""
-    return sum(
-        sum(episode.steps for episode in chain[1:]) / (chain[-1].ended_s - chain[0].ended_s)
-        for chain in chains(folder)
-        if len(chain) > 1
-    )
+def steps_per_s(played: list[list[Played]], began_s: float, ended_s: float) -> float:
+    """Steps per second of all workers together, by the episodes that each has played wholly between two moments."""
+    found = 0.0
+    for chain in played:
+        inside = [one for one in chain if one.began_s >= began_s and one.ended_s <= ended_s]
+        if inside:
+            found += sum(one.steps for one in inside) / (inside[-1].ended_s - inside[0].began_s)
+    return found
 
 
 class StubPool:
@@ -368,55 +368,71 @@ class Suites:
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """Two workers against one on Ray, in turn: each with its own server of the policy on one core, and with one
-    renderer thread, in both arms. Tells the same without pinning beside it."""
+    """Two workers against one, in one run on Ray: while it goes on, one worker and its server of the policy are stopped
+    for a while, in turn. Each worker has its server on its own core and one renderer thread, in both arms. Tells the
+    same without pinning beside it."""
 
     suite: str = "tabletop"
     task: str = ""
     """default: the first of the suite"""
     policy: str = "magma-tiny"
-    limit: int = 8
-    rounds: int = 2
-    unpinned_rounds: int = 1
+    windows: int = 8
+    """with both, and as many with one"""
+    window_s: float = 15.0
+    unpinned_windows: int = 4
 
     def run(self) -> int:
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
             sys.exit("two cores are needed")
         folder = Path(tempfile.mkdtemp(prefix="magma-scale-"))
-        worst = 2.0
-        for pinned, rounds in ((True, self.rounds), (False, self.unpinned_rounds)):
-            ratios = []
-            for number in range(rounds):
-                rates = {w: self._rate(folder / f"{pinned}-{w}-{number}", w, cores if pinned else []) for w in (1, 2)}
-                ratios.append(rates[2] / rates[1])
-                print(
-                    f"{'pinned' if pinned else 'unpinned'}: {rates[1]:.2f} and {rates[2]:.2f} steps/s, "
-                    f"2 workers bring {ratios[-1]:.2f} of 2; load {os.getloadavg()[0]:.1f}",
-                    flush=True,
-                )
-            if pinned:
-                worst = min(ratios)
-        return int(worst < 1.8)
+        found = []
+        for name, windows in (("pinned", self.windows), ("unpinned", self.unpinned_windows)):
+            pairs = self._pairs(folder / name, windows, cores if name == "pinned" else [])
+            found.append(statistics.fmean(two for _, two in pairs) / statistics.fmean(one for one, _ in pairs))
+            print(f"{name}: " + ", ".join(f"{one:.1f} and {two:.1f}" for one, two in pairs) + " steps/s")
+            print(f"{name}: 2 workers bring {found[-1]:.2f} of 2; load {os.getloadavg()[0]:.1f}", flush=True)
+        return int(found[0] < 1.8)
 
-    def _rate(self, out: Path, workers: int, cores: list[int]) -> float:
-        variables = {**environment(), "LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    def _pairs(self, out: Path, windows: int, cores: list[int]) -> list[tuple[float, float]]:
+        """Steps per second of one worker and of two, in windows one after the other."""
         task = self.task or SUITES[self.suite].make()[0].task
-        more = ["--tasks", task, "--limit", str(self.limit), "--workers", str(workers)]
-        more += ["--ray", "--ray-policies", str(workers)]
+        seeds = ",".join(map(str, range(40)))
+        more = ["--tasks", task, "--seeds", seeds, "--workers", "2", "--ray", "--ray-policies", "2"]
+        variables = {**environment(), "LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         run = subprocess.Popen(evaluation(out, self.suite, *more, policy=self.policy), env=variables, **QUIET)
-        of_core: dict[int, int] = {}
-        while run.poll() is None:
-            for worker, server in worker_servers().items() if cores else ():
-                core = of_core.setdefault(worker, cores[len(of_core) % len(cores)])
-                for pid in (worker, server):
+        try:
+            while len(lines_of(out)) < 4:
+                if run.poll() is not None:
+                    sys.exit(f"the run ended with status {run.returncode}")
+                time.sleep(0.5)
+            units = sorted(worker_servers().items())
+            if len(units) != 2 or units[0][1] == units[1][1]:
+                sys.exit(f"two workers with a server each were wanted, these are there: {units}")
+            for unit, core in zip(units, cores, strict=False):
+                for pid in unit:
                     for thread in Path(f"/proc/{pid}/task").iterdir():
-                        with contextlib.suppress(OSError):
-                            os.sched_setaffinity(int(thread.name), {core})
-            time.sleep(0.5)
-        if cores and len(of_core) < workers:
-            sys.exit(f"{len(of_core)} of {workers} workers were found to be pinned")
-        return steps_per_s(out)
+                        os.sched_setaffinity(int(thread.name), {core})
+            spans = []
+            for number in range(windows):
+                spans.append((self._window(()), self._window(units[number % 2])))
+        finally:
+            run.send_signal(signal.SIGINT)
+            run.send_signal(signal.SIGTERM)
+            run.wait()
+        played = chains(out)
+        return [(steps_per_s(played, *one), steps_per_s(played, *two)) for two, one in spans]
+
+    def _window(self, stopped: tuple[int, ...]) -> tuple[float, float]:
+        """A while with these processes stopped: its beginning and its end."""
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        began_s = time.time()
+        time.sleep(self.window_s)
+        ended_s = time.time()
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        return began_s, ended_s
 
 
 def worker_processes() -> list[int]:

@@ -25,6 +25,8 @@ from magma_policy.commands.train import RECIPES
 
 WORKSPACE = ROOT / "ros2_ws/src"
 # Programs of other projects, whose options are theirs.
+WITH_VERBS = ("magma-eval", "magma-recording", "magma-data", "rclpy-dds")
+"""programs whose first word decides which options there are"""
 OTHERS = frozenset(
     {
         "chmod",
@@ -137,9 +139,7 @@ def refuse_words(command: Command, words: list[str]) -> str | None:
     if first in ("python", "python3"):
         return refuse_python(command, rest)
     if first == "rclpy-dds" or first in programs():
-        verbs = [
-            word for word in rest[:1] if first in ("magma-eval", "magma-recording", "rclpy-dds") and word.isalpha()
-        ]
+        verbs = [word for word in rest[:1] if first in WITH_VERBS and word.isalpha()]
         if first == "magma-train" and "--recipe" in rest:
             # The recipe decides what other options there are.
             verbs = rest[rest.index("--recipe") :][:2]

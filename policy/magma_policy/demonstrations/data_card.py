@@ -180,13 +180,13 @@ def _extrinsics(rows: Any) -> tuple[tuple[float, ...], ...]:
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {str(value)[:80]}")
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {printable(value, 80)}")
     return float(value)
 
 
 def _side(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= LARGEST_SIDE or value % 1:
-        raise ValueError(f"image_size must be whole pixels from 1 to {LARGEST_SIDE}, got {str(value)[:80]}")
+        raise ValueError(f"image_size must be whole pixels from 1 to {LARGEST_SIDE}, got {printable(value, 80)}")
     return int(value)
 
 

@@ -126,7 +126,7 @@ def _of_file(path: Path) -> Source:
 
 
 def _native(dataset: Dataset, episode: Episode) -> Source:
-    where = f"{dataset.folder}: episode {episode.index} ({episode.name})"
+    where = f"{dataset.folder}: {episode.title}"
 
     def read() -> Arrays:
         try:

@@ -107,7 +107,7 @@ def check(folder: Path, mappings: Sequence[Mapping] = ()) -> Iterator[str]:
 
 def _of_episode(dataset: Dataset, episode: Episode) -> Iterator[str]:
     """What LeRobot's files say of one: numbers, clock, gaps, pictures."""
-    where = f"{dataset.folder}: episode {episode.index} ({printable(episode.name)})"
+    where = f"{dataset.folder}: {episode.title}"
     numbers = [name for name, f in dataset.info.features.items() if not f.pictured and f.dtype != "string"]
     try:
         values = dataset.read(episode, numbers)

@@ -20,7 +20,7 @@ from magma_data import layout, pictures, statistics, tables
 from magma_data.errors import DatasetError
 from magma_data.info import Feature, Info
 from magma_data.json_files import read_lines
-from magma_data.reader import Dataset
+from magma_data.reader import Dataset, Episode
 from magma_data.writer import DatasetWriter
 
 FPS = 5.0
@@ -417,3 +417,8 @@ def test_a_line_ends_where_json_says(tmp_path):
     path = tmp_path / "tasks.jsonl"
     path.write_text(json.dumps(task, ensure_ascii=False) + "\r\n", encoding="utf-8")
     assert list(read_lines(path)) == [task]
+
+
+def test_a_strangers_name_of_an_episode_is_told_without_what_a_terminal_obeys():
+    episode = Episode(3, 1, (), Path("data.parquet"), 0, more={"name": "\x1b[2J\u202egnp"})
+    assert episode.title == "episode 3 (\\x1b[2J\\u202egnp)"

@@ -135,7 +135,7 @@ def read_episode(dataset: Dataset, episode: Episode, names: Sequence[str] | None
     objects = episode.more.get("object_names")
     if objects is not None:
         if not isinstance(objects, list) or not all(isinstance(known, str) for known in objects):
-            raise DatasetError(f"{dataset.folder}: the object_names of the episode {episode.name} are no list of text")
+            raise DatasetError(f"{dataset.folder}: the object_names of {episode.title} are no list of text")
         arrays["object_names"] = np.array(objects, dtype=np.str_)
         if "object_positions" in arrays:
             arrays["object_positions"] = arrays["object_positions"][:, : len(objects)]

@@ -41,6 +41,11 @@ class Episode:
         name = self.more.get("name")
         return name if isinstance(name, str) and name else f"episode_{self.index:06d}"
 
+    @property
+    def title(self) -> str:
+        """Number and name, for what people read."""
+        return f"episode {self.index} ({printable(self.name)})"
+
 
 class Dataset:
     """One set. Only its description is held; raises DatasetError where that does not fit together."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.text import printable
 from magma_policy.embodiments import robots
 from magma_policy.errors import CommandError, InstructionError
 from magma_policy.families import magma
@@ -184,11 +185,11 @@ def lesson_of(config: ChatTrainConfig, processor: Processor, validation: bool = 
         try:
             one = encode(row, processor)
         except InstructionError as error:
-            problems.append(f"(id {row.name}): {error}")
+            problems.append(f"(id {printable(row.name, 40)}): {printable(error, 200)}")
             continue
         tokens = length(one, grids_of(row, processor.config, crops_of(config, processor)), processor.config)
         if tokens > most:
-            problems.append(f"(id {row.name}): {tokens} tokens, more than {most}")
+            problems.append(f"(id {printable(row.name, 40)}): {tokens} tokens, more than {most}")
         else:
             kept.append((row, one, tokens))
     if not kept:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from magma_eval.policies.choice import PolicyChoice
 from magma_eval.pools.admission import Admission, code_facts, machine_facts
 from magma_eval.pools.ray_cluster import (
     MODE,
@@ -21,6 +22,7 @@ from magma_eval.pools.ray_cluster import (
     members_of,
     remove_leftovers,
 )
+from magma_eval.run.plan import RunConfig
 
 WRITES = "import sys, time; file = open(sys.argv[1], 'w'); print(flush=True); time.sleep(600)"
 DRIVER = """
@@ -74,6 +76,19 @@ def test_an_address_is_host_and_port(address: str) -> None:
         check_settings(address, {MODE: "token", TOKEN: "secret"})
 
 
+@pytest.mark.parametrize(
+    "changes", [{"ray_policies": 0}, {"ray_policy_gpus": -0.5}, {"ray_policy_gpus": 1.5}, {"ray_policy_gpus": 65.0}]
+)
+def test_policies_of_a_cluster_are_some_with_shares_of_gpus(changes: dict[str, float], tmp_path: Path) -> None:
+    checkpoint = PolicyChoice(str(tmp_path))
+    RunConfig(checkpoint, "tabletop", tmp_path, ray="", ray_policies=4, ray_policy_gpus=0.5)
+    with pytest.raises(ValueError, match="at least 1 policy, with a share of one GPU or 0 to 64 whole ones"):
+        RunConfig(checkpoint, "tabletop", tmp_path, ray="", **changes)  # type: ignore[arg-type]
+    for policy, ray in ((checkpoint, None), (PolicyChoice("hold"), "")):
+        with pytest.raises(ValueError, match="of a checkpoint on a cluster: they need --ray"):
+            RunConfig(policy, "tabletop", tmp_path, ray=ray, ray_policies=2)
+
+
 def test_only_what_a_dead_driver_left_is_ended(tmp_path: Path) -> None:
     gone, there = tmp_path / "magma-ray-1-1", tmp_path / "other-1-1"
     for folder in (gone, there):
@@ -122,8 +137,6 @@ def test_a_machine_that_differs_is_refused_with_every_difference() -> None:
 
 
 def test_facts_name_code_versions_data_and_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
-    from magma_eval.policies.choice import PolicyChoice
-
     assert "factory" not in code_facts(["carrot_on_plate"], "no_such_module_here:make_task")
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     facts = code_facts(["carrot_on_plate"], "evaluation_fakes:make_task")

@@ -62,12 +62,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.workers < 1 or self.attempts < 1 or self.environments < 1:
             raise ValueError("workers, attempts and environments are at least 1")
-        if self.ray_policies < 1 or not 0 <= self.ray_policy_gpus <= 64:
+        gpus = self.ray_policy_gpus
+        if self.ray_policies < 1 or not 0 <= gpus <= 64 or (gpus > 1 and gpus % 1):
             raise ValueError(
-                f"a cluster holds at least 1 policy, of 0 to 64 GPUs, got {self.ray_policies} of {self.ray_policy_gpus}"
+                "a cluster holds at least 1 policy, with a share of one GPU or 0 to 64 whole ones, got "
+                f"{self.ray_policies} with {gpus}"
             )
-        if self.ray is None and (self.ray_policies != 1 or self.ray_policy_gpus):
-            raise ValueError("the number of policies and their GPUs are of a cluster: they need --ray")
+        if (self.ray is None or self.policy.kind != "magma") and (self.ray_policies != 1 or gpus):
+            raise ValueError("the number of policies and their GPUs are of a checkpoint on a cluster: they need --ray")
         if self.ray is not None and self.shard.count > 1:
             raise ValueError("--ray hands out the episodes itself: no --shard goes with it")
         if self.rule not in SUCCESS_RULES:

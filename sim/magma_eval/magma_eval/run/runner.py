@@ -78,7 +78,8 @@ class Runner:
             yield
             return
         serves = config.policy.kind == "magma" and self._served()
-        cores = max(len(os.sched_getaffinity(0)), config.workers + serves * config.ray_policies)
+        servers_cores = serves * config.ray_policies * max(1, config.policy.threads)
+        cores = max(len(os.sched_getaffinity(0)), config.workers + servers_cores)
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(ray_cluster.cluster(config.ray or None, cores, say))
@@ -182,10 +183,8 @@ class Runner:
     def _worker_setup(self, identity: str) -> WorkerSetup:
         config = self._config
         folder = config.out.resolve()
-        if self._policies is not None:
-            # Which of them a worker asks, its place decides.
-            return WorkerSetup(located(config.policy), "", "", identity, config.factory, config.environments, folder)
-        url, token = self._start_server()
+        # Which server of a cluster a worker asks, its place decides.
+        url, token = self._start_server() if self._policies is None else ("", "")
         policy = config.policy if config.ray is None else located(config.policy)
         return WorkerSetup(policy, url, token, identity, config.factory, config.environments, folder)
 

@@ -1,11 +1,12 @@
 """Precision and recall of GRIT's pipeline against what stands in rendered scenes, by step, with each step left out, and
 its throughput.
 
-    .venv/bin/python tests/benchmarks/grit.py SCENES [SCENES …] [--pictures 1000]
+    .venv/bin/python tests/benchmarks/grit.py SCENES [SCENES …] [--pictures 1000] [--other-captions]
 
 The captions are made from the scenes' truth (`magma_policy.grit.rendered`), so which words mean what is known. The
 detector is the simulator's own truth, asked by chunks alone: what is measured is everything around it. With
-`--detector kosmos2:kosmos-tiny` a model is asked instead.
+`--detector kosmos2:kosmos-tiny` a model is asked instead. `--other-captions` says the same things in sentences of other
+forms, which no rule of the pipeline was written for.
 
 Counted over all meant things: a chunk is right when it is that of a meant thing; an expression when start, end and box
 (intersection over union of 0.5) are.
@@ -15,11 +16,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import time
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from magma_contracts.geometry.boxes import overlap
 from magma_policy.grit.detectors import Detector
@@ -27,12 +32,25 @@ from magma_policy.grit.pairs import Pair, pairs_of, scene_key, shards_of
 from magma_policy.grit.phrases import Chunk, Parser, PhraseSettings
 from magma_policy.grit.pipeline import Pipeline, SelectionSettings
 from magma_policy.grit.records import PhraseBox, outermost
-from magma_policy.grit.rendered import Meant, describe
+from magma_policy.grit.rendered import Description, Meant, describe, name_thing
 from magma_policy.grit.run import GritRun, detector_of
-from magma_policy.grounding.expressions import Thing
+from magma_policy.grounding.expressions import Thing, expressions
 from magma_policy.grounding.scenes import read_scene_file
 
 SAME = 0.5
+OTHER_CAPTIONS = (
+    "On the table there are {0}, {1} and {2}.",
+    "We see {0}; beside it lies {1}.",
+    "A picture of {0}, {1}, and {2}, taken from above",
+    "Someone could put {0} on {1}",
+    "{0}, {1}",
+    "Neither {0} nor {1} has been moved yet",
+    "{0} and {1} stand in a kitchen",
+    "There is {0} near {1}, and nobody has touched {2}",
+    "Here you can see {0} as well as {1}",
+    "{0} - nobody knows why - has been left beside {1}",
+)
+"""Forms of sentences with places for things."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +62,8 @@ class Scene:
     meant: list[Meant]
 
 
-def scenes(folder: Path, limit: int) -> Iterator[Scene]:
-    """The first scenes of a set that can be described."""
+def scenes(folder: Path, limit: int, other: bool) -> Iterator[Scene]:
+    """The first scenes of a set that can be described; in `other` words."""
     left = limit
     for shard in shards_of((folder,)):
         truth = {scene_key(shard.path, row): one.things for row, one in enumerate(read_scene_file(shard.path)[1])}
@@ -53,7 +71,23 @@ def scenes(folder: Path, limit: int) -> Iterator[Scene]:
             left -= 1
             told = describe(truth[pair.key], pair.key)
             assert told is not None and told.text == pair.caption
-            yield Scene(pair, truth[pair.key], told.meant)
+            if other:
+                told = otherwise(truth[pair.key], pair.key)
+            yield Scene(dataclasses.replace(pair, caption=told.text), truth[pair.key], told.meant)
+
+
+def otherwise(things: Sequence[Thing], key: str) -> Description:
+    """The caption of a scene in one of the other forms, always the same for a key."""
+    rng = np.random.default_rng(zlib.crc32(key.encode()))
+    told = [index for index in rng.permutation(len(things)).tolist() if expressions(things, index)]
+    fitting = [form for form in OTHER_CAPTIONS if form.count("{") <= len(told)] or ["Look at {0}"]
+    made = Description()
+    for part in re.split(r"(\{\d\})", str(rng.choice(fitting))):
+        if part.startswith("{"):
+            name_thing(made, things, told[int(part[1])])
+        else:
+            made.say(part)
+    return made
 
 
 def tally(found: list[tuple[int, int]], right: list[tuple[int, int]], count: Counter[str], name: str) -> None:
@@ -145,8 +179,9 @@ def main() -> None:
     arguments.add_argument("scenes", type=Path, nargs="+")
     arguments.add_argument("--pictures", type=int, default=1_000, help="of each set")
     arguments.add_argument("--detector", default="oracle")
+    arguments.add_argument("--other-captions", action="store_true")
     asked = arguments.parse_args()
-    given = [scene for folder in asked.scenes for scene in scenes(folder, asked.pictures)]
+    given = [scene for folder in asked.scenes for scene in scenes(folder, asked.pictures, asked.other_captions)]
     print(f"{len(given)} rendered pictures, {sum(len(one.meant) for one in given)} meant things")
     every = shards_of(tuple(asked.scenes))
     run = GritRun(tuple(asked.scenes), Path("unused"), detector=asked.detector)
@@ -155,6 +190,8 @@ def main() -> None:
         "without the filter of nouns": (PhraseSettings(filter=False), SelectionSettings()),
         "without expansion": (PhraseSettings(expand=False), SelectionSettings()),
         "expansion into conjuncts": (PhraseSettings(conjuncts=True), SelectionSettings()),
+        "expansion of nouns with conjuncts": (PhraseSettings(expand_conjoined=True), SelectionSettings()),
+        "without agreement": (PhraseSettings(), SelectionSettings(agreement=False)),
         "without suppression of overlaps": (PhraseSettings(), SelectionSettings(overlap=1.0)),
         "without a threshold": (PhraseSettings(), SelectionSettings(threshold=0.0)),
     }

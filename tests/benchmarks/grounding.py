@@ -65,6 +65,7 @@ def report(name: str, tally: Tally) -> None:
     print(f"  … that say one which is not needed {told(tally.needless)}")
     print(f"  … names that lead back             {told(tally.led_back)}")
     print(f"  click to name                      {told(tally.clicked)}")
+    print(f"  … that say a place without need    {told(tally.needless_clicked)}")
     print(f"  absent things refused              {told(tally.refused)}")
     print(f"  present things refused             {told(tally.falsely_refused)}")
 

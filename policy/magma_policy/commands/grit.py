@@ -47,6 +47,12 @@ class GritConfig:
     """Read records that are there already, such as the published GRIT, and count what is missing."""
     pictures: Path | None = None
     """Of published records without pictures in them: the folder of these, by key or id."""
+    expand_conjoined: bool = False
+    """Nouns that have conjuncts grow, too, by what stands right behind them: "the block on the left and the spoon".
+    The paper leaves them as they are."""
+    agreement: bool = True
+    """Of several boxes of "the block" those stay that are also found by the expression, "the block on the left". In
+    the paper an expression has all boxes of its chunk."""
     drop_contained: bool = False
     """Leave out expressions that lie within others. Without, they stay, as in the published records; sequences never
     have them."""
@@ -91,7 +97,8 @@ class GritConfig:
         if self.pictures is not None and not self.published:
             raise ConfigError("--pictures goes with --published")
         # Of published records nothing is chosen anew.
-        making = ("detector", "threshold", "overlap", "spacy_model", "drop_contained", "smallest_side")
+        making = ("detector", "threshold", "overlap", "spacy_model", "drop_contained", "smallest_side",
+                  "expand_conjoined", "agreement")  # fmt: skip
         asked = [name for name in making if getattr(self, name) != getattr(type(self), name)]
         if self.published and asked:
             raise ConfigError(f"--{asked[0].replace('_', '-')} is for making records; --published ones stay")
@@ -106,6 +113,7 @@ def make(config: GritConfig) -> int:
     """Makes the records; 0. Raises CommandError."""
     check_folder(config.out, "--out")
     # spaCy and the models; the command's help needs none of them.
+    from magma_policy.grit.phrases import PhraseSettings
     from magma_policy.grit.pipeline import SelectionSettings
     from magma_policy.grit.run import GritRun, run
 
@@ -118,7 +126,14 @@ def make(config: GritConfig) -> int:
         device=config.device,
         threads=config.threads,
         model=config.spacy_model,
-        selection=SelectionSettings(config.threshold, config.overlap, not config.drop_contained, config.smallest_side),
+        phrases=PhraseSettings(expand_conjoined=config.expand_conjoined),
+        selection=SelectionSettings(
+            threshold=config.threshold,
+            overlap=config.overlap,
+            contained=not config.drop_contained,
+            smallest_side=config.smallest_side,
+            agreement=config.agreement,
+        ),
         sequences=config.sequences,
         tars=config.tars,
         samples=config.samples,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from magma_contracts.geometry.boxes import apart
+import numpy as np
+
+from magma_contracts.geometry.boxes import apart, overlap
 from magma_contracts.text import encodes
 from magma_policy.errors import CommandError
 from magma_policy.grit.detectors import Detector, Found
@@ -23,15 +25,22 @@ class SelectionSettings:
 
     Attributes:
         threshold: smallest score; None: the detector's own.
-        overlap: of boxes of any phrases that overlap by more (intersection over union) the surest stays; 1 keeps all.
+        overlap: of boxes of any phrases that overlap by more (intersection over union) the surest stays, of equally
+            sure ones that of the phrase with the fewest boxes, which says most; 1 keeps all.
         contained: keep expressions within others, as the published records do.
         smallest_side: of a picture, in pixels (the paper: 200, for LAION's).
+        agreement: of several boxes of a chunk that grows, those stay that the detector also finds by the expression.
     """
 
     threshold: float | None = None
     overlap: float = 0.5
     contained: bool = True
     smallest_side: int = 0
+    agreement: bool = True
+
+
+AGREED = 0.5
+"""Intersection over union from which a box of a chunk and one of its expression are the same."""
 
 
 class Pipeline:
@@ -70,7 +79,13 @@ class Pipeline:
             counts["dropped picture: too small"] += 1
             return None
         found = self.detector.ground(image, [pair.caption[chunk.start : chunk.end] for chunk in asked], pair.key)
-        boxes = self._chosen(asked, found, counts)
+        counts["dropped chunk: not found"] += len(asked) - len({one.phrase for one in found})
+        sure = self._sure(found)
+        counts["dropped box: below the threshold"] += len(found) - len(sure)
+        agreed = self._agreed(pair, image, asked, sure) if self.settings.agreement else sure
+        counts["dropped box: not of the expression"] += len(sure) - len(agreed)
+        boxes = self._apart(asked, agreed)
+        counts["dropped box: overlaps a surer one"] += len(agreed) - len(boxes)
         if not boxes:
             counts["dropped picture: no box"] += 1
             return None
@@ -90,19 +105,40 @@ class Pipeline:
             similarities=similarities(pair.fields),
         )
 
-    def _chosen(
-        self, asked: Sequence[Chunk], found: Sequence[Found], counts: Counter[str]
-    ) -> list[tuple[Chunk, Found]]:
-        """Boxes that are sure enough and not another phrase's, by chunk and score."""
-        counts["dropped chunk: not found"] += len(asked) - len({one.phrase for one in found})
-        settings = self.settings
-        threshold = self.detector.threshold if settings.threshold is None else settings.threshold
-        apart_ones = apart([one.box for one in found], [one.score for one in found], settings.overlap)
-        counts["dropped box: overlaps a surer one"] += len(found) - len(apart_ones)
-        sure = [found[index] for index in apart_ones if found[index].score >= threshold]
-        counts["dropped box: below the threshold"] += len(apart_ones) - len(sure)
+    def _sure(self, found: Sequence[Found]) -> list[Found]:
+        threshold = self.detector.threshold if self.settings.threshold is None else self.settings.threshold
+        return [one for one in found if one.score >= threshold]
+
+    def _agreed(self, pair: Pair, image: np.ndarray, asked: Sequence[Chunk], found: Sequence[Found]) -> Sequence[Found]:
+        """Without the boxes that only a chunk has: by "the block" two blocks are found, and by "the block on the left",
+        which the caption says, one of them. Where the expression leads to none of them, all stay."""
+        several = [
+            number
+            for number, chunk in enumerate(asked)
+            if chunk.expression != (chunk.start, chunk.end) and self._places(found, number) > 1
+        ]
+        if not several:
+            return found
+        expressions = [pair.caption[slice(*asked[number].expression)] for number in several]
+        boxes: dict[int, list[Sequence[float]]] = {}
+        for one in self._sure(self.detector.ground(image, expressions, pair.key)):
+            boxes.setdefault(several[one.phrase], []).append(one.box)
+        meant = [one.phrase in boxes and float(overlap(one.box, boxes[one.phrase]).max()) >= AGREED for one in found]
+        agreed = {one.phrase for one, said in zip(found, meant, strict=True) if said}
+        return [one for one, said in zip(found, meant, strict=True) if said or one.phrase not in agreed]
+
+    def _places(self, found: Sequence[Found], number: int) -> int:
+        """At how many places a phrase is found."""
+        own = [one for one in found if one.phrase == number]
+        return len(apart([one.box for one in own], [one.score for one in own], AGREED))
+
+    def _apart(self, asked: Sequence[Chunk], found: Sequence[Found]) -> list[tuple[Chunk, Found]]:
+        """Boxes that are not another phrase's, by chunk and score."""
+        many = Counter(one.phrase for one in found)
+        ordered = sorted(found, key=lambda one: many[one.phrase])
+        kept = apart([one.box for one in ordered], [one.score for one in ordered], self.settings.overlap)
         # The surest first within a chunk, chunks as they stand in the caption.
-        return [(asked[one.phrase], one) for one in sorted(sure, key=lambda one: one.phrase)]
+        return [(asked[one.phrase], one) for one in sorted((ordered[i] for i in kept), key=lambda one: one.phrase)]
 
 
 def _number(value: Any) -> int | None:

@@ -71,7 +71,7 @@ def _lists(things: Sequence[Thing], told: Sequence[int]) -> Description:
     few = told[:3]
     for place, thing in enumerate(few):
         made.say("" if not place else " and " if place == len(few) - 1 else ", ")
-        _expression(made, things, thing)
+        name_thing(made, things, thing)
     return made
 
 
@@ -81,7 +81,7 @@ def _stands(things: Sequence[Thing], told: Sequence[int], rng: np.random.Generat
     if not plain:
         return None
     made = Description()
-    _expression(made, things, plain[0])
+    name_thing(made, things, plain[0])
     made.say(str(rng.choice([" lies on the table", " is in the picture", " can be seen here"])))
     made.say(" and it looks small")
     return made
@@ -102,12 +102,12 @@ def _moment(things: Sequence[Thing], told: Sequence[int]) -> Description | None:
     """a moment of silence with the spoon on the right"""
     made = Description()
     made.say("a moment of silence with ")
-    _expression(made, things, told[0])
+    name_thing(made, things, told[0])
     return made
 
 
-def _expression(made: Description, things: Sequence[Thing], thing: int) -> None:
-    """A thing by its shortest expression."""
+def name_thing(made: Description, things: Sequence[Thing], thing: int) -> None:
+    """Says a thing by its shortest expression."""
     _tell(made, things, thing, expressions(things, thing)[0])
 
 

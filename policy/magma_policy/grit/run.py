@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sys
 import tarfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +22,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -378,6 +381,16 @@ _worker: Worker | None = None
 def _start(config: GritRun, shards: Sequence[Shard]) -> None:
     global _task, _worker
     _task, _worker = (config, shards), None
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """Ends this process at once when the one that started it was killed: the next run in the folder would otherwise
+    meet a worker that still writes the same shard."""
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _work(number: int) -> None:

@@ -1,8 +1,9 @@
 """From a click to words: what somebody pointed at, named so that the model finds it again.
 
 The model names the place and is then asked where that name is. Only a name that leads back to the place is taken; one
-that leads elsewhere gets a word of place, computed from the boxes and not asked for, and is tried again. Nothing is
-chosen from a list of tasks, and nothing here becomes an instruction: a person confirms it.
+that leads elsewhere gets a word of place, computed from the boxes and not asked for, and is tried again. A word of
+place that the model says of what is alone of its name is left out: with the thing painted over, its name leads nowhere.
+Nothing is chosen from a list of tasks, and nothing here becomes an instruction: a person confirms it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ from magma_policy.grounding.expressions import MARGIN, PLACES, is_placed, unplac
 
 CLICK_SIDE = 0.12
 """Side of the square round a click that is asked about first, as a share of the picture."""
+OTHER_SIDES = (0.2, 0.08)
+"""Of the squares that are asked about when the name of the first leads nowhere: a click on the rim of something large,
+and one on something small beside another thing."""
 EDGE = 1 / 32
 """So far outside of a box a click is still on its thing where no other box is, as a share of the picture."""
 SAME = 0.5
 """A name leads back to a box when what is found overlaps it so much (intersection over union)."""
-
+PRESENT = 0.5
+"""Presence from which a phrase leads somewhere; below it counts as refused."""
+PAINTED, SURROUNDING = 0.015, 0.04
+"""How far a thing is painted over beyond its box, and how wide the rim is whose colour it gets, as shares of the
+picture."""
 RIVAL = 0.2
 """Another box rivals the surest one of a phrase when its confidence is so large a share of the surest one's: then the
 phrase is ambiguous, also where the surest box is the right one."""
@@ -36,21 +44,24 @@ def name_click(grounder: Grounder, image: NDArray[np.uint8], x: float, y: float)
     Raises:
         ClickError: outside of the picture, or no name leads back to the point.
     """
-    first = grounder.refer(image, click_square(x, y)).text
-    phrase = noun_phrase(first)
-    # The square is not the thing: its name finds the thing's own box, which is then named anew. So a name that says too
-    # much, a wrong colour or place, still finds it by its noun.
-    found = _at(grounder, image, _broader(phrase), x, y) if phrase else None
-    if found is None:
-        raise ClickError(_told(first, "is not found where you clicked"))
-    return name_box(grounder, image, found)
+    first = ""
+    for side in (CLICK_SIDE, *OTHER_SIDES):
+        said = grounder.refer(image, click_square(x, y, side)).text
+        first = first or said
+        phrase = noun_phrase(said)
+        # The square is not the thing: its name finds the thing's own box, which is then named anew. So a name that says
+        # too much, a wrong colour or place, still finds it by its noun.
+        found = _at(grounder, image, _broader(phrase), x, y) if phrase else None
+        if found is not None:
+            return name_box(grounder, image, found)
+    raise ClickError(_told(first, "is not found where you clicked"))
 
 
-def click_square(x: float, y: float) -> NDArray[np.float64]:
+def click_square(x: float, y: float, side: float = CLICK_SIDE) -> NDArray[np.float64]:
     """The square (4,), cut to the picture, that a model is asked about for a click. Raises ClickError outside."""
     if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
         raise ClickError(f"the click ({x:g}, {y:g}) lies outside of the picture, which runs from 0 to 1")
-    half = CLICK_SIDE / 2
+    half = side / 2
     return np.array([x - half, y - half, x + half, y + half]).clip(0.0, 1.0)
 
 
@@ -90,6 +101,8 @@ def name_box(grounder: Grounder, image: NDArray[np.uint8], box: NDArray[np.float
     phrase = noun_phrase(said)
     if not phrase:
         raise ClickError(_told(said, "is no name"))
+    if is_placed(phrase) and (alone := _alone(grounder, image, unplaced(phrase), box)) is not None:
+        return alone
     found = grounder.ground(image, [phrase], "all")[0]
     meant = _meant(found)
     rivals = [other for other in meant if overlap(box, [other])[0] < SAME]
@@ -141,6 +154,37 @@ def _meant(found: Grounding) -> list[NDArray[np.float64]]:
     if not len(found.boxes):
         return []
     return list(found.boxes[found.confidences >= RIVAL * found.confidences.max()])
+
+
+def _alone(grounder: Grounder, image: NDArray[np.uint8], phrase: str, box: NDArray[np.float64]) -> NamedPlace | None:
+    """A name without words of place, where these say nothing: it leads to the box, and nowhere in the same picture
+    without what stands there."""
+    where = grounder.ground(image, [phrase])[0]
+    agreement = float(overlap(box, where.boxes[:1])[0]) if len(where.boxes) else 0.0
+    if agreement < SAME:
+        return None
+    left = grounder.ground(painted_over(image, box), [phrase])[0]
+    if len(left.boxes) and left.presence >= PRESENT:
+        return None
+    return NamedPlace(phrase, where.boxes[0], agreement, float(where.confidences[0]), where.presence)
+
+
+def painted_over(image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) whose box (4,) of fractions, and a little round it, has the colour of what lies around."""
+    size = np.array([image.shape[1], image.shape[0]] * 2)
+    outwards = np.array([-1, -1, 1, 1])
+
+    def cut(margin: float) -> tuple[slice, slice]:
+        low_x, low_y, high_x, high_y = np.rint((box + margin * outwards).clip(0.0, 1.0) * size).astype(int).tolist()
+        return slice(low_y, high_y), slice(low_x, high_x)
+
+    painted = image.copy()
+    around = np.zeros(image.shape[:2], dtype=bool)
+    around[cut(PAINTED + SURROUNDING)] = True
+    around[cut(PAINTED)] = False
+    if around.any():
+        painted[cut(PAINTED)] = np.median(image[around], axis=0).astype(np.uint8)
+    return painted
 
 
 def _places(box: NDArray[np.float64], rivals: list[NDArray[np.float64]]) -> list[str]:

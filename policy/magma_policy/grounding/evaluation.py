@@ -9,12 +9,10 @@ import numpy as np
 
 from magma_contracts.geometry.boxes import overlap
 from magma_contracts.grounding import Grounder
-from magma_policy.grounding.clicks import SAME, ClickError, name_click, noun_phrase
+from magma_policy.grounding.clicks import PRESENT, SAME, ClickError, name_click, noun_phrase
 from magma_policy.grounding.expressions import PLACES, Thing, expressions, is_placed, resolve
 from magma_policy.grounding.scenes import Scene, Scenes, absent_phrase
 
-PRESENT = 0.5
-"""Presence below which something counts as refused."""
 ABSENT_PER_SCENE = 2
 
 
@@ -48,6 +46,7 @@ class Tally:
         needless: names with a word of place, or a neighbour, of things that need none.
         led_back: names that the model itself finds again there.
         clicked: names of clicks that pick out what was clicked; a click that got no name is wrong.
+        needless_clicked: names of clicks with a word of place, or a neighbour, of things that need none.
         refused, falsely_refused: absent and present things whose presence is below `PRESENT`.
         failures: what went wrong, for people: scene row, what was asked, what was answered.
     """
@@ -59,6 +58,7 @@ class Tally:
     needless: Count = field(default_factory=Count)
     led_back: Count = field(default_factory=Count)
     clicked: Count = field(default_factory=Count)
+    needless_clicked: Count = field(default_factory=Count)
     refused: Count = field(default_factory=Count)
     falsely_refused: Count = field(default_factory=Count)
     overlaps: list[float] = field(default_factory=list)
@@ -110,7 +110,7 @@ class _Scene:
             self._name(index, expected)
             if clicks:
                 points = self._scene.clicks[index]
-                self._click(index, points[int(rng.integers(len(points)))])
+                self._click(index, expected, points[int(rng.integers(len(points)))])
 
     def _locate(self, told: dict[int, str], missing: Sequence[str]) -> None:
         asked = [*told.values(), *missing]
@@ -149,14 +149,16 @@ class _Scene:
         else:
             self._tally.led_back.note(False)
 
-    def _click(self, index: int, point: np.ndarray) -> None:
+    def _click(self, index: int, expected: str, point: np.ndarray) -> None:
         try:
             said = name_click(self._grounder, self._image, float(point[0]), float(point[1])).phrase
         except ClickError as error:
             said = f"({error})"
         right = resolve(self._scene.things, said) == [index]
         self._tally.clicked.note(right)
-        self._failed(right, "click", expressions(self._scene.things, index)[0], said)
+        if not is_placed(expected):
+            self._tally.needless_clicked.note(is_placed(said))
+        self._failed(right, "click", expected, said)
 
     def _thing(self, index: int) -> Thing:
         return self._scene.things[index]

@@ -16,6 +16,11 @@ def parser():
     return Parser()
 
 
+@pytest.fixture(scope="module")
+def conjoined():
+    return Parser(settings=PhraseSettings(expand_conjoined=True))
+
+
 def told(parser: Parser, caption: str) -> list[tuple[str, str]]:
     """Chunks that are looked for, with their expressions."""
     (chunks,) = parser.chunks([caption])
@@ -51,6 +56,7 @@ def test_the_published_record(parser):
         ("love and freedom in time of war", {}),
         ("it is here", {}),
         ("a view of a house", {"a house": "a house"}),
+        ("a moment of silence with the block on the right", {"the block": "the block on the right"}),
     ],
 )  # fmt: skip
 def test_what_is_looked_for_and_what_it_grows_into(parser, caption, expected):
@@ -61,6 +67,67 @@ def test_no_expression_reaches_into_a_conjunct(parser):
     caption = "A man in a blue hard hat and orange safety vest stands in an intersection"
     for chunk, expression in told(parser, caption):
         assert " and" not in expression, (chunk, expression)
+
+
+LISTS = (
+    "the blue block, the block in front and the carrot",
+    "the block on the left, the spoon and the plate",
+    "the red spoon, the towel on the left and the plate",
+    "a dog, a cat and a bird in a cage",
+    "a bowl of soup, a spoon and a napkin",
+    "the red cup, the blue cup, the green cup",
+    "a woman, a man, a child",
+    "two cups; a jug",
+    "a dog, a cat",
+)
+
+
+@pytest.mark.parametrize("caption", LISTS)
+def test_members_of_a_list_are_conjuncts_also_where_the_parser_sees_an_apposition(parser, conjoined, caption):
+    for expressions in (told(parser, caption), told(conjoined, caption)):
+        assert len(expressions) > 1
+        for _, expression in expressions:
+            assert not {",", ";"} & set(expression) and " and" not in expression, (caption, expression)
+
+
+@pytest.mark.parametrize(
+    ("caption", "expression"),
+    [
+        ("the spoon, a shiny thing, lies here", "the spoon, a shiny thing"),
+        ("a dog, the best friend of men, runs", "a dog, the best friend of men"),
+        ("My brother, a tall man with a hat, is here", "My brother, a tall man with a hat"),
+        ("Paris, the capital of France", "Paris, the capital of France"),
+        ("Fido, a brown dog with a bone", "Fido, a brown dog with a bone"),
+        ("a dog (a poodle) on a bed", "a dog (a poodle) on a bed"),
+    ],
+)
+def test_another_name_for_a_thing_belongs_to_its_expression(parser, caption, expression):
+    assert told(parser, caption)[0][1] == expression
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("the block on the left and the red spoon", ["the block on the left", "the red spoon"]),
+        # The parser hangs both places on the first block.
+        ("the block on the left, the red spoon and the block on the right",
+         ["the block on the left", "the red spoon", "the block on the right"]),
+        ("the blue block, the block in front and the carrot", ["the blue block", "the block in front", "the carrot"]),
+        # Here it takes the left and the second block for two of a kind.
+        ("the block on the left and the block on the right", ["the block on the left", "the block on the right"]),
+        ("a man with a hat and a vest", ["a man with a hat", "a hat", "a vest"]),
+        ("the dog, which barks, and a cat lie on the bed", ["the dog", "a cat", "the bed"]),
+    ],
+)  # fmt: skip
+def test_nouns_with_conjuncts_can_grow_by_what_stands_right_behind_them(conjoined, caption, expected):
+    assert [expression for _, expression in told(conjoined, caption)][: len(expected)] == expected
+
+
+def test_nouns_with_conjuncts_stay_as_they_are_unless_that_is_asked_for(parser):
+    assert told(parser, "the block on the left and the red spoon") == [
+        ("the block", "the block"),
+        ("the red spoon", "the red spoon"),
+    ]
 
 
 def test_an_expression_is_one_run_of_the_caption_and_ends_with_a_word(parser):

@@ -85,6 +85,53 @@ def test_of_boxes_of_different_phrases_that_overlap_the_surest_stays(parser):
     assert len(record.chunks) == 2
 
 
+LEFT, RIGHT = "the block on the left of the plate", "the block on the right of the plate"
+
+
+def test_of_several_boxes_of_a_chunk_those_of_its_expression_stay(parser):
+    detector = Scripted(the_block=[(A, 0.9), (B, 0.8)], the_block_on_the_left_of_the_plate=[(NEAR_A, 0.7)])
+    (record,), counts = made(parser, detector, LEFT)
+    assert [one.as_row() for one in record.chunks] == [[0, 9, *A, 0.9]]
+    assert [one.as_row() for one in record.expressions] == [[0, len(LEFT), *A, 0.9]]
+    assert detector.asked == [["the block", "the plate"], [LEFT]] and counts["dropped box: not of the expression"] == 1
+    (record,), _ = made(parser, detector, LEFT, agreement=False)
+    assert len(record.expressions) == 2
+
+
+@pytest.mark.parametrize(
+    "said", [[], [((0.0, 0.6, 0.3, 0.9), 0.9)], [(A, 0.6)]], ids=["nothing", "elsewhere", "unsure"]
+)
+def test_an_expression_that_the_detector_does_not_find_says_nothing_about_its_boxes(parser, said):
+    detector = Scripted(the_block=[(A, 0.9), (B, 0.8)], the_block_on_the_left_of_the_plate=said)
+    (record,), counts = made(parser, detector, LEFT)
+    assert len(record.expressions) == 2 and counts["dropped box: not of the expression"] == 0
+
+
+def test_the_detector_is_asked_once_where_no_expression_can_say_more(parser):
+    for caption, found in ((LEFT, [(A, 0.9), (NEAR_A, 0.8), (B, 0.3)]), ("the block", [(A, 0.9), (B, 0.9)])):
+        detector = Scripted(the_block=found)
+        made(parser, detector, caption)
+        assert len(detector.asked) == 1, caption
+
+
+def test_things_of_one_name_each_get_the_box_that_their_expression_means(parser):
+    detector = Scripted(
+        the_block=[(A, 0.9), (B, 0.9)],
+        the_block_on_the_left_of_the_plate=[(A, 0.9)],
+        the_block_on_the_right_of_the_plate=[(B, 0.9)],
+    )
+    (record,), _ = made(parser, detector, f"{LEFT} is next to {RIGHT}")
+    own = {record.caption[one.start : one.end]: one.box for one in record.expressions}
+    assert own[RIGHT] == B and len(record.expressions) == 2
+
+
+def test_of_equally_sure_boxes_that_of_the_phrase_that_says_more_stays(parser):
+    detector = Scripted(the_block=[(A, 0.9), (B, 0.9)], the_red_block=[(A, 0.9)])
+    for caption in ("the block and the red block", "the red block and the block"):
+        (record,), _ = made(parser, detector, caption)
+        assert {caption[one.start : one.end]: one.box for one in record.chunks} == {"the red block": A, "the block": B}
+
+
 def test_the_threshold_is_the_detectors_own_unless_told(parser):
     detector = Scripted(a_dog=[(A, 0.65), (B, 0.6499)])
     (record,), counts = made(parser, detector)
@@ -251,7 +298,8 @@ def folder(tmp_path, monkeypatch):
     return place
 
 
-def _everything(out: Path) -> dict[str, bytes]:
+def written(out: Path) -> dict[str, bytes]:
+    """Every file of an output."""
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
@@ -280,25 +328,25 @@ def test_a_run_that_is_killed_goes_on_and_ends_alike(tmp_path, folder, monkeypat
         run(cut, 1)
     monkeypatch.setattr(Worker, "shard", drawing)
     assert run(cut, 1) == counts
-    assert _everything(tmp_path / "cut") == _everything(tmp_path / "whole")
+    assert written(tmp_path / "cut") == written(tmp_path / "whole")
     assert len(list((tmp_path / "whole/samples").glob("*.png"))) == 3
 
 
 def test_several_processes_end_as_one_does(tmp_path):
     things = (Thing("carrot", "orange", A), Thing("plate", "blue", B))
-    folder = _scenes(tmp_path / "scenes", [things, things[:1]])
+    folder = scenes_of(tmp_path / "scenes", [things, things[:1]])
     one = run(GritRun((folder,), tmp_path / "one"), 1)
     assert run(GritRun((folder,), tmp_path / "two"), 2) == one
     assert one["records"] == 4
-    assert _everything(tmp_path / "one") == _everything(tmp_path / "two")
+    assert written(tmp_path / "one") == written(tmp_path / "two")
 
 
-def _scenes(folder: Path, scenes: list[tuple[Thing, ...]]) -> Path:
-    """A set of rendered scenes of two equal files."""
+def scenes_of(folder: Path, scenes: list[tuple[Thing, ...]], files: int = 2) -> Path:
+    """A set of rendered scenes of equal files."""
     (folder / "scenes").mkdir(parents=True)
     (folder / "card.json").write_text(json.dumps({"format_version": 1, "split": "train"}))
     rows = [(number, thing) for number, scene in enumerate(scenes) for thing in scene]
-    for file in range(2):
+    for file in range(files):
         np.savez(
             folder / f"scenes/{file}.npz",
             images=np.full((len(scenes), 32, 32, 3), 80, dtype=np.uint8),
@@ -350,7 +398,7 @@ def test_options_out_of_range(more, told):
 @pytest.mark.parametrize(
     "more",
     [{"drop_contained": True}, {"threshold": 0.3}, {"overlap": 0.4}, {"smallest_side": 9}, {"detector": "x"},
-     {"spacy_model": "x"}],
+     {"spacy_model": "x"}, {"expand_conjoined": True}, {"agreement": False}],
 )  # fmt: skip
 def test_published_records_are_not_chosen_anew(more):
     with pytest.raises(ValueError, match=f"--{next(iter(more)).replace('_', '-')} is for making records"):

@@ -5,7 +5,15 @@ import pytest
 
 from magma_contracts.geometry.boxes import holds
 from magma_contracts.grounding import Expression, GroundedText, Grounding, two_click_instruction
-from magma_policy.grounding.clicks import CLICK_SIDE, ClickError, name_box, name_click, name_place, noun_phrase
+from magma_policy.grounding.clicks import (
+    CLICK_SIDE,
+    ClickError,
+    name_box,
+    name_click,
+    name_place,
+    noun_phrase,
+    painted_over,
+)
 from magma_policy.grounding.expressions import Thing, resolve
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -62,6 +70,57 @@ def test_twins_get_words_of_place():
     assert name_click(scene, IMAGE, 0.4, 0.2).phrase == "the green block at the back"
 
 
+class Seen(Scene):
+    """One that sees of its things those whose middle is not of the table's colour."""
+
+    def ground(self, image, phrases, which="one"):
+        side = len(image)
+        there = [one for one in self.things if image[int(one.middle[1] * side), int(one.middle[0] * side)].any()]
+        return Scene(*there).ground(image, phrases, which)
+
+
+def pictured(*things):
+    """The things as white squares on a black table."""
+    image = np.zeros((100, 100, 3), np.uint8)
+    for one in things:
+        x1, y1, x2, y2 = (round(100 * value) for value in one.box)
+        image[y1:y2, x1:x2] = 255
+    return image
+
+
+def test_a_place_that_is_said_of_what_is_alone_of_its_name_is_left_out():
+    alone, other = thing("plate", "white", 0.3, 0.5), thing("block", "green", 0.7, 0.5)
+    for says in ("the plate on the left", "the white plate on the left", "the plate next to the block"):
+        scene = Seen(alone, other, says=says)
+        found = name_place(scene, pictured(alone, other), np.array(alone.box))
+        assert found.phrase == says.partition(" on ")[0].partition(" next")[0]
+        assert found.agreement == 1.0 and np.allclose(found.box, alone.box)
+
+
+def test_a_place_that_tells_twins_apart_stays():
+    left, right = thing("plate", "white", 0.3, 0.5), thing("plate", "blue", 0.7, 0.5)
+    for says in ("the plate on the left", "the white plate on the left"):
+        scene = Seen(left, right, says=says)
+        kept = says if says == "the plate on the left" else "the white plate"
+        assert name_place(scene, pictured(left, right), np.array(left.box)).phrase == kept
+    # A model that does not see that the thing is gone says nothing about its twins.
+    assert name_place(Scene(left, says="the plate on the left"), IMAGE, np.array(left.box)).phrase == (
+        "the plate on the left"
+    )
+
+
+def test_what_is_painted_over_has_the_colour_of_what_lies_around():
+    image = np.full((80, 120, 3), (10, 200, 30), np.uint8)
+    image[20:40, 30:60] = 255
+    before = image.copy()
+    np.testing.assert_array_equal(painted_over(image, np.array([30 / 120, 20 / 80, 60 / 120, 40 / 80])),
+                                  np.full_like(image, (10, 200, 30)))  # fmt: skip
+    np.testing.assert_array_equal(image, before)
+    # At the edge, beyond it, and where nothing lies around.
+    for box in ([0.9, 0.9, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.999, 0.0, 1.0, 0.001]):
+        assert painted_over(image, np.array(box)).shape == image.shape
+
+
 def test_a_click_on_a_things_edge_is_on_the_thing():
     """The box that a model finds ends a little before the thing does."""
     basket, plate = thing("basket", "yellow", 0.3, 0.5, 0.3), thing("plate", "white", 0.7, 0.5, 0.3)
@@ -75,6 +134,15 @@ def test_a_click_on_a_things_edge_is_on_the_thing():
     beside = Scene(green, red, says_of_clicks="a block")
     assert name_click(beside, IMAGE, 0.402, 0.5).phrase == "the green block"
     assert name_click(beside, IMAGE, 0.41, 0.5).phrase == "the red block"
+
+
+def test_a_click_whose_square_is_named_wrongly_is_asked_about_in_other_squares():
+    basket, plate = thing("basket", "yellow", 0.3, 0.5, 0.3), thing("plate", "white", 0.7, 0.5, 0.2)
+    scene = Scene(basket, plate, says_of_clicks="the plate")
+    assert name_click(scene, IMAGE, 0.3, 0.5).phrase == "the yellow basket"
+    # What no square names is told by the name of the first one.
+    with pytest.raises(ClickError, match='calls this "the plate"'):
+        name_click(scene, IMAGE, 0.5, 0.9)
 
 
 def test_a_box_that_is_hardly_meant_is_no_thing():

@@ -23,10 +23,11 @@ from magma_policy.families.magma import Policy, Processor, build_small_tokenizer
 from magma_policy.families.magma.checkpoint import Checkpoint
 from magma_policy.families.magma.prompt import chat
 from magma_policy.files.image_files import read_image
+from magma_policy.training.answered_texts import IGNORED
 from magma_policy.training.recipes.chat.buckets import POOL, batches
 from magma_policy.training.recipes.chat.config import ChatTrainConfig
 from magma_policy.training.recipes.chat.rows import Conversation, read_conversations, read_row
-from magma_policy.training.recipes.chat.samples import IGNORED, collate, encode, grids_of, length
+from magma_policy.training.recipes.chat.samples import collate, encode, grids_of, length
 from magma_policy.training.recipes.chat.trainer import BAD_ROWS, Trainer, answer_loss
 
 SHIPPED = Path(__file__).parents[4] / "policy" / "checkpoints" / "magma-tiny"

@@ -21,8 +21,9 @@ from magma_policy.screens.actions import click_answer
 from magma_policy.screens.agent import Form, question_words
 from magma_policy.screens.form import asked_form
 from magma_policy.screens.rows import Mark, Row, append_marks, append_rows, read_rows
+from magma_policy.training.answered_texts import IGNORED
 from magma_policy.training.recipes.screens.config import ScreensConfig
-from magma_policy.training.recipes.screens.trainer import IGNORED, Trainer, small_config
+from magma_policy.training.recipes.screens.trainer import Trainer, small_config
 
 SIDES = {"left": 16, "right": 48}
 

@@ -24,13 +24,13 @@ from magma_policy.families.magma.config import TokenConfig
 from magma_policy.families.magma.tokenizer import build_small_tokenizer
 from magma_policy.inference.action_tokens import bin_centres_by_id
 from magma_policy.marks.trace_of_mark import parse_traces
+from magma_policy.training.answered_texts import answer_labels, encode, pad_left
 from magma_policy.training.config import TextMixture
 from magma_policy.training.loop import success
 from magma_policy.training.loop.saved_run import FILE, SavedRunError
 from magma_policy.training.recipes.robot_actions.augmentation import jitter
-from magma_policy.training.recipes.robot_actions.batches import pad_left
 from magma_policy.training.recipes.robot_actions.losses import action_loss, heat_map_loss
-from magma_policy.training.recipes.robot_actions.text_samples import TextSamples, answer_labels, encode, vocabulary
+from magma_policy.training.recipes.robot_actions.text_samples import TextSamples, vocabulary
 from magma_policy.training.recipes.robot_actions.trainer import Trainer
 
 

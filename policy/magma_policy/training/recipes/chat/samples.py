@@ -11,10 +11,9 @@ from torch import Tensor
 
 from magma_policy.families.interface import Message
 from magma_policy.families.magma import MagmaConfig, ModelInputs, Processor, choose_grid, visual_token_count
+from magma_policy.training.answered_texts import IGNORED
 from magma_policy.training.recipes.chat.held_actions import HeldBatch
 from magma_policy.training.recipes.chat.rows import Conversation
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ from magma_policy.families.magma import Magma, Processor
 from magma_policy.files.image_files import read_image
 from magma_policy.files.whole_files import whole_file
 from magma_policy.training import lora
+from magma_policy.training.answered_texts import IGNORED
 from magma_policy.training.loop import processes
 from magma_policy.training.loop.training_loop import TrainingLoop, batch_seed
 from magma_policy.training.recipes.chat.buckets import batches
 from magma_policy.training.recipes.chat.config import ChatTrainConfig
 from magma_policy.training.recipes.chat.held_actions import HeldActions
 from magma_policy.training.recipes.chat.rows import Conversation, Conversations, read_conversations
-from magma_policy.training.recipes.chat.samples import IGNORED, ChatBatch, Encoded, collate, encode, grids_of, length
+from magma_policy.training.recipes.chat.samples import ChatBatch, Encoded, collate, encode, grids_of, length
 from magma_policy.training.recipes.chat.validation import Validator
 from magma_policy.training.starting_point import StartingPoint, prepare_model
 from magma_policy_client.content import digest_of, file_digests

@@ -9,6 +9,7 @@ from torch import Tensor
 from magma_contracts.errors import ConfigError
 from magma_policy.demonstrations.reader import Demonstrations
 from magma_policy.families.magma import ImageConfig, MagmaTokenizer, robot_prompt, split_head, tile_images
+from magma_policy.training.answered_texts import pad_left
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.recipes.robot_actions.augmentation import jitter
 
@@ -78,11 +79,3 @@ class Prompts:
         parts = [split_head(ids, tokenizer.tokens.image) for ids in encoded]
         self.head = torch.tensor([parts[0][0]], device=device)
         self.ids, self.attention = pad_left([rest for _, rest in parts], tokenizer.tokens.pad, device)
-
-
-def pad_left(rows: list[list[int]], pad: int, device: torch.device, step: int = 1) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) of rows of different lengths, and bool (B, T), False on the padding; T is a multiple of `step`."""
-    longest = -(-max(map(len, rows)) // step) * step
-    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
-    lengths = torch.tensor([longest - len(row) for row in rows], device=device)
-    return ids, torch.arange(longest, device=device) >= lengths[:, None]

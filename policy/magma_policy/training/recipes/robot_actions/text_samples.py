@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from magma_policy.demonstrations.reader import Demonstrations
-from magma_policy.families.magma import MagmaTokenizer, split_head, text_prompt
 from magma_policy.marks.set_of_mark import GRID, brief_question, format_mark_positions, locate_marks_question
 from magma_policy.marks.trace_of_mark import DEFAULT_STEPS, format_traces, from_pixels, trace_question
+from magma_policy.training.answered_texts import without_digits
 from magma_policy.training.config import TextMixture
 
 MOVING_GRID = 2.0
@@ -124,30 +123,4 @@ def vocabulary(demos: Demonstrations) -> list[str]:
     words = [f"{sample.question} {sample.answer}" for sample in made if sample is not None]
     # Numbers are taught by themselves: left to the samples, often seen positions would get all the merges.
     numbers = [str(number) for number in range(GRID + 1)] * 50
-    return [*numbers, *(_without_digits(text) for text in words)]
-
-
-def _without_digits(text: str) -> str:
-    return "".join(" " if character.isdigit() else character for character in text)
-
-
-def encode(
-    samples: Sequence[TextSample], tokenizer: MagmaTokenizer, markers: bool
-) -> tuple[list[list[int]], list[int]]:
-    """Ids of every sample behind the part of the prompt that all share (from `<image>` on, answer and end of turn
-    included), and how many of the last ids are the answer's."""
-    rows, lengths = [], []
-    for sample in samples:
-        prompt = tokenizer.encode(text_prompt(sample.question, 1, markers))
-        # `encode` puts a begin-of-text in front of everything.
-        answer = [*tokenizer.encode(sample.answer)[1:], tokenizer.tokens.end_of_turn]
-        rows.append(split_head(prompt, tokenizer.tokens.image)[1] + answer)
-        lengths.append(len(answer))
-    return rows, lengths
-
-
-def answer_labels(ids: Tensor, lengths: Sequence[int], ignore: int = -100) -> Tensor:
-    """Ids (B, T), padded on the left, with all but each row's answer replaced by `ignore`."""
-    place = torch.arange(ids.shape[1], device=ids.device)
-    start = ids.shape[1] - torch.tensor(lengths, device=ids.device)
-    return torch.where(place >= start[:, None], ids, torch.full_like(ids, ignore))
+    return [*numbers, *(without_digits(text) for text in words)]

@@ -37,12 +37,13 @@ from magma_policy.files.whole_files import whole_folder
 from magma_policy.inference.action_tokens import ActionTokens
 from magma_policy.marks.geometry import Cameras
 from magma_policy.training import lora
+from magma_policy.training.answered_texts import answer_labels, encode, pad_left
 from magma_policy.training.config import TrainConfig
 from magma_policy.training.loop import processes
 from magma_policy.training.loop.captured_gradients import CapturedGradients
 from magma_policy.training.loop.training_loop import TrainingLoop, batch_seed
 from magma_policy.training.recipes.robot_actions import text_samples
-from magma_policy.training.recipes.robot_actions.batches import Batches, Prompts, pad_left
+from magma_policy.training.recipes.robot_actions.batches import Batches, Prompts
 from magma_policy.training.recipes.robot_actions.objective import Objective
 from magma_policy.training.recipes.robot_actions.step_batch import ActionSamples, StepBatch, TextBatch
 from magma_policy.training.recipes.robot_actions.text_samples import TextSamples
@@ -238,12 +239,12 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
     def _texts(self, rows: Tensor, generator: torch.Generator) -> TextBatch:
         assert self.texts is not None
         samples = self.texts.draw(rows.tolist(), generator)
-        encoded, lengths = text_samples.encode(samples, self.tokenizer, self.model_config.image_markers)
+        encoded, lengths = encode(samples, self.tokenizer, self.model_config.image_markers)
         # Lengths in steps: every other one would be recorded by itself.
         step = TEXT_LENGTH_STEP if self.captures else 1
         ids, attention = pad_left(encoded, self.tokenizer.tokens.pad, self.device, step)
         count = min(-(-max(lengths) // step) * step, ids.shape[1] - 1)
-        return TextBatch(ids, attention, text_samples.answer_labels(ids, lengths)[:, -count:])
+        return TextBatch(ids, attention, answer_labels(ids, lengths)[:, -count:])
 
     # What is kept.
 

@@ -23,8 +23,9 @@ from magma_policy.inference.finite import REFUSED_ID
 from magma_policy.inference.generation import generate_ids
 from magma_policy.inference.static_decoder import StaticDecoders
 from magma_policy.marks.geometry import Cameras
+from magma_policy.training.answered_texts import encode
 from magma_policy.training.recipes.robot_actions.batches import Batches, Prompts
-from magma_policy.training.recipes.robot_actions.text_samples import TextSamples, encode
+from magma_policy.training.recipes.robot_actions.text_samples import TextSamples
 
 BATCH_PIXELS = 64 * 128 * 128
 """Pixels that are looked at together: 64 images of magma-tiny, one or a few of a large model."""

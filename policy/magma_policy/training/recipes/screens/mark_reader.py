@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from magma_policy.screens.candidates import MOST_MARKS
+from magma_policy.training.answered_texts import IGNORED
 
 BINS = 100
 """Of a coordinate: those that an answer can say."""
-IGNORED = -100
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ and a head of the last layer is taught to look where the answer is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -40,11 +40,12 @@ from magma_policy.screens.agent import Form
 from magma_policy.screens.candidates import MOST_MARKS
 from magma_policy.screens.form import write_form
 from magma_policy.screens.rows import Mark, Row, read_marks, read_rows
+from magma_policy.training.answered_texts import IGNORED, answer_labels, encode, pad_left, without_digits
 from magma_policy.training.loop import processes
 from magma_policy.training.loop.nested_tensors import transformed
 from magma_policy.training.loop.training_loop import TrainingLoop, batch_seed
 from magma_policy.training.recipes.screens.config import ScreensConfig
-from magma_policy.training.recipes.screens.mark_reader import BINS, IGNORED, MarkReader, SeenMarks
+from magma_policy.training.recipes.screens.mark_reader import BINS, MarkReader, SeenMarks
 from magma_policy.training.recipes.screens.validation import Validator
 from magma_policy_client.checkpoint_paths import locate
 from magma_policy_client.content import digest_of, file_digests
@@ -95,7 +96,8 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
         self._queries = torch.empty(0)
         model.language_model.model.layers[-1].self_attn.q_proj.register_forward_hook(self._keep_queries)
         super().__init__(config, model, device, LOSSES, captures=False)
-        head, _ = split_head(self._prompt(self.rows[0][1].question), self.model_config.tokens.image)
+        asked = self.tokenizer.encode(text_prompt(self.rows[0][1].question, 1, self.model_config.image_markers))
+        head, _ = split_head(asked, self.model_config.tokens.image)
         self.head = torch.tensor([head], device=device)
         if config.validation:
             held = evenly(read_rows(config.validation), config.validation_rows)
@@ -121,9 +123,6 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
         del layer, inputs
         self._queries = queries
 
-    def _prompt(self, question: str) -> list[int]:
-        return self.tokenizer.encode(text_prompt(question, 1, self.model_config.image_markers))
-
     # What a step learns from.
 
     def draw_part(self, step: int, part: int) -> StepBatch:
@@ -135,7 +134,7 @@ class Trainer(TrainingLoop[Magma, StepBatch]):
         return self._on_device_batch(rows)
 
     def _on_device_batch(self, rows: Sequence[tuple[Path, Row]]) -> StepBatch:
-        batch = collate(rows, self.model_config, self.tokenizer, self._prompt, self.marks)
+        batch = collate(rows, self.model_config, self.tokenizer, self.marks)
         return transformed(batch, lambda tensor: tensor.to(self.device))
 
     def gradients(self, batch: StepBatch) -> dict[str, Tensor]:
@@ -237,29 +236,21 @@ def collate(
     rows: Sequence[tuple[Path, Row]],
     config: MagmaConfig,
     tokenizer: MagmaTokenizer,
-    prompt: Callable[[str], list[int]],
     marks: Mapping[Path, Sequence[Mark]],
 ) -> StepBatch:
-    """Rows as tensors, on the CPU; `prompt` gives a question's ids, `marks` what is known of pictures' marks."""
+    """Rows as tensors, on the CPU; `marks` is what is known of pictures' marks."""
     whole = dataclasses.replace(config.image, max_num_crops=1)
     order = {path: place for place, path in enumerate(dict.fromkeys(path for path, _ in rows))}
     tiles = [tile_images(torch.from_numpy(read_image(path).copy())[None], whole)[0] for path in order]
-    encoded, counts = [], []
-    for _, row in rows:
-        answer = [*tokenizer.encode(row.answer)[1:], tokenizer.tokens.end_of_turn]
-        encoded.append(split_head(prompt(row.question), tokenizer.tokens.image)[1][1:] + answer)
-        counts.append(len(answer))
-    longest, asked = max(map(len, encoded)), max(counts)
-    ids = torch.tensor([[tokenizer.tokens.pad] * (longest - len(row)) + row for row in encoded])
-    lengths = torch.tensor([longest - len(row) for row in encoded])[:, None]
-    labels = ids[:, -asked:].clone()
-    labels[torch.arange(asked) < asked - torch.tensor(counts)[:, None]] = IGNORED
+    encoded, counts = encode([row for _, row in rows], tokenizer, config.image_markers)
+    ids, attention = pad_left([row[1:] for row in encoded], tokenizer.tokens.pad, torch.device("cpu"))
+    labels = answer_labels(ids, counts)[:, -max(counts) :]
     picture = torch.tensor([order[path] for path, _ in rows])
     points = [parse_ui_answer(row.answer).point for _, row in rows]
     cell = [IGNORED if point is None else _cell(point, config.cells_per_tile) for point in points]
     known = [marks.get(path, ()) for path in order]
     seen = _seen_marks(known, config.cells_per_tile, tokenizer)
-    return StepBatch(torch.cat(tiles), picture, ids, torch.arange(longest) >= lengths, labels, torch.tensor(cell), seen)
+    return StepBatch(torch.cat(tiles), picture, ids, attention, labels, torch.tensor(cell), seen)
 
 
 def _seen_marks(pictures: Sequence[Sequence[Mark]], side: int, tokenizer: MagmaTokenizer) -> SeenMarks:
@@ -325,16 +316,12 @@ def vocabulary(rows: Sequence[Row]) -> list[str]:
     """Texts for the small tokenizer to learn: the words that are asked, and every number that may be answered."""
     numbers = [f"{number:02d}" for number in range(100)] + [str(number) for number in range(60)]
     texts = [*(row.question for row in evenly(rows, 2000)), *(row.answer for row in evenly(rows, 200))]
-    return [*numbers * 50, *(f" {number}" for number in numbers), *map(_without_digits, texts)]
+    return [*numbers * 50, *(f" {number}" for number in numbers), *map(without_digits, texts)]
 
 
 def evenly(items: Sequence[T], most: int) -> Sequence[T]:
     """At most so many, from all over: sets hold one kind of page after another."""
     return [items[place * len(items) // most] for place in range(most)] if len(items) > most else items
-
-
-def _without_digits(text: str) -> str:
-    return "".join(" " if character.isdigit() else character for character in text)
 
 
 def told(rows: Sequence[tuple[Path, Row]]) -> str:

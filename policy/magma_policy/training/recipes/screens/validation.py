@@ -13,9 +13,9 @@ from torch import Tensor
 from magma_policy.families.magma import Magma, MagmaTokenizer
 from magma_policy.marks.set_of_mark import parse_ui_answer
 from magma_policy.screens.rows import Row
+from magma_policy.training.answered_texts import IGNORED
 
 BATCH = 20
-_IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Validator:
             logits = self._answers(batch)
             losses.append(
                 torch.nn.functional.cross_entropy(
-                    logits.flatten(0, 1), batch.labels.flatten(), ignore_index=_IGNORED
+                    logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED
                 ).item()
                 * len(rows)
             )

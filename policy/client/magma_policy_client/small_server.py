@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import http
-import ipaddress
 import logging
 import threading
 import time
@@ -24,6 +23,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from magma_contracts.action_spec import ActionSpec
 from magma_contracts.arm_state import ArmState
+from magma_contracts.hosts import is_loopback
 from magma_contracts.text import sentence
 from magma_policy_client import messages
 from magma_policy_client.codec import peek_sequence
@@ -67,7 +67,7 @@ def serve_policy(
         OSError: the port is taken.
     """
     spec.check()
-    if token is None and not _is_this_machine(host):
+    if token is None and not is_loopback(host):
         raise ValueError(f"{host} can be reached from other machines: give a token, or listen on 127.0.0.1")
     welcome = messages.encode(
         messages.Welcome(messages.PROTOCOL_VERSION, NAME, spec, (), messages.MAX_MESSAGE_BYTES, identity)
@@ -181,10 +181,3 @@ def _acted(act: Act, spec: ActionSpec, asked: messages.Act) -> messages.Message:
 
 def _bytes(data: str | bytes) -> bytes:
     return data.encode() if isinstance(data, str) else data
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import dataclasses
 import importlib.metadata
-import ipaddress
 import logging
 import os
 import signal
@@ -28,6 +27,7 @@ import tyro
 from magma_contracts.errors import ConfigError
 from magma_contracts.files.outputs import check_file
 from magma_contracts.files.server_tokens import TOKEN_VARIABLE, token_from_file
+from magma_contracts.hosts import is_loopback
 from magma_policy.commands.options import LoadOptions, run_command
 from magma_policy.commands.pointing import PointingOptions
 from magma_policy.errors import CommandError
@@ -125,16 +125,6 @@ def read_token(config: ServeConfig, environment: dict[str, str] | None = None) -
             "(`openssl rand -hex 16` makes a token), or stay on 127.0.0.1"
         )
     return token
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load(config: ServeConfig) -> AnyServed:

@@ -12,10 +12,8 @@ import asyncio
 import contextlib
 import hmac
 import http
-import ipaddress
 import json
 import logging
-import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +27,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from magma_contracts.hosts import host_name, is_address
 from magma_contracts.text import printable
 from magma_policy.errors import NotFiniteError
 from magma_policy.serving.batching import Batcher, LateError, OverloadedError, StoppingError
@@ -271,7 +270,8 @@ class ModelServer(abc.ABC):
             raise ApiError(401, text, None, "invalid_api_key")
         if "Origin" in request.headers:
             raise ApiError(403, "web pages may not ask; this is no server for browsers", None, "origin_not_allowed")
-        if self._token is None and not _names_this_machine(request.headers.get("Host", "")):
+        name = host_name(request.headers.get("Host"))
+        if self._token is None and name != "localhost" and not is_address(name):
             # A page may give its own name this machine's address, and is then no stranger to the browser.
             text = (
                 f"the Host {printable(request.headers.get('Host', ''), 80)!r} is none of this machine; use its address"
@@ -365,18 +365,6 @@ async def send(connection: ServerConnection, data: bytes) -> None:
         raise GoneError from None
     except ConnectionClosed as error:
         raise GoneError from error
-
-
-def _names_this_machine(host: str) -> bool:
-    """Whether a Host header is an address or localhost: no name that somebody else's DNS could point here."""
-    name = host.rpartition(":")[0] if re.search(r":\d*$", host) else host
-    if name.lower() == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _response(status: http.HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Response:

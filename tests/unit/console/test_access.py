@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magma_console.config import LOOPBACK_NAMES, ConsoleConfig
-from magma_console.connections.access import NO_TOKEN, SESSION_S, Access, LoginGuard, RateLimit, Request, host_name
+from magma_console.connections.access import NO_TOKEN, SESSION_S, Access, LoginGuard, RateLimit, Request
 from magma_contracts.errors import ConfigError
 
 TOKEN = "a token that is long enough"
@@ -119,8 +119,3 @@ def test_a_rate_is_kept_however_events_come(pauses):
         now += pause
         allowed += limit.allow(now)
     assert allowed <= 10 + 5 * now + 1e-6
-
-
-@given(st.text(max_size=60))
-def test_any_host_header_has_a_name(text):
-    assert ":" not in host_name(text) or text.strip().startswith("[")

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from magma_contracts.hosts import host_name
+
 LOOPBACK = "127.0.0.1"
 MOST_VIEWERS = 4
 IMAGE_PERIOD_S = 0.1
@@ -90,8 +92,7 @@ def serve(view: LatestView, port: int) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            host = self.headers.get("Host", "").rpartition(":")[0]
-            if host not in (LOOPBACK, "localhost"):
+            if host_name(self.headers.get("Host")) not in (LOOPBACK, "localhost"):
                 self.send_error(HTTPStatus.FORBIDDEN, "this page is for this machine")
             elif self.path == "/":
                 self._answer("text/html; charset=utf-8", PAGE.encode())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from magma_common.settings.config import HIGHER, LOWER, NodeConfig, parameter
 from magma_common.transforms.frames import FRAME_PREFIX_HELP, FRAME_PREFIX_OF_NAMESPACE
 from magma_contracts.errors import ConfigError
+from magma_contracts.hosts import is_loopback
 
 FIRST_PORT = 8090
 """Where a free port is looked for."""
@@ -88,9 +88,4 @@ class ConsoleConfig(NodeConfig):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the page."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)

@@ -6,7 +6,6 @@ connects reads, and can say nothing: no publishing, no parameters, no services.
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from magma_common.qos import FRAME, STATE
 from magma_common.settings.config import NodeConfig, parameter
 from magma_common.settings.node_config import NodeParameters
 from magma_contracts.errors import ConfigError
+from magma_contracts.hosts import is_address, is_loopback
 from magma_recorder.definitions import message_class, schema_of
 from magma_recorder.topics import JOURNAL, SHOWN_TOO, TOPICS, Topic
 
@@ -40,15 +40,13 @@ class FoxgloveConfig(NodeConfig):
     port: int = parameter(8765, "Port; 0 = any free one.", minimum=0, maximum=65535, read_only=True)
 
     def check(self) -> None:
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            raise ConfigError(f"host is an IP address such as 127.0.0.1, got {self.host[:60]!r}") from None
+        if not is_address(self.host):
+            raise ConfigError(f"host is an IP address such as 127.0.0.1, got {self.host[:60]!r}")
 
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can look."""
-        return ipaddress.ip_address(self.host).is_loopback
+        return is_loopback(self.host)
 
 
 class Foxglove(Node):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from magma_contracts.errors import ConfigError
 from magma_contracts.files.server_tokens import TOKEN_VARIABLE
+from magma_contracts.hosts import is_loopback
 from magma_policy.commands import act, chat, init, serve
 from magma_policy.commands.options import run_command
 from magma_policy.embodiments import robots
@@ -237,7 +238,7 @@ def test_tokens_and_hosts_of_the_server(tmp_path):
         with pytest.raises(CommandError, match="at least 16 printable"):
             serve.read_token(config, {TOKEN_VARIABLE: wrong})
     for host, loopback in [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("gpu", False)]:
-        assert serve.is_loopback(host) == loopback
+        assert is_loopback(host) == loopback
         if not loopback:
             with pytest.raises(CommandError, match="lets other machines move the arm"):
                 serve.read_token(serve.ServeConfig(host=host), {})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from magma_contracts.errors import ConfigError
+from magma_contracts.hosts import host_name, is_address
 
 COOKIE = "magma_console"
 """What the names of its cookies begin with; its port follows."""
@@ -96,7 +96,7 @@ class Access:
     def _refuse_host(self, request: Request) -> Denial | None:
         """Another name that leads here is somebody else's page (DNS rebinding)."""
         name = host_name(request.host)
-        if name in self._names or (_is_address(name) and name == request.local_address):
+        if name in self._names or (is_address(name) and name == request.local_address):
             return None
         return Denial(
             403, f"the console is not called {name[:100] or 'nothing'!r}: use its address, or set allowed_hosts"
@@ -124,27 +124,11 @@ class Access:
         return None
 
 
-def host_name(host: str | None) -> str:
-    """The name in a Host header, without port, brackets and a closing dot, in small letters."""
-    text = (host or "").strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0].rstrip(".")
-
-
 def _with_port(where: str, scheme: str) -> tuple[str, str]:
     """Host and port, with the scheme's own where none is given."""
     text = where.strip().lower()
     rest = text.partition("]")[2] if text.startswith("[") else text
     return host_name(text), rest.partition(":")[2] or str(_PORTS[scheme])
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 class RateLimit:

@@ -10,6 +10,8 @@ import tyro
 
 from magma_contracts.errors import ConfigError
 from magma_policy.checks import require_ranges
+from magma_policy.training.loop import settings
+from magma_policy.training.loop.settings import LoopSettings
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ Part = Literal["language", "projector", "vision"]
 NONE = tyro.conf.arg(help_behavior_hint="(default: none)")
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopSettings):
     """Train a small Magma on demonstration sets, or finetune an existing one. The same command with the same output
     continues an interrupted run, and ends with the same weights, to the bit, as if it had not been interrupted.
     """
@@ -79,9 +81,6 @@ class TrainConfig:
     """Parts whose weights are not trained, in full finetuning."""
     steps: int = 3000
     """Optimiser steps; the learning rate follows them."""
-    stop_after: int = 0
-    """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""
-    seed: int = 0
     image_batch: int = 32
     """Samples with an image per step and process."""
     state_batch: int = 768
@@ -91,8 +90,6 @@ class TrainConfig:
     text_batch: int = 8
     """How many of the image batch are also asked a question that is answered in text; 0 = none."""
     text: TextMixture = field(default_factory=TextMixture)
-    accumulate: int = 1
-    """Batches whose gradients are added up for one optimiser step."""
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup_fraction: float = 0.02
@@ -122,8 +119,6 @@ class TrainConfig:
     plane_above_table_m: float = 0.02
     camera: str = "third_person"
     """Name of the camera, for the policy's action_spec."""
-    skip_limit: int = 10
-    """Steps in a row whose loss or gradient is not finite, at which the run ends with an error; each is left out."""
     validation_every: int = 20
     """One in so many episodes is held out."""
     validation_samples: int = 256
@@ -152,22 +147,20 @@ class TrainConfig:
     graphs: bool = True
     """Record the work of a step once and repeat it (CUDA graphs); on a GPU only. A small model's step takes a fraction
     of the time."""
-    threads: int = 1
     dry_run: bool = False
     """Print what would be trained and the memory of weights, gradients and optimiser, computed without allocating them;
     then end."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ranges(
             self,
             positive=(
-                "steps", "image_batch", "decoder_batch", "accumulate", "learning_rate", "mark_sigma_cells",
-                "action_sigma_bins", "validation_samples", "validation_steps", "checkpoint_steps", "threads",
-                "success_episodes", "success_steps", "skip_limit", "frames_in_memory_gib",
+                "steps", "image_batch", "decoder_batch", "learning_rate", "mark_sigma_cells", "action_sigma_bins",
+                "validation_samples", "validation_steps", "success_episodes", "success_steps", "frames_in_memory_gib",
             ),
             not_negative=(
-                "stop_after", "state_batch", "text_batch", "mark_weight", "text_weight", "regression_weight",
-                "onset_weight",
+                "state_batch", "text_batch", "mark_weight", "text_weight", "regression_weight", "onset_weight",
             ),
             fractions=("marks_fraction", "warmup_fraction", "ema_decay", "mark_outlier_fraction"),
         )  # fmt: skip
@@ -191,10 +184,7 @@ class TrainConfig:
             raise ConfigError("give at least one demonstration set")
 
 
-CHANGEABLE = frozenset(
-    {
-        "stop_after", "threads", "device", "graphs", "checkpoint_steps", "gradient_checkpointing", "dry_run",
-        "success_suites", "success_episodes", "success_steps", "skip_limit", "frames_in_memory_gib",
-    }
-)  # fmt: skip
+CHANGEABLE = settings.CHANGEABLE | {
+    "graphs", "gradient_checkpointing", "success_suites", "success_episodes", "success_steps", "frames_in_memory_gib",
+}  # fmt: skip
 """What may differ when a run is continued: how it uses the machine, not what it learns."""

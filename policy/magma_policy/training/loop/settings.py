@@ -1,4 +1,4 @@
-"""What the small recipes' runs are told that is not about what they learn."""
+"""What the runs of every recipe are told that is not about what they learn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHANGEABLE = frozenset({"stop_after", "threads", "device", "checkpoint_steps", "
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """Settings of the loop that mean the same in each of these recipes; one whose default differs names it again."""
+    """Settings of the loop that mean the same in each recipe; one whose default differs names it again."""
 
     stop_after: int = 0
     """End after this step, as an interruption would; the same command without it goes on. 0 = after the last."""

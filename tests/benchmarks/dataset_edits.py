@@ -82,8 +82,9 @@ def parquet_edits(data: bytes, rng: random.Random) -> bytes:
             table = table.append_column(rng.choice(("extra", name)), column)
         else:
             values = column.to_pylist()
-            row = rng.randrange(max(1, rows))
-            values[row] = _cell(values[row], rng)
+            if values:
+                row = rng.randrange(len(values))
+                values[row] = _cell(values[row], rng)
             table = table.set_column(place, name, pa.array(values, column.type))
     if rng.random() < 0.2:
         table = table.replace_schema_metadata({rng.choice((b"pandas", b"huggingface", b"x")): rng.randbytes(20)})

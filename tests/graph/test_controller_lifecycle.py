@@ -229,7 +229,7 @@ def robots():
 
     import magma_control.robots.robot_config
 
-    return Path(magma_control.robots.robot_config.__file__).parent / "robots"
+    return Path(magma_control.robots.robot_config.__file__).parent
 
 
 def test_a_description_that_is_late_is_waited_for(start_node, peer, life, tmp_path):

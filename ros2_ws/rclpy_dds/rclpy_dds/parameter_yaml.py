@@ -119,4 +119,5 @@ def one_line(value: Any) -> str:
     import yaml
 
     text = yaml.dump(value, Dumper=_dumper(), allow_unicode=True, width=float("inf"), default_flow_style=True)
-    return text.strip().removesuffix("...").strip()
+    # Of white space only YAML's: a no-break space is a text of its own, and plain.
+    return text.strip(" \n").removesuffix("...").strip(" \n")

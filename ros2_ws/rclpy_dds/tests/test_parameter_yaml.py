@@ -46,6 +46,7 @@ parameters = st.one_of(scalars, st.lists(scalars, max_size=4), st.dictionaries(s
 
 @given(parameters)
 @example("123E5")
+@example("\xa0")
 @example({"serial": "123E5", "tol": 1e-06, "y": "off"})
 def test_what_is_written_means_the_same_to_ros_and_to_pyyaml(value):
     for text in (parameter_yaml.dump(value), parameter_yaml.one_line(value)):

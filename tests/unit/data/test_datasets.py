@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -422,3 +424,29 @@ def test_a_line_ends_where_json_says(tmp_path):
 def test_a_strangers_name_of_an_episode_is_told_without_what_a_terminal_obeys():
     episode = Episode(3, 1, (), Path("data.parquet"), 0, more={"name": "\x1b[2J\u202egnp"})
     assert episode.title == "episode 3 (\\x1b[2J\\u202egnp)"
+
+
+_DAMAGED_FOOTERS = """
+import sys
+from pathlib import Path
+from magma_data import tables
+from magma_data.errors import DatasetError
+whole, path = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+size = int.from_bytes(whole[-8:-4], "little")
+for place in range(len(whole) - 8 - size, len(whole) - 8):
+    for change in (1, 2, 16, 255):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ change]) + whole[place + 1 :])
+        try:
+            tables.read(path, tables.names(path))
+        except DatasetError:
+            pass
+"""
+
+
+def test_no_damage_of_a_footer_ends_the_process(tmp_path):
+    """Some of it the library answers by ending the process, where it is asked about a column."""
+    table = pa.table({"task_index": pa.array([0, 1, 2], pa.int64()), "task": pa.array(["a", None, "c"])})
+    pq.write_table(table, tmp_path / "whole.parquet")
+    command = [sys.executable, "-c", _DAMAGED_FOOTERS, tmp_path / "whole.parquet", tmp_path / "damaged.parquet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -21,10 +21,10 @@ from magma_data.info import Feature
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """A picture inside of a parquet file: its encoded bytes, and the name that it once had."""
-LARGEST_COLUMN = 1 << 32
-"""Bytes of one column of one file once it is unpacked; a file that claims more is damaged."""
+LARGEST_PART = 1 << 33
+"""Bytes of one row group of a file once it is unpacked; a file that claims more is damaged."""
 _WIDEST_RATIO = 1 << 16
-"""How many times larger than the file a column may claim to be: run lengths pack constants far, but not without end."""
+"""How many times larger than the file a part may claim to be: run lengths pack constants far, but not without end."""
 
 
 @contextmanager
@@ -47,15 +47,16 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _check_claims(path: Path, metadata: pq.FileMetaData) -> None:
-    most = min(LARGEST_COLUMN, os.path.getsize(path) * _WIDEST_RATIO)
+    most = min(LARGEST_PART, os.path.getsize(path) * _WIDEST_RATIO)
     rows = 0
     for number in range(metadata.num_row_groups):
+        # Not `group.column(n)`: where the statistics of a column are damaged, it ends the process.
         group = metadata.row_group(number)
         rows += group.num_rows
-        for column in range(group.num_columns):
-            size = group.column(column).total_uncompressed_size
-            if not 0 <= size <= most:
-                raise DatasetError(f"{path}: a column claims {size} bytes, more than the file can hold; it is damaged")
+        if not 0 <= group.total_byte_size <= most:
+            raise DatasetError(
+                f"{path}: a part claims {group.total_byte_size} bytes, more than the file can hold; it is damaged"
+            )
     if rows != metadata.num_rows:
         raise DatasetError(f"{path}: its parts have {rows} rows, but it claims {metadata.num_rows}; it is damaged")
 

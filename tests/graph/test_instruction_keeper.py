@@ -80,7 +80,11 @@ def test_a_stop_right_behind_a_task_always_stands(start_node, peer, wait):
             lambda number=number: heard.last is not None and heard.last.number == 2 * number + 2, "both to be in force"
         )
     time.sleep(0.3)
-    assert len(heard.messages) == 120, "each change is told once"
+    numbers = [message.number for message in heard.messages]
+    assert numbers == sorted(set(numbers)), "each change is told once"
+    # The keeper's topic keeps the newest alone: who is held up may not hear of a task that a stop followed at once, but
+    # of every stop.
+    assert set(range(2, 121, 2)) <= set(numbers)
     assert peer.collect(Instruction, IN_FORCE_TOPIC, qos.STATE).wait_for().instruction == ""
 
 

@@ -54,9 +54,9 @@ def parquet_edits(data: bytes, rng: random.Random) -> bytes:
     """Values, rows, columns and types of a parquet file, written back as a whole one: what lies behind its checks."""
     try:
         table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        names, rows = table.column_names, table.num_rows
     except Exception:  # a file that an edit before this one has damaged
         return bytes_edits(data, rng)
-    names, rows = table.column_names, table.num_rows
     if not names:
         return bytes_edits(data, rng)
     name = rng.choice(names)

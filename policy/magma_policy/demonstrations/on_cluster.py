@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+import magma_data
 from magma_eval.pools.ray_cluster import RayError
 from magma_eval.pools.ray_jobs import on_cluster
 from magma_eval.version import folders_digest
@@ -31,7 +32,7 @@ class ReadingWork:
     def facts(self) -> dict[str, str]:
         return {
             "set": folders_digest([self._directory]),
-            "code that reads sets": folders_digest([Path(__file__).parents[1] / "demonstrations"]),
+            "code that reads sets": folders_digest([Path(__file__).parent, Path(magma_data.__file__).parent]),
         }
 
     def begin(self) -> None:

@@ -15,6 +15,7 @@ The robot's controller and the clocks of the evaluator use this class, each with
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -181,6 +182,12 @@ class ActionStream:
     def sent(self, delta: FloatArray, at_ns: int) -> None:
         """A step goes out, as the limits left it: (7,)."""
         self._log.add(delta, at_ns)
+
+    def planned(self) -> ActionStream:
+        """A copy of what is still to come, to look ahead with; nothing was sent by it."""
+        ahead = ActionStream()
+        ahead._schedule, ahead._owed = copy.deepcopy(self._schedule), self._owed
+        return ahead
 
     def clear(self) -> None:
         """Forgets what was still to come."""

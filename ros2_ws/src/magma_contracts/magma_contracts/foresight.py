@@ -6,7 +6,6 @@ out since or that will before the answer comes, and how long earlier answers too
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -98,9 +97,8 @@ class Foresight:
         effect_s = 1e-9 * now_ns + self._times.expected_s
         commands, moments = list(self._stream.log.steps_since(frame_ns)), []
         moments += [1e-9 * (moment - frame_ns) for moment in self._stream.log.moments_since(frame_ns)]
-        future, due_s = copy.deepcopy(self._stream), max(1e-9 * now_ns, self._next_s)
+        future, due_s = self._stream.planned(), max(1e-9 * now_ns, self._next_s)
         while due_s < effect_s and (delta := self._due(future, due_s)) is not None:
-            future.sent(delta, round(1e9 * due_s))
             commands.append(delta)
             moments.append(due_s - 1e-9 * frame_ns)
             due_s += self._period_s

@@ -124,7 +124,7 @@ class JointSimulator(Simulator):
 
     # Moving the world.
 
-    def _advance(self, command: EndEffectorDelta | None) -> None:
+    def _advance(self, command: EndEffectorDelta | None, moved_ns: int | None = None) -> None:
         """Somebody has decided on a step."""
         from magma_sim.backends.tabletop.joint_control import TICKS_PER_STEP
 
@@ -147,11 +147,9 @@ class JointSimulator(Simulator):
         if self._ticks_left > 0:
             self._report_joints(self._now_ns())
         else:
-            if not self._lockstep:
-                # Not when the picture has been made: the arm follows what it is told at once.
-                self._moved_ns = self._now_ns()
             command, self._deciding = self._deciding, None
-            super()._advance(command)
+            # Not when the picture has been made: the arm follows what it is told at once.
+            super()._advance(command, None if self._lockstep else self._now_ns())
 
     def _tick(self) -> None:
         """Real time: as many ticks as have become due, few enough that a slow picture does not become a jump."""

@@ -119,7 +119,6 @@ class Simulator(Node):
         self._spec_problem: str | None = None
         self._spec: ActionSpec | None = None
         self._pending: deque[EndEffectorDelta] = deque(maxlen=PENDING_MOST)
-        self._moved_ns: int | None = None
         self._shown: NDArray[np.uint8] | None = None
         self._published_ns = 0
         self._steps = 0
@@ -210,14 +209,15 @@ class Simulator(Node):
     def _tick(self) -> None:
         """Real time: one step period has passed, command or not."""
         # A command that comes from here on is not shown by the picture of this step, however long that takes to make.
-        self._moved_ns = self._now_ns()
+        moved_ns = self._now_ns()
         command = self._take_pending()
         if self._episode.done and self._node_parameters.config.after_episode == "stop":
-            self._publish()
+            self._publish(moved_ns)
         else:
-            self._advance(command)
+            self._advance(command, moved_ns)
 
-    def _advance(self, command: EndEffectorDelta | None) -> None:
+    def _advance(self, command: EndEffectorDelta | None, moved_ns: int | None = None) -> None:
+        """One step; `moved_ns`: when its commands were taken up, where that is not when it is published."""
         try:
             if command is None:
                 self._episode.step(None)
@@ -231,7 +231,7 @@ class Simulator(Node):
         if self._episode.done:
             # Before anybody is told that the episode has ended.
             self._write_record()
-        self._publish()
+        self._publish(moved_ns)
         if self._episode.done and self._node_parameters.config.after_episode == "reset":
             self._begin("", "", self._episode.next_layout())
 
@@ -271,11 +271,10 @@ class Simulator(Node):
         if self._now_ns() - self._published_ns >= self._node_parameters.config.republish_s * 1e9:
             self._publish()
 
-    def _publish(self) -> None:
-        """State before picture, all with one stamp."""
+    def _publish(self, stamp_ns: int | None = None) -> None:
+        """State before picture, all with one stamp, by default of now."""
         observation, spec = self._episode.observation, self._episode.task.spec
-        stamp_ns = self._moved_ns if self._moved_ns is not None else self._now_ns()
-        self._moved_ns = None
+        stamp_ns = self._now_ns() if stamp_ns is None else stamp_ns
         stamp = ns_to_stamp(stamp_ns)
         self._published_ns = stamp_ns
         self._episode.published(stamp_ns)
@@ -327,7 +326,6 @@ class Simulator(Node):
     def _begin(self, task: str, variant: str, layout: int) -> None:
         self._episode.reset(task, variant, layout)
         self._pending.clear()
-        self._moved_ns = None
         self._recorded = False
         self._check_spec()
         self._publish_camera_pose()
